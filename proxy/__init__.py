@@ -1,0 +1,13 @@
+"""A caching proxy in front of the Oxen hub's read API for generations.
+
+The way of a request:
+
+``web/edge`` gives it an id → ``web/routes`` has ``query`` read it into a ``question`` →
+``pages`` answers: from ``memory``, else in a ``flight`` shared by all who ask the same, from
+``shared`` (Redis), else from the ``hub``; ``freshness`` judges what may be served →
+``web/answers`` makes HTTP of it, ``web/problems`` of what went wrong.
+"""
+
+from importlib.metadata import version
+
+__version__ = version("generations-proxy")

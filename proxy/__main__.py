@@ -1,0 +1,5 @@
+"""``python -m proxy`` is ``generations-proxy``."""
+
+from proxy.cli import main
+
+main()

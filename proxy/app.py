@@ -1,0 +1,85 @@
+"""The application, put together: what depends on what is all here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+from litestar import Litestar
+from redis.asyncio import Redis
+
+from proxy.credential import Credential
+from proxy.hub import Hub
+from proxy.memory import Memory
+from proxy.pages import Pages
+from proxy.settings import Settings
+from proxy.shared import Shared, connect
+from proxy.web.edge import with_edge
+from proxy.web.health import Readiness, health_handlers
+from proxy.web.problems import EXCEPTION_HANDLERS
+from proxy.web.routes import api_handlers
+from proxy.web.telemetry import Sink, log_request
+
+CLOSING: Final = 2.0
+"""Seconds that hub requests and stores still under way are given when the application ends."""
+
+
+def create_app(
+    settings: Settings,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    redis: Redis | None = None,
+    clock: Callable[[], float] = time.time,
+    readiness: Readiness | None = None,
+    sinks: Sequence[Sink] = (log_request,),
+    on_startup: Sequence[Callable[[], None]] = (),
+) -> Litestar:
+    """Make the ASGI application.
+
+    Args:
+        settings: all of them, checked.
+        transport: how the hub is reached, in place of the network.
+        redis: a client in place of one for ``settings.redis.url``; closed with the application.
+        clock: Unix seconds.
+        readiness: to be turned false by whoever is about to stop the server.
+        sinks: what is told of each request.
+        on_startup: called in the running event loop before the first request.
+
+    Raises:
+        TokenFault: there is no usable token for the hub.
+    """
+    readiness = readiness or Readiness()
+    credential = Credential(settings.hub)
+    if redis is None and settings.redis.url is not None:
+        redis = connect(settings.redis, settings.redis.url)
+    hub = Hub(settings.hub, credential, transport=transport, clock=clock)
+    shared = None if redis is None else Shared(redis, settings.redis)
+    pages = Pages(settings.cache, hub, Memory(settings.cache.memory_bytes), shared, clock=clock)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await pages.drain(CLOSING)
+            await hub.aclose()
+            if shared is not None:
+                await shared.aclose()
+
+    app = Litestar(
+        route_handlers=[
+            *api_handlers(pages, credential, clock),
+            *health_handlers(pages, shared, readiness),
+        ],
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[lifespan],
+        on_startup=on_startup,
+        logging_config=None,
+        openapi_config=None,
+    )
+    # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
+    app.asgi_handler = with_edge(app.asgi_handler, sinks, readiness)
+    return app

@@ -1,0 +1,161 @@
+"""``check``: whether the proxy can do its work with these settings, one line for each thing looked at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from itertools import pairwise
+from typing import Final, Literal
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from proxy import config, errors
+from proxy.contract import STATUSES, GenerationsListResponse
+from proxy.credential import Credential
+from proxy.hub import Hub
+from proxy.page import read
+from proxy.query import ListQuery
+from proxy.question import Question, page_question
+from proxy.settings import HubSettings, Settings
+from proxy.shared import describe
+
+Say = Callable[[str], object]
+_QUERY: Final = ListQuery(page_size=100)
+_MARKS: Final = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL", "skip": "-   "}
+
+
+class Line(Struct, frozen=True):
+    """What was looked at, and what was found. ``fail`` decides the verdict, ``warn`` does not."""
+
+    mark: Literal["ok", "warn", "fail", "skip"]
+    subject: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{_MARKS[self.mark]}  {self.subject:<18} {self.found}"
+
+
+async def run_checks(
+    environ: Mapping[str, str],
+    config_path: str | None,
+    *,
+    say: Say,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> bool:
+    """Say a line for each check; return whether none failed."""
+    passed = True
+    async for line in _checks(environ, config_path, transport):
+        say(str(line))
+        passed = passed and line.mark != "fail"
+    say("The proxy can do its work." if passed else "The proxy cannot do its work; see the lines marked FAIL.")
+    return passed
+
+
+async def _checks(
+    environ: Mapping[str, str], config_path: str | None, transport: httpx.AsyncBaseTransport | None
+) -> AsyncIterator[Line]:
+    faults: list[str] = []
+    loaded = None
+    try:
+        loaded = config.load(environ, config_path)
+        config.require_credential(loaded.settings)
+    except config.SettingsError as error:
+        faults += error.faults
+    if loaded is not None:
+        try:
+            config.require_safe_address(loaded.settings)
+        except config.SettingsError as error:
+            faults += error.faults
+    for fault in faults:
+        yield Line("fail", "settings", fault)
+    if faults or loaded is None:
+        return
+    for warning in loaded.warnings:
+        yield Line("warn", "settings", warning)
+    yield Line("ok", "settings", f"hub {loaded.settings.hub.url}")
+    async for line in _hub_checks(loaded.settings.hub, transport):
+        yield line
+    yield await _redis_check(loaded.settings)
+
+
+async def _hub_checks(settings: HubSettings, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[Line]:
+    credential = Credential(settings)
+    hub = Hub(settings, credential, transport=transport)
+    question = page_question(credential.id, _QUERY)
+    began = time.perf_counter()
+    try:
+        body = await hub.get(question.path, question.query)
+    except (errors.HubUnreachable, errors.HubTimeout) as error:
+        yield Line("fail", "hub reachable", f"{error.detail} Is OXEN_HUB_URL right ({settings.url})?")
+        return
+    except errors.ProxyError as error:
+        yield Line("ok", "hub reachable", _took(began))
+        refused = isinstance(error, errors.HubRefusedCredential)
+        yield Line("fail", "credential" if refused else "list answer", error.detail)
+        return
+    finally:
+        await hub.aclose()
+    yield Line("ok", "hub reachable", _took(began))
+    yield Line("ok", "credential", "accepted")
+    for line in _judge_answer(question, body):
+        yield line
+
+
+def _judge_answer(question: Question, body: bytes) -> list[Line]:
+    """Hold an answer against what the proxy rests on."""
+    try:
+        read(question.key, body, time.time())
+    except errors.HubError as error:
+        return [Line("fail", "list answer", error.detail)]
+    lines = []
+    try:
+        answer = msgspec.json.decode(body, type=GenerationsListResponse)
+        lines.append(Line("ok", "list answer", f"matches the contract ({answer.count} of {answer.total_entries} rows)"))
+    except msgspec.ValidationError as error:
+        lines.append(
+            Line(
+                "warn",
+                "list answer",
+                f"is served, but differs from the contract (statuses: {', '.join(STATUSES)}): {error}",
+            )
+        )
+    rows = msgspec.json.decode(body, type=_Enqueued).generations
+    misplaced = sum(later.enqueued_at > earlier.enqueued_at for earlier, later in pairwise(rows))
+    if len(rows) < 2:
+        lines.append(Line("skip", "newest first", f"cannot be seen with {len(rows)} row(s)"))
+    elif misplaced:
+        lines.append(
+            Line(
+                "warn", "newest first", f"does not hold: {misplaced} of {len(rows)} rows are newer than the one before"
+            )
+        )
+    else:
+        lines.append(Line("ok", "newest first", f"holds over {len(rows)} rows"))
+    return lines
+
+
+class _EnqueuedRow(Struct):
+    enqueued_at: float = 0.0
+
+
+class _Enqueued(Struct):
+    generations: list[_EnqueuedRow]
+
+
+async def _redis_check(settings: Settings) -> Line:
+    if settings.redis.url is None:
+        return Line("skip", "Redis", "REDIS_URL is not set: memory only, nothing is shared between processes")
+    try:
+        version, policy, memory = await describe(settings.redis, settings.redis.url)
+    except ConnectionError as error:
+        return Line("fail", "Redis", f"{error}; the proxy would run without it")
+    found = f"version {version}, eviction policy {policy}, maxmemory {memory or 'unlimited'}"
+    if policy == "noeviction":
+        return Line("warn", "Redis", f"{found}; when full it refuses new pages: set maxmemory-policy allkeys-lru")
+    return Line("ok", "Redis", found)
+
+
+def _took(began: float) -> str:
+    return f"answered in {(time.perf_counter() - began) * 1000:.0f} ms"

@@ -1,0 +1,166 @@
+"""The command ``generations-proxy``.
+
+Exit statuses: 0 all is well; 1 it could not be done, or ``check`` found a fault; 2 the command line or
+the settings are wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
+
+import click
+
+from proxy import __version__, config
+from proxy.settings import Settings
+
+_WRONG_SETTINGS: Final = 2
+_config_option = click.option(
+    "--config", "config_path", metavar="FILE", help=f"TOML file with settings (default: ${config.CONFIG})."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="generations-proxy")
+def main() -> None:
+    """A caching proxy in front of the Oxen hub's read API for AI image and video generations."""
+
+
+@main.command()
+@click.option("--host", help="Address to listen on (default: $PROXY_HOST, else 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port (default: $PROXY_PORT, else 8080).")
+@click.option("--workers", type=click.IntRange(1), help="Processes (default: $PROXY_WORKERS, else 1).")
+@_config_option
+def serve(host: str | None, port: int | None, workers: int | None, config_path: str | None) -> None:
+    """Run the proxy.
+
+    SIGTERM turns readiness false, then drains; Ctrl-C drains at once.
+    """
+    from proxy.serve import LOG_FORMAT, run_server  # noqa: PLC0415  uvicorn is not needed to print help
+
+    given = {"PROXY_HOST": host, "PROXY_PORT": port, "PROXY_WORKERS": workers, config.CONFIG: config_path}
+    # Into the environment, where the workers' processes find them.
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    settings = _settings(os.environ, config.require_credential, config.require_safe_address)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    try:
+        run_server(settings.server)
+    except OSError as error:
+        _fail(_cannot_listen(settings.server.host, settings.server.port, error))
+    except KeyboardInterrupt:
+        pass
+
+
+@main.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8080,
+    show_default=True,
+    help="Port of the proxy; a free one is taken if it is busy.",
+)
+@click.option(
+    "--hub-port", type=click.IntRange(0, 65_535), default=0, help="Port of the simulated hub (default: a free one)."
+)
+@click.option(
+    "--callers",
+    type=click.IntRange(0, 200),
+    default=24,
+    show_default=True,
+    help="Simulated dashboards that ask the proxy, once a second each.",
+)
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so long (default: at Ctrl-C).")
+def demo(port: int, hub_port: int, callers: int, seconds: float | None) -> None:
+    """Run a simulated hub and the proxy together on loopback; nothing to configure."""
+    from proxy.demo import run_demo  # noqa: PLC0415
+
+    try:
+        asyncio.run(run_demo(port=port, hub_port=hub_port, callers=callers, seconds=seconds, say=click.echo))
+    except OSError as error:
+        _fail(_cannot_listen("127.0.0.1", hub_port, error))
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65_535), default=8090, show_default=True, help="Port on 127.0.0.1.")
+@click.option("--api-key", default="demo-key", show_default=True, help="The token that it accepts.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="How fast generations come and run; 0 freezes the world.",
+)
+@click.option(
+    "--history",
+    type=click.IntRange(0, 100_000),
+    default=180,
+    show_default=True,
+    help="Past generations of each namespace.",
+)
+@click.option(
+    "--link-lifetime",
+    type=click.FloatRange(min=1),
+    default=3600.0,
+    show_default=True,
+    help="Seconds for which presigned URLs are good.",
+)
+def simulate(port: int, api_key: str, seed: int, speed: float, history: int, link_lifetime: float) -> None:
+    """Run the simulated hub alone, to try things against."""
+    from proxy.demo import run_simulator  # noqa: PLC0415
+    from proxy.simulator import Simulator, World  # noqa: PLC0415
+
+    world = World(seed=seed, speed=speed, history=history)
+    simulator = Simulator(world, api_key=api_key, link_lifetime=link_lifetime)
+    try:
+        asyncio.run(run_simulator(simulator, port, say=click.echo))
+    except OSError as error:
+        _fail(_cannot_listen("127.0.0.1", port, error))
+
+
+@main.command()
+@_config_option
+def check(config_path: str | None) -> None:
+    """Check the settings, the hub, its answers, and Redis; exit with 0 if the proxy can do its work."""
+    from proxy.check import run_checks  # noqa: PLC0415
+
+    sys.exit(0 if asyncio.run(run_checks(os.environ, config_path, say=click.echo)) else 1)
+
+
+def _settings(environ: Mapping[str, str], *requirements: Callable[[Settings], None]) -> Settings:
+    """The settings, or exit with all their faults."""
+    faults: list[str] = []
+    try:
+        loaded = config.load(environ)
+    except config.SettingsError as error:
+        _complain(error.faults)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for requirement in requirements:
+        try:
+            requirement(loaded.settings)
+        except config.SettingsError as error:
+            faults += error.faults
+    if faults:
+        _complain(faults)
+    return loaded.settings
+
+
+def _complain(faults: list[str]) -> NoReturn:
+    click.echo(f"{len(faults)} setting(s) cannot be used:", err=True)
+    for fault in faults:
+        click.echo(f"  {fault}", err=True)
+    sys.exit(_WRONG_SETTINGS)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    return f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(1)

@@ -1,0 +1,69 @@
+"""The hub's contract as it goes over the wire: what callers are promised and answers are held to.
+
+These structs describe; they are not on the way of a body, which is passed on byte for byte. The
+OpenAPI document is made from them, and ``check`` validates a real answer with them. Source of
+names, types and texts: the hub's OpenAPI document (list endpoint, version 0.231.0).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, get_args
+
+from msgspec import Meta, Struct
+
+MediaType = Literal["image", "video"]
+Status = Literal["queued", "processing", "succeeded", "failed", "cancelled"]
+
+MEDIA_TYPES: Final[tuple[str, ...]] = get_args(MediaType)
+STATUSES: Final[tuple[str, ...]] = get_args(Status)
+TERMINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
+"""Statuses in which a row no longer changes. Any other, listed or not, is in flight."""
+
+UUID = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+Timestamp = Annotated[int, Meta(description="Unix timestamp")]
+
+
+class Generation(Struct, kw_only=True):
+    """One row. The original request's parameters are merged in at top level: any further members."""
+
+    generation_id: UUID
+    model_name: str
+    media_type: MediaType
+    status: Status
+    enqueued_at: Timestamp
+    started_at: Timestamp | None = None
+    completed_at: Timestamp | None = None
+    cost: Annotated[str, Meta(description="Charged amount for this row (decimal as string).")] | None = None
+    error_message: str | None = None
+    result_url: str | None = None
+    target_directory: str | None = None
+    target_namespace: str | None = None
+    target_repo: str | None = None
+    user_id: UUID | None = None
+    user_image: str | None = None
+    username: str | None = None
+
+
+class GenerationsListResponse(Struct, kw_only=True):
+    """Paginated browse view of past generations for a namespace.
+
+    Includes the per-filter cost aggregate. Each row carries any additional request params (prompt,
+    duration, etc.) merged in at the top level.
+    """
+
+    count: Annotated[int, Meta(description="Number of entries in this response (<= page_size)")]
+    generations: list[Generation]
+    page_number: Annotated[int, Meta(description="Current page number (1-indexed)")]
+    page_size: int
+    total_pages: int
+    total_entries: int
+    total_cost: (
+        Annotated[
+            str,
+            Meta(
+                description="Sum of charged amounts across the filter set (decimal as string). "
+                "Null when nothing in the set has been charged."
+            ),
+        ]
+        | None
+    )

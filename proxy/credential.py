@@ -1,0 +1,117 @@
+"""The hub's token: from a setting, or from a file that is read again when it changes.
+
+Rotating a token needs no restart: write the file anew. It is looked at before each hub request (one
+``stat``) and read anew when it changed; and once more, whatever ``stat`` says, after the hub refused
+the token. While the file is missing or unusable, as it may be in the middle of being replaced, the
+last good token goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+from typing import Final
+
+from proxy.secret import Secret
+from proxy.settings import HubSettings
+
+MAX_TOKEN: Final = 4096
+"""Characters of a token."""
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
+_log: Final = logging.getLogger("proxy.credential")
+
+
+class TokenFault(ValueError):
+    """The token, or the file that should hold it, cannot be used; the text never shows it."""
+
+
+def check_token(token: Secret) -> None:
+    """Raise TokenFault unless the token can stand in an Authorization header (RFC 9110 §11.6.2)."""
+    text = token.reveal()
+    if not text or len(text) > MAX_TOKEN or not _TOKEN.fullmatch(text):
+        raise TokenFault(
+            f"is no token: it has {len(text)} characters, among them spaces, control or non-ASCII ones"
+            if 0 < len(text) <= MAX_TOKEN
+            else f"is no token: it has {len(text)} characters, allowed are 1 to {MAX_TOKEN}"
+        )
+
+
+def read_token(path: Path) -> Secret:
+    """Read the token from a file, without the white space around it.
+
+    Raises:
+        TokenFault: the file cannot be read, or holds no token.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_TOKEN + 1024)
+    except OSError as error:
+        raise TokenFault(f"cannot read {str(path)!r}: {error.strerror}") from None
+    try:
+        token = Secret(raw.decode("ascii").strip())
+    except UnicodeDecodeError:
+        raise TokenFault(f"{str(path)!r} holds no token: it is not ASCII text") from None
+    try:
+        check_token(token)
+    except TokenFault as fault:
+        raise TokenFault(f"the content of {str(path)!r} {fault}") from None
+    return token
+
+
+class Credential:
+    """A hub token that may change while the process runs.
+
+    ``id`` names what the token may see and is part of every key, in memory and in Redis. It is derived
+    from the token, so that two deployments with different tokens on one Redis never share a page,
+    without anybody having to think of it. A digest of a random token reveals nothing of it.
+
+    Raises:
+        TokenFault: on construction, if there is no usable token.
+    """
+
+    def __init__(self, settings: HubSettings) -> None:
+        self._path = Path(settings.api_key_file) if settings.api_key_file else None
+        self._seen: tuple[int, int, int] | None = None
+        self._token = settings.api_key or Secret("")
+        if self._path is not None:
+            self._seen = _version(self._path)
+            self._token = read_token(self._path)
+        check_token(self._token)
+        self.id = _digest(self._token)
+
+    def token(self) -> Secret:
+        """The token to use now."""
+        if self._path is not None and (version := _version(self._path)) != self._seen:
+            self._seen = version
+            self._reread(self._path)
+        return self._token
+
+    def refused(self, token: Secret) -> bool:
+        """The hub refused ``token``: look again, and say whether there is another one to try."""
+        if self._path is not None and token == self._token:
+            self._reread(self._path)
+        return token != self._token
+
+    def _reread(self, path: Path) -> None:
+        try:
+            token = read_token(path)
+        except TokenFault as fault:
+            _log.warning("token not renewed, the last good one goes on: %s", fault)
+            return
+        if token != self._token:
+            self._token, self.id = token, _digest(token)
+            _log.info("token renewed from %s", path)
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _digest(token: Secret) -> str:
+    return hashlib.blake2b(token.reveal().encode(), digest_size=8, person=b"gp1 credential").hexdigest()

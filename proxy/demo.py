@@ -1,0 +1,152 @@
+"""``demo`` and ``simulate``: servers on loopback in this process, ended together by Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import httpx
+
+from proxy.app import create_app
+from proxy.secret import Secret
+from proxy.settings import HubSettings, Settings
+from proxy.simulator import Controlled, Simulator, World
+from proxy.sockets import LOOPBACK, listen, serving, url_of
+from proxy.web.telemetry import RequestEvent
+
+QUESTIONS: Final = (
+    "",
+    "?status=succeeded",
+    "?namespace=bessie&page_size=20",
+    "?media_type=video",
+    "?page=2",
+    "?namespace=bessie&status=succeeded&page=3",
+)
+"""What the demo's dashboards show."""
+Say = Callable[[str], object]
+
+
+async def run_demo(*, port: int, hub_port: int, callers: int, seconds: float | None, say: Say) -> None:
+    """Run simulator and proxy until interrupted, or for ``seconds``.
+
+    Raises:
+        OSError: ``hub_port`` cannot be listened on.
+    """
+    simulator = Simulator(World(speed=4.0))
+    asked: Counter[str] = Counter()
+
+    def count(event: RequestEvent) -> None:
+        asked[event.outcome] += 1
+
+    with listen(LOOPBACK, hub_port) as hub_socket, _listen_or_any(port, say) as proxy_socket:
+        hub_url, proxy_url = url_of(hub_socket), url_of(proxy_socket)
+        settings = Settings(hub=HubSettings(url=hub_url, api_key=Secret(simulator.api_key)))
+        async with (
+            serving(Controlled(simulator), hub_socket),
+            serving(create_app(settings, sinks=[count]), proxy_socket),
+        ):
+            say(_INTRODUCTION.format(hub=hub_url, proxy=proxy_url, callers=callers))
+            async with _tasks(
+                *(
+                    _ask_every_second(f"{proxy_url}/api/ai/generations{QUESTIONS[n % len(QUESTIONS)]}")
+                    for n in range(callers)
+                ),
+                _report_every_second(asked, simulator, say),
+            ):
+                await _interrupted(seconds)
+            say("Stopped.")
+
+
+async def run_simulator(simulator: Simulator, port: int, *, say: Say) -> None:
+    """Run the simulator until interrupted.
+
+    Raises:
+        OSError: the port cannot be listened on.
+    """
+    with listen(LOOPBACK, port) as sock:
+        async with serving(Controlled(simulator), sock):
+            say(f"simulated hub at {url_of(sock)}, namespaces {', '.join(simulator.world.namespaces)}; Ctrl-C ends it")
+            await _interrupted(None)
+
+
+_INTRODUCTION: Final = """\
+simulated hub  {hub}
+proxy          {proxy}   (memory only; {callers} simulated dashboards ask it once a second)
+
+Try, in another terminal, twice in a row:
+
+  curl -i '{proxy}/api/ai/generations?namespace=moo&status=succeeded&page_size=2'
+
+and look for the line Cache-Status: fwd=uri-miss says that the hub was asked, hit that it was not.
+Ctrl-C ends both.
+"""
+
+
+async def _report_every_second(asked: Counter[str], simulator: Simulator, say: Say) -> None:
+    """Say what was asked since the last line, and what that cost the hub."""
+    before, hub_before = Counter[str](), 0
+    while True:
+        await asyncio.sleep(1)
+        now, hub_now = Counter(asked), simulator.journal.count
+        recent = now - before
+        total, hub_total = now.total(), hub_now
+        if recent:
+            outcomes = ", ".join(f"{outcome} {number}" for outcome, number in recent.most_common())
+            say(
+                f"asked {recent.total():4d} ({outcomes}), hub requests {hub_now - hub_before:3d}; "
+                f"since the start {total} asked, {hub_total} to the hub"
+            )
+        else:
+            say(f"nothing asked; since the start {total} asked, {hub_total} to the hub")
+        before, hub_before = now, hub_now
+
+
+async def _ask_every_second(url: str) -> None:
+    """A dashboard that shows one page and keeps asking whether it changed."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        etag = ""
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                response = await client.get(url, headers={"if-none-match": etag} if etag else {})
+                etag = response.headers.get("etag", etag)
+            await asyncio.sleep(1)
+
+
+@asynccontextmanager
+async def _tasks(*coroutines: Any) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _interrupted(seconds: float | None) -> None:
+    """Return at SIGINT or SIGTERM, or after ``seconds``."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
+def _listen_or_any(port: int, say: Say) -> socket.socket:
+    try:
+        return listen(LOOPBACK, port)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        sock = listen(LOOPBACK, 0)
+        say(f"port {port} cannot be had ({error.strerror}), taking {sock.getsockname()[1]} instead")
+        return sock

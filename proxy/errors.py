@@ -1,0 +1,212 @@
+"""Everything that can go wrong, as one tree of exceptions.
+
+::
+
+    ProxyError                        status, type, title: what the caller is told
+    ├── InvalidParameter          400 invalid_parameter        the query is not a question
+    ├── Forwarded                     the hub's own error body, byte for byte
+    │   ├── HubRejectedQuestion   400 (the hub's own type)     hub answered 400 or 422
+    │   └── HubFoundNothing       404 (the hub's own type)     hub answered 404
+    └── HubError                      the hub did not give an answer that can be passed on
+        ├── HubRefusedCredential  502 hub_refused_credential   hub answered 401 or 403
+        ├── HubRateLimited        503 hub_rate_limited         hub answered 429
+        ├── HubUnavailable        503 hub_unavailable          hub answered 503 and said when to return
+        ├── HubBusy               503 hub_busy                 all connections to the hub are taken
+        ├── HubRejectedRequest    502 hub_rejected_request     any other 4xx
+        ├── HubFailed             502 hub_failed               any other 5xx
+        ├── HubRedirected         502 hub_redirected           3xx: following would hand out the token
+        ├── HubAnswerUnexpected   502 hub_answer_unexpected    1xx or 2xx other than 200
+        ├── HubAnswerEncoded      502 hub_answer_encoded       a content coding that was not asked for
+        ├── HubAnswerNotJSON      502 hub_answer_not_json
+        ├── HubAnswerNotAPage     502 hub_answer_not_a_page    JSON, but not the contract's
+        ├── HubAnswerCutOff       502 hub_answer_cut_off       connection ended within the body
+        ├── HubAnswerTooLarge     502 hub_answer_too_large     longer than hub.answer_bytes
+        ├── HubUnreachable        502 hub_unreachable          no connection, or broken before an answer
+        └── HubTimeout            504 hub_timeout              no answer in time
+
+``type`` is stable and part of the interface; ``title`` is fixed per type; ``detail`` says what
+happened this time. None of them ever holds a token: no text of a hub exception is copied in.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ProxyError(Exception):
+    """Base of all errors that a caller may be told about.
+
+    Attributes:
+        status: HTTP status of the answer.
+        type: stable name, ``error.type`` of the envelope.
+        title: the same for every error of the type.
+        detail: what happened this time and what would be right.
+        parameter: the query parameter at fault, if one is.
+        retry_after: seconds after which asking again makes sense, if known.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "The proxy failed to answer"
+
+    def __init__(self, detail: str, *, parameter: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.parameter = parameter
+        self.retry_after = retry_after
+
+
+class InvalidParameter(ProxyError):
+    """The query string is not a question that the API knows."""
+
+    status = 400
+    type = "invalid_parameter"
+    title = "A query parameter is not valid"
+
+    def __init__(self, parameter: str, detail: str) -> None:
+        super().__init__(detail, parameter=parameter)
+
+
+class Forwarded(ProxyError):
+    """The hub's own error, whose body is the answer; ``body`` is ``None`` where it is unfit to pass on."""
+
+    def __init__(self, detail: str, body: bytes | None) -> None:
+        super().__init__(detail)
+        self.body = body
+
+
+class HubRejectedQuestion(Forwarded):
+    """The hub answered 400 or 422."""
+
+    status = 400
+    type = "hub_rejected_question"
+    title = "The hub rejected the question"
+
+
+class HubFoundNothing(Forwarded):
+    """The hub answered 404."""
+
+    status = 404
+    type = "resource_not_found"
+    title = "The requested resource could not be found"
+
+
+class HubError(ProxyError):
+    """The hub gave no answer that can be passed on. ``hub_status`` is what it answered, if it did."""
+
+    status = 502
+    type = "hub_error"
+    title = "The hub gave no usable answer"
+
+    def __init__(self, detail: str, *, hub_status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.hub_status = hub_status
+
+
+class HubRefusedCredential(HubError):
+    """The hub answered 401 or 403: an operator has to renew the token."""
+
+    type = "hub_refused_credential"
+    title = "The hub refused the proxy's credential"
+
+
+class HubRateLimited(HubError):
+    """The hub answered 429."""
+
+    status = 503
+    type = "hub_rate_limited"
+    title = "The hub's rate limit is reached"
+
+
+class HubUnavailable(HubError):
+    """The hub answered 503 with a Retry-After."""
+
+    status = 503
+    type = "hub_unavailable"
+    title = "The hub is unavailable and said when to return"
+
+
+class HubBusy(HubError):
+    """As many hub requests are under way as are allowed, and none ended in time."""
+
+    status = 503
+    type = "hub_busy"
+    title = "Too many requests to the hub are under way"
+
+
+class HubRejectedRequest(HubError):
+    """The hub answered with a 4xx that has no meaning of its own here."""
+
+    type = "hub_rejected_request"
+    title = "The hub rejected the request"
+
+
+class HubFailed(HubError):
+    """The hub answered with a 5xx."""
+
+    type = "hub_failed"
+    title = "The hub failed"
+
+
+class HubRedirected(HubError):
+    """The hub answered with a redirect, which is not followed."""
+
+    type = "hub_redirected"
+    title = "The hub redirected"
+
+
+class HubAnswerUnexpected(HubError):
+    """The hub answered with a success status that is not 200."""
+
+    type = "hub_answer_unexpected"
+    title = "The hub answered with an unexpected status"
+
+
+class HubAnswerEncoded(HubError):
+    """The hub used a content coding that the proxy did not ask for and cannot undo."""
+
+    type = "hub_answer_encoded"
+    title = "The hub's answer is in an unreadable content coding"
+
+
+class HubAnswerNotJSON(HubError):
+    """The hub's 200 is not JSON."""
+
+    type = "hub_answer_not_json"
+    title = "The hub's answer is not JSON"
+
+
+class HubAnswerNotAPage(HubError):
+    """The hub's 200 is JSON, but not of the contract's shape."""
+
+    type = "hub_answer_not_a_page"
+    title = "The hub's answer is not a page of generations"
+
+
+class HubAnswerCutOff(HubError):
+    """The hub's answer ended before its end."""
+
+    type = "hub_answer_cut_off"
+    title = "The hub's answer was cut off"
+
+
+class HubAnswerTooLarge(HubError):
+    """The hub's answer, decoded, is longer than the limit."""
+
+    type = "hub_answer_too_large"
+    title = "The hub's answer is too large"
+
+
+class HubUnreachable(HubError):
+    """No connection to the hub, or it broke before an answer began."""
+
+    type = "hub_unreachable"
+    title = "The hub cannot be reached"
+
+
+class HubTimeout(HubError):
+    """The hub did not answer in time."""
+
+    status = 504
+    type = "hub_timeout"
+    title = "The hub did not answer in time"

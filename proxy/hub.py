@@ -1,0 +1,220 @@
+"""The hub, asked over HTTP: a 200's body comes back as bytes, everything else as a named error.
+
+The precautions, each learned from a fault:
+
+- A request is never cancelled, as that can poison httpx's connection pool. It runs detached, and is
+  abandoned when the deadline passes: httpx's own timeouts end it, then or a little later.
+- No cookies are kept, no redirect is followed (the token would travel), no environment variable
+  changes the way (``trust_env``).
+- The body is read raw and counted, decoded bytes included: a gzip bomb ends at the limit.
+- One request is repeated only if a kept-alive connection broke before any answer: the hub closed it
+  while it was idle, and cannot have acted on what it never read. And after a 401, if the token file
+  holds a new token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from proxy import errors, retry_after
+from proxy.credential import Credential
+from proxy.detached import Detached
+from proxy.secret import Secret
+from proxy.settings import HubSettings
+
+USER_AGENT: Final = "generations-proxy"
+MAX_ERROR_BODY: Final = 64 * 1024
+"""Bytes of a hub's error body that are read and passed on."""
+
+
+class Hub:
+    """A client of the hub's read API.
+
+    Attributes:
+        requests: how many requests were sent.
+    """
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        credential: Credential,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._credential = credential
+        self._clock = clock
+        self._base = httpx.URL(settings.url.rstrip("/"))
+        self._detached = Detached()
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": USER_AGENT},
+            limits=httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
+            timeout=httpx.Timeout(
+                connect=settings.connect_timeout,
+                read=settings.read_timeout,
+                write=settings.read_timeout,
+                pool=settings.read_timeout,
+            ),
+        )
+        self.requests = 0
+
+    async def get(self, path: str, query: str) -> bytes:
+        """Return the body of the hub's 200 for ``path`` with the already encoded ``query``.
+
+        Raises:
+            HubError: the hub gave no usable answer, or none in time.
+            Forwarded: the hub answered 400, 404 or 422.
+        """
+        exchange = self._detached.spawn(self._exchange(path, query))
+        done, _ = await asyncio.wait({exchange}, timeout=self._settings.deadline)
+        if not done:
+            raise errors.HubTimeout(f"No whole answer within {self._settings.deadline:g} s.")
+        return exchange.result()
+
+    async def aclose(self, timeout: float = 0.0) -> None:
+        """Wait at most ``timeout`` seconds for abandoned requests, then close the connections."""
+        await self._detached.drain(timeout)
+        await self._client.aclose()
+
+    async def _exchange(self, path: str, query: str) -> bytes:
+        token = self._credential.token()
+        try:
+            return await self._ask(path, query, token)
+        except errors.HubRefusedCredential:
+            if not self._credential.refused(token):
+                raise
+        return await self._ask(path, query, self._credential.token())
+
+    async def _ask(self, path: str, query: str, token: Secret) -> bytes:
+        raw_path = self._base.raw_path.rstrip(b"/") + f"{path}?{query}".encode("ascii")
+        url = self._base.copy_with(raw_path=raw_path)
+        try:
+            response = await self._send(url, token)
+        except httpx.HTTPError as error:
+            raise _named(error, self._settings, began=False) from error
+        try:
+            return await self._read(response, token)
+        except httpx.HTTPError as error:
+            raise _named(error, self._settings, began=True) from error
+        finally:
+            await response.aclose()
+
+    async def _send(self, url: httpx.URL, token: Secret) -> httpx.Response:
+        connected = False
+
+        async def trace(event: str, _: dict[str, Any]) -> None:
+            nonlocal connected
+            connected = connected or event.startswith("connection.connect")
+
+        def request() -> httpx.Request:
+            self.requests += 1
+            headers = {"authorization": f"Bearer {token.reveal()}"}
+            return self._client.build_request("GET", url, headers=headers, extensions={"trace": trace})
+
+        try:
+            return await self._client.send(request(), stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if connected:
+                raise
+        return await self._client.send(request(), stream=True)
+
+    async def _read(self, response: httpx.Response, token: Secret) -> bytes:
+        status = response.status_code
+        if status == 200:
+            return await _body(response, self._settings.answer_bytes)
+        if status in (400, 404, 422):
+            body = await _error_body(response, token)
+            cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
+            raise cls(f"The hub answered {status}.", body)
+        raise _refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
+
+
+def _refusal(status: int, wait: float | None) -> errors.HubError:
+    """Name an answer that is neither a page nor the hub's own word on the question."""
+    if status in (401, 403):
+        return errors.HubRefusedCredential(
+            f"The hub answered {status}; an operator has to renew the token.", hub_status=status
+        )
+    if status == 429:
+        return errors.HubRateLimited(
+            "The hub answered 429.",
+            hub_status=status,
+            retry_after=retry_after.jittered() if wait is None else wait,
+        )
+    if status == 503 and wait is not None:
+        return errors.HubUnavailable("The hub answered 503.", hub_status=status, retry_after=wait)
+    if status < 300:
+        return errors.HubAnswerUnexpected(f"The hub answered {status}, expected 200.", hub_status=status)
+    if status < 400:
+        return errors.HubRedirected(f"The hub answered {status}; redirects are not followed.", hub_status=status)
+    cls = errors.HubRejectedRequest if status < 500 else errors.HubFailed
+    return cls(f"The hub answered {status}.", hub_status=status)
+
+
+def _named(error: httpx.HTTPError, settings: HubSettings, *, began: bool) -> errors.HubError:
+    """Name a failure of the connection. ``began``: the status line had already come."""
+    match error:
+        case httpx.PoolTimeout():
+            return errors.HubBusy(
+                f"{settings.concurrency} requests to the hub are under way and none ended"
+                f" within {settings.read_timeout:g} s.",
+                retry_after=retry_after.jittered(),
+            )
+        case httpx.ConnectTimeout():
+            return errors.HubTimeout(f"No connection to the hub within {settings.connect_timeout:g} s.")
+        case httpx.TimeoutException():
+            return errors.HubTimeout(f"The hub was silent for {settings.read_timeout:g} s.")
+        case _ if began:
+            return errors.HubAnswerCutOff("The connection broke within the hub's answer.", hub_status=200)
+        case httpx.ConnectError():
+            return errors.HubUnreachable("No connection to the hub could be made.")
+        case _:
+            return errors.HubUnreachable("The connection to the hub broke before an answer began.")
+
+
+async def _body(response: httpx.Response, limit: int) -> bytes:
+    """Read a body of at most ``limit`` bytes, counted as they are after decoding."""
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", "gzip", "x-gzip"):
+        raise errors.HubAnswerEncoded(
+            "The hub used a content coding other than identity and gzip.", hub_status=response.status_code
+        )
+    inflate = None if coding == "identity" else zlib.decompressobj(wbits=31)
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        room = limit - len(body) + 1
+        try:
+            body += chunk if inflate is None else inflate.decompress(chunk, room)
+        except zlib.error:
+            raise errors.HubAnswerEncoded("The hub's gzip is broken.", hub_status=response.status_code) from None
+        if len(body) > limit:
+            raise errors.HubAnswerTooLarge(
+                f"The hub's answer is longer than {limit} bytes (hub.answer_bytes).",
+                hub_status=response.status_code,
+            )
+    if inflate is not None and not inflate.eof:
+        raise errors.HubAnswerCutOff("The hub's gzip ends in its middle.", hub_status=response.status_code)
+    return bytes(body)
+
+
+async def _error_body(response: httpx.Response, token: Secret) -> bytes | None:
+    """The hub's error body as it may be passed on: a JSON object that does not hold the token."""
+    try:
+        body = await _body(response, MAX_ERROR_BODY)
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (errors.HubError, msgspec.MsgspecError, RecursionError):
+        return None
+    return None if token.reveal().encode() in body else body

@@ -1,0 +1,37 @@
+"""Retry-After (RFC 9110 §10.2.3): a number of seconds or an HTTP date."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+LONGEST: Final = 3600.0
+"""Seconds; a hub that asks for more is asked again after this."""
+_SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+def parse(value: str | None, now: float) -> float | None:
+    """Return the seconds to wait from ``now`` (Unix seconds), at most LONGEST; None if it says nothing."""
+    if value is None:
+        return None
+    value = value.strip()
+    if _SECONDS.fullmatch(value):
+        return min(float(value), LONGEST)
+    try:
+        seconds = parsedate_to_datetime(value).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(0.0, seconds), LONGEST)
+
+
+def jittered() -> float:
+    """Seconds to wait where the hub names none: random, so that callers do not return together."""
+    return random.uniform(1.0, 3.0)  # noqa: S311  not for cryptography
+
+
+def header(seconds: float) -> str:
+    """The header's value: whole seconds, rounded up, at least 1."""
+    return str(max(1, math.ceil(seconds)))

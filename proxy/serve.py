@@ -1,0 +1,88 @@
+"""``serve``: the proxy in production, under uvicorn with uvloop and httptools.
+
+A SIGTERM first turns readiness false and goes on serving for ``drain_delay`` seconds, so that whoever
+sends requests here (a balancer, Kubernetes) sees it and stops; then the server stops listening and the
+requests in flight end. Ctrl-C skips the delay; a second signal does too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Final, cast
+
+import uvicorn
+from litestar import Litestar
+from uvicorn.supervisors import Multiprocess
+
+from proxy import config
+from proxy.app import create_app
+from proxy.settings import ServerSettings
+from proxy.sockets import listen, url_of
+from proxy.web.health import Readiness
+
+_log: Final = logging.getLogger("proxy.serve")
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+def run_server(server: ServerSettings) -> None:
+    """Run until told to stop. Workers read the settings from the environment, as this process did.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    with listen(server.host, server.port) as sock:
+        _log.info("listening on %s with %d worker(s), process %d", url_of(sock), server.workers, os.getpid())
+        settings = uvicorn.Config(
+            "proxy.serve:production_app",
+            factory=True,
+            workers=server.workers,
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,  # longer than balancers' usual 60 s, so that they close first, not we
+            timeout_graceful_shutdown=int(server.shutdown_timeout) or 1,
+        )
+        if server.workers > 1:
+            Multiprocess(settings, sockets=[sock]).run()
+        else:
+            # uvicorn raises the signal that ended it once more; without this the exit status would be the signal's.
+            signal.signal(signal.SIGTERM, lambda *_: None)
+            uvicorn.Server(settings).run(sockets=[sock])
+
+
+def production_app() -> Litestar:
+    """The application of one worker."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = config.load(os.environ).settings
+    readiness = Readiness()
+    drain = partial(drain_before_exit, readiness, settings.server.drain_delay)
+    return create_app(settings, readiness=readiness, on_startup=[drain])
+
+
+def drain_before_exit(readiness: Readiness, delay: float) -> None:
+    """Put a delay of ``delay`` seconds, with readiness false, before what SIGTERM does now."""
+    stop = cast("Callable[[int, FrameType | None], None]", signal.getsignal(signal.SIGTERM))  # uvicorn's
+    loop = asyncio.get_running_loop()
+
+    def on_sigterm(number: int, frame: FrameType | None) -> None:
+        if readiness.draining:
+            stop(number, frame)
+            return
+        readiness.draining = True
+        _log.info("SIGTERM: not ready any more, stopping in %g s", delay)
+        loop.call_soon_threadsafe(loop.call_later, delay, stop, number, frame)
+
+    signal.signal(signal.SIGTERM, on_sigterm)

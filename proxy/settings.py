@@ -1,0 +1,130 @@
+"""The settings that exist: frozen structs with defaults and ranges. ``config.py`` reads them.
+
+Every setting ``[section] name`` of the TOML file is ``PROXY_<SECTION>_<NAME>`` in the environment,
+but for the few with fixed names of their own (:data:`FIXED_NAMES`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from proxy.secret import Secret
+
+Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="seconds, from 0 to 31536000")]
+Timeout = Annotated[float, Meta(gt=0, le=3600, description="seconds, more than 0, at most 3600")]
+Bytes = Annotated[int, Meta(ge=65_536, le=2**40, description="bytes, a whole number from 65536")]
+Count = Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
+Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for any free one")]
+Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
+Switch = Annotated[bool, Meta(description="true or false")]
+FilePath = Annotated[str, Meta(min_length=1, description="the path of a file that holds a token")]
+Token = Annotated[Secret, Meta(description="visible ASCII characters without spaces")]
+HubURL = Annotated[str, Meta(description="http(s)://host[:port][/prefix], without user, query or fragment")]
+RedisURL = Annotated[Secret, Meta(description="redis://, rediss:// or unix://, and where the server is")]
+
+
+class HubSettings(Struct, frozen=True, kw_only=True):
+    """The upstream API and how it is asked."""
+
+    url: HubURL = "https://hub.oxen.ai"
+    api_key: Token | None = None
+    api_key_file: FilePath | None = None
+    connect_timeout: Timeout = 2.0
+    read_timeout: Timeout = 10.0
+    deadline: Timeout = 15.0
+    concurrency: Count = 8
+    answer_bytes: Bytes = 16 * 2**20
+
+
+class CacheSettings(Struct, frozen=True, kw_only=True):
+    """How long pages may be served, and the memory that holds them."""
+
+    live_ttl: Seconds = 1.0
+    settled_ttl: Seconds = 5.0
+    stale_if_error: Seconds = 86_400.0
+    stale_if_error_live: Seconds = 60.0
+    memory_bytes: Bytes = 64 * 2**20
+
+
+class RedisSettings(Struct, frozen=True, kw_only=True):
+    """The cache that replicas share; without a URL there is only memory."""
+
+    url: RedisURL | None = None
+    timeout: Timeout = 0.05
+    connections: Count = 32
+
+
+class ServerSettings(Struct, frozen=True, kw_only=True):
+    """Where the proxy listens and how it stops."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+    workers: Count = 1
+    drain_delay: Seconds = 2.0
+    shutdown_timeout: Timeout = 15.0
+
+
+class AuthSettings(Struct, frozen=True, kw_only=True):
+    """Who may ask."""
+
+    allow_anonymous: Switch = False
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All settings."""
+
+    hub: HubSettings = HubSettings()
+    cache: CacheSettings = CacheSettings()
+    redis: RedisSettings = RedisSettings()
+    server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+
+
+FIXED_NAMES: Final = {
+    ("hub", "url"): "OXEN_HUB_URL",
+    ("hub", "api_key"): "OXEN_API_KEY",
+    ("hub", "api_key_file"): "OXEN_API_KEY_FILE",
+    ("redis", "url"): "REDIS_URL",
+    ("server", "host"): "PROXY_HOST",
+    ("server", "port"): "PROXY_PORT",
+    ("server", "workers"): "PROXY_WORKERS",
+}
+
+
+class Field(Struct, frozen=True):
+    """One setting: its place in the file, its variable, its type, default, and range in words."""
+
+    section: str
+    name: str
+    variable: str
+    type: Any
+    default: object
+    allowed: str
+
+
+def fields() -> Iterator[Field]:
+    """All settings, in the order of the structs."""
+    for section in msgspec.structs.fields(Settings):
+        hints = get_type_hints(section.type, include_extras=True)
+        for field in msgspec.structs.fields(section.type):
+            fixed = FIXED_NAMES.get((section.name, field.name))
+            yield Field(
+                section=section.name,
+                name=field.name,
+                variable=fixed or f"PROXY_{section.name}_{field.name}".upper(),
+                type=hints[field.name],
+                default=field.default,
+                allowed=_description(hints[field.name]),
+            )
+
+
+def _description(hint: Any) -> str:
+    for part in (hint, *get_args(hint)):
+        for meta in getattr(part, "__metadata__", ()):
+            if isinstance(meta, Meta) and meta.description:
+                return meta.description
+    raise TypeError(f"a setting of type {hint} has no description of what is allowed")

@@ -1,0 +1,174 @@
+"""The simulated hub as an ASGI application: its five read endpoints, behind bearer check, budget and faults."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qsl
+
+from proxy.simulator.events import Events
+from proxy.simulator.faults import Fault, Faults
+from proxy.simulator.journal import Budget, Journal, Request
+from proxy.simulator.sending import Receive, Refusal, Scope, Send, disconnected, send_answer
+from proxy.simulator.wire import Writer, error
+from proxy.simulator.world import Generation, World
+
+DEMO_KEY: Final = "demo-key"
+TICK: Final = 0.05
+"""Seconds between looks at what is due in the world."""
+_ENUMS: Final = {
+    "media_type": ("image", "video"),
+    "status": ("queued", "processing", "succeeded", "failed", "cancelled"),
+}
+
+
+class Simulator:
+    """The hub. Its parts are public, for tests in the same process; ``control.py`` is for the others."""
+
+    def __init__(
+        self,
+        world: World | None = None,
+        *,
+        api_key: str = DEMO_KEY,
+        link_lifetime: float = 3600.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.world = World(clock=clock) if world is None else world
+        self.api_key = api_key
+        self.faults = Faults()
+        self.journal = Journal()
+        self.budget = Budget()
+        self.events = Events()
+        self.writer = Writer(link_lifetime)
+        self._clock = clock
+        self.world.on_end.append(lambda row: self.events.tell(row, self.writer, clock()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        match scope["type"]:
+            case "lifespan":
+                await self._live(receive, send)
+            case "http":
+                await self._serve(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Let the world turn while the server runs."""
+        await receive()
+        turning = asyncio.create_task(self._turn())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        turning.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await turning
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _turn(self) -> None:
+        while True:
+            self.world.advance()
+            await asyncio.sleep(TICK)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        authorized = self._authorized(headers.pop("authorization", ""))
+        path, query = scope["path"], scope["query_string"].decode("latin-1")
+        self.journal.add(Request(self._clock(), scope["method"], path, query, headers, authorized))
+        fault = self.faults.befall(path)
+        if fault.hang:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
+        if fault.latency:
+            await asyncio.sleep(fault.latency)
+        if path == "/api/events" and authorized and fault.status is None:
+            await self._stream(receive, send)
+            return
+        try:
+            status, body = 200, self._admit(scope["method"], fault, path, query, authorized=authorized)
+        except Refusal as refusal:
+            status, body = refusal.status, error(refusal.status)
+        await send_answer(send, status, body, fault)
+
+    def _admit(self, method: str, fault: Fault, path: str, query: str, *, authorized: bool) -> bytes:
+        """The body of a 200, if the request gets as far as that."""
+        if fault.status is not None:
+            raise Refusal(fault.status)
+        if not self.budget.take():
+            raise Refusal(429)
+        if not authorized:
+            raise Refusal(401)
+        if method not in ("GET", "HEAD"):
+            raise Refusal(405)
+        self.world.advance()
+        return self._answer(path, query)
+
+    def _authorized(self, authorization: str) -> bool:
+        return hmac.compare_digest(authorization.encode(), f"Bearer {self.api_key}".encode())
+
+    def _answer(self, path: str, query: str) -> bytes:
+        parameters = dict(parse_qsl(query, keep_blank_values=True))
+        match path.strip("/").split("/"):
+            case ["api", "ai", "generations"]:
+                page, page_size = _number(parameters, "page", 1, 2**53), _number(parameters, "page_size", 50, 1000)
+                return self.writer.page(self._select(parameters), page, page_size, self._clock())
+            case ["api", "ai", "generations", generation_id]:
+                return self.writer.show(self.find(generation_id), self._clock())
+            case ["api", "ai", "queue"]:
+                rows = self._select(parameters)
+                if "status" not in parameters:
+                    rows = [row for row in rows if not row.terminal]
+                return self.writer.queue(rows, self._clock())
+            case ["api", "ai", "queue", generation_id]:
+                return self.writer.queued(self.find(generation_id), self._clock())
+            case _:
+                raise Refusal(404)
+
+    def _select(self, parameters: dict[str, str]) -> list[Generation]:
+        """The rows of a filter set, newest first."""
+        for name, allowed in _ENUMS.items():
+            if name in parameters and parameters[name] not in allowed:
+                raise Refusal(422)
+        namespace = parameters.get("namespace", self.world.namespaces[0])
+        if namespace not in self.world.namespaces:
+            raise Refusal(404)
+        members = {"model": "model", "media_type": "media_type", "status": "status", "repo": "repo", "folder": "folder"}
+        wanted = [(member, parameters[name]) for name, member in members.items() if name in parameters]
+        rows = self.world.newest_first(namespace)
+        return [row for row in rows if all(getattr(row, member) == value for member, value in wanted)]
+
+    def find(self, generation_id: str) -> Generation:
+        """The row of that id; Refusal(404) if there is none."""
+        row = self.world.find(generation_id)
+        if row is None:
+            raise Refusal(404)
+        return row
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b": connected\n\n", "more_body": True})
+        queue, gone = self.events.listen(), asyncio.ensure_future(disconnected(receive))
+        try:
+            while not gone.done():
+                block = asyncio.ensure_future(queue.get())
+                await asyncio.wait({block, gone}, timeout=15, return_when=asyncio.FIRST_COMPLETED)
+                body = block.result() if block.done() else b": keep-alive\n\n"
+                block.cancel()
+                if not gone.done():
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+        finally:
+            gone.cancel()
+            self.events.leave(queue)
+
+
+def _number(parameters: dict[str, str], name: str, default: int, most: int) -> int:
+    try:
+        number = int(parameters.get(name, default))
+    except ValueError:
+        raise Refusal(422) from None
+    if not 1 <= number <= most:
+        raise Refusal(422)
+    return number

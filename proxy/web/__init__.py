@@ -1,0 +1,1 @@
+"""The callers' side: HTTP in, HTTP out. Only this package and ``app`` know Litestar."""

@@ -1,0 +1,58 @@
+"""From an outcome to an HTTP answer: conditional requests, and headers that say what was done."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Final, assert_never
+
+from proxy import freshness
+from proxy.errors import HubError, ProxyError
+from proxy.pages import Hit, Miss, Outcome, StaleHit
+
+CACHE: Final = "generations-proxy"
+"""The name under which Cache-Status speaks of this cache (RFC 9211 §2)."""
+VARY: Final = "Accept-Encoding, Authorization"
+"""What an answer may depend on, now or after an upgrade; said from the first so that no browser mixes them up."""
+_ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+
+
+def page_headers(outcome: Outcome, now: float) -> dict[str, str]:
+    """The headers of a 200 or 304 with a page; ``now`` in Unix seconds."""
+    page = outcome.page
+    return {
+        "cache-control": "private, no-cache",  # browsers revalidate, nothing in between keeps it
+        "etag": page.etag,
+        "age": str(freshness.age(page, now)),
+        "vary": VARY,
+        "cache-status": cache_status(outcome),
+    }
+
+
+def matches(etag: str, if_none_match: Iterable[str]) -> bool:
+    """Weak comparison of ``etag`` with the listed tags (RFC 9110 §13.1.2); ``*`` matches whatever there is."""
+    return any(value.strip() == "*" or etag in _ENTITY_TAG.findall(value) for value in if_none_match)
+
+
+def cache_status(outcome: Outcome) -> str:
+    """What the cache did with a request that got a page (RFC 9211)."""
+    ttl = f"ttl={math.floor(outcome.ttl)}"
+    match outcome:
+        case Hit(source=source):
+            return f"{CACHE}; hit; {ttl}; detail={source}"
+        case StaleHit(error=error):
+            return f"{CACHE}; hit; {ttl}; detail=stale-{error.type}"
+        case Miss(forward=forward, stored=stored, collapsed=collapsed):
+            flags = ("; stored" if stored else "") + ("; collapsed" if collapsed else "")
+            return f"{CACHE}; fwd={forward}; fwd-status=200{flags}; {ttl}"
+        case _:
+            assert_never(outcome)
+
+
+def error_cache_status(error: ProxyError) -> str:
+    """What the cache did with a request that got an error (RFC 9211; ``detail`` is the error's type)."""
+    if isinstance(error, HubError):
+        status = f"; fwd-status={error.hub_status}" if error.hub_status else ""
+        return f"{CACHE}; fwd=miss{status}; detail={error.type}"
+    return f"{CACHE}; detail={error.type}"

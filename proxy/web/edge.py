@@ -1,0 +1,66 @@
+"""The outermost layer: every request gets an id and ends in one event, also those the router refuses."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from proxy.web.health import Readiness
+from proxy.web.telemetry import RequestEvent, Sink
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+
+def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGIApp:
+    """Wrap ``app``: adds ``X-Request-Id`` to each answer and feeds ``sinks``.
+
+    While draining, answers also carry ``Connection: close``, so that callers on kept-alive connections
+    go to another replica before this one is gone.
+    """
+
+    async def edge(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = secrets.token_hex(12)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if readiness.draining:
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
+            await send(message)
+
+        try:
+            await app(scope, receive, sending)
+        finally:
+            method = scope["method"]
+            event = RequestEvent(
+                request_id=request_id,
+                method=method if method in _METHODS else "other",
+                path=_shown(scope["path"]),
+                status=status,
+                outcome=state.get("outcome", "-"),
+                seconds=time.perf_counter() - began,
+            )
+            for sink in sinks:
+                sink(event)
+
+    return edge
+
+
+def _shown(path: str) -> str:
+    """A caller's path as a log may hold it: short, printable, without spaces."""
+    return "".join(c if c.isprintable() and not c.isspace() else "?" for c in path[:100])

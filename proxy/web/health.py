@@ -1,0 +1,70 @@
+"""Health: whether the process lives, and whether it should be sent requests."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request, Response
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+from proxy.pages import Pages
+from proxy.shared import Shared
+from proxy.web.reading import reading, respond
+
+
+class Readiness:
+    """Whether this process wants requests; turned false before it stops listening."""
+
+    def __init__(self) -> None:
+        self.draining = False
+
+
+class LiveResponse(Struct):
+    """The process runs and its event loop turns."""
+
+    status: Literal["live"] = "live"
+
+
+class RedisHealth(Struct):
+    """``off`` without a Redis, else what the last calls to it say; faults by kind since the start."""
+
+    state: Literal["off", "unknown", "up", "down"]
+    faults: dict[str, int]
+
+
+class ReadyResponse(Struct):
+    """Hub and Redis are reported, but do not decide: without them the proxy still answers what it can.
+
+    ``hub`` is ``unknown`` before the first request to it, then ``ok`` or the last error's type.
+    """
+
+    status: Literal["ready", "draining"]
+    hub: str
+    redis: RedisHealth
+
+
+LIVE_PATH = "/health/live"
+READY_PATH = "/health/ready"
+
+
+def health_handlers(pages: Pages, shared: Shared | None, readiness: Readiness) -> list[HTTPRouteHandler]:
+    """Handlers of the two probes."""
+
+    @reading(LIVE_PATH)
+    async def live(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return _answer(request, 200, LiveResponse())
+
+    @reading(READY_PATH)
+    async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
+        redis = RedisHealth("off", {}) if shared is None else RedisHealth(shared.state, dict(shared.faults))
+        if readiness.draining:
+            return _answer(request, 503, ReadyResponse("draining", pages.hub_state, redis))
+        return _answer(request, 200, ReadyResponse("ready", pages.hub_state, redis))
+
+    return [live, ready]
+
+
+def _answer(request: Request[Any, Any, Any], status: int, content: Struct) -> Response[bytes]:
+    return respond(request, status, {"cache-control": "no-store"}, msgspec.json.encode(content))

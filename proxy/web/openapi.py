@@ -1,0 +1,154 @@
+"""The OpenAPI document: the hub's endpoint as this proxy re-exposes it, plus the proxy's own.
+
+Made from the contract's structs and the query's tables, in OpenAPI 3.0 as the hub's is, so that both
+documents can be compared and a client generated from one works with the other. Litestar's generator is
+not used: it speaks 3.1, and the query's parameters are not its own (``query.py`` reads them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import inspect
+
+from proxy import __version__, query
+from proxy.contract import GenerationsListResponse
+from proxy.question import LIST_PATH
+from proxy.web.health import LIVE_PATH, READY_PATH, LiveResponse, ReadyResponse
+from proxy.web.problems import ErrorResponse
+
+PATH: Final = "/schema/openapi.json"
+Schema: TypeAlias = dict[str, Any]
+
+_PRIMITIVES: Final = {inspect.StrType: "string", inspect.IntType: "integer"}
+
+_LIST_DESCRIPTION: Final = (
+    "Paginated browse view of completed and in-flight generations for a namespace. A 200's body is the "
+    "hub's, byte for byte; Cache-Status says whether the hub was asked for it, Age when."
+)
+_HEADERS: Final = {
+    "Cache-Status": "What the cache did (RFC 9211).",
+    "Age": "Seconds since the hub was asked (RFC 9111).",
+    "ETag": "Strong entity tag of the body; send it back in If-None-Match.",
+    "X-Request-Id": "The id under which the proxy's log knows this request.",
+}
+_LIST_ERRORS: Final = {
+    400: "A parameter is not valid (`invalid_parameter`), or the hub rejected the question (its own body).",
+    404: "The hub knows nothing there (its own body).",
+    405: "The method is not allowed; only GET and HEAD are.",
+    502: "The hub gave no usable answer; `error.type` says why.",
+    503: "The hub is to be left alone for now; Retry-After says for how long.",
+    504: "The hub did not answer in time.",
+}
+
+
+def document() -> bytes:
+    """The document as JSON."""
+    return msgspec.json.encode(
+        {
+            "openapi": "3.0.3",
+            "info": {
+                "title": "generations-proxy",
+                "version": __version__,
+                "description": "A caching, read-only proxy of the Oxen hub's API for AI image and video generations.",
+            },
+            "paths": {
+                LIST_PATH: {"get": _list_operation()},
+                LIVE_PATH: {"get": _probe("live", "Whether the process lives", LiveResponse, {200: "It does."})},
+                READY_PATH: {
+                    "get": _probe(
+                        "ready",
+                        "Whether the process should be sent requests",
+                        ReadyResponse,
+                        {200: "It should.", 503: "It is draining and will stop."},
+                    )
+                },
+            },
+            "components": {
+                "schemas": {
+                    struct.__name__: {**schema_of(struct), "title": struct.__name__}
+                    for struct in (GenerationsListResponse, ErrorResponse, LiveResponse, ReadyResponse)
+                }
+            },
+        }
+    )
+
+
+def _list_operation() -> Schema:
+    return {
+        "tags": [],
+        "summary": "List past generations",
+        "description": _LIST_DESCRIPTION,
+        "operationId": "OxenApiWeb.Controllers.GenerationsController.index",
+        "parameters": [_parameter(name) for name in query.PARAMETERS],
+        "responses": {
+            "200": {**_json_response("Generation list", GenerationsListResponse), "headers": _headers()},
+            "304": {"description": "The page is the one that If-None-Match names.", "headers": _headers()},
+            **{str(status): _json_response(text, ErrorResponse) for status, text in _LIST_ERRORS.items()},
+        },
+    }
+
+
+def _parameter(name: str) -> Schema:
+    default = getattr(query.ListQuery(), name)
+    schema: Schema
+    if name in query.MAXIMA:
+        schema = {"type": "integer", "minimum": 1, "default": default}
+        if name == "page_size":  # the hub's contract bounds no page number; what query.py refuses is past 2**53
+            schema["maximum"] = query.MAX_PAGE_SIZE
+    elif name in query.ENUMS:
+        schema = {"type": "string", "enum": list(query.ENUMS[name])}
+    else:
+        schema = {"type": "string"}
+    return {"name": name, "in": "query", "required": False, "description": "", "schema": schema}
+
+
+def _probe(operation: str, summary: str, struct: type, texts: Mapping[int, str]) -> Schema:
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "responses": {str(status): _json_response(text, struct) for status, text in texts.items()},
+    }
+
+
+def _json_response(description: str, struct: type) -> Schema:
+    reference = {"$ref": f"#/components/schemas/{struct.__name__}"}
+    return {"description": description, "content": {"application/json": {"schema": reference}}}
+
+
+def _headers() -> Schema:
+    return {
+        name: {"description": text, "schema": {"type": "integer" if name == "Age" else "string"}}
+        for name, text in _HEADERS.items()
+    }
+
+
+def schema_of(struct: type) -> Schema:
+    """The OpenAPI 3.0 schema of a struct, nested structs inline. Objects allow further members."""
+    return _schema(inspect.type_info(struct))
+
+
+def _schema(info: inspect.Type) -> Schema:  # noqa: PLR0911  one per kind of type
+    match info:
+        case inspect.Metadata(type=annotated, extra_json_schema=extra):
+            return _schema(annotated) | (extra or {})
+        case inspect.UnionType(types=types):  # of one type and null
+            (schema,) = (_schema(kind) for kind in types if not isinstance(kind, inspect.NoneType))
+            return schema | {"nullable": True}
+        case inspect.StructType(cls=cls, fields=members):
+            return {
+                "type": "object",
+                "description": " ".join((cls.__doc__ or "").split()),
+                "properties": {member.name: _schema(member.type) for member in members},
+                "required": [member.name for member in members if member.required],
+            }
+        case inspect.ListType(item_type=item):
+            return {"type": "array", "items": _schema(item)}
+        case inspect.DictType(value_type=value):
+            return {"type": "object", "additionalProperties": _schema(value)}
+        case inspect.LiteralType(values=values):
+            return {"type": "string", "enum": list(values)}
+        case _:
+            return {"type": _PRIMITIVES[type(info)]}

@@ -1,0 +1,102 @@
+"""Errors as answers: always the hub's envelope, with what helps added.
+
+``{"error": {"type", "title", "detail"?, "parameter"?}, "status": "error", "status_message", "request_id"}``
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+from msgspec import UNSET, Struct, UnsetType
+
+from proxy import retry_after
+from proxy.errors import Forwarded, ProxyError
+from proxy.web.answers import CACHE, VARY, error_cache_status
+from proxy.web.reading import ALLOW, respond
+
+_COMMON: Final = {"cache-control": "no-store", "vary": VARY}
+_log: Final = logging.getLogger("proxy.web")
+
+
+class ErrorBody(Struct, kw_only=True, omit_defaults=True):
+    """What went wrong. ``type`` is stable; ``detail`` says what happened and what would be right."""
+
+    type: str
+    title: str
+    detail: str | UnsetType = UNSET
+    parameter: str | UnsetType = UNSET
+
+
+class ErrorResponse(Struct, kw_only=True):
+    """The hub's error envelope, with the id that the proxy's log knows the request by."""
+
+    error: ErrorBody
+    status: str = "error"
+    status_message: str
+    request_id: str
+
+
+def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Response[bytes]:
+    """Answer an error of ours; the hub's own 400, 404 and 422 keep their body."""
+    request.scope["state"]["outcome"] = error.type
+    headers = {"cache-status": error_cache_status(error)}
+    if error.retry_after is not None:
+        headers["retry-after"] = retry_after.header(error.retry_after)
+    if isinstance(error, Forwarded) and error.body is not None:
+        return respond(request, error.status, _COMMON | headers, error.body)
+    body = ErrorBody(
+        type=error.type,
+        title=error.title,
+        detail=error.detail,
+        parameter=UNSET if error.parameter is None else error.parameter,
+    )
+    return respond(request, error.status, _COMMON | headers, _envelope(request, body))
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer what the framework refused: an unknown path, another method, a malformed request."""
+    headers: dict[str, str] = {}
+    match error.status_code:
+        case 404:
+            body = ErrorBody(
+                type="resource_not_found",
+                title="The requested resource could not be found",
+                detail="There is nothing at this path; see /schema/openapi.json for what there is.",
+            )
+        case 405:
+            headers["allow"] = ALLOW
+            body = ErrorBody(
+                type="method_not_allowed",
+                title="The method is not allowed",
+                detail=f"The proxy is read-only; allowed are {ALLOW}.",
+            )
+        case status if status < 500:
+            body = ErrorBody(type="bad_request", title="The request is malformed", detail=error.detail)
+        case _:
+            return on_fault(request, error)
+    request.scope["state"]["outcome"] = body.type
+    headers["cache-status"] = f"{CACHE}; detail={body.type}"
+    return respond(request, error.status_code, _COMMON | headers, _envelope(request, body))
+
+
+def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer a fault of the proxy itself: the log has the traceback, the caller the id to find it by."""
+    _log.error("request %s failed", request.scope["state"]["request_id"], exc_info=error)
+    return on_proxy_error(request, ProxyError("This is a fault of the proxy; its log has more under the request id."))
+
+
+EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
+    ProxyError: on_proxy_error,
+    HTTPException: on_http_exception,
+    Exception: on_fault,
+}
+
+
+def _envelope(request: Request[Any, Any, Any], body: ErrorBody) -> bytes:
+    request_id = request.scope["state"]["request_id"]
+    return msgspec.json.encode(ErrorResponse(error=body, status_message=body.type, request_id=request_id))

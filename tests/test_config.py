@@ -1,0 +1,189 @@
+"""Settings from a file and the environment: precedence, and every fault at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config import SettingsError, is_loopback, load, require_credential, require_safe_address
+from proxy.secret import Secret
+from proxy.settings import Settings, fields
+
+
+def faults(environ: dict[str, str], config: str | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(environ, config)
+    return caught.value.faults
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "proxy.toml"
+
+
+def test_defaults() -> None:
+    settings = load({}).settings
+    assert settings == Settings()
+    assert settings.hub.url == "https://hub.oxen.ai"
+    assert (settings.cache.live_ttl, settings.cache.settled_ttl) == (1.0, 5.0)
+    assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
+
+
+def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-a-file")
+    special = {
+        "OXEN_HUB_URL": "http://hub.test:81/prefix",
+        "OXEN_API_KEY": "token",
+        "OXEN_API_KEY_FILE": str(tmp_path / "token"),
+        "REDIS_URL": "rediss://user:pw@redis.test:6380/2",
+        "PROXY_HOST": "::1",
+        "PROXY_AUTH_ALLOW_ANONYMOUS": "true",
+    }
+    for field in fields():
+        text = special.get(field.variable, "70000" if "bytes" in field.name else "7")
+        by_environment = load({field.variable: text}).settings
+        value = f'"{text}"' if field.variable in special and text != "true" else text
+        value += ".0" if "second" in field.allowed else ""
+        file.write_text(f"[{field.section}]\n{field.name} = {value}\n")
+        by_file = load({"PROXY_CONFIG": str(file)}).settings
+        assert by_environment == by_file != Settings(), field.variable
+
+
+def test_the_environment_is_over_the_file(file: Path) -> None:
+    file.write_text("[cache]\nlive_ttl = 2\nsettled_ttl = 20\n")
+    cache = load({"PROXY_CACHE_LIVE_TTL": "3"}, str(file)).settings.cache
+    assert (cache.live_ttl, cache.settled_ttl) == (3.0, 20.0)
+
+
+def test_an_empty_variable_is_unset() -> None:
+    assert load({"REDIS_URL": "", "PROXY_PORT": "", "PROXY_CONFIG": ""}).settings == Settings()
+
+
+def test_the_argument_is_over_the_variable(file: Path) -> None:
+    file.write_text("[cache]\nlive_ttl = 2\n")
+    assert load({"PROXY_CONFIG": "/nowhere"}, str(file)).settings.cache.live_ttl == 2
+
+
+def test_all_faults_at_once_by_name(file: Path) -> None:
+    file.write_text('[cache]\nsetled_ttl = 3\nmemory_bytes = "64"\n[hubb]\nurl = 1\n')
+    found = faults(
+        {
+            "PROXY_CACHE_LIVE_TTL": "soon",
+            "PROXY_PORT": "70000",
+            "OXEN_HUB_URL": "hub.oxen.ai",
+            "OXEN_API_KEY": "two words",
+            "REDIS_URL": "localhost:6379",
+        },
+        str(file),
+    )
+    begins = sorted(fault.split(":")[0] for fault in found)
+    assert begins == sorted(
+        [
+            "[cache] setled_ttl",
+            "[hubb]",
+            "[hubb] url",
+            "[cache] memory_bytes",
+            "PROXY_CACHE_LIVE_TTL",
+            "PROXY_PORT",
+            "OXEN_HUB_URL",
+            "OXEN_API_KEY",
+            "REDIS_URL",
+        ]
+    )
+    assert "did you mean [cache] settled_ttl?" in "\n".join(found)
+    assert "did you mean [hub]?" in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PROXY_CACHE_LIVE_TTL", "nan"),
+        ("PROXY_CACHE_LIVE_TTL", "inf"),
+        ("PROXY_CACHE_LIVE_TTL", "-1"),
+        ("PROXY_CACHE_LIVE_TTL", "1s"),
+        ("PROXY_HUB_READ_TIMEOUT", "0"),
+        ("PROXY_CACHE_MEMORY_BYTES", "64MiB"),
+        ("PROXY_WORKERS", "0"),
+        ("PROXY_WORKERS", "2.5"),
+        ("PROXY_PORT", "tcp://10.0.0.1:8080"),
+        ("PROXY_AUTH_ALLOW_ANONYMOUS", "perhaps"),
+        ("OXEN_HUB_URL", "ftp://hub.test"),
+        ("OXEN_HUB_URL", "http://"),
+        ("OXEN_HUB_URL", "http://hub.test:99999"),
+        ("OXEN_HUB_URL", "http://hub.test:0"),
+        ("OXEN_HUB_URL", "http://hub.test?x=1"),
+        ("OXEN_HUB_URL", "http://hub.test#x"),
+        ("OXEN_API_KEY_FILE", "/nowhere/token"),
+        ("REDIS_URL", "redis://"),
+        ("REDIS_URL", "http://redis.test"),
+        ("PROXY_CONFIG", "/nowhere/proxy.toml"),
+    ],
+)
+def test_one_fault(variable: str, value: str) -> None:
+    (fault,) = faults({variable: value})
+    assert fault.startswith(f"{variable}: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OXEN_API_KEY", "s3cr3t token"),
+        ("REDIS_URL", "http://user:s3cr3t@redis.test"),
+        ("OXEN_HUB_URL", "https://s3cr3t@hub.test"),
+        ("OXEN_HUB_URL", "https://user:s3cr3t@hub.test"),
+    ],
+)
+def test_faults_show_no_secret(variable: str, value: str) -> None:
+    assert "s3cr3t" not in str(faults({variable: value}))
+
+
+@pytest.mark.parametrize("text", ["[cache", "cache = 1", "\xff"])
+def test_a_broken_file(file: Path, text: str) -> None:
+    file.write_bytes(text.encode("latin-1"))
+    assert faults({}, str(file))
+
+
+def test_the_file_is_strict_where_the_environment_is_text(file: Path) -> None:
+    file.write_text('[cache]\nlive_ttl = "1"\n')
+    assert faults({}, str(file)) == ["[cache] live_ttl: '1' is not allowed; allowed: seconds, from 0 to 31536000"]
+
+
+def test_two_tokens_are_one_too_many(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("x")
+    (fault,) = faults({"OXEN_API_KEY": "x", "OXEN_API_KEY_FILE": str(tmp_path / "t")})
+    assert fault.startswith("OXEN_API_KEY: ")
+
+
+def test_unknown_variables_are_warned_of() -> None:
+    loaded = load({"PROXY_CACHE_SETLED_TTL": "1", "PROXY_SERVICE_HOST": "10.0.0.1", "PATH": "/bin"})
+    assert loaded.settings == Settings()
+    assert loaded.warnings == [
+        "PROXY_CACHE_SETLED_TTL: not a setting, ignored (did you mean PROXY_CACHE_SETTLED_TTL?)",
+        "PROXY_SERVICE_HOST: not a setting, ignored",
+    ]
+
+
+def test_a_token_is_required() -> None:
+    with pytest.raises(SettingsError, match="OXEN_API_KEY"):
+        require_credential(load({}).settings)
+    require_credential(load({"OXEN_API_KEY": "x"}).settings)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "proxy.example", "128.0.0.1"])
+def test_beyond_loopback_only_in_so_many_words(host: str) -> None:
+    with pytest.raises(SettingsError, match="PROXY_AUTH_ALLOW_ANONYMOUS=true"):
+        require_safe_address(load({"PROXY_HOST": host}).settings)
+    require_safe_address(load({"PROXY_HOST": host, "PROXY_AUTH_ALLOW_ANONYMOUS": "true"}).settings)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+    require_safe_address(load({"PROXY_HOST": host}).settings)
+
+
+def test_secrets_are_masked_in_the_settings() -> None:
+    settings = load({"OXEN_API_KEY": "s3cr3t", "REDIS_URL": "redis://:s3cr3t@redis.test"}).settings
+    assert "s3cr3t" not in repr(settings)
+    assert settings.hub.api_key == Secret("s3cr3t")

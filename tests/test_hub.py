@@ -1,0 +1,310 @@
+"""The hub client: every answer and every failure gets its name, and the token goes nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from proxy import errors
+from proxy.credential import Credential
+from proxy.hub import Hub
+from proxy.secret import Secret
+from proxy.settings import HubSettings
+from tests.support import KEY, LIST, NOW, free_port
+
+Handler = Callable[[httpx.Request], httpx.Response]
+OWN_ERROR = b'{"error" : {"type":"resource_not_found","title":"x"},"status":"error","status_message":"y"}\n'
+
+
+@asynccontextmanager
+async def hub_answering(handler: Handler, **settings: Any) -> AsyncIterator[Hub]:
+    hub_settings = HubSettings(**{"url": "http://hub.test", "api_key": Secret(KEY), **settings})
+    hub = Hub(hub_settings, Credential(hub_settings), transport=httpx.MockTransport(handler), clock=lambda: NOW)
+    try:
+        yield hub
+    finally:
+        await hub.aclose()
+
+
+async def failure(handler: Handler, **settings: Any) -> errors.ProxyError:
+    async with hub_answering(handler, **settings) as hub:
+        with pytest.raises(errors.ProxyError) as caught:
+            await hub.get(LIST, "page=1")
+    return caught.value
+
+
+def always(status: int, content: bytes = b"{}", **headers: str) -> Handler:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: streamed(status, content, named)
+
+
+def streamed(status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> httpx.Response:
+    """As it comes from a network: not read yet, not decoded."""
+    return httpx.Response(status, stream=httpx.ByteStream(content), headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "status"),
+    [
+        (always(401), errors.HubRefusedCredential, 502),
+        (always(403), errors.HubRefusedCredential, 502),
+        (always(429), errors.HubRateLimited, 503),
+        (always(503, retry_after="7"), errors.HubUnavailable, 503),
+        (always(503), errors.HubFailed, 502),
+        (always(500), errors.HubFailed, 502),
+        (always(502), errors.HubFailed, 502),
+        (always(599), errors.HubFailed, 502),
+        (always(402), errors.HubRejectedRequest, 502),
+        (always(405), errors.HubRejectedRequest, 502),
+        (always(410), errors.HubRejectedRequest, 502),
+        (always(418), errors.HubRejectedRequest, 502),
+        (always(301, location="http://evil.test/"), errors.HubRedirected, 502),
+        (always(302, location="/elsewhere"), errors.HubRedirected, 502),
+        (always(304), errors.HubRedirected, 502),
+        (always(204), errors.HubAnswerUnexpected, 502),
+        (always(206), errors.HubAnswerUnexpected, 502),
+        (always(200, b"x", content_encoding="br"), errors.HubAnswerEncoded, 502),
+        (always(200, b"not gzip at all", content_encoding="gzip"), errors.HubAnswerEncoded, 502),
+        (always(200, gzip.compress(b"{}" * 99)[:-9], content_encoding="gzip"), errors.HubAnswerCutOff, 502),
+        (always(200, bytes(70_000)), errors.HubAnswerTooLarge, 502),
+        (always(200, gzip.compress(bytes(10_000_000)), content_encoding="gzip"), errors.HubAnswerTooLarge, 502),
+    ],
+)
+async def test_answers_that_are_errors(answer: Handler, error: type[errors.HubError], status: int) -> None:
+    caught = await failure(answer, answer_bytes=65_536)
+    assert type(caught) is error
+    assert caught.status == status
+
+
+@pytest.mark.parametrize(
+    ("exception", "error", "status"),
+    [
+        (httpx.ConnectError("x"), errors.HubUnreachable, 502),
+        (httpx.RemoteProtocolError("x"), errors.HubUnreachable, 502),
+        (httpx.ReadError("x"), errors.HubUnreachable, 502),
+        (httpx.ConnectTimeout("x"), errors.HubTimeout, 504),
+        (httpx.ReadTimeout("x"), errors.HubTimeout, 504),
+        (httpx.WriteTimeout("x"), errors.HubTimeout, 504),
+        (httpx.PoolTimeout("x"), errors.HubBusy, 503),
+    ],
+)
+async def test_connections_that_fail(exception: Exception, error: type[errors.HubError], status: int) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise exception
+
+    caught = await failure(fail)
+    assert type(caught) is error
+    assert caught.status == status
+
+
+async def test_every_error_of_the_tree_is_made_somewhere() -> None:
+    """No type is documented that cannot happen: hub.py or page.py names each."""
+    source = "".join((Path(errors.__file__).parent / name).read_text() for name in ("hub.py", "page.py"))
+    leaves = [cls.__name__ for cls in errors.HubError.__subclasses__()]
+    assert [name for name in leaves if name not in source] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, errors.HubFoundNothing), (400, errors.HubRejectedQuestion), (422, errors.HubRejectedQuestion)]
+)
+async def test_the_hubs_own_word_keeps_its_body(status: int, error: type[errors.Forwarded]) -> None:
+    caught = await failure(always(status, OWN_ERROR))
+    assert type(caught) is error
+    assert caught.body == OWN_ERROR
+
+
+@pytest.mark.parametrize("body", [b"<html>no</html>", b"", b"[1]", b"{" + b" " * 70_000 + b"}", b'{"x": "%s"}' % KEY.encode()])
+async def test_an_error_body_that_is_not_the_hubs_or_holds_the_token_is_not_passed_on(body: bytes) -> None:
+    caught = await failure(always(404, body))
+    assert isinstance(caught, errors.HubFoundNothing)
+    assert caught.body is None
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("30", 30), ("Mon, 21 Sep 2026 14:13:50 GMT", 30)])
+async def test_retry_after_is_passed_on(value: str, seconds: float) -> None:
+    assert (await failure(always(429, retry_after=value))).retry_after == seconds
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry_after": "whenever"}])
+async def test_a_429_always_says_when_to_return(headers: dict[str, str]) -> None:
+    assert 1 <= ((await failure(always(429, **headers))).retry_after or 0) <= 3
+
+
+async def test_what_the_hub_is_sent() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return streamed(200, b"body", {"set-cookie": "a=b; path=/"})
+
+    async with hub_answering(answer, url="http://hub.test:81/some/prefix/") as hub:
+        for _ in range(2):
+            assert await hub.get(LIST, "folder=a%2Fb%20c%3F&page=1") == b"body"
+    for request in seen:
+        assert request.method == "GET"
+        assert str(request.url) == "http://hub.test:81/some/prefix/api/ai/generations?folder=a%2Fb%20c%3F&page=1"
+        assert sorted(request.headers) == ["accept", "accept-encoding", "authorization", "connection", "host", "user-agent"]
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["accept-encoding"] == "identity"
+
+
+async def test_gzip_that_was_not_asked_for_is_undone() -> None:
+    async with hub_answering(always(200, gzip.compress(b"the body"), content_encoding="gzip")) as hub:
+        assert await hub.get(LIST, "") == b"the body"
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-encoding": "gzip"}])
+async def test_a_transport_that_answers_from_memory(headers: dict[str, str]) -> None:
+    content = gzip.compress(b"the body") if headers else b"the body"
+    async with hub_answering(lambda _: httpx.Response(200, content=content, headers=headers)) as hub:
+        assert await hub.get(LIST, "") == b"the body"
+
+
+async def test_a_rotated_token_is_used_after_a_401(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("old")
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        if seen == ["Bearer old"]:
+            path.write_text("new")  # same stat times are possible, so only the refusal makes it look again
+            return streamed(401)
+        return streamed(200, b"ok")
+
+    async with hub_answering(answer, api_key=None, api_key_file=str(path)) as hub:
+        assert await hub.get(LIST, "") == b"ok"
+    assert seen == ["Bearer old", "Bearer new"]
+
+
+async def test_a_refused_token_is_not_tried_twice(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("old")
+    async with hub_answering(always(401), api_key=None, api_key_file=str(path)) as hub:
+        with pytest.raises(errors.HubRefusedCredential):
+            await hub.get(LIST, "")
+        assert hub.requests == 1
+
+
+async def test_no_error_shows_the_token(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for status in (400, 401, 403, 404, 418, 429, 500, 503):
+        caught = await failure(always(status, f'{{"you sent": "{KEY}"}}'.encode()))
+        assert KEY not in repr(caught) + str(vars(caught)) + caught.detail
+    assert KEY not in caplog.text
+
+
+# Over real connections: what a mock cannot show.
+
+
+@asynccontextmanager
+async def raw_hub(
+    behave: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any], **settings: Any
+) -> AsyncIterator[Hub]:
+    """A hub that does to each connection what the test says."""
+
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await behave(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connection, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    hub_settings = HubSettings(**{"url": f"http://127.0.0.1:{port}", "api_key": Secret(KEY), **settings})
+    hub = Hub(hub_settings, Credential(hub_settings))
+    try:
+        yield hub
+    finally:
+        await hub.aclose()
+        server.close()
+
+
+async def head_of(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_nobody_listens() -> None:
+    hub_settings = HubSettings(url=f"http://127.0.0.1:{free_port()}", api_key=Secret(KEY))
+    hub = Hub(hub_settings, Credential(hub_settings))
+    with pytest.raises(errors.HubUnreachable):
+        await hub.get(LIST, "")
+    await hub.aclose()
+
+
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        (b"", errors.HubUnreachable),
+        (b"this is not HTTP\r\n\r\n", errors.HubUnreachable),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{}", errors.HubAnswerCutOff),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc", errors.HubAnswerCutOff),
+    ],
+)
+async def test_connections_that_break(sent: bytes, error: type[errors.HubError]) -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(sent)
+        await writer.drain()
+
+    async with raw_hub(behave) as hub:
+        with pytest.raises(error):
+            await hub.get(LIST, "")
+        assert hub.requests == 1, "a fresh connection that breaks is not tried again"
+
+
+async def test_a_kept_alive_connection_that_broke_is_replaced() -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    connections = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await head_of(reader)
+        writer.write(answer)
+        await head_of(reader)  # the second request comes in and is met with a close
+
+    async with raw_hub(behave) as hub:
+        assert await hub.get(LIST, "") == b"ok"
+        assert await hub.get(LIST, "") == b"ok"
+        assert connections == 2
+        assert hub.requests == 3
+
+
+async def test_a_silent_hub_times_out() -> None:
+    async def behave(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        await reader.read()  # until the caller leaves
+
+    async with raw_hub(behave, read_timeout=0.1) as hub:
+        with pytest.raises(errors.HubTimeout):
+            await hub.get(LIST, "")
+
+
+async def test_a_hub_that_drips_ends_at_the_deadline_and_the_pool_survives() -> None:
+    slow = True
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n" if not slow else b"HTTP/1.1 200 OK\r\nx-slow: ")
+        while slow:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        writer.write(b"\r\nok")
+
+    async with raw_hub(behave, deadline=0.2, read_timeout=0.1, concurrency=1) as hub:
+        with pytest.raises(errors.HubTimeout):
+            await hub.get(LIST, "")
+        slow = False
+        assert await hub.get(LIST, "") == b"ok"

@@ -1,0 +1,85 @@
+"""When the links in an answer die."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.links import dead_at
+
+NOW = 1_790_000_000.0
+
+
+def stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def s3(at: float, lifetime: int, vendor: str = "Amz") -> str:
+    return f"https://b.example/k.png?X-{vendor}-Algorithm=A&X-{vendor}-Date={stamp(at)}&X-{vendor}-Expires={lifetime}&X-{vendor}-Signature=0f"
+
+
+def cloudfront(until: int) -> str:
+    policy = json.dumps({"Statement": [{"Resource": "*", "Condition": {"DateLessThan": {"AWS:EpochTime": until}}}]})
+    text = base64.b64encode(policy.encode()).decode().translate(str.maketrans("+=/", "-_~"))
+    return f"https://d.example/k.mp4?Policy={text}&Signature=x&Key-Pair-Id=K"
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        (s3(NOW, 3600), NOW + 3600 - 60),
+        (s3(NOW, 100), NOW + 100 - 20),  # the margin is at most a fifth of the lifetime
+        (s3(NOW - 50, 100), NOW + 50 - 20),
+        (s3(NOW, 3600, "Goog"), NOW + 3540),
+        (f"https://x.example/a?X-Amz-Expires=60&X-Amz-Date={stamp(NOW)}", NOW + 48),  # any order
+        (f"https://x.example/a?AWSAccessKeyId=A&Expires={int(NOW) + 600}&Signature=s", NOW + 540),
+        (f"https://x.example/a?Expires={int(NOW) + 100}", NOW + 80),
+        (cloudfront(int(NOW) + 1000), NOW + 940),
+        (s3(NOW - 7200, 3600), None),  # dead when it came: cannot get worse
+        ("https://x.example/a?X-Amz-Expires=60", None),  # no date, no expiry
+        ("https://x.example/a?X-Amz-Date=20269923T999999Z&X-Amz-Expires=60", None),
+        ("Set-Cookie: Expires=Wed, 21 Oct 2026", None),
+        ("https://x.example/a?Policy=!!!", None),
+        ("https://x.example/a?Policy=AAAA", None),
+        ("https://x.example/plain.png", None),
+        ("Expires=" + "9" * 40, None),
+    ],
+)
+@pytest.mark.parametrize("where", ["top", "nested", "second row"])
+def test_forms(link: str, expected: float | None, where: str) -> None:
+    row: dict[str, object] = {"result_url": link} if where == "top" else {"a": {"b": [1, {"c": link}]}}
+    rows = [{"result_url": None}, row] if where == "second row" else [row]
+    for escape_ampersand in (False, True):
+        body = json.dumps({"generations": rows})
+        if escape_ampersand:
+            body = body.replace("&", "\\u0026").replace("=", "\\u003d")
+        assert dead_at(body.encode(), NOW) == expected
+
+
+def test_the_earliest_counts() -> None:
+    body = json.dumps([s3(NOW, 3600), s3(NOW, 600), f"https://x/?Expires={int(NOW) + 5000}", s3(NOW - 9999, 60)])
+    assert dead_at(body.encode(), NOW) == NOW + 540
+
+
+def test_no_links_no_end() -> None:
+    assert dead_at(b"", NOW) is None
+    assert dead_at(b'{"generations": []}', NOW) is None
+
+
+@given(st.lists(st.tuples(st.integers(-5000, 100), st.integers(1, 10_000)), max_size=8))
+def test_never_later_than_any_living_link(links: list[tuple[int, int]]) -> None:
+    body = json.dumps([s3(NOW + at, lifetime) for at, lifetime in links])
+    alive = [NOW + at + lifetime for at, lifetime in links if at + lifetime > 0]
+    result = dead_at(body.encode(), NOW)
+    assert (result is None) == (not alive)
+    assert result is None or result < min(alive)
+
+
+@given(st.binary(max_size=400).map(lambda noise: noise + b"Expires=12" + noise + b"Policy=" + noise))
+def test_any_bytes_are_survived(body: bytes) -> None:
+    dead_at(body, NOW)

@@ -1,0 +1,96 @@
+"""Judging the body of a 200."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON, HubError
+from proxy.page import Stamp, read
+
+ENVELOPE: dict[str, Any] = {
+    "count": 0,
+    "generations": [],
+    "page_number": 1,
+    "page_size": 50,
+    "total_pages": 1,
+    "total_entries": 7,
+    "total_cost": "1.20",
+}
+
+
+def body(**members: Any) -> bytes:
+    return json.dumps({**ENVELOPE, **members}).encode()
+
+
+def without(name: str) -> bytes:
+    return json.dumps({key: value for key, value in ENVELOPE.items() if key != name}).encode()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "settled"),
+    [
+        ([], True),
+        (["succeeded"], True),
+        (["succeeded", "failed", "cancelled"], True),
+        (["succeeded", "processing"], False),
+        (["queued"], False),
+        (["paused"], False),  # a status that no contract lists is in flight
+        (["Succeeded"], False),
+        ([None], False),
+    ],
+)
+def test_settled(statuses: list[str | None], settled: bool) -> None:
+    rows = [{"status": status, "prompt": {"status": "queued"}} for status in statuses]
+    assert read("k", body(generations=rows), 1.0).settled is settled
+
+
+def test_a_row_without_a_status_is_in_flight() -> None:
+    assert read("k", body(generations=[{}]), 1.0).settled is False
+
+
+def test_what_is_kept() -> None:
+    raw = body(later="a member of the future")
+    page = read("k", raw, 12.5)
+    assert (page.key, page.body, page.asked_at) == ("k", raw, 12.5)
+    assert page.stamp == Stamp(7, "1.20")
+    assert page.etag.startswith('"')
+    assert page.etag.endswith('"')
+    assert page.etag != read("k", raw + b" ", 12.5).etag
+
+
+def test_total_cost_may_be_null() -> None:
+    assert read("k", body(total_cost=None), 0.0).stamp == Stamp(7, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"", HubAnswerNotJSON),
+        (b"<html>", HubAnswerNotJSON),
+        (b"{'a': 1}", HubAnswerNotJSON),
+        (b"\xef\xbb\xbf" + body(), HubAnswerNotJSON),
+        (body() + b"{}", HubAnswerNotJSON),
+        (body(x="?").replace(b"?", b"\xff"), HubAnswerNotJSON),
+        (body()[:-1], HubAnswerCutOff),
+        (body()[:25], HubAnswerCutOff),
+        (b"[]", HubAnswerNotAPage),
+        (b"null", HubAnswerNotAPage),
+        (b"7", HubAnswerNotAPage),
+        (b'"page"', HubAnswerNotAPage),
+        (b'{"error": {"type": "x"}}', HubAnswerNotAPage),
+        (body(generations={}), HubAnswerNotAPage),
+        (body(generations=[1]), HubAnswerNotAPage),
+        (body(total_entries="7"), HubAnswerNotAPage),
+        (body(total_cost=1.2), HubAnswerNotAPage),
+        (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", HubAnswerNotAPage),
+        *((without(name), HubAnswerNotAPage) for name in ENVELOPE),
+    ],
+)
+def test_what_is_no_page(raw: bytes, error: type[HubError]) -> None:
+    with pytest.raises(error) as caught:
+        read("k", raw, 0.0)
+    assert type(caught.value) is error
+    assert caught.value.hub_status == 200

@@ -1,0 +1,49 @@
+"""Retry-After, read and written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.retry_after import LONGEST, header, jittered, parse
+
+NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0),
+        (" 7 ", 7),
+        ("120", 120),
+        ("999999", LONGEST),
+        ("9" * 50, None),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("Mon, 21 Sep 2026 14:13:50 GMT", 30),
+        ("Mon, 21 Sep 2026 13:00:00 GMT", 0),
+        ("Monday, 21-Sep-26 14:13:50 GMT", 30),
+        ("Tue, 01 Jan 2030 00:00:00 GMT", LONGEST),
+        ("Mon, 99 Sep 2026 14:13:50 GMT", None),
+    ],
+)
+def test_parse(value: str | None, seconds: float | None) -> None:
+    assert parse(value, NOW) == seconds
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_survived(value: str) -> None:
+    seconds = parse(value, NOW)
+    assert seconds is None or 0 <= seconds <= LONGEST
+
+
+def test_header_is_whole_seconds_rounded_up() -> None:
+    assert [header(seconds) for seconds in (0.0, 0.2, 1.0, 1.1, 30.0)] == ["1", "1", "1", "2", "30"]
+
+
+def test_jitter_stays_in_its_range() -> None:
+    assert all(1 <= jittered() <= 3 for _ in range(50))

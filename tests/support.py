@@ -87,7 +87,7 @@ async def rig(
     events: list[RequestEvent] = []
     app = create_app(
         settings,
-        transport=transport or httpx.ASGITransport(simulator),  # type: ignore[arg-type]
+        transport=transport or httpx.ASGITransport(simulator),
         redis=redis,
         clock=clock,
         sinks=[events.append],

@@ -56,7 +56,10 @@ def test_cache_status(outcome: Outcome, text: str) -> None:
 
 def test_cache_status_of_errors() -> None:
     assert error_cache_status(HubUnreachable("")) == "generations-proxy; fwd=miss; detail=hub_unreachable"
-    assert error_cache_status(HubFailed("", hub_status=500)) == "generations-proxy; fwd=miss; fwd-status=500; detail=hub_failed"
+    assert (
+        error_cache_status(HubFailed("", hub_status=500))
+        == "generations-proxy; fwd=miss; fwd-status=500; detail=hub_failed"
+    )
     assert error_cache_status(InvalidParameter("page", "")) == "generations-proxy; detail=invalid_parameter"
 
 

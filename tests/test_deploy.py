@@ -1,0 +1,119 @@
+"""Dockerfile and compose file, without an engine: read, and what they would run is run by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy.settings import fields
+from tests.support import ROOT, free_port
+from tests.test_cli import PATIENCE, eventually, get, running
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+LOCK = (ROOT / "requirements.lock").read_text()
+
+
+def instruction(name: str) -> list[str]:
+    """The arguments of all instructions of that name, in order."""
+    return re.findall(rf"^{name} (.*)$", DOCKERFILE, re.MULTILINE)
+
+
+def healthcheck() -> list[str]:
+    (arguments,) = instruction("HEALTHCHECK")
+    command: list[str] = json.loads(arguments.split("CMD ")[1])
+    return command
+
+
+def image_environment() -> dict[str, str]:
+    pairs = (pair.split("=", 1) for line in instruction("ENV") for pair in line.split())
+    return {name: value for name, value in pairs if name != "PATH"}
+
+
+def test_the_image_is_slim_locked_and_not_root() -> None:
+    assert all("-slim" in base for base in instruction("FROM"))
+    assert "--require-hashes -r requirements.lock" in DOCKERFILE
+    assert instruction("USER")[-1].isdigit()
+    assert json.loads(instruction("CMD")[-1]) == ["generations-proxy", "serve"]
+
+
+def test_what_the_image_copies_is_not_ignored() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    for line in instruction("COPY"):
+        if not line.startswith("--from"):
+            for source in line.split()[:-1]:
+                assert (ROOT / source).exists()
+                assert f"!{source.removeprefix('./')}" in [entry.rstrip("/") for entry in ignored]
+
+
+def test_the_lock_holds_every_dependency_with_hashes() -> None:
+    pinned = re.findall(
+        r"^([a-z0-9-]+)==[^ ]+ (?:; [^\\]+)?\\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", LOCK, re.MULTILINE
+    )
+    assert len(pinned) == len(re.findall(r"^[a-z0-9-]+==", LOCK, re.MULTILINE))
+    declared = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
+    assert declared
+    assert set(re.findall(r'"([a-z]+)', declared[1])) <= set(pinned)
+
+
+def test_compose_names_what_exists() -> None:
+    proxy = COMPOSE["services"]["proxy"]
+    variables = {field.variable for field in fields()}
+    assert set(proxy["environment"]) <= variables
+    assert proxy["environment"]["OXEN_API_KEY_FILE"] == "/run/secrets/" + proxy["secrets"][0]
+    assert set(proxy["secrets"]) == set(COMPOSE["secrets"])
+    assert set(proxy["depends_on"]) <= set(COMPOSE["services"])
+    assert proxy["environment"]["REDIS_URL"].split("/")[2].split(":")[0] in COMPOSE["services"]
+    assert all(port.startswith("127.0.0.1:") for port in proxy["ports"])
+    secret = COMPOSE["secrets"]["oxen_api_key"]["file"].removeprefix("./")
+    assert f"/{secret}" in (ROOT / ".gitignore").read_text().split()
+
+
+def test_compose_gives_the_drain_its_time() -> None:
+    defaults = {field.variable: field.default for field in fields()}
+    needed = defaults["PROXY_SERVER_DRAIN_DELAY"] + defaults["PROXY_SERVER_SHUTDOWN_TIMEOUT"]  # type: ignore[operator]
+    assert float(COMPOSE["services"]["proxy"]["stop_grace_period"].removesuffix("s")) > needed
+
+
+def test_compose_redis_evicts() -> None:
+    command = COMPOSE["services"]["redis"]["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "allkeys-lru"
+
+
+def test_the_healthcheck_by_hand() -> None:
+    """Healthy while it serves, unhealthy without it."""
+    port = str(free_port())
+    environment = {**os.environ, **image_environment(), "PROXY_PORT": port}
+    command = [sys.executable, *healthcheck()[1:]]
+    assert subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=False).returncode != 0
+    with running("serve", OXEN_API_KEY="x", PROXY_PORT=port):
+        eventually(lambda: get(f"http://127.0.0.1:{port}/health/live")[0] == 200)
+        assert subprocess.run(command, env=environment, timeout=PATIENCE, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_images_installation_by_hand(tmp_path: Path) -> None:
+    """The RUN lines of the build stage, in a folder that holds only what COPY brings."""
+    source, venv = tmp_path / "src", tmp_path / "venv"
+    source.mkdir()
+    for name in ("requirements.lock", "pyproject.toml", "README.md", "LICENSE"):
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run(["cp", "-r", ROOT / "proxy", source], check=True)
+    build_stage = DOCKERFILE.split("FROM")[1]
+    commands = [line.replace("/venv", str(venv)) for line in re.findall(r"^RUN (.*)$", build_stage, re.MULTILINE)]
+    commands[0] = commands[0].replace("python", sys.executable, 1)
+    assert len(commands) == 3
+    for command in commands:
+        subprocess.run(command.split(), cwd=source, check=True, timeout=300, capture_output=True)
+    done = subprocess.run(
+        [venv / "bin" / "generations-proxy", "--version"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "generations-proxy" in done.stdout

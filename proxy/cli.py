@@ -7,7 +7,6 @@ the settings are wrong.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -40,13 +39,12 @@ def serve(host: str | None, port: int | None, workers: int | None, config_path: 
 
     SIGTERM turns readiness false, then drains; Ctrl-C drains at once.
     """
-    from proxy.serve import LOG_FORMAT, run_server  # noqa: PLC0415  uvicorn is not needed to print help
+    from proxy.serve import run_server  # noqa: PLC0415  uvicorn is not needed to print help
 
     given = {"PROXY_HOST": host, "PROXY_PORT": port, "PROXY_WORKERS": workers, config.CONFIG: config_path}
     # Into the environment, where the workers' processes find them.
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     settings = _settings(os.environ, config.require_credential, config.require_safe_address)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     try:
         run_server(settings.server)
     except OSError as error:

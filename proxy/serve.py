@@ -14,20 +14,20 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import parent_process
 from types import FrameType
 from typing import Final, cast
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from proxy import config
+from proxy import config, logs
 from proxy.app import create_app
 from proxy.settings import ServerSettings
 from proxy.sockets import listen, url_of
 from proxy.web.health import Readiness
 
 _log: Final = logging.getLogger("proxy.serve")
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def run_server(server: ServerSettings) -> None:
@@ -36,7 +36,7 @@ def run_server(server: ServerSettings) -> None:
     Raises:
         OSError: the address cannot be listened on.
     """
-    with listen(server.host, server.port) as sock:
+    with listen(server.host, server.port) as sock, logs.to_stderr():
         _log.info("listening on %s with %d worker(s), process %d", url_of(sock), server.workers, os.getpid())
         settings = uvicorn.Config(
             "proxy.serve:production_app",
@@ -63,8 +63,8 @@ def run_server(server: ServerSettings) -> None:
 
 def production_app() -> object:
     """The application of one worker."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if parent_process() is not None:  # spawned by run_server, whose log writer did not come along
+        logs.to_stderr().start()
     settings = config.load(os.environ).settings
     readiness = Readiness()
     drain = partial(drain_before_exit, readiness, settings.server.drain_delay)

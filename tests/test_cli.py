@@ -320,3 +320,11 @@ def test_help_and_version() -> None:
         assert done.returncode == 0
         assert done.stdout
     assert run("no-such-command").returncode == 2
+
+
+def test_an_unread_log_does_not_stop_the_service(hub: str) -> None:
+    """Some 2,000 lines are more than a pipe holds."""
+    with serving(hub) as (url, process):
+        assert all(get(f"{url}/health/live")[0] == 200 for _ in range(2000))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0

@@ -18,7 +18,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
-    ["secret", "contract", "errors", "detached", "retry_after"],
+    ["secret", "contract", "errors", "detached", "retry_after", "logs"],
     ["links", "settings", "query"],
     ["credential", "question", "page", "flight"],
     ["config", "freshness", "memory", "shared", "hub"],

@@ -1,0 +1,57 @@
+"""A log that nobody reads costs lines, not answers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from proxy import logs
+
+
+class Pipe(logging.Handler):
+    """A target that is stuck until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go = threading.Event()
+        self.written: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.may_go.wait(10)
+        self.written.append(record.getMessage())
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.may_go.set()
+
+
+def test_lines_are_written_in_order(pipe: Pipe) -> None:
+    pipe.may_go.set()
+    with logs.Writing(pipe):
+        for number in range(100):
+            logging.getLogger("proxy.test").info("line %d", number)
+    assert pipe.written == [f"line {number}" for number in range(100)]
+
+
+def test_a_stuck_pipe_drops_lines_and_says_how_many(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "QUEUED", 10)
+    with logs.Writing(pipe):
+        for number in range(1000):  # nothing writes meanwhile, and nothing waits
+            logging.getLogger("proxy.test").info("line %d", number)
+        pipe.may_go.set()
+    kept = [line for line in pipe.written if line.startswith("line ")]
+    (report,) = [line for line in pipe.written if "dropped" in line]
+    assert report.startswith(f"{1000 - len(kept)} log line(s) dropped")
+    assert 10 <= len(kept) <= 11
+
+
+def test_finish_does_not_wait_for_ever(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "ENDING", 0.05)
+    with logs.Writing(pipe):
+        logging.getLogger("proxy.test").info("never written in time")

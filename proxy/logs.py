@@ -7,9 +7,10 @@ collector then costs lines, not answers.
 from __future__ import annotations
 
 import logging
+import os
 import queue
-import sys
 import threading
+from collections.abc import Callable
 from logging.handlers import QueueHandler
 from typing import Final, Self
 
@@ -38,10 +39,11 @@ class DroppingQueueHandler(QueueHandler):
 class Writing:
     """Everything logged in this process goes through here, from start to finish; also a context manager."""
 
-    def __init__(self, target: logging.Handler) -> None:
-        self._target = target
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self._formatter = logging.Formatter(FORMAT)
         self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUED)
-        self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
         self.handler = DroppingQueueHandler(self._lines)
 
     def __enter__(self) -> Self:
@@ -68,18 +70,19 @@ class Writing:
             return
         self._thread.join(ENDING)
 
-    def _write(self) -> None:
+    def _run(self) -> None:
         reported = 0
         while (record := self._lines.get()) is not None:
-            self._target.handle(record)
+            self._write(self._formatter.format(record) + "\n")
             if self.handler.dropped > reported:
                 missing, reported = self.handler.dropped - reported, self.handler.dropped
-                text = f"{missing} log line(s) dropped: they came faster than they could be written"
-                self._target.handle(logging.LogRecord("proxy.logs", logging.WARNING, "", 0, text, None, None))
+                self._write(f"{missing} log line(s) dropped: they came faster than they could be written\n")
 
 
 def to_stderr() -> Writing:
-    """A way for lines to standard error."""
-    target = logging.StreamHandler(sys.stderr)
-    target.setFormatter(logging.Formatter(FORMAT))
-    return Writing(target)
+    """A way for lines to standard error.
+
+    Written past ``sys.stderr`` and ``logging``'s own handlers, both of which hold a lock while they write,
+    and want it again when the interpreter ends: with a full pipe it never would.
+    """
+    return Writing(lambda text: os.write(2, text.encode(errors="backslashreplace")))

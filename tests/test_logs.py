@@ -11,17 +11,16 @@ import pytest
 from proxy import logs
 
 
-class Pipe(logging.Handler):
-    """A target that is stuck until it is let go."""
+class Pipe:
+    """A pipe that is stuck until it is let go."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.may_go = threading.Event()
         self.written: list[str] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def __call__(self, text: str) -> None:
         self.may_go.wait(10)
-        self.written.append(record.getMessage())
+        self.written.append(text.split("proxy.test ")[-1].rstrip())
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ class Pipe:
 
     def __call__(self, text: str) -> None:
         self.may_go.wait(10)
-        self.written.append(text.split("proxy.test ")[-1].rstrip())
+        self.written.append(text.rsplit("proxy.test ", maxsplit=1)[-1].rstrip())
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import binascii
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 MARGIN: Final = 60.0
@@ -23,9 +24,9 @@ MARGIN: Final = 60.0
 MARGIN_SHARE: Final = 0.2
 """The margin is at most this share of the link's lifetime."""
 
-_DIGITS: Final = re.compile(rb"[0-9]{1,12}(?![0-9])")
+_EXPIRES: Final = re.compile(rb"(X-(?:Amz|Goog)-)?Expires=([0-9]{1,12})(?![0-9])")
 _DATE: Final = re.compile(rb"X-(?:Amz|Goog)-Date=([0-9]{8}T[0-9]{6}Z)")
-_POLICY: Final = re.compile(rb"[A-Za-z0-9\-_~+/=]+")
+_POLICY: Final = re.compile(rb"Policy=([A-Za-z0-9\-_~+/=]+)")
 _LESS_THAN: Final = re.compile(rb'"DateLessThan"\s*:\s*\{\s*"AWS:EpochTime"\s*:\s*([0-9]{1,12})\s*\}')
 
 
@@ -35,52 +36,59 @@ def dead_at(body: bytes, asked_at: float) -> float | None:
     A link that was dead when the hub sent it does not count: rows keep the request's own parameters,
     such as an input image signed last week, and no cache can make that worse.
     """
-    body = body.replace(rb"\u003d", b"=").replace(rb"\u003D", b"=")
     ends = {
         expiry - min(MARGIN, MARGIN_SHARE * lifetime)
-        for expiry, lifetime in {*_expiring(body, asked_at), *_policies(body, asked_at)}
+        for string in _strings_with(body, b"Expires", b"Policy")
+        for expiry, lifetime in _expiries(string, asked_at)
         if expiry > asked_at
     }
     return min(ends, default=None)
 
 
-def _expiring(body: bytes, asked_at: float) -> Iterator[tuple[float, float]]:
-    """Yield (expiry, lifetime) of each ``Expires=`` and ``X-…-Expires=``."""
-    position = body.find(b"Expires=")
-    while position != -1:
-        after = position + len(b"Expires=")
-        if digits := _DIGITS.match(body, after):
-            number = float(digits[0])
-            if body[max(0, position - 7) : position].endswith((b"X-Amz-", b"X-Goog-")):
-                if (signed_at := _signed_at(body, position)) is not None:
-                    yield signed_at + number, number
-            else:
-                yield number, number - asked_at
-        position = body.find(b"Expires=", after)
+def _strings_with(body: bytes, *words: bytes) -> Iterator[bytes]:
+    """Yield the JSON strings that hold one of the words, but not each that repeats what matters.
+
+    The links of an answer are signed within a second or two, so that date and lifetime stand side by side
+    in the same few bytes in nearly all of them: bytes that were read before need not be read again.
+    """
+    read: set[bytes] = set()
+    for word in words:
+        end = 0
+        while (position := body.find(word, end)) != -1:
+            around = body[max(0, position - 36) : position + 22]
+            end = position + len(word)
+            if around in read:
+                continue
+            if b"-Date=" in around and b'"' not in around:
+                read.add(around)
+            start, end = body.rfind(b'"', 0, position) + 1, body.find(b'"', position)
+            end = len(body) if end == -1 else end
+            yield body[start:end].replace(rb"\u003d", b"=").replace(rb"\u003D", b"=")
 
 
-def _signed_at(body: bytes, position: int) -> float | None:
-    """The Unix time in the ``X-…-Date`` of the string that encloses ``position``."""
-    start, end = body.rfind(b'"', 0, position), body.find(b'"', position)
-    date = _DATE.search(body, start + 1, end if end != -1 else len(body))
-    if date is None:
-        return None
+def _expiries(string: bytes, asked_at: float) -> Iterator[tuple[float, float]]:
+    """Yield (expiry, lifetime) of each way in which the string says when it expires."""
+    for vendor, digits in _EXPIRES.findall(string):
+        if not vendor:
+            yield float(digits), float(digits) - asked_at
+        elif (date := _DATE.search(string)) and (signed_at := _unix_time(date[1])) is not None:
+            yield signed_at + float(digits), float(digits)
+    for policy in _POLICY.findall(string):
+        if limit := _LESS_THAN.search(_from_base64(policy)):
+            yield float(limit[1]), float(limit[1]) - asked_at
+
+
+@lru_cache(maxsize=1024)
+def _unix_time(date: bytes) -> float | None:
     try:
-        return datetime.strptime(date[1].decode(), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        return datetime.strptime(date.decode(), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
 
 
-def _policies(body: bytes, asked_at: float) -> Iterator[tuple[float, float]]:
-    """Yield (expiry, lifetime) of each CloudFront custom policy (base64 with ``-_~`` for ``+=/``)."""
-    position = body.find(b"Policy=")
-    while position != -1:
-        after = position + len(b"Policy=")
-        if text := _POLICY.match(body, after):
-            try:
-                policy = base64.b64decode(text[0].translate(bytes.maketrans(b"-_~", b"+=/")), validate=True)
-            except (binascii.Error, ValueError):
-                policy = b""
-            if limit := _LESS_THAN.search(policy):
-                yield float(limit[1]), float(limit[1]) - asked_at
-        position = body.find(b"Policy=", after)
+def _from_base64(text: bytes) -> bytes:
+    """Undo CloudFront's base64, which has ``-_~`` for ``+=/``; nothing if it is none."""
+    try:
+        return base64.b64decode(text.translate(bytes.maketrans(b"-_~", b"+=/")), validate=True)
+    except binascii.Error:
+        return b""

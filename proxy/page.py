@@ -85,7 +85,7 @@ def read(key: str, body: bytes, asked_at: float) -> Page:
     return Page(
         key=key,
         body=body,
-        etag=f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"',
+        etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"',
         asked_at=asked_at,
         stamp=Stamp(head.total_entries, head.total_cost),
         settled=all(row.status in TERMINAL for row in head.generations),

@@ -11,10 +11,13 @@ from litestar import Litestar
 
 from proxy.credential import Credential
 from proxy.hub import Hub, Transport
+from proxy.knowledge import Knowledge
 from proxy.memory import Memory
+from proxy.news import News
 from proxy.pages import Pages
+from proxy.redis_link import Client, RedisLink, connect, subscriber
 from proxy.settings import Settings
-from proxy.shared import Client, Shared, connect
+from proxy.shared import Shared
 from proxy.web.edge import with_edge
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.problems import EXCEPTION_HANDLERS
@@ -53,24 +56,32 @@ def create_app(
     credential = Credential(settings.hub)
     if redis is None and settings.redis.url is not None:
         redis = connect(settings.redis, settings.redis.url)
+    memory = Memory(settings.cache.memory_bytes)
+    link = None if redis is None else RedisLink(redis, settings.redis.timeout)
+    shared = None if link is None else Shared(link)
+    news = None if link is None else News(subscriber(link.client), on_news=memory.hear, on_gap=memory.suspect_all)
     hub = Hub(settings.hub, credential, transport=transport, clock=clock)
-    shared = None if redis is None else Shared(redis, settings.redis)
-    pages = Pages(settings.cache, hub, Memory(settings.cache.memory_bytes), shared, clock=clock)
+    knowledge = Knowledge(settings.cache, memory, shared, news, clock=clock)
+    pages = Pages(settings.cache, hub, knowledge, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        if news is not None:
+            news.start()
         try:
             yield
         finally:
             await pages.drain(CLOSING)
             await hub.aclose()
-            if shared is not None:
-                await shared.aclose()
+            if news is not None:
+                await news.aclose()
+            if link is not None:
+                await link.aclose()
 
     app = Litestar(
         route_handlers=[
-            *api_handlers(pages, credential, clock),
-            *health_handlers(pages, shared, readiness),
+            *api_handlers(pages, credential),
+            *health_handlers(pages, link, readiness),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],

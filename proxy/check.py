@@ -17,8 +17,8 @@ from proxy.hub import Hub, Transport
 from proxy.page import read
 from proxy.query import ListQuery
 from proxy.question import Question, page_question
+from proxy.redis_link import describe
 from proxy.settings import HubSettings, Settings
-from proxy.shared import describe
 
 Say = Callable[[str], object]
 _QUERY: Final = ListQuery(page_size=100)

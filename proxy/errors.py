@@ -7,6 +7,7 @@
     ├── Forwarded                     the hub's own error body, byte for byte
     │   ├── HubRejectedQuestion   400 (the hub's own type)     hub answered 400 or 422
     │   └── HubFoundNothing       404 (the hub's own type)     hub answered 404
+    ├── NotCached                 504 not_cached               only-if-cached, and nothing is
     └── HubError                      the hub did not give an answer that can be passed on
         ├── HubRefusedCredential  502 hub_refused_credential   hub answered 401 or 403
         ├── HubRateLimited        503 hub_rate_limited         hub answered 429
@@ -65,6 +66,14 @@ class InvalidParameter(ProxyError):
 
     def __init__(self, parameter: str, detail: str) -> None:
         super().__init__(detail, parameter=parameter)
+
+
+class NotCached(ProxyError):
+    """The caller's Cache-Control forbids to ask the hub, and nothing that it allows is kept (RFC 9111 §5.2.1.7)."""
+
+    status = 504
+    type = "not_cached"
+    title = "Nothing suitable is cached"
 
 
 class Forwarded(ProxyError):

@@ -1,7 +1,7 @@
 """Single flight: callers who ask the same thing at the same time share one piece of work.
 
-The work belongs to none of them. It runs in a detached task, and everybody, the first caller included,
-waits through a shield: awaiting a task directly would cancel it for all when one of them hangs up.
+The work belongs to none of them: it runs in a detached task. Callers wait with :func:`asyncio.wait`, which
+leaves the task alone; to await a task directly would cancel it for all when one of them hangs up.
 """
 
 from __future__ import annotations
@@ -25,19 +25,24 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._under_way)
 
-    async def share(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
-        """Return the result of the work under way for ``key``, starting it if there is none.
+    def __contains__(self, key: str) -> bool:
+        return key in self._under_way
 
-        The second value says whether the work was already under way. What the work raises, all who
-        wait for it are given.
-        """
+    def join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[asyncio.Task[T], bool]:
+        """Return the work under way for ``key``, started if there was none, and whether there was."""
         task = self._under_way.get(key)
-        joined = task is not None
-        if task is None:
-            task = self._under_way[key] = self._detached.spawn(work())
-            # Forgotten the moment it ends, before any waiter wakes: a waiter who asks again starts anew.
-            task.add_done_callback(lambda _: self._under_way.pop(key))
-        return await asyncio.shield(task), joined
+        if task is not None:
+            return task, True
+        task = self._under_way[key] = self._detached.spawn(work())
+        # Forgotten the moment it ends, before any waiter wakes: a waiter who asks again starts anew.
+        task.add_done_callback(lambda _: self._under_way.pop(key))
+        return task, False
+
+    async def share(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
+        """Join the work for ``key`` and wait for its result; what it raises, all who wait are given."""
+        task, joined = self.join(key, work)
+        await asyncio.wait({task})
+        return task.result(), joined
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for the work under way; return how much of it has not ended."""

@@ -1,6 +1,7 @@
-"""Whether a page may be served: pure decisions over a page, the settings and the time.
+"""Whether a page may be served: pure decisions over a page, its listing's record, the settings and the time.
 
-Fresh: may be served as it is. Stale: only if the hub fails (RFC 9111 §4.2.4; RFC 5861 §4). Gone: never.
+Fresh: may be served as it is. Stale: only if the hub fails or dawdles (RFC 9111 §4.2.4; RFC 5861 §4).
+Gone: never.
 """
 
 from __future__ import annotations
@@ -9,20 +10,23 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from proxy.listing import Record
 from proxy.page import Page
 from proxy.settings import CacheSettings
 
 
 class Fresh(Struct, frozen=True):
-    """May be served as it is for ``ttl`` more seconds."""
+    """May be served as it is for ``ttl`` more seconds; the hub vouched for it ``age`` seconds ago."""
 
     ttl: float
+    age: float
 
 
 class Stale(Struct, frozen=True):
-    """May be served if the hub fails; ``ttl`` is negative: seconds since it was fresh."""
+    """May be served if the hub fails or dawdles; ``ttl`` is 0 or negative: seconds since it was fresh."""
 
     ttl: float
+    age: float
 
 
 class Gone(Struct, frozen=True):
@@ -32,27 +36,59 @@ class Gone(Struct, frozen=True):
 Verdict: TypeAlias = Fresh | Stale | Gone
 
 
-def judge(page: Page, now: float, cache: CacheSettings) -> Verdict:
-    """Say whether ``page`` may be served at ``now`` (Unix seconds)."""
-    if now >= gone_at(page, cache):
+def judge(page: Page, record: Record | None, now: float, cache: CacheSettings, *, apart: bool = False) -> Verdict:
+    """Say whether ``page`` may be served at ``now`` (Unix seconds).
+
+    ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
+    a live page is.
+    """
+    if record is None or not current(page, record) or now >= gone_at(page, record, cache):
         return Gone()
-    ttl = fresh_until(page, cache) - now
-    return Fresh(ttl) if ttl > 0 else Stale(ttl)
+    age = max(0.0, now - vouched_at(page, record))  # a clock may step back
+    ttl = fresh_until(page, record, cache, apart=apart) - now
+    return Fresh(ttl, age) if ttl > 0 else Stale(ttl, age)
 
 
-def fresh_until(page: Page, cache: CacheSettings) -> float:
-    """The Unix time until which the page is fresh: a live page can change at any moment, a settled one moves."""
-    until = page.asked_at + (cache.settled_ttl if page.settled else cache.live_ttl)
+def current(page: Page, record: Record) -> bool:
+    """Whether the page is of the listing's latest known moment: no reader gets an older one after a newer."""
+    return page.stamp == record.stamp and page.asked_at >= record.since
+
+
+def vouched_at(page: Page, record: Record) -> float:
+    """When the hub was last asked with an answer that vouches for the page.
+
+    For a settled page that is any answer for its listing with the same stamp: its rows no longer change, and
+    their places have not. A live page's rows change without the totals: only its own answer counts.
+    """
+    return max(page.asked_at, record.confirmed_at) if page.settled else page.asked_at
+
+
+def fresh_until(page: Page, record: Record, cache: CacheSettings, *, apart: bool = False) -> float:
+    """The Unix time until which the page is fresh."""
+    ttl = min(cache.live_ttl, cache.settled_ttl) if apart else cache.settled_ttl
+    until = vouched_at(page, record) + (ttl if page.settled else cache.live_ttl)
+    if page.settled:
+        until = min(until, page.asked_at + max(cache.max_page_age, cache.settled_ttl))
     return until if page.dead_at is None else min(until, page.dead_at)
 
 
-def gone_at(page: Page, cache: CacheSettings) -> float:
-    """The Unix time from which the page is of no use; nothing keeps it longer."""
+def gone_at(page: Page, record: Record, cache: CacheSettings) -> float:
+    """The Unix time from which the page is of no use, unless it is vouched for again."""
     patience = cache.stale_if_error if page.settled else cache.stale_if_error_live
-    until = fresh_until(page, cache) + patience
+    until = fresh_until(page, record, cache) + patience
     return until if page.dead_at is None else min(until, page.dead_at)
 
 
-def age(page: Page, now: float) -> int:
-    """Whole seconds since the hub was asked (RFC 9111 §5.1); never negative, should a clock step back."""
-    return max(0, int(now - page.asked_at))
+def keep_until(page: Page, cache: CacheSettings) -> float:
+    """The Unix time from which the page is of no use, whoever vouches for it."""
+    if page.settled:
+        until = page.asked_at + max(cache.max_page_age, cache.settled_ttl) + cache.stale_if_error
+    else:
+        until = page.asked_at + cache.live_ttl + cache.stale_if_error_live
+    return until if page.dead_at is None else min(until, page.dead_at)
+
+
+def longest(cache: CacheSettings) -> float:
+    """Seconds for which any page can be of use, from when the hub was asked."""
+    settled = max(cache.max_page_age, cache.settled_ttl) + cache.stale_if_error
+    return max(settled, cache.live_ttl + cache.stale_if_error_live)

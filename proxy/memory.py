@@ -1,22 +1,40 @@
-"""Pages in this process's memory, bounded by bytes; the least recently used go first."""
+"""Pages and listings' records in this process's memory, bounded by bytes; the least recently used go first."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Final
 
+from msgspec import Struct
+
+from proxy.freshness import current
+from proxy.listing import Record
 from proxy.page import Page
 
 OVERHEAD: Final = 640
 """Bytes charged for a page beside its body: key, tag, and the objects that hold them (measured: about 550)."""
+LISTINGS: Final = 16_384
+"""Records that are kept; a listing whose record goes loses its pages."""
+
+
+class _Listing(Struct):
+    record: Record
+    epoch: int
+    pages: set[str]
 
 
 class Memory:
-    """An LRU of pages by key."""
+    """An LRU of pages by key, and what is known of their listings.
+
+    Records may be *suspect*: while news from other replicas could not be heard, one may have moved. A suspect
+    record becomes trusted again when it is learned anew.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._pages: OrderedDict[str, Page] = OrderedDict()
+        self._pages: OrderedDict[str, tuple[Page, str]] = OrderedDict()
+        self._listings: OrderedDict[str, _Listing] = OrderedDict()
+        self._epoch = 0
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -24,31 +42,83 @@ class Memory:
 
     def get(self, key: str) -> Page | None:
         """Return the page and mark it as used."""
-        page = self._pages.get(key)
-        if page is not None:
-            self._pages.move_to_end(key)
-        return page
+        found = self._pages.get(key)
+        if found is None:
+            return None
+        self._pages.move_to_end(key)
+        return found[0]
 
-    def put(self, page: Page) -> bool:
-        """Keep the page unless a newer one is kept; return whether it is kept now."""
+    def record(self, listing: str, *, suspect: bool = False) -> Record | None:
+        """Return the listing's record; a suspect one only if that is asked for."""
+        known = self._listings.get(listing)
+        if known is None or (known.epoch != self._epoch and not suspect):
+            return None
+        return known.record
+
+    def suspect_all(self) -> None:
+        """News may have been missed: no record is trusted until it is learned anew."""
+        self._epoch += 1
+
+    def suspect(self, listing: str) -> None:
+        """Nobody vouches for this listing's record any more."""
+        if listing in self._listings:
+            self._listings[listing].epoch = self._epoch - 1
+
+    def learn(self, listing: str, record: Record) -> Record:
+        """Take in a record that is known to be true now, unless a later one is known; return the later one.
+
+        When the listing moved, its pages of the older moment are dropped. A later record that is suspect stays
+        suspect: it was learned while this process was apart, and others may have learned otherwise.
+        """
+        known = self._listings.get(listing)
+        if known is None:
+            known = self._listings[listing] = _Listing(record, self._epoch, set())
+            if len(self._listings) > LISTINGS:
+                self.forget(next(iter(self._listings)))
+        else:
+            self._listings.move_to_end(listing)
+            if record.is_after(known.record):
+                known.record, known.epoch = record, self._epoch
+                for key in [key for key in known.pages if not current(self._pages[key][0], record)]:
+                    self._drop(key)
+        return known.record
+
+    def hear(self, listing: str, record: Record) -> None:
+        """Take in news of a listing, if anything of it is kept."""
+        if listing in self._listings:
+            self.learn(listing, record)
+
+    def put(self, listing: str, page: Page) -> bool:
+        """Keep the page if it is of its listing's latest moment and the newest of its kind; return whether."""
+        known = self._listings.get(listing)
         kept = self._pages.get(page.key)
-        if kept is not None and kept.asked_at > page.asked_at:
+        if known is None or not current(page, known.record) or (kept and kept[0].asked_at > page.asked_at):
             return False
-        self.drop(page.key)
+        if kept is not None:
+            self._drop(page.key)
         if _cost(page) > self._limit:
             return False
-        self._pages[page.key] = page
+        self._pages[page.key] = (page, listing)
+        known.pages.add(page.key)
         self.bytes += _cost(page)
         while self.bytes > self._limit:
-            _, evicted = self._pages.popitem(last=False)
-            self.bytes -= _cost(evicted)
+            self._drop(next(iter(self._pages)))
         return True
 
-    def drop(self, key: str) -> None:
-        """Forget the page, if it is kept."""
-        page = self._pages.pop(key, None)
-        if page is not None:
-            self.bytes -= _cost(page)
+    def forget(self, listing: str) -> None:
+        """Drop the listing's record and pages."""
+        known = self._listings.pop(listing, None)
+        for key in list(known.pages) if known else ():
+            self._drop(key, known)
+
+    def listings(self) -> list[str]:
+        """All listings of which something is known."""
+        return list(self._listings)
+
+    def _drop(self, key: str, known: _Listing | None = None) -> None:
+        page, listing = self._pages.pop(key)
+        (known or self._listings[listing]).pages.discard(key)
+        self.bytes -= _cost(page)
 
 
 def _cost(page: Page) -> int:

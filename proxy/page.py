@@ -10,13 +10,7 @@ from msgspec import Struct
 from proxy import links
 from proxy.contract import TERMINAL
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON
-
-
-class Stamp(Struct, frozen=True, array_like=True):
-    """The totals of a whole listing at one moment; every answer for any of its pages carries them."""
-
-    total_entries: int
-    total_cost: str | None
+from proxy.listing import Stamp
 
 
 class Page(Struct, frozen=True):

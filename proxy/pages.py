@@ -1,57 +1,35 @@
-"""The path of a question, top-down: memory, then the flight; in it Redis, then the hub.
+"""The path of a question, top-down: memory, Redis, the hub.
 
 ::
 
-    look up → judge → join the flight → look up again → fetch → judge → store
+    look up → judge → join the look into Redis → judge → join the fetch → learn → judge
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Final, Literal
 
-from msgspec import Struct
-from msgspec.structs import replace
-
-from proxy.detached import Detached
-from proxy.errors import HubError, HubRefusedCredential
+from proxy import directives as callers
+from proxy.directives import Directives
+from proxy.errors import HubError, HubRefusedCredential, NotCached
 from proxy.flight import Flights
-from proxy.freshness import Fresh, Gone, Stale, Verdict, fresh_until, gone_at, judge
+from proxy.freshness import Fresh, Gone, Stale
 from proxy.hub import Hub
-from proxy.memory import Memory
+from proxy.knowledge import Knowledge, Landed
+from proxy.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.page import Page, read
 from proxy.question import Question
 from proxy.settings import CacheSettings
-from proxy.shared import Shared
 
-
-class Hit(Struct, frozen=True):
-    """Served from a cache, fresh for ``ttl`` more seconds."""
-
-    page: Page
-    ttl: float
-    source: Literal["memory", "redis"]
-
-
-class StaleHit(Struct, frozen=True):
-    """Served from a cache because the hub failed with ``error``; ``ttl`` is negative or 0."""
-
-    page: Page
-    ttl: float
-    error: HubError
-
-
-class Miss(Struct, frozen=True):
-    """The hub was asked: for this caller, or (``collapsed``) for another who had just asked the same."""
-
-    page: Page
-    ttl: float
-    forward: Literal["uri-miss", "stale"]
-    stored: bool
-    collapsed: bool = False
-
-
-Outcome: TypeAlias = Hit | StaleHit | Miss
+AHEAD: Final = 0.1
+"""Last part of a page's freshness in which a caller's question has it refreshed ahead: often asked pages are."""
+PATIENCE: Final = "patience"
+"""The reason for a stale page where the hub dawdles."""
+ATTEMPTS: Final = 3
+"""How often the hub is asked for one question when its answers overlap with others of another moment."""
 
 
 class Pages:
@@ -61,73 +39,112 @@ class Pages:
         hub_state: ``unknown`` before the first request to the hub, then ``ok`` or the last ``error.type``.
     """
 
-    def __init__(
-        self,
-        settings: CacheSettings,
-        hub: Hub,
-        memory: Memory,
-        shared: Shared | None,
-        *,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, settings: CacheSettings, hub: Hub, knowledge: Knowledge, *, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._hub = hub
-        self._memory = memory
-        self._shared = shared
+        self._known = knowledge
         self._clock = clock
-        self._flights: Flights[Outcome] = Flights()
-        self._storing = Detached()
+        self._looks: Flights[bool] = Flights()
+        self._fetches: Flights[Landed] = Flights()
         self.hub_state = "unknown"
 
-    async def answer(self, question: Question) -> Outcome:
+    async def answer(self, question: Question, wishes: Directives = callers.NONE) -> Outcome:
         """Return the page for ``question`` and how it was had.
 
         Raises:
             HubError: the hub gave no usable answer, and nothing may stand in for it.
             Forwarded: the hub's answer is an error of its own.
+            NotCached: the caller asked for a kept page only, and there is none.
         """
-        if hit := self._fresh_in_memory(question):
-            return hit
-        outcome, joined = await self._flights.share(question.key, lambda: self._fly(question))
-        return replace(outcome, collapsed=True) if joined and isinstance(outcome, Miss) else outcome
+        if self._known.trusted and (outcome := self._from_cache(question, wishes, "memory")):
+            return outcome
+        if self._known.others:
+            looked, _ = await self._looks.share(question.key, lambda: self._known.look(question))
+            if outcome := self._from_cache(question, wishes, "redis" if looked else "memory"):
+                return outcome
+        if wishes.only_if_cached:
+            raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
+        return await self._from_hub(question, wishes)
 
     async def drain(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds for fetches and stores under way; return how many go on."""
-        return await self._flights.drain(timeout) + await self._storing.drain(timeout)
+        """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
+        return await self._looks.drain(timeout) + await self._fetches.drain(timeout)
 
-    def _fresh_in_memory(self, question: Question) -> Hit | None:
-        page = self._memory.get(question.key)
-        if page is not None:
-            match self._judge(page):
-                case Fresh(ttl):
-                    return Hit(page, ttl, "memory")
+    def _from_cache(
+        self, question: Question, wishes: Directives, source: Literal["memory", "redis"]
+    ) -> Hit | StaleHit | None:
+        """Serve what is kept, if it is what the caller asks for."""
+        page, verdict = self._known.kept(question)
+        if page is None or not wishes.accept(verdict, self._settings.min_refresh):
+            return None
+        match verdict:
+            case Fresh(ttl, age):
+                if ttl < AHEAD * (self._settings.settled_ttl if page.settled else self._settings.live_ttl):
+                    self._refresh_ahead(question, page)
+                return Hit(page, age, ttl, source)
+            case Stale(ttl, age):
+                return StaleHit(page, age, ttl, "allowed")
+            case Gone():
+                return None
+
+    async def _from_hub(self, question: Question, wishes: Directives) -> Outcome:
+        """Ask the hub, or join who is asking; a page that may stand in bounds what the caller waits."""
+        before, verdict = self._known.kept(question)
+        while True:
+            fetch, joined = self._fetches.join(question.key, lambda: self._fetch(question))
+            patience = self._settings.patience if isinstance(verdict, Stale) and wishes.max_age == math.inf else None
+            await asyncio.wait({fetch}, timeout=patience)
+            if not fetch.done():
+                if stale := self._stand_in(question, PATIENCE):
+                    return stale
+                await asyncio.wait({fetch})
+            try:
+                landed = fetch.result()
+            except HubRefusedCredential:
+                raise  # the right to see what is kept may have been withdrawn with it
+            except HubError as error:
+                if stale := self._stand_in(question, error.type):
+                    return stale
+                raise
+            age = max(0.0, self._clock() - landed.page.asked_at)
+            if not joined or age <= max(wishes.max_age, self._settings.min_refresh):
+                break  # else the request that was joined had been sent too long ago for this caller
+        forward: Literal["uri-miss", "stale", "request"] = "uri-miss" if before is None else "stale"
+        if isinstance(verdict, Fresh):
+            forward = "request"
+        return Miss(landed.page, age, landed.ttl, forward, landed.stored, collapsed=joined)
+
+    def _stand_in(self, question: Question, reason: str) -> StaleHit | None:
+        """Serve a kept page though it is not fresh. Judged now: the listing may have moved meanwhile.
+
+        What may be an older moment than others have been shown stands in for a failed hub, not for a slow one.
+        """
+        page, verdict = self._known.kept(question, suspect=reason != PATIENCE)
+        match verdict:
+            case Fresh(ttl, age) | Stale(ttl, age) if page is not None:
+                return StaleHit(page, age, min(ttl, 0.0), reason)
         return None
 
-    async def _fly(self, question: Question) -> Outcome:
-        """The work shared by all who ask ``question`` now."""
-        kept = self._memory.get(question.key)
-        if found := await self._newer_in_redis(question, kept):
-            kept = found
-            match self._judge(found):
-                case Fresh(ttl):
-                    self._memory.put(found)
-                    return Hit(found, ttl, "redis")
-        try:
-            page = await self._fetch(question)
-        except HubError as error:
-            return self._stand_in(kept, error)
-        stored = self._store(question, page)
-        ttl = fresh_until(page, self._settings) - self._clock()
-        return Miss(page, ttl, "uri-miss" if kept is None else "stale", stored)
+    def _refresh_ahead(self, question: Question, page: Page) -> None:
+        """Have a page that callers ask for often refreshed before it goes stale, so that nobody waits.
 
-    async def _newer_in_redis(self, question: Question, kept: Page | None) -> Page | None:
-        if self._shared is None:
-            return None
-        found = await self._shared.get(question.redis_key, question.key)
-        return found if found and (kept is None or found.asked_at > kept.asked_at) else None
+        One answer vouches for all settled pages of a listing, so one such refresh a listing is enough.
+        """
+        if question.key not in self._fetches and self._known.begin_refresh(question, page):
+            task, _ = self._fetches.join(question.key, lambda: self._fetch(question))
+            task.add_done_callback(lambda _: self._known.end_refresh(question, page))
 
-    async def _fetch(self, question: Question) -> Page:
-        asked_at = self._clock()
+    async def _fetch(self, question: Question) -> Landed:
+        """Ask the hub until its answer is not behind what is known, store it, and tell the others."""
+        for _ in range(ATTEMPTS):
+            asked_at = self._clock()
+            page = await self._ask(question, asked_at)
+            landed = await self._known.learn(question, page)
+            if landed.learned != "behind":
+                break
+        return landed
+
+    async def _ask(self, question: Question, asked_at: float) -> Page:
         try:
             body = await self._hub.get(question.path, question.query)
             page = read(question.key, body, asked_at)
@@ -136,25 +153,3 @@ class Pages:
             raise
         self.hub_state = "ok"
         return page
-
-    def _store(self, question: Question, page: Page) -> bool:
-        """Keep the page as long as it can be of use; nobody waits for Redis to have it."""
-        keep_for = gone_at(page, self._settings) - self._clock()
-        if keep_for <= 0:
-            return False
-        if self._shared is not None:
-            self._storing.spawn(self._shared.put(question.redis_key, page, keep_for))
-        return self._memory.put(page)
-
-    def _stand_in(self, kept: Page | None, error: HubError) -> StaleHit:
-        """Serve a stale page in place of the error, unless the hub has withdrawn the right to see it."""
-        if kept is not None and not isinstance(error, HubRefusedCredential):
-            match self._judge(kept):
-                case Fresh(ttl) | Stale(ttl):
-                    return StaleHit(kept, min(ttl, 0.0), error)
-                case Gone():
-                    self._memory.drop(kept.key)
-        raise error
-
-    def _judge(self, page: Page) -> Verdict:
-        return judge(page, self._clock(), self._settings)

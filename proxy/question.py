@@ -21,7 +21,9 @@ class Question(Struct, frozen=True):
         key: the whole question as text; equal exactly for equal questions of one credential.
         path: of the hub's endpoint.
         query: canonical, as the hub is asked.
-        listing: credential and filters: what all pages of the listing have in common.
+        listing: ``gp1:{<digest of credential and filters>}``, what the keys of all pages of the listing begin
+            with. The braces keep them in one Redis Cluster slot; the full key is in each value, so a digest
+            is enough.
         place: which page of the listing.
     """
 
@@ -32,22 +34,24 @@ class Question(Struct, frozen=True):
     place: str
 
     @property
-    def redis_key(self) -> str:
-        """``gp1:{<digest of the listing>}:<page>:<page_size>``.
+    def page_key(self) -> str:
+        """The Redis key of the page."""
+        return f"{self.listing}:{self.place}"
 
-        The braces keep all keys of a listing in one cluster slot. The full key is in the value, so a
-        digest is enough here.
-        """
-        digest = hashlib.blake2b(self.listing.encode(), digest_size=16).hexdigest()
-        return f"{REDIS_PREFIX}:{{{digest}}}:{self.place}"
+    @property
+    def record_key(self) -> str:
+        """The Redis key of the listing's record."""
+        return f"{self.listing}:record"
 
 
 def page_question(credential_id: str, query: ListQuery) -> Question:
     """The question for a page of a listing."""
+    filters = f"{credential_id} {LIST_PATH}?{query.listing}"
+    digest = hashlib.blake2b(filters.encode(), digest_size=16).hexdigest()
     return Question(
         key=f"{credential_id} {LIST_PATH}?{query.canonical}",
         path=LIST_PATH,
         query=query.canonical,
-        listing=f"{credential_id} {LIST_PATH}?{query.listing}",
+        listing=f"{REDIS_PREFIX}:{{{digest}}}",
         place=f"{query.page}:{query.page_size}",
     )

@@ -45,6 +45,9 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
 
     live_ttl: Seconds = 1.0
     settled_ttl: Seconds = 5.0
+    max_page_age: Seconds = 600.0
+    min_refresh: Seconds = 0.5
+    patience: Seconds = 0.3
     stale_if_error: Seconds = 86_400.0
     stale_if_error_live: Seconds = 60.0
     memory_bytes: Bytes = 64 * 2**20

@@ -1,48 +1,66 @@
-"""Pages in Redis, shared by all replicas; whose faults are nobody's errors.
+"""Pages and listings' records in Redis, shared by all replicas.
 
-Every call returns within ``redis.timeout`` and never raises: what cannot be had is a miss, what cannot be
-kept is not kept. After three connection faults in a row Redis is left alone for a second, then one call
-tries whether it is back, so that a hung Redis does not cost every caller its timeout.
-
-A value carries its full key and a format version and is checked on reading (redis-py once gave one caller
-another's data); what fails the check is a counted fault and a miss.
+A page's value carries its full key and a format version and is checked on reading (redis-py once gave one
+caller another's data); what fails the check is a counted fault and a miss. A record is text,
+``since confirmed_at heard_at version stamp``, and moves forward in a script, so that the answers of all replicas
+take effect one after the other. The script tells all replicas of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import zstandard
 from msgspec import Struct
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 
-from proxy.page import Page, Stamp
-from proxy.secret import Secret
-from proxy.settings import RedisSettings
+from proxy.listing import Learned, Record, Stamp
+from proxy.page import Page
+from proxy.question import Question
+from proxy.redis_link import RedisLink
 
-T = TypeVar("T")
-Client: TypeAlias = Redis
-"""What a Redis client is to the rest of the proxy."""
-
-FORMAT: Final = 1
-FAULTS_BEFORE_REST: Final = 3
-REST: Final = 1.0
-"""Seconds for which Redis is left alone after several faults in a row."""
+FORMAT: Final = 2
+NEWS: Final = "gp1:news"
+"""The channel on which a changed record is told, as ``listing record``."""
 OFF_LOOP: Final = 128 * 1024
 """Bytes from which (de)compression is worth a thread: below it takes less than about 0.5 ms."""
 _MAX_BODY: Final = 2**30
 
-_log: Final = logging.getLogger("proxy.shared")
+# The rules of listing.learn. Times are whole microseconds, as text: Lua's numbers hold them exactly but would
+# print them rounded. KEYS: record, page. ARGV: stamp, asked at, heard at, page's value, page's PX in ms (0: do
+# not keep), record's PX in ms, channel, listing.
+_LEARN: Final = """
+local stamp, asked, heard = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local function text(number) return string.format('%.0f', number) end
+local record = redis.pcall('GET', KEYS[1])
+local since, confirmed, known_heard, version, known
+if type(record) == 'string' then
+  since, confirmed, known_heard, version, known = string.match(record, '^(%d+) (%d+) (%d+) (%d+) (.*)$')
+end
+local outcome
+if not known then
+  outcome, since, confirmed, version = 'moved', 0, asked, 1
+else
+  since, confirmed, known_heard = tonumber(since), tonumber(confirmed), tonumber(known_heard)
+  heard, version = math.max(heard, known_heard), tonumber(version) + 1
+  if stamp == known and asked >= since then
+    outcome, confirmed = 'confirmed', math.max(asked, confirmed)
+  elseif asked >= known_heard then
+    outcome, since, confirmed = 'moved', known_heard, asked
+  else
+    return {'behind', record}
+  end
+end
+record = table.concat({text(since), text(confirmed), text(heard), text(version), stamp}, ' ')
+redis.call('SET', KEYS[1], record, 'PX', ARGV[6])
+if ARGV[5] ~= '0' then
+  redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
+end
+redis.call('PUBLISH', ARGV[7], ARGV[8] .. ' ' .. record)
+return {outcome, record}
+"""
 
 
 class _Value(Struct, frozen=True, array_like=True):
@@ -60,100 +78,103 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Value).decode
 
 
-def connect(settings: RedisSettings, url: Secret) -> Redis:
-    """Make a client that fails fast; nothing is sent before the first command."""
-    pool = BlockingConnectionPool.from_url(
-        url.reveal(),
-        max_connections=settings.connections,
-        timeout=settings.timeout / 2,
-        socket_timeout=settings.timeout,
-        socket_connect_timeout=settings.timeout,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )
-    return Redis.from_pool(pool)
-
-
 class Shared:
-    """Reads and writes pages in Redis.
+    """Reads and writes pages and records in Redis; None in place of a result: Redis could not be asked."""
 
-    Attributes:
-        faults: how often each kind of fault happened, counted where it happens.
-    """
-
-    def __init__(self, client: Redis, settings: RedisSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client = client
-        self._timeout = settings.timeout
-        self._clock = clock
-        self._faults_in_a_row = 0
-        self._rest_until = 0.0
-        self.faults: Counter[str] = Counter()
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._learn = link.client.register_script(_LEARN)
 
     @property
     def state(self) -> Literal["unknown", "up", "down"]:
-        """What the last calls say; ``unknown`` before the first."""
-        if self._faults_in_a_row:
-            return "down"
-        return "unknown" if self._rest_until == 0.0 else "up"
+        """How Redis fares."""
+        return self._link.state
 
-    async def get(self, redis_key: str, key: str) -> Page | None:
-        """Return the page kept under ``redis_key`` if it is the one for the full ``key``."""
-        raw = await self._call("get", lambda: cast("Awaitable[bytes | None]", self._client.get(redis_key)))
-        if raw is None:
+    async def look(self, question: Question) -> tuple[Page | None, Record | None] | None:
+        """Return the page kept for the question and its listing's record, as they are at one moment."""
+        keys = [question.page_key, question.record_key]
+        found = await self._link.call(
+            "look", lambda: cast("Awaitable[list[bytes | None]]", self._link.client.mget(keys))
+        )
+        if found is None:
             return None
+        raw_page, raw_record = found
+        record = None if raw_record is None else self._read_record(raw_record)
+        page = None if raw_page is None or record is None else await self._read_page(raw_page, question.key)
+        return page, record
+
+    async def learn(
+        self, question: Question, page: Page, *, heard_at: float, keep_page: float, keep_record: float
+    ) -> tuple[Record, Learned] | None:
+        """Move the listing's record forward by an answer that came at ``heard_at``, and keep its page.
+
+        The page is kept for ``keep_page`` seconds, not at all if that is no time; the record for ``keep_record``.
+        """
+        milliseconds = max(0, int(keep_page * 1000))
+        value = await self._write_page(page) if milliseconds else b""
+        arguments: list[Any] = [
+            *(write_stamp(page.stamp), _microseconds(page.asked_at), _microseconds(heard_at)),
+            *(value, milliseconds, max(1, int(keep_record * 1000)), NEWS, question.listing),
+        ]
+        keys = [question.record_key, question.page_key]
+        result = await self._link.call(
+            "learn", lambda: cast("Awaitable[list[bytes]]", self._learn(keys=keys, args=arguments))
+        )
+        record = None if result is None else self._read_record(result[1])
+        if result is None or record is None:
+            return None
+        return record, cast("Learned", result[0].decode())
+
+    def _read_record(self, raw: bytes) -> Record | None:
+        try:
+            return read_record(raw)
+        except ValueError as error:
+            self._link.count("record", error)
+            return None
+
+    async def _read_page(self, raw: bytes, key: str) -> Page | None:
         try:
             value = _checked(_decode(raw), key)
             body = await _off_loop_if_large(_decompress, value.body, zstandard.frame_content_size(value.body))
         except (msgspec.MsgspecError, zstandard.ZstdError, ValueError, MemoryError) as error:
-            self._count("value", error)
+            self._link.count("page", error)
             return None
         return Page(key, body, value.etag, value.asked_at, value.stamp, value.settled, value.dead_at)
 
-    async def put(self, redis_key: str, page: Page, keep_for: float) -> None:
-        """Keep the page for ``keep_for`` seconds (PX); nothing if that is no time at all."""
-        milliseconds = int(keep_for * 1000)
-        if milliseconds <= 0:
-            return
+    async def _write_page(self, page: Page) -> bytes:
         body = await _off_loop_if_large(_compress, page.body, len(page.body))
-        value = _encode(
-            _Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, page.settled, page.dead_at)
-        )
-        await self._call("set", lambda: cast("Awaitable[object]", self._client.set(redis_key, value, px=milliseconds)))
+        return _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, page.settled, page.dead_at))
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._client.aclose()
-        except (RedisError, OSError, TimeoutError) as error:
-            self._count("close", error)
 
-    async def _call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        if self._clock() < self._rest_until and self._faults_in_a_row >= FAULTS_BEFORE_REST:
-            return None
-        if self._faults_in_a_row >= FAULTS_BEFORE_REST:
-            self._rest_until = self._clock() + REST  # the others go on resting while this call tries
-        try:
-            async with asyncio.timeout(self._timeout):
-                result = await call()
-        except ResponseError as error:  # Redis is there and says no: out of memory, wrong type, read-only
-            self._count(command, error)
-            return None
-        except (RedisError, OSError, TimeoutError) as error:
-            self._count(command, error)
-            self._faults_in_a_row += 1
-            self._rest_until = self._clock() + REST
-            return None
-        if self._faults_in_a_row:
-            _log.info("Redis is back after %d faults in a row", self._faults_in_a_row)
-        self._faults_in_a_row = 0
-        self._rest_until = self._clock()
-        return result
+def write_stamp(stamp: Stamp) -> str:
+    """A stamp as text, equal exactly for equal stamps."""
+    return f"{stamp.total_entries} {'n' if stamp.total_cost is None else 's' + stamp.total_cost}"
 
-    def _count(self, command: str, error: BaseException) -> None:
-        kind = f"{command}: {type(error).__name__}"
-        self.faults[kind] += 1
-        if self._faults_in_a_row == 0:  # the first of a row is worth a line, its followers are not
-            _log.warning("Redis fault, going on without it: %s", kind)
+
+def read_record(raw: bytes) -> Record:
+    """Read a record's text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    since, confirmed_at, heard_at, version, text = raw.decode().split(" ", 4)
+    entries, _, cost = text.partition(" ")
+    stamp = None if text == "-" else Stamp(int(entries), None if cost == "n" else cost.removeprefix("s"))
+    return Record(stamp, int(since) / 1e6, int(confirmed_at) / 1e6, int(heard_at) / 1e6, int(version))
+
+
+def read_news(raw: bytes) -> tuple[str, Record]:
+    """Read a message of the channel: which listing, and its record.
+
+    Raises:
+        ValueError: it is none.
+    """
+    listing, _, record = raw.partition(b" ")
+    return listing.decode(), read_record(record)
+
+
+def _microseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1e6))
 
 
 def _checked(value: _Value, key: str) -> _Value:
@@ -174,28 +195,3 @@ async def _off_loop_if_large(work: Callable[[bytes], bytes], body: bytes, size: 
     if size < 0 or size > _MAX_BODY:
         raise ValueError("no size, or one beyond any page's, in the frame")
     return await asyncio.to_thread(work, body) if size > OFF_LOOP else work(body)
-
-
-async def describe(settings: RedisSettings, url: Secret) -> tuple[str, str, str]:
-    """Ask a Redis for its version, eviction policy and memory limit.
-
-    Raises:
-        ConnectionError: saying what failed, without the URL, which may hold a password.
-    """
-    client = connect(settings, url)
-    try:
-        async with asyncio.timeout(max(2.0, settings.timeout)):
-            server = await client.info("server")
-            memory = await client.info("memory")
-    except TimeoutError:
-        raise ConnectionError("no answer within 2 s") from None
-    except (RedisError, OSError) as error:
-        reason = f": {error}" if isinstance(error, ResponseError) else ""
-        raise ConnectionError(f"{type(error).__name__}{reason}") from None
-    finally:
-        await client.aclose()
-    return (
-        str(server["redis_version"]),
-        str(memory.get("maxmemory_policy", "unknown")),
-        str(memory.get("maxmemory_human", "unknown")) if memory.get("maxmemory") else "",
-    )

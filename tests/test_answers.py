@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.errors import HubFailed, HubTimeout, HubUnreachable, InvalidParameter
-from proxy.page import Page, Stamp
-from proxy.pages import Hit, Miss, Outcome, StaleHit
+from proxy.errors import HubFailed, HubUnreachable, InvalidParameter
+from proxy.listing import Stamp
+from proxy.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.page import Page
 from proxy.web.answers import cache_status, error_cache_status, matches, page_headers
 
 PAGE = Page("k", b"{}", '"abc"', 100.0, Stamp(0, None), settled=True, dead_at=None)
@@ -39,15 +40,15 @@ def test_if_none_match(values: list[str], expected: bool) -> None:
 @pytest.mark.parametrize(
     ("outcome", "text"),
     [
-        (Hit(PAGE, 4.9, "memory"), "generations-proxy; hit; ttl=4; detail=memory"),
-        (Hit(PAGE, 0.2, "redis"), "generations-proxy; hit; ttl=0; detail=redis"),
-        (StaleHit(PAGE, -12.1, HubTimeout("")), "generations-proxy; hit; ttl=-13; detail=stale-hub_timeout"),
-        (Miss(PAGE, 5.0, "uri-miss", True), "generations-proxy; fwd=uri-miss; fwd-status=200; stored; ttl=5"),
+        (Hit(PAGE, 0.0, 4.9, "memory"), "generations-proxy; hit; ttl=4; detail=memory"),
+        (Hit(PAGE, 0.0, 0.2, "redis"), "generations-proxy; hit; ttl=0; detail=redis"),
+        (StaleHit(PAGE, 17.1, -12.1, "hub_timeout"), "generations-proxy; hit; ttl=-13; detail=stale-hub_timeout"),
+        (Miss(PAGE, 0.0, 5.0, "uri-miss", True), "generations-proxy; fwd=uri-miss; fwd-status=200; stored; ttl=5"),
         (
-            Miss(PAGE, 1.0, "stale", True, collapsed=True),
+            Miss(PAGE, 0.0, 1.0, "stale", True, collapsed=True),
             "generations-proxy; fwd=stale; fwd-status=200; stored; collapsed; ttl=1",
         ),
-        (Miss(PAGE, -3.0, "uri-miss", False), "generations-proxy; fwd=uri-miss; fwd-status=200; ttl=-3"),
+        (Miss(PAGE, 0.0, -3.0, "uri-miss", False), "generations-proxy; fwd=uri-miss; fwd-status=200; ttl=-3"),
     ],
 )
 def test_cache_status(outcome: Outcome, text: str) -> None:
@@ -64,7 +65,7 @@ def test_cache_status_of_errors() -> None:
 
 
 def test_headers_of_a_page() -> None:
-    assert page_headers(Hit(PAGE, 1.0, "memory"), 103.7) == {
+    assert page_headers(Hit(PAGE, 3.7, 1.0, "memory")) == {
         "cache-control": "private, no-cache",
         "etag": '"abc"',
         "age": "3",

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from proxy.page import read
+from proxy.redis_link import connect
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
-from proxy.shared import connect
 from proxy.simulator import Fault, Simulator, World
 from tests.support import KEY, LIST, RedisServer, SocketRig, socket_rig, still_world
 

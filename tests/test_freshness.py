@@ -6,49 +6,73 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.freshness import Fresh, Gone, Stale, age, fresh_until, gone_at, judge
-from proxy.page import Page, Stamp
+from proxy.freshness import Fresh, Gone, Stale, gone_at, judge, keep_until, longest
+from proxy.listing import Record, Stamp
+from proxy.page import Page
 from proxy.settings import CacheSettings
 
-CACHE = CacheSettings(live_ttl=1, settled_ttl=5, stale_if_error=100, stale_if_error_live=10)
+CACHE = CacheSettings(live_ttl=1, settled_ttl=5, max_page_age=60, stale_if_error=100, stale_if_error_live=10)
+NOW, OLD = Stamp(2, None), Stamp(1, None)
 
 
-def page(*, asked_at: float = 0.0, settled: bool = True, dead_at: float | None = None) -> Page:
-    return Page("k", b"{}", '"e"', asked_at, Stamp(0, None), settled, dead_at)
+def page(*, asked_at: float = 0.0, settled: bool = True, dead_at: float | None = None, stamp: Stamp = NOW) -> Page:
+    return Page("k", b"{}", '"e"', asked_at, stamp, settled, dead_at)
+
+
+def record(confirmed_at: float = 0.0, since: float = 0.0, stamp: Stamp | None = NOW) -> Record:
+    return Record(stamp, since, confirmed_at, confirmed_at)
 
 
 @pytest.mark.parametrize(
-    ("settled", "dead_at", "now", "verdict"),
+    ("it", "known", "now", "verdict"),
     [
-        (True, None, 0, Fresh(5)),
-        (True, None, 4.5, Fresh(0.5)),
-        (True, None, 5, Stale(0)),
-        (True, None, 104.5, Stale(-99.5)),
-        (True, None, 105, Gone()),
-        (False, None, 0, Fresh(1)),
-        (False, None, 1, Stale(0)),
-        (False, None, 10.5, Stale(-9.5)),
-        (False, None, 11, Gone()),
-        # A dead link ends both freshness and staleness.
-        (True, 3.0, 2.5, Fresh(0.5)),
-        (True, 3.0, 3, Gone()),
-        (True, 50.0, 49, Stale(-44)),
-        (True, 50.0, 50, Gone()),
-        (False, 0.5, 0.5, Gone()),
-        (True, 1000.0, 104, Stale(-99)),
-        # A clock that stepped back does not make a page older than new.
-        (True, None, -3, Fresh(8)),
+        # Settled: fresh for settled_ttl after the listing was confirmed, by any of its pages.
+        (page(), record(), 0, Fresh(5, 0)),
+        (page(), record(), 4.5, Fresh(0.5, 4.5)),
+        (page(), record(), 5, Stale(0, 5)),
+        (page(), record(confirmed_at=4), 8, Fresh(1, 4)),
+        (page(), record(confirmed_at=30), 31, Fresh(4, 1)),
+        # … but no longer than max_page_age on its siblings' word.
+        (page(), record(confirmed_at=58), 59, Fresh(1, 1)),
+        (page(), record(confirmed_at=59), 60, Stale(0, 1)),
+        # Live: its own answer counts, not its siblings'.
+        (page(settled=False), record(), 0.5, Fresh(0.5, 0.5)),
+        (page(settled=False), record(confirmed_at=0.9), 1, Stale(0, 1)),
+        # Another moment of the listing: never.
+        (page(stamp=OLD), record(), 0, Gone()),
+        (page(settled=False, stamp=OLD), record(), 0, Gone()),
+        (page(), record(since=0.1, confirmed_at=0.2), 0.3, Gone()),
+        (page(), record(stamp=None), 0, Gone()),
+        (page(), None, 0, Gone()),
+        # Stale within bounds.
+        (page(), record(), 104.5, Stale(-99.5, 104.5)),
+        (page(), record(), 105, Gone()),
+        (page(settled=False), record(), 10.5, Stale(-9.5, 10.5)),
+        (page(settled=False), record(), 11, Gone()),
+        # A dead link ends everything.
+        (page(dead_at=3), record(), 2.5, Fresh(0.5, 2.5)),
+        (page(dead_at=3), record(), 3, Gone()),
+        (page(dead_at=50), record(), 49, Stale(-44, 49)),
+        (page(dead_at=50), record(confirmed_at=49), 50, Gone()),
+        # A clock that stepped back makes nothing younger than new.
+        (page(asked_at=3), record(confirmed_at=3), 0, Fresh(8, 0)),
     ],
 )
-def test_table(settled: bool, dead_at: float | None, now: float, verdict: object) -> None:
-    assert judge(page(settled=settled, dead_at=dead_at), now, CACHE) == verdict
+def test_table(it: Page, known: Record | None, now: float, verdict: object) -> None:
+    assert judge(it, known, now, CACHE) == verdict
+
+
+def test_apart_from_the_others_nothing_is_fresh_for_longer_than_a_live_page() -> None:
+    assert judge(page(), record(), 0.75, CACHE, apart=True) == Fresh(0.25, 0.75)
+    assert judge(page(), record(), 1.5, CACHE, apart=True) == Stale(-0.5, 1.5)
 
 
 def test_a_ttl_of_nothing_is_never_fresh() -> None:
-    assert judge(page(settled=False), 0, CacheSettings(live_ttl=0)) == Stale(0)
+    assert judge(page(settled=False), record(), 0, CacheSettings(live_ttl=0)) == Stale(0, 0)
+    assert judge(page(), record(), 0, CacheSettings(settled_ttl=0)) == Stale(0, 0)
 
 
-times = st.floats(-1e6, 1e6)
+times = st.floats(0, 1e6)
 durations = st.floats(0, 1e5)
 
 
@@ -56,29 +80,48 @@ durations = st.floats(0, 1e5)
     asked_at=times,
     settled=st.booleans(),
     dead_at=st.none() | times,
+    known=st.builds(Record, st.sampled_from([NOW, OLD, None]), times, times, times),
     now=times,
+    apart=st.booleans(),
     cache=st.builds(
         CacheSettings,
         live_ttl=durations,
         settled_ttl=durations,
+        max_page_age=durations,
         stale_if_error=durations,
         stale_if_error_live=durations,
     ),
 )
-def test_properties(asked_at: float, settled: bool, dead_at: float | None, now: float, cache: CacheSettings) -> None:
-    """Nothing is used past a dead link or its bounds; verdicts only ever go Fresh, Stale, Gone."""
+def test_properties(
+    asked_at: float,
+    settled: bool,
+    dead_at: float | None,
+    known: Record,
+    now: float,
+    apart: bool,
+    cache: CacheSettings,
+) -> None:
+    """No dead link, no other moment, no live page past live_ttl, nothing unconfirmed past settled_ttl."""
     it = page(asked_at=asked_at, settled=settled, dead_at=dead_at)
-    verdict = judge(it, now, cache)
-    assert fresh_until(it, cache) <= gone_at(it, cache)
-    if dead_at is not None and now >= dead_at:
-        assert verdict == Gone()
+    verdict = judge(it, known, now, cache, apart=apart)
+    if verdict == Gone():
+        assert known.stamp != NOW or asked_at < known.since or now >= gone_at(it, known, cache)
+    else:
+        assert known.stamp == NOW
+        assert asked_at >= known.since
+        assert dead_at is None or now < dead_at
+        assert now < keep_until(it, cache) or known.confirmed_at > asked_at
     if isinstance(verdict, Fresh):
+        vouched = max(asked_at, known.confirmed_at) if settled else asked_at
+        assert now < vouched + (cache.settled_ttl if settled else cache.live_ttl)
         assert verdict.ttl > 0
-        assert now < asked_at + (cache.settled_ttl if settled else cache.live_ttl)
+        assert now - asked_at < max(cache.max_page_age, cache.settled_ttl, cache.live_ttl)
     order = {Fresh: 0, Stale: 1, Gone: 2}
-    assert order[type(judge(it, now + 1, cache))] >= order[type(verdict)]
+    later = judge(it, known, now + 1, cache, apart=apart)
+    assert order[type(later)] >= order[type(verdict)], "verdicts only ever go Fresh, Stale, Gone"
 
 
-def test_age_is_whole_seconds_and_never_negative() -> None:
-    assert age(page(asked_at=10), 12.9) == 2
-    assert age(page(asked_at=10), 9) == 0
+@given(asked_at=times, settled=st.booleans(), confirmed_at=times)
+def test_nothing_is_kept_shorter_than_it_can_be_served(asked_at: float, settled: bool, confirmed_at: float) -> None:
+    it = page(asked_at=asked_at, settled=settled)
+    assert gone_at(it, record(confirmed_at), CACHE) <= keep_until(it, CACHE) <= asked_at + longest(CACHE) + 1e-6

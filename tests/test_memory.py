@@ -1,50 +1,130 @@
-"""The LRU of pages."""
+"""Pages and records in memory."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy import memory as memory_module
+from proxy.listing import Record, Stamp, purged
 from proxy.memory import OVERHEAD, Memory
-from proxy.page import Page, Stamp
+from proxy.page import Page
 
 KIB = 1024
+A, B = Stamp(1, None), Stamp(2, None)
 
 
-def page(key: str, size: int = KIB, asked_at: float = 0.0) -> Page:
-    return Page(key, bytes(size), '"e"', asked_at, Stamp(0, None), settled=True, dead_at=None)
+def page(key: str, size: int = KIB, asked_at: float = 0.0, stamp: Stamp = A) -> Page:
+    return Page(key, bytes(size), '"e"', asked_at, stamp, settled=True, dead_at=None)
+
+
+def record(stamp: Stamp = A, heard_at: float = 1.0) -> Record:
+    return Record(stamp, 0.0, heard_at, heard_at)
+
+
+def memory(limit: int = 100 * KIB) -> Memory:
+    made = Memory(limit)
+    made.learn("l", record())
+    return made
 
 
 def test_least_recently_used_goes_first() -> None:
-    memory = Memory(3 * (KIB + OVERHEAD))
+    it = memory(3 * (KIB + OVERHEAD))
     for key in "abc":
-        assert memory.put(page(key))
-    assert memory.get("a")
-    memory.put(page("d"))
-    assert [memory.get(key) is not None for key in "abcd"] == [True, False, True, True]
+        assert it.put("l", page(key))
+    assert it.get("a")
+    it.put("l", page("d"))
+    assert [it.get(key) is not None for key in "abcd"] == [True, False, True, True]
 
 
 def test_a_newer_page_is_not_replaced_by_an_older_one() -> None:
-    memory = Memory(100 * KIB)
-    memory.put(page("a", asked_at=2))
-    assert not memory.put(page("a", asked_at=1))
-    kept = memory.get("a")
+    it = memory()
+    it.put("l", page("a", asked_at=2))
+    assert not it.put("l", page("a", asked_at=1))
+    kept = it.get("a")
     assert kept is not None
     assert kept.asked_at == 2
 
 
 def test_what_does_not_fit_is_not_kept_and_displaces_nothing() -> None:
-    memory = Memory(4 * KIB)
-    memory.put(page("a"))
-    assert not memory.put(page("b", 5 * KIB))
-    assert memory.get("a")
+    it = memory(4 * KIB)
+    it.put("l", page("a"))
+    assert not it.put("l", page("b", 5 * KIB))
+    assert it.get("a")
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 6 * KIB), st.booleans()), max_size=60))
-def test_bytes_are_those_of_the_pages_kept(steps: list[tuple[str, int, bool]]) -> None:
-    memory = Memory(12 * KIB)
-    for key, size, drop in steps:
-        memory.drop(key) if drop else memory.put(page(key, size))
-        kept = [found for name in "abcdef" if (found := memory.get(name))]
-        assert memory.bytes == sum(len(found.body) + OVERHEAD for found in kept) <= 12 * KIB
-        assert len(memory) == len(kept)
+def test_a_moved_listing_loses_its_pages_at_once() -> None:
+    it = memory()
+    it.learn("other", record())
+    for key in "abc":
+        it.put("l", page(key))
+    it.put("other", page("o"))
+    it.learn("l", record(B, 2.0))
+    assert [it.get(key) is not None for key in "abco"] == [False, False, False, True]
+    assert not it.put("l", page("a")), "what is of the older moment is not kept"
+    assert it.put("l", page("a", asked_at=2.0, stamp=B))
+
+
+def test_records_only_move_forward() -> None:
+    it = memory()
+    later = it.learn("l", record(B, 3.0))
+    assert it.learn("l", record(A, 2.0)) == later
+    assert it.record("l") == later
+
+
+def test_news_of_what_is_not_kept_is_not_kept() -> None:
+    it = memory()
+    it.hear("elsewhere", record())
+    assert it.record("elsewhere") is None
+    it.hear("l", record(B, 2.0))
+    assert it.record("l") == record(B, 2.0)
+
+
+def test_after_a_gap_nothing_is_trusted_until_it_is_learned_anew() -> None:
+    it = memory()
+    it.suspect_all()
+    assert it.record("l") is None
+    assert it.record("l", suspect=True) == record()
+    it.learn("l", record())
+    assert it.record("l") == record()
+    it.suspect("l")
+    assert it.record("l") is None
+
+
+def test_what_was_learned_apart_is_not_vouched_for_by_an_older_record() -> None:
+    it = memory()
+    it.learn("l", record(B, 5.0))
+    it.suspect_all()
+    assert it.learn("l", record(A, 4.0)) == record(B, 5.0)
+    assert it.record("l") is None
+
+
+def test_a_purged_listing() -> None:
+    it = memory()
+    it.put("l", page("a"))
+    it.hear("l", purged(9.0))
+    assert it.get("a") is None
+
+
+def test_records_are_bounded() -> None:
+    it = Memory(100 * KIB)
+    for number in range(memory_module.LISTINGS + 50):
+        it.learn(f"l{number}", record())
+        it.put(f"l{number}", page(f"k{number}", size=0))
+    assert len(it.listings()) == memory_module.LISTINGS
+    assert it.bytes <= 100 * KIB
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 6 * KIB), st.integers(0, 9)), max_size=60))
+def test_bytes_are_those_of_the_pages_kept(steps: list[tuple[str, int, int]]) -> None:
+    it = Memory(12 * KIB)
+    for number, (key, size, dice) in enumerate(steps):
+        listing = "l" if key in "abc" else "m"
+        stamp = Stamp(dice, None) if dice > 7 else A
+        it.learn(listing, record(stamp, float(number)))
+        it.put(listing, page(key, size, asked_at=float(number), stamp=stamp))
+        if dice == 0:
+            it.forget(listing)
+        kept = [found for name in "abcdef" if (found := it.get(name))]
+        assert it.bytes == sum(len(found.body) + OVERHEAD for found in kept) <= 12 * KIB
+        assert len(it) == len(kept)

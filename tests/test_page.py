@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON, HubError
-from proxy.page import Stamp, read
+from proxy.listing import Stamp
+from proxy.page import read
 
 ENVELOPE: dict[str, Any] = {
     "count": 0,

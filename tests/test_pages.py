@@ -15,13 +15,17 @@ import pytest
 
 from proxy import errors
 from proxy.credential import Credential
+from proxy.directives import Directives
 from proxy.hub import Hub
+from proxy.knowledge import Knowledge
 from proxy.memory import Memory
-from proxy.pages import Hit, Miss, Pages, StaleHit
+from proxy.outcome import Hit, Miss, StaleHit
+from proxy.pages import Pages
 from proxy.query import ListQuery
 from proxy.question import Question, page_question
+from proxy.redis_link import RedisLink
 from proxy.secret import Secret
-from proxy.settings import CacheSettings, HubSettings, RedisSettings
+from proxy.settings import CacheSettings, HubSettings
 from proxy.shared import Shared
 from tests.support import Clock
 
@@ -35,6 +39,7 @@ class ScriptedHub(httpx.AsyncBaseTransport):
 
     statuses: list[str] = field(default_factory=lambda: ["succeeded"])
     status: int = 200
+    total: int = 9
     link: str | None = None
     asked: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,9 +48,11 @@ class ScriptedHub(httpx.AsyncBaseTransport):
         self.asked += 1
         number = self.asked
         await self.gate.wait()
+        if self.status == 0:
+            raise httpx.ConnectError("nobody there")
         rows = [{"status": status, "n": number, "url": self.link} for status in self.statuses]
         page = {"count": len(rows), "generations": rows, "page_number": 1, "page_size": 50, "total_pages": 1}
-        body = json.dumps({**page, "total_entries": 9, "total_cost": None}).encode()
+        body = json.dumps({**page, "total_entries": self.total, "total_cost": None}).encode()
         return httpx.Response(self.status, stream=httpx.ByteStream(body), request=request)
 
 
@@ -56,8 +63,8 @@ class Fixture:
     clock: Clock
     replica: Callable[[], Pages]
 
-    async def ask(self, question: Question = QUESTION) -> Any:
-        return await self.pages.answer(question)
+    async def ask(self, question: Question = QUESTION, **wishes: Any) -> Any:
+        return await self.pages.answer(question, Directives(**wishes))
 
 
 @asynccontextmanager
@@ -69,9 +76,10 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
     def replica() -> Pages:
         settings = HubSettings(url="http://hub.test", api_key=Secret("k"))
         hub = Hub(settings, Credential(settings), transport=scripted, clock=clock)
-        client = fakeredis.FakeAsyncRedis(server=redis) if redis else None
-        shared = Shared(client, RedisSettings(timeout=1.0)) if client else None
-        pages = Pages(CacheSettings(**cache), hub, Memory(2**20), shared, clock=clock)  # type: ignore[arg-type]
+        shared = Shared(RedisLink(fakeredis.FakeAsyncRedis(server=redis), 1.0)) if redis else None
+        given = CacheSettings(**cache)  # type: ignore[arg-type]
+        knowledge = Knowledge(given, Memory(2**20), shared, None, clock=clock)
+        pages = Pages(given, hub, knowledge, clock=clock)
         made.append((pages, hub))
         return pages
 
@@ -224,7 +232,6 @@ async def test_hub_state_is_the_last_thing_the_hub_did() -> None:
 async def test_replicas_share_through_redis() -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         first = await it.ask()
-        await it.pages.drain(5)
         second = await it.replica().answer(QUESTION)
         assert isinstance(second, Hit)
         assert second.source == "redis"
@@ -238,17 +245,15 @@ async def test_a_replica_takes_the_newer_page_from_redis() -> None:
         await it.ask()
         it.clock.advance(6)
         newer = await other.answer(QUESTION)
-        await other.drain(5)
         outcome = await it.ask()
         assert isinstance(outcome, Hit)
         assert outcome.page == newer.page
-        assert (await it.ask()).source == "memory"
+        assert outcome.source == "redis"
 
 
 async def test_redis_stands_in_too() -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         await it.ask()
-        await it.pages.drain(5)
         it.hub.status = 500
         it.clock.advance(60)
         assert isinstance(await it.replica().answer(QUESTION), StaleHit)
@@ -259,15 +264,266 @@ async def test_redis_keeps_a_page_no_longer_than_it_can_be_of_use() -> None:
     async with fixture(server) as it:
         it.hub.link = f"https://x.example/y.png?Expires={int(it.clock.now) + 100}"
         await it.ask()
-        await it.pages.drain(5)
         client = fakeredis.FakeAsyncRedis(server=server)
-        (key,) = await client.keys("*")
-        assert key == QUESTION.redis_key.encode()
-        assert 79_000 < await client.pttl(key) <= 80_000
+        assert sorted(await client.keys("*")) == sorted([QUESTION.page_key.encode(), QUESTION.record_key.encode()])
+        assert 79_000 < await client.pttl(QUESTION.page_key) <= 80_000
+        assert await client.pttl(QUESTION.record_key) > 80_000
 
 
 def test_keys_of_a_listing_share_a_slot() -> None:
-    keys = [page_question("c", ListQuery(page=page, page_size=size)).redis_key for page in (1, 2) for size in (5, 50)]
+    keys = [page_question("c", ListQuery(page=page, page_size=size)).page_key for page in (1, 2) for size in (5, 50)]
     assert len(set(keys)) == 4
     assert len({key[key.index("{") : key.index("}")] for key in keys}) == 1
-    assert page_question("c", ListQuery(model="m")).redis_key.split("}")[0] != keys[0].split("}")[0]
+    assert page_question("c", ListQuery(model="m")).page_key.split("}")[0] != keys[0].split("}")[0]
+
+
+# One listing, one truth.
+
+
+async def test_an_answer_for_any_page_keeps_all_fresh() -> None:
+    """One caller who polls page 1 keeps pages 2…N fresh for nothing."""
+    async with fixture() as it:
+        await it.ask(OTHER)
+        for _ in range(10):
+            await it.ask(QUESTION, max_age=0)
+            it.clock.advance(4)
+        asked = it.hub.asked
+        hit = await it.ask(OTHER)
+        assert isinstance(hit, Hit)
+        assert hit.age < 5
+        assert it.hub.asked == asked
+
+
+async def test_but_not_for_longer_than_max_page_age() -> None:
+    async with fixture(max_page_age=30) as it:
+        await it.ask(OTHER)
+        for _ in range(8):
+            it.clock.advance(4)
+            await it.ask(QUESTION, max_age=0)
+        assert isinstance(await it.ask(OTHER), Miss)
+
+
+async def test_an_answer_with_another_stamp_retires_all_pages() -> None:
+    async with fixture() as it:
+        await it.ask(QUESTION)
+        await it.ask(OTHER)
+        it.hub.total += 1
+        await it.ask(page_question("c", ListQuery(page=3)))
+        for question in (QUESTION, OTHER):
+            outcome = await it.ask(question)
+            assert isinstance(outcome, Miss)
+            assert outcome.page.stamp.total_entries == 10
+
+
+async def test_another_page_size_is_the_same_listing_other_filters_are_not() -> None:
+    async with fixture() as it:
+        await it.ask(QUESTION)
+        it.hub.total += 1
+        await it.ask(page_question("c", ListQuery(model="m")))
+        assert isinstance(await it.ask(QUESTION), Hit)
+        await it.ask(page_question("c", ListQuery(page_size=5)))
+        assert isinstance(await it.ask(QUESTION), Miss)
+
+
+async def test_a_retired_page_does_not_stand_in() -> None:
+    async with fixture() as it:
+        await it.ask(QUESTION)
+        it.hub.total += 1
+        await it.ask(OTHER)
+        it.hub.status = 500
+        with pytest.raises(errors.HubFailed):
+            await it.ask(QUESTION)
+
+
+async def test_an_overlapping_answer_of_another_moment_is_asked_for_again() -> None:
+    """Two requests under way at once: whose answer is the older one cannot be known, so the hub is asked again."""
+    async with fixture() as it:
+        it.hub.gate.clear()
+        slow = asyncio.create_task(it.ask(QUESTION))
+        await asyncio.sleep(0.01)
+        it.clock.advance(0.1)
+        first_gate, it.hub.gate = it.hub.gate, asyncio.Event()
+        it.hub.gate.set()
+        await it.ask(OTHER)
+        assert it.hub.asked == 2
+        it.clock.advance(0.1)
+        it.hub.total += 1
+        first_gate.set()
+        outcome = await slow
+        assert it.hub.asked == 3
+        assert outcome.page.stamp.total_entries == 10
+        assert isinstance(await it.ask(OTHER), Miss), "the other page is of the older moment now"
+
+
+async def test_replicas_learn_of_each_others_moves_through_redis() -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        other = it.replica()
+        await it.ask(QUESTION)
+        assert isinstance(await other.answer(QUESTION), Hit)
+        it.hub.total += 1
+        await other.answer(OTHER)
+        outcome = await it.ask(QUESTION)
+        assert isinstance(outcome, Miss)
+        assert outcome.page.stamp.total_entries == 10
+
+
+async def test_apart_from_redis_nothing_is_fresh_for_longer_than_a_live_page() -> None:
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        await it.ask()
+        server.connected = False
+        assert isinstance(await it.ask(), Miss), "what was known before may be outdated"
+        it.clock.advance(0.9)
+        hit = await it.ask()
+        assert isinstance(hit, Hit)
+        assert hit.source == "memory"
+        it.clock.advance(0.2)
+        assert isinstance(await it.ask(), Miss)
+
+
+async def test_without_redis_and_hub_memory_stands_in() -> None:
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        await it.ask()
+        server.connected = False
+        it.hub.status = 500
+        it.clock.advance(60)
+        assert isinstance(await it.ask(), StaleHit)
+
+
+# Patience and refreshing ahead.
+
+
+async def test_patience() -> None:
+    """A slow hub costs a caller at most ``patience`` when a servable page is kept; the refresh goes on."""
+    async with fixture(patience=0.02) as it:
+        await it.ask()
+        it.clock.advance(6)
+        it.hub.gate.clear()
+        stale = await it.ask()
+        assert isinstance(stale, StaleHit)
+        assert (stale.reason, stale.age) == ("patience", 6)
+        assert it.hub.asked == 2
+        it.hub.gate.set()
+        assert isinstance(await it.ask(), Miss)
+        assert isinstance(await it.ask(), Hit)
+        assert it.hub.asked == 2
+
+
+async def test_patience_without_a_servable_page_waits() -> None:
+    async with fixture(patience=0.0) as it:
+        it.hub.gate.clear()
+        task = asyncio.create_task(it.ask())
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        it.hub.gate.set()
+        assert isinstance(await task, Miss)
+
+
+async def test_patience_never_shows_a_moment_that_was_retired_meanwhile() -> None:
+    async with fixture(patience=0.05) as it:
+        await it.ask(QUESTION)
+        it.clock.advance(6)
+        slow_gate, it.hub.gate = it.hub.gate, asyncio.Event()
+        task = asyncio.create_task(it.ask(QUESTION))
+        await asyncio.sleep(0.01)
+        held, it.hub.gate = it.hub.gate, slow_gate
+        it.clock.advance(0.1)
+        it.hub.total += 1
+        await it.ask(OTHER)
+        await asyncio.sleep(0.1)
+        assert not task.done(), "what is kept is of an older moment than others were shown"
+        it.clock.advance(0.1)
+        held.set()
+        assert (await task).page.stamp.total_entries == 10
+
+
+async def test_a_page_often_asked_for_is_refreshed_ahead() -> None:
+    async with fixture() as it:
+        await it.ask()
+        it.clock.advance(4.6)
+        assert isinstance(await it.ask(), Hit)
+        await it.pages.drain(5)
+        assert it.hub.asked == 2
+        it.clock.advance(1)
+        hit = await it.ask()
+        assert isinstance(hit, Hit)
+        assert hit.age == pytest.approx(1)
+
+
+async def test_a_page_seldom_asked_for_is_not() -> None:
+    async with fixture() as it:
+        await it.ask()
+        it.clock.advance(4.4)
+        assert isinstance(await it.ask(), Hit)
+        it.clock.advance(100)
+        await it.pages.drain(5)
+        assert it.hub.asked == 1
+
+
+async def test_one_refresh_ahead_vouches_for_a_whole_listing() -> None:
+    async with fixture() as it:
+        await it.ask(QUESTION)
+        await it.ask(OTHER)
+        it.clock.advance(4.6)
+        it.hub.gate.clear()
+        for question in (QUESTION, OTHER, QUESTION):
+            assert isinstance(await it.ask(question), Hit)
+        it.hub.gate.set()
+        await it.pages.drain(5)
+        assert it.hub.asked == 3
+        it.clock.advance(2)
+        assert isinstance(await it.ask(OTHER), Hit)
+
+
+# What callers ask for.
+
+
+async def test_no_cache_asks_the_hub_but_cannot_hammer_it() -> None:
+    async with fixture() as it:
+        await it.ask()
+        it.clock.advance(0.4)
+        assert isinstance(await it.ask(max_age=0), Hit), "younger than min_refresh is fresh for anybody"
+        it.clock.advance(0.2)
+        outcome = await it.ask(max_age=0)
+        assert isinstance(outcome, Miss)
+        assert outcome.forward == "request"
+        assert isinstance(await it.ask(max_age=0), Hit)
+        assert it.hub.asked == 2
+
+
+async def test_no_cache_does_not_take_what_was_asked_for_long_ago() -> None:
+    async with fixture() as it:
+        it.hub.gate.clear()
+        early = asyncio.create_task(it.ask())
+        await asyncio.sleep(0.01)
+        it.clock.advance(2)
+        demanding = asyncio.create_task(it.ask(max_age=0))
+        await asyncio.sleep(0.01)
+        it.hub.gate.set()
+        assert (await early).age == pytest.approx(2)
+        assert (await demanding).age == 0
+        assert it.hub.asked == 2
+
+
+async def test_max_stale_takes_a_stale_page_at_once() -> None:
+    async with fixture() as it:
+        await it.ask()
+        it.clock.advance(9)
+        it.hub.gate.clear()
+        outcome = await it.ask(max_stale=10)
+        assert isinstance(outcome, StaleHit)
+        assert outcome.reason == "allowed"
+        assert it.hub.asked == 1
+
+
+async def test_only_if_cached_never_asks_the_hub() -> None:
+    async with fixture() as it:
+        with pytest.raises(errors.NotCached):
+            await it.ask(only_if_cached=True)
+        assert it.hub.asked == 0
+        await it.ask()
+        assert isinstance(await it.ask(only_if_cached=True), Hit)
+        it.clock.advance(6)
+        with pytest.raises(errors.NotCached):
+            await it.ask(only_if_cached=True)

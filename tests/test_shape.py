@@ -18,10 +18,12 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
-    ["secret", "contract", "errors", "detached", "retry_after", "logs"],
+    ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing"],
     ["links", "settings", "query"],
-    ["credential", "question", "page", "flight"],
-    ["config", "freshness", "memory", "shared", "hub"],
+    ["credential", "question", "page", "flight", "redis_link"],
+    ["config", "freshness", "shared", "hub", "outcome"],
+    ["memory", "directives", "news"],
+    ["knowledge"],
     ["pages"],
     ["web.reading", "web.telemetry", "web.answers"],
     ["web.problems", "web.health"],
@@ -43,7 +45,7 @@ SIMULATOR_LAYERS = [
 FOREIGN = {  # who may import a library, and why
     "litestar": {"app", "web"},
     "httpx": {"hub", "demo"},  # the demo plays callers
-    "redis": {"shared"},
+    "redis": {"redis_link", "news"},
     "uvicorn": {"serve", "sockets"},
     "click": {"cli"},
     "zstandard": {"shared"},

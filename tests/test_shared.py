@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
 
 import fakeredis
 import msgspec
@@ -15,13 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import shared as shared_module
-from proxy.page import Page, Stamp
+from proxy.listing import Stamp
+from proxy.page import Page
+from proxy.query import ListQuery
+from proxy.question import Question, page_question
+from proxy.redis_link import FAULTS_BEFORE_REST, REST, RedisLink, connect, describe
 from proxy.secret import Secret
 from proxy.settings import RedisSettings
-from proxy.shared import FAULTS_BEFORE_REST, OFF_LOOP, REST, Shared, connect, describe
+from proxy.shared import OFF_LOOP, Shared
 from tests.support import Clock, RedisServer, free_port
 
-PAGE = Page("full key", b'{"a": 1}', '"e"', 1.5, Stamp(3, "0.10"), settled=True, dead_at=99.0)
+QUESTION = page_question("c", ListQuery())
+PAGE = Page(QUESTION.key, b'{"a": 1}', '"e"', 1.5, Stamp(3, "0.10"), settled=True, dead_at=99.0)
 
 
 @pytest.fixture
@@ -31,85 +36,111 @@ def fake() -> fakeredis.FakeAsyncRedis:
 
 @pytest.fixture
 def shared(fake: fakeredis.FakeAsyncRedis) -> Shared:
-    return Shared(fake, RedisSettings(timeout=1.0))
+    return Shared(RedisLink(fake, 1.0))
+
+
+async def put(shared: Shared, page: Page = PAGE, keep_page: float = 60.0) -> None:
+    await shared.learn(QUESTION, page, heard_at=2.0, keep_page=keep_page, keep_record=60.0)
+
+
+async def get(shared: Shared, question: Question = QUESTION) -> Page | None:
+    found = await shared.look(question)
+    return None if found is None else found[0]
 
 
 def state(shared: Shared) -> str:
     return shared.state
 
 
+def faults(shared: Shared) -> Counter[str]:
+    return shared._link.faults
+
+
 async def test_what_goes_in_comes_out(shared: Shared, fake: fakeredis.FakeAsyncRedis) -> None:
     assert state(shared) == "unknown"
-    assert await shared.get("r", PAGE.key) is None
-    await shared.put("r", PAGE, 60.0)
-    assert await shared.get("r", PAGE.key) == PAGE
-    assert 59_000 < await fake.pttl("r") <= 60_000
+    assert await get(shared) is None
+    await put(shared)
+    assert await get(shared) == PAGE
+    assert 59_000 < await fake.pttl(QUESTION.page_key) <= 60_000
     assert state(shared) == "up"
-    assert not shared.faults
+    assert not faults(shared)
 
 
 async def test_large_bodies(shared: Shared) -> None:
     large = msgspec.structs.replace(PAGE, body=bytes(range(256)) * (OFF_LOOP // 128))
-    await shared.put("r", large, 60.0)
-    assert await shared.get("r", PAGE.key) == large
+    await put(shared, large)
+    assert await get(shared) == large
 
 
 @pytest.mark.parametrize("keep_for", [0.0, -1.0, 0.0004])
 async def test_nothing_is_kept_for_no_time(shared: Shared, fake: fakeredis.FakeAsyncRedis, keep_for: float) -> None:
-    await shared.put("r", PAGE, keep_for)
-    assert await fake.exists("r") == 0
+    await put(shared, keep_page=keep_for)
+    assert await fake.exists(QUESTION.page_key) == 0
 
 
 async def test_another_pages_value_under_the_key(shared: Shared) -> None:
-    await shared.put("r", PAGE, 60.0)
-    assert await shared.get("r", "another full key") is None
-    assert shared.faults.total() == 1
+    await put(shared)
+    assert await get(shared, msgspec.structs.replace(QUESTION, key="another full key")) is None
+    assert faults(shared).total() == 1
 
 
 async def test_an_old_format(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    await shared.put("r", PAGE, 60.0)
-    monkeypatch.setattr(shared_module, "FORMAT", 2)
-    assert await shared.get("r", PAGE.key) is None
-    assert shared.faults.total() == 1
+    await put(shared)
+    monkeypatch.setattr(shared_module, "FORMAT", 3)
+    assert await get(shared) is None
+    assert faults(shared).total() == 1
 
 
-async def test_a_wrong_type_under_the_key(shared: Shared, fake: fakeredis.FakeAsyncRedis) -> None:
-    await fake.rpush("r", "x")
-    assert await shared.get("r", PAGE.key) is None
-    assert shared.faults.total() == 1
-    assert shared.state != "down", "Redis answered: it is there"
+async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeAsyncRedis) -> None:
+    await fake.rpush(QUESTION.page_key, "x")
+    await fake.rpush(QUESTION.record_key, "x")
+    assert await shared.look(QUESTION) == (None, None)
+    await put(shared)
+    assert await get(shared) == PAGE
+
+
+@pytest.mark.parametrize("garbage", [b"", b"1 2 3", b"x y z 1 2 n", b"\xff\xfe"])
+async def test_garbage_for_a_record(shared: Shared, fake: fakeredis.FakeAsyncRedis, garbage: bytes) -> None:
+    await put(shared)
+    await fake.set(QUESTION.record_key, garbage)
+    assert await shared.look(QUESTION) == (None, None)
+    await put(shared)
+    assert await get(shared) == PAGE
 
 
 @given(st.binary(max_size=300))
 async def test_any_bytes_under_the_key_are_a_miss(garbage: bytes) -> None:
     fake = fakeredis.FakeAsyncRedis()
-    await fake.set("r", garbage)
-    assert await Shared(fake, RedisSettings(timeout=1.0)).get("r", "k") is None
+    shared = Shared(RedisLink(fake, 1.0))
+    await put(shared)
+    await fake.set(QUESTION.page_key, garbage)
+    assert await get(shared) is None
 
 
 @given(st.data())
 async def test_a_damaged_value_is_a_miss_or_the_page(data: st.DataObject) -> None:
     """A flipped bit in the body is found by zstd's checksum; elsewhere it may change what it is about."""
     fake = fakeredis.FakeAsyncRedis()
-    shared = Shared(fake, RedisSettings(timeout=1.0))
-    await shared.put("r", PAGE, 60.0)
-    value = bytearray(await fake.get("r") or b"")  # type: ignore[arg-type]
+    shared = Shared(RedisLink(fake, 1.0))
+    await put(shared)
+    value = bytearray(await fake.get(QUESTION.page_key) or b"")  # type: ignore[arg-type]
     value[data.draw(st.integers(0, len(value) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    await fake.set("r", bytes(value))
-    found = await shared.get("r", PAGE.key)
+    await fake.set(QUESTION.page_key, bytes(value))
+    found = await get(shared)
     assert found is None or (found.key, found.body) == (PAGE.key, PAGE.body)
 
 
 async def test_a_bomb_is_a_miss(shared: Shared, fake: fakeredis.FakeAsyncRedis) -> None:
+    await put(shared)
     import zstandard  # noqa: PLC0415
 
     frame = bytearray(zstandard.ZstdCompressor().compress(b"x" * 300))
     stream = zstandard.ZstdCompressor().compressobj()
     unsized = stream.compress(b"x" * 300) + stream.flush()
     for body in (bytes(frame[:-1]), unsized, b""):
-        value = [1, PAGE.key, body, '"e"', 1.5, [3, None], True, None]
-        await fake.set("r", msgspec.msgpack.encode(value))
-        assert await shared.get("r", PAGE.key) is None
+        value = [2, PAGE.key, body, '"e"', 1.5, [3, None], True, None]
+        await fake.set(QUESTION.page_key, msgspec.msgpack.encode(value))
+        assert await get(shared) is None
 
 
 class Broken:
@@ -119,33 +150,34 @@ class Broken:
         self.failure = failure
         self.calls = 0
 
-    async def get(self, _: str) -> None:
+    async def mget(self, _: list[str]) -> list[None]:
         self.calls += 1
         if self.failure is not None:
             raise self.failure
+        return [None, None]
 
-    async def set(self, *_: Any, **__: Any) -> None:
-        await self.get("")
+    def register_script(self, _: str) -> None:
+        pass
 
 
 async def test_after_faults_in_a_row_redis_is_left_alone_then_tried() -> None:
     clock, client = Clock(1000.0), Broken(ConnectionRefusedError())
-    shared = Shared(client, RedisSettings(), clock=clock)  # type: ignore[arg-type]
+    shared = Shared(RedisLink(client, 0.05, clock=clock))  # type: ignore[arg-type]
     for _ in range(10):
-        assert await shared.get("r", "k") is None
+        assert await get(shared) is None
     assert client.calls == FAULTS_BEFORE_REST
     assert state(shared) == "down"
     clock.advance(REST)
     for _ in range(5):
-        await shared.get("r", "k")
+        await get(shared)
     assert client.calls == FAULTS_BEFORE_REST + 1, "one call tries, the others go on resting"
     clock.advance(REST)
     client.failure = None
     for _ in range(5):
-        await shared.get("r", "k")
+        await get(shared)
     assert client.calls == FAULTS_BEFORE_REST + 6
     assert state(shared) == "up"
-    assert shared.faults == {"get: ConnectionRefusedError": FAULTS_BEFORE_REST + 1}
+    assert faults(shared) == {"look: ConnectionRefusedError": FAULTS_BEFORE_REST + 1}
 
 
 # With a real server.
@@ -154,60 +186,60 @@ async def test_after_faults_in_a_row_redis_is_left_alone_then_tried() -> None:
 @pytest.fixture
 async def real(own_redis: RedisServer) -> AsyncIterator[Shared]:
     settings = RedisSettings()
-    shared = Shared(connect(settings, Secret(own_redis.url)), settings)
-    yield shared
-    await shared.aclose()
+    link = RedisLink(connect(settings, Secret(own_redis.url)), settings.timeout)
+    yield Shared(link)
+    await link.aclose()
 
 
 async def test_real_redis(real: Shared, own_redis: RedisServer) -> None:
-    await real.put("r", PAGE, 60.0)
-    assert await real.get("r", PAGE.key) == PAGE
+    await put(real)
+    assert await get(real) == PAGE
     version, policy, limit = await describe(RedisSettings(), Secret(own_redis.url))
     assert version[0].isdigit()
     assert (policy, limit) == ("noeviction", "")
 
 
 async def test_killed_and_started_again(real: Shared, own_redis: RedisServer) -> None:
-    await real.put("r", PAGE, 60.0)
+    await put(real)
     own_redis.kill()
     began = time.perf_counter()
     for _ in range(20):
-        assert await real.get("r", PAGE.key) is None
+        assert await get(real) is None
     assert time.perf_counter() - began < 1.0
     own_redis.start()
     async with asyncio.timeout(10):
-        while await real.get("r", PAGE.key) is None:
-            await real.put("r", PAGE, 60.0)
+        while await get(real) is None:
+            await put(real)
             await asyncio.sleep(0.02)
 
 
 async def test_hung(real: Shared, own_redis: RedisServer) -> None:
     """A frozen server costs its timeout a few times, then nothing."""
-    await real.put("r", PAGE, 60.0)
+    await put(real)
     own_redis.signal(signal.SIGSTOP)
     try:
         began = time.perf_counter()
         for _ in range(50):
-            assert await real.get("r", PAGE.key) is None
+            assert await get(real) is None
         assert time.perf_counter() - began < 1.0, "50 timeouts would be 2.5 s"
     finally:
         own_redis.signal(signal.SIGCONT)
     async with asyncio.timeout(10):
-        while await real.get("r", PAGE.key) is None:
+        while await get(real) is None:
             await asyncio.sleep(0.02)
 
 
 async def test_out_of_memory_and_read_only(real: Shared, own_redis: RedisServer) -> None:
-    await real.put("r", PAGE, 60.0)
+    await put(real)
     admin = connect(RedisSettings(timeout=2.0), Secret(own_redis.url))
     await admin.config_set("maxmemory", "1")
-    await real.put("s", PAGE, 60.0)
-    assert await real.get("r", PAGE.key) == PAGE
-    assert real.faults == {"set: OutOfMemoryError": 1}
+    await put(real)
+    assert await get(real) == PAGE
+    assert faults(real).total() == 1
     await admin.config_set("maxmemory", "0")
     await admin.replicaof("127.0.0.1", str(free_port()))
-    await real.put("s", PAGE, 60.0)
-    assert real.faults["set: ReadOnlyError"] == 1
+    await put(real)
+    assert faults(real).total() == 2
     assert real.state == "up"
     await admin.aclose()
 

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Final, assert_never
 
-from proxy import freshness
 from proxy.errors import HubError, ProxyError
-from proxy.pages import Hit, Miss, Outcome, StaleHit
+from proxy.outcome import Hit, Miss, Outcome, StaleHit
 
 CACHE: Final = "generations-proxy"
 """The name under which Cache-Status speaks of this cache (RFC 9211 §2)."""
@@ -18,13 +17,12 @@ VARY: Final = "Accept-Encoding, Authorization"
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 
 
-def page_headers(outcome: Outcome, now: float) -> dict[str, str]:
-    """The headers of a 200 or 304 with a page; ``now`` in Unix seconds."""
-    page = outcome.page
+def page_headers(outcome: Outcome) -> dict[str, str]:
+    """The headers of a 200 or 304 with a page."""
     return {
         "cache-control": "private, no-cache",  # browsers revalidate, nothing in between keeps it
-        "etag": page.etag,
-        "age": str(freshness.age(page, now)),
+        "etag": outcome.page.etag,
+        "age": str(int(outcome.age)),
         "vary": VARY,
         "cache-status": cache_status(outcome),
     }
@@ -41,8 +39,8 @@ def cache_status(outcome: Outcome) -> str:
     match outcome:
         case Hit(source=source):
             return f"{CACHE}; hit; {ttl}; detail={source}"
-        case StaleHit(error=error):
-            return f"{CACHE}; hit; {ttl}; detail=stale-{error.type}"
+        case StaleHit(reason=reason):
+            return f"{CACHE}; hit; {ttl}; detail=stale-{reason}"
         case Miss(forward=forward, stored=stored, collapsed=collapsed):
             flags = ("; stored" if stored else "") + ("; collapsed" if collapsed else "")
             return f"{CACHE}; fwd={forward}; fwd-status=200{flags}; {ttl}"

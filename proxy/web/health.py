@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from proxy.pages import Pages
-from proxy.shared import Shared
+from proxy.redis_link import RedisLink
 from proxy.web.reading import reading, respond
 
 
@@ -49,7 +49,7 @@ LIVE_PATH = "/health/live"
 READY_PATH = "/health/ready"
 
 
-def health_handlers(pages: Pages, shared: Shared | None, readiness: Readiness) -> list[HTTPRouteHandler]:
+def health_handlers(pages: Pages, redis: RedisLink | None, readiness: Readiness) -> list[HTTPRouteHandler]:
     """Handlers of the two probes."""
 
     @reading(LIVE_PATH)
@@ -58,10 +58,10 @@ def health_handlers(pages: Pages, shared: Shared | None, readiness: Readiness) -
 
     @reading(READY_PATH)
     async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
-        redis = RedisHealth("off", {}) if shared is None else RedisHealth(shared.state, dict(shared.faults))
+        health = RedisHealth("off", {}) if redis is None else RedisHealth(redis.state, dict(redis.faults))
         if readiness.draining:
-            return _answer(request, 503, ReadyResponse("draining", pages.hub_state, redis))
-        return _answer(request, 200, ReadyResponse("ready", pages.hub_state, redis))
+            return _answer(request, 503, ReadyResponse("draining", pages.hub_state, health))
+        return _answer(request, 200, ReadyResponse("ready", pages.hub_state, health))
 
     return [live, ready]
 

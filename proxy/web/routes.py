@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from proxy import query
+from proxy import directives, query
 from proxy.credential import Credential
-from proxy.pages import Hit, Miss, Outcome, Pages, StaleHit
+from proxy.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.pages import Pages
 from proxy.question import LIST_PATH, page_question
 from proxy.web import openapi
 from proxy.web.answers import matches, page_headers
 from proxy.web.reading import reading, respond
 
 
-def api_handlers(pages: Pages, credential: Credential, clock: Callable[[], float]) -> list[HTTPRouteHandler]:
+def api_handlers(pages: Pages, credential: Credential) -> list[HTTPRouteHandler]:
     """Handlers of the API and its description."""
 
     @reading(LIST_PATH)
     async def list_generations(request: Request[Any, Any, Any]) -> Response[bytes]:
         question = page_question(credential.id, query.parse(request.scope["query_string"]))
-        outcome = await pages.answer(question)
+        headers = request.headers
+        wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
+        outcome = await pages.answer(question, wishes)
         request.scope["state"]["outcome"] = _name(outcome)
-        known = matches(outcome.page.etag, request.headers.getall("if-none-match", ()))
-        return respond(request, 304 if known else 200, page_headers(outcome, clock()), outcome.page.body)
+        known = matches(outcome.page.etag, headers.getall("if-none-match", ()))
+        return respond(request, 304 if known else 200, page_headers(outcome), outcome.page.body)
 
     document = openapi.document()
 

@@ -1,0 +1,142 @@
+"""What this process knows of listings and their pages: memory, Redis behind it, and whether memory may be trusted.
+
+Trust has three states. *Together*: there is no Redis, so there are no others, or their news is flowing; memory
+is as good as Redis. *Looking*: news is interrupted but Redis answers; each question looks there first. *Apart*:
+Redis cannot be had; only what this process itself learned since counts, and for no longer than ``live_ttl``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from proxy.freshness import Gone, Verdict, fresh_until, judge, keep_until, longest
+from proxy.listing import Learned, learn
+from proxy.memory import Memory
+from proxy.news import News
+from proxy.page import Page
+from proxy.question import Question
+from proxy.settings import CacheSettings
+from proxy.shared import Shared
+
+RECORD_MARGIN: Final = 60.0
+"""Seconds for which Redis keeps a record longer than any page that it judges."""
+
+
+class Landed(Struct, frozen=True):
+    """An answer of the hub, taken in: whether it was stored, and for how long it is fresh."""
+
+    page: Page
+    learned: Learned
+    ttl: float
+    stored: bool
+
+
+class Knowledge:
+    """Memory and Redis as one."""
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        memory: Memory,
+        shared: Shared | None,
+        news: News | None,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._memory = memory
+        self._shared = shared
+        self._news = news
+        self._clock = clock
+        self._cut_off = False
+        self._mute = False
+        self._refreshing: set[str] = set()
+
+    @property
+    def others(self) -> bool:
+        """Whether there may be other processes that learn of the same listings."""
+        return self._shared is not None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether memory is as good as Redis: there are no others, or all that they learn is heard and told."""
+        if self._shared is None:
+            return True
+        return self._news is not None and self._news.flowing and not self._mute
+
+    @property
+    def apart(self) -> bool:
+        """Whether there are others of whom nothing can be known now."""
+        return self._mute or (self._cut_off and not self.trusted)
+
+    def kept(self, question: Question, *, suspect: bool = False) -> tuple[Page | None, Verdict]:
+        """Return the page in memory and whether it may be served now.
+
+        ``suspect``: judged by a record that may be outdated too, for when the alternative is no answer at all.
+        """
+        page = self._memory.get(question.key)
+        if page is None:
+            return None, Gone()
+        record = self._memory.record(question.listing, suspect=suspect)
+        return page, judge(page, record, self._clock(), self._settings, apart=self.apart)
+
+    async def look(self, question: Question) -> bool:
+        """Take in what Redis has for the question; return whether Redis could be asked."""
+        if self._shared is None:
+            return False
+        found = await self._shared.look(question)
+        if found is None:
+            if not self.trusted and not self._cut_off:
+                self._cut_off = True
+                self._memory.suspect_all()
+            return False
+        self._cut_off = False
+        page, record = found
+        if record is None:
+            if not self.trusted:
+                self._memory.suspect(question.listing)
+            return True
+        self._memory.learn(question.listing, record)
+        if page is not None:
+            self._memory.put(question.listing, page)
+        return True
+
+    async def learn(self, question: Question, page: Page) -> Landed:
+        """Take in the hub's answer that has just come, here and in Redis."""
+        heard_at = self._clock()
+        result = None
+        if self._shared is not None:
+            keep_page = keep_until(page, self._settings) - heard_at
+            keep_record = longest(self._settings) + RECORD_MARGIN
+            result = await self._shared.learn(
+                question, page, heard_at=heard_at, keep_page=keep_page, keep_record=keep_record
+            )
+            self._mute = result is None  # down, full or read-only: others do not hear of this
+        if result is None:
+            known = self._memory.record(question.listing, suspect=True)
+            result = learn(known, page.stamp, page.asked_at, heard_at)
+        record, learned = result
+        record = self._memory.learn(question.listing, record)
+        now = self._clock()
+        useful = learned != "behind" and keep_until(page, self._settings) > now
+        return Landed(
+            page=page,
+            learned=learned,
+            ttl=fresh_until(page, record, self._settings, apart=self.apart) - now,
+            stored=useful and self._memory.put(question.listing, page),
+        )
+
+    def begin_refresh(self, question: Question, page: Page) -> bool:
+        """Whether the page may be refreshed ahead now: no other page that would vouch for it is."""
+        what = question.listing if page.settled else question.key
+        if what in self._refreshing:
+            return False
+        self._refreshing.add(what)
+        return True
+
+    def end_refresh(self, question: Question, page: Page) -> None:
+        """The refresh ahead has ended."""
+        self._refreshing.discard(question.listing if page.settled else question.key)

@@ -1,0 +1,113 @@
+"""News from the other replicas: a listing's record moved forward, told by Redis within a millisecond or so.
+
+Memory may be trusted only while news is sure to arrive. So this side pings Redis over the subscription
+itself: what Redis published before it answered a ping has come before the answer, and memory is good until
+``LEASE`` after the last answered ping was *sent*. A silent peer, which redis-py does not notice, so ends the
+trust by itself; so does an event loop that was held up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from proxy.listing import Record
+from proxy.redis_link import Client
+from proxy.shared import NEWS, read_news
+
+HEARTBEAT: Final = 0.05
+"""Seconds between pings."""
+LEASE: Final = 0.25
+"""Seconds for which memory is trusted after an answered ping was sent."""
+SILENCE: Final = 2.0
+"""Seconds without any answer after which the subscription is given up and made anew."""
+_log: Final = logging.getLogger("proxy.news")
+
+
+class News:
+    """A subscription that is made anew whenever it is lost.
+
+    Args:
+        client: of its own, without a socket timeout.
+        on_news: called with a listing and its record.
+        on_gap: called whenever news may have been missed.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        on_news: Callable[[str, Record], None],
+        on_gap: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._on_news = on_news
+        self._on_gap = on_gap
+        self._clock = clock
+        self._good_until = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def flowing(self) -> bool:
+        """Whether all that was published up to about now is known here."""
+        return self._clock() < self._good_until
+
+    def start(self) -> None:
+        """Subscribe, in a task of its own."""
+        self._task = asyncio.create_task(self._run())
+
+    async def aclose(self) -> None:
+        """End the subscription."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        await self._client.aclose()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (RedisError, OSError, TimeoutError) as error:
+                _log.info("news interrupted (%s); memory is not trusted until it is back", type(error).__name__)
+            self._good_until = 0.0
+            self._on_gap()
+            await asyncio.sleep(random.uniform(0.1, 0.3))  # noqa: S311  replicas are not to return together
+
+    async def _listen(self) -> None:
+        async with self._client.pubsub() as pubsub:
+            async with asyncio.timeout(SILENCE):
+                await pubsub.subscribe(NEWS)
+                while (await pubsub.get_message(timeout=None) or {}).get("type") != "subscribe":
+                    pass
+            self._on_gap()  # whatever was published before this moment was missed
+            answered = pinged = self._clock()
+            await pubsub.ping(str(pinged))
+            while True:
+                message = await pubsub.get_message(timeout=max(0.0, pinged + HEARTBEAT - self._clock()))
+                if message is not None:
+                    answered = max(answered, self._take(message))
+                if self._clock() >= pinged + HEARTBEAT:
+                    pinged = self._clock()
+                    await pubsub.ping(str(pinged))
+                if pinged - answered > SILENCE:
+                    raise TimeoutError
+
+    def _take(self, message: dict[str, Any]) -> float:
+        """Take in a message; return when the ping was sent that it answers, else 0."""
+        if message["type"] == "pong":
+            sent_at = float(message["data"])
+            self._good_until = max(self._good_until, sent_at + LEASE)
+            return sent_at
+        if message["type"] == "message":
+            try:
+                self._on_news(*read_news(message["data"]))
+            except ValueError:
+                _log.warning("news that cannot be read: another release's, or not ours")
+        return 0.0

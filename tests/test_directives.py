@@ -1,0 +1,73 @@
+"""A caller's Cache-Control."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.directives import NONE, Directives, parse
+from proxy.freshness import Fresh, Gone, Stale
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], NONE),
+        ([""], NONE),
+        (["no-cache"], Directives(max_age=0)),
+        (["NO-CACHE"], Directives(max_age=0)),
+        (["max-age=7"], Directives(max_age=7)),
+        (['max-age="7"'], Directives(max_age=7)),
+        (["max-age=0, no-cache"], Directives(max_age=0)),
+        (["max-age=9", "only-if-cached"], Directives(max_age=9, only_if_cached=True)),
+        (["min-fresh=3,max-stale=20"], Directives(min_fresh=3, max_stale=20)),
+        (["max-stale"], Directives(max_stale=math.inf)),
+        (["max-age=-1"], NONE),
+        (["max-age=1.5"], NONE),
+        (["max-age=x, min-fresh="], NONE),
+        (["max-age=" + "9" * 40], NONE),
+        (["no-store, no-transform, stale-if-error=4, unknown, =, ;;"], NONE),
+    ],
+)
+def test_parse(values: list[str], expected: Directives) -> None:
+    assert parse(values) == expected
+
+
+def test_pragma_counts_only_without_cache_control() -> None:
+    assert parse([], ["no-cache"]) == Directives(max_age=0)
+    assert parse(["max-age=5"], ["no-cache"]) == Directives(max_age=5)
+
+
+@pytest.mark.parametrize(
+    ("directives", "verdict", "accepted"),
+    [
+        (NONE, Fresh(0.1, 4.9), True),
+        (NONE, Stale(0, 5), False),
+        (NONE, Gone(), False),
+        (Directives(max_age=3), Fresh(2, 3), True),
+        (Directives(max_age=3), Fresh(1.9, 3.1), False),
+        (Directives(max_age=0), Fresh(4.6, 0.4), True),  # younger than min_refresh is fresh for anybody
+        (Directives(max_age=0), Fresh(4.4, 0.6), False),
+        (Directives(min_fresh=3), Fresh(3, 2), True),
+        (Directives(min_fresh=3), Fresh(2.9, 2.1), False),
+        (Directives(min_fresh=9), Fresh(4.8, 0.2), True),
+        (Directives(max_stale=10), Stale(-9, 14), True),
+        (Directives(max_stale=10), Stale(-10, 15), False),
+        (Directives(max_stale=math.inf), Stale(-1e6, 1e6), True),
+        (Directives(max_stale=math.inf, max_age=8), Stale(-4, 9), False),
+        (Directives(max_stale=math.inf), Gone(), False),
+    ],
+)
+def test_accept(directives: Directives, verdict: Fresh | Stale | Gone, accepted: bool) -> None:
+    assert directives.accept(verdict, 0.5) is accepted
+
+
+@given(st.lists(st.text(max_size=40), max_size=4), st.lists(st.text(max_size=20), max_size=2))
+def test_any_text_is_survived(values: list[str], pragma: list[str]) -> None:
+    found = parse(values, pragma)
+    assert found.max_age >= 0
+    assert found.min_fresh >= 0
+    assert found.max_stale >= 0

@@ -59,7 +59,7 @@ def create_app(
     memory = Memory(settings.cache.memory_bytes)
     link = None if redis is None else RedisLink(redis, settings.redis.timeout)
     shared = None if link is None else Shared(link)
-    news = None if link is None else News(subscriber(link.client), on_news=memory.hear, on_gap=memory.suspect_all)
+    news = None if link is None else News(subscriber(link.client), on_news=memory.hear)
     hub = Hub(settings.hub, credential, transport=transport, clock=clock)
     knowledge = Knowledge(settings.cache, memory, shared, news, clock=clock)
     pages = Pages(settings.cache, hub, knowledge, clock=clock)

@@ -12,8 +12,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from proxy.detached import Detached
 from proxy.freshness import Gone, Verdict, fresh_until, judge, keep_until, longest
-from proxy.listing import Learned, learn
+from proxy.listing import Learned, Record, learn
 from proxy.memory import Memory
 from proxy.news import News
 from proxy.page import Page
@@ -53,24 +54,22 @@ class Knowledge:
         self._clock = clock
         self._cut_off = False
         self._mute = False
+        self._untold: dict[str, Record] = {}
+        self._telling = Detached()
         self._refreshing: set[str] = set()
+        if news is not None:
+            news.on_gap = self._reunite
 
     @property
     def others(self) -> bool:
         """Whether there may be other processes that learn of the same listings."""
         return self._shared is not None
 
-    @property
     def trusted(self) -> bool:
         """Whether memory is as good as Redis: there are no others, or all that they learn is heard and told."""
         if self._shared is None:
             return True
         return self._news is not None and self._news.flowing and not self._mute
-
-    @property
-    def apart(self) -> bool:
-        """Whether there are others of whom nothing can be known now."""
-        return self._mute or (self._cut_off and not self.trusted)
 
     def kept(self, question: Question, *, suspect: bool = False) -> tuple[Page | None, Verdict]:
         """Return the page in memory and whether it may be served now.
@@ -81,7 +80,7 @@ class Knowledge:
         if page is None:
             return None, Gone()
         record = self._memory.record(question.listing, suspect=suspect)
-        return page, judge(page, record, self._clock(), self._settings, apart=self.apart)
+        return page, judge(page, record, self._clock(), self._settings, apart=self._apart)
 
     async def look(self, question: Question) -> bool:
         """Take in what Redis has for the question; return whether Redis could be asked."""
@@ -89,14 +88,15 @@ class Knowledge:
             return False
         found = await self._shared.look(question)
         if found is None:
-            if not self.trusted and not self._cut_off:
+            if not self._cut_off and not self.trusted():
                 self._cut_off = True
                 self._memory.suspect_all()
             return False
-        self._cut_off = False
+        if self._cut_off:
+            self._reunite()
         page, record = found
         if record is None:
-            if not self.trusted:
+            if not self.trusted():
                 self._memory.suspect(question.listing)
             return True
         self._memory.learn(question.listing, record)
@@ -110,14 +110,17 @@ class Knowledge:
         result = None
         if self._shared is not None:
             keep_page = keep_until(page, self._settings) - heard_at
-            keep_record = longest(self._settings) + RECORD_MARGIN
             result = await self._shared.learn(
-                question, page, heard_at=heard_at, keep_page=keep_page, keep_record=keep_record
+                question, page, heard_at=heard_at, keep_page=keep_page, keep_record=self._keep_record
             )
+            if self._mute and result is not None:
+                self._reunite()
             self._mute = result is None  # down, full or read-only: others do not hear of this
         if result is None:
             known = self._memory.record(question.listing, suspect=True)
             result = learn(known, page.stamp, page.asked_at, heard_at)
+            if self._shared is not None:
+                self._untold[question.listing] = result[0]
         record, learned = result
         record = self._memory.learn(question.listing, record)
         now = self._clock()
@@ -125,7 +128,7 @@ class Knowledge:
         return Landed(
             page=page,
             learned=learned,
-            ttl=fresh_until(page, record, self._settings, apart=self.apart) - now,
+            ttl=fresh_until(page, record, self._settings, apart=self._apart) - now,
             stored=useful and self._memory.put(question.listing, page),
         )
 
@@ -140,3 +143,25 @@ class Knowledge:
     def end_refresh(self, question: Question, page: Page) -> None:
         """The refresh ahead has ended."""
         self._refreshing.discard(question.listing if page.settled else question.key)
+
+    @property
+    def _apart(self) -> bool:
+        """Whether there are others of whom nothing is heard, or to whom nothing can be told."""
+        return self._mute or self._cut_off
+
+    @property
+    def _keep_record(self) -> float:
+        return longest(self._settings) + RECORD_MARGIN
+
+    def _reunite(self) -> None:
+        """Redis or its news is back: it is not known what others learned, nor do they know what was learned here."""
+        self._cut_off = False
+        self._memory.suspect_all()
+        if self._shared is not None and self._untold:
+            untold, self._untold = self._untold, {}
+            self._telling.spawn(self._tell(self._shared, untold))
+
+    async def _tell(self, shared: Shared, untold: dict[str, Record]) -> None:
+        for listing, record in untold.items():
+            if result := await shared.tell(listing, record, keep_record=self._keep_record):
+                self._memory.hear(listing, result[0])

@@ -36,7 +36,10 @@ class News:
     Args:
         client: of its own, without a socket timeout.
         on_news: called with a listing and its record.
-        on_gap: called whenever news may have been missed.
+
+    Attributes:
+        on_gap: called whenever news begins to flow again, and when the subscription is lost: something may
+            have been missed, here or by the others.
     """
 
     def __init__(
@@ -44,12 +47,11 @@ class News:
         client: Client,
         *,
         on_news: Callable[[str, Record], None],
-        on_gap: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._on_news = on_news
-        self._on_gap = on_gap
+        self.on_gap: Callable[[], None] = lambda: None
         self._clock = clock
         self._good_until = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -77,7 +79,7 @@ class News:
             except (RedisError, OSError, TimeoutError) as error:
                 _log.info("news interrupted (%s); memory is not trusted until it is back", type(error).__name__)
             self._good_until = 0.0
-            self._on_gap()
+            self.on_gap()
             await asyncio.sleep(random.uniform(0.1, 0.3))  # noqa: S311  replicas are not to return together
 
     async def _listen(self) -> None:
@@ -86,7 +88,6 @@ class News:
                 await pubsub.subscribe(NEWS)
                 while (await pubsub.get_message(timeout=None) or {}).get("type") != "subscribe":
                     pass
-            self._on_gap()  # whatever was published before this moment was missed
             answered = pinged = self._clock()
             await pubsub.ping(str(pinged))
             while True:
@@ -103,6 +104,8 @@ class News:
         """Take in a message; return when the ping was sent that it answers, else 0."""
         if message["type"] == "pong":
             sent_at = float(message["data"])
+            if not self.flowing:
+                self.on_gap()
             self._good_until = max(self._good_until, sent_at + LEASE)
             return sent_at
         if message["type"] == "message":

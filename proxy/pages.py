@@ -56,7 +56,7 @@ class Pages:
             Forwarded: the hub's answer is an error of its own.
             NotCached: the caller asked for a kept page only, and there is none.
         """
-        if self._known.trusted and (outcome := self._from_cache(question, wishes, "memory")):
+        if self._known.trusted() and (outcome := self._from_cache(question, wishes, "memory")):
             return outcome
         if self._known.others:
             looked, _ = await self._looks.share(question.key, lambda: self._known.look(question))

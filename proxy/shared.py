@@ -112,11 +112,21 @@ class Shared:
         """
         milliseconds = max(0, int(keep_page * 1000))
         value = await self._write_page(page) if milliseconds else b""
+        answer = Record(page.stamp, 0.0, page.asked_at, heard_at)
+        return await self._move(question.listing, answer, keep_record, question.page_key, value, milliseconds)
+
+    async def tell(self, listing: str, record: Record, *, keep_record: float) -> tuple[Record, Learned] | None:
+        """Move the listing's record forward by what was learned without Redis."""
+        return await self._move(listing, record, keep_record, f"{listing}:none", b"", 0)
+
+    async def _move(
+        self, listing: str, answer: Record, keep_record: float, page_key: str, value: bytes, milliseconds: int
+    ) -> tuple[Record, Learned] | None:
+        keys = [f"{listing}:record", page_key]
         arguments: list[Any] = [
-            *(write_stamp(page.stamp), _microseconds(page.asked_at), _microseconds(heard_at)),
-            *(value, milliseconds, max(1, int(keep_record * 1000)), NEWS, question.listing),
+            *(write_stamp(answer.stamp), _microseconds(answer.confirmed_at), _microseconds(answer.heard_at)),
+            *(value, milliseconds, max(1, int(keep_record * 1000)), NEWS, listing),
         ]
-        keys = [question.record_key, question.page_key]
         result = await self._link.call(
             "learn", lambda: cast("Awaitable[list[bytes]]", self._learn(keys=keys, args=arguments))
         )
@@ -146,8 +156,10 @@ class Shared:
         return _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, page.settled, page.dead_at))
 
 
-def write_stamp(stamp: Stamp) -> str:
+def write_stamp(stamp: Stamp | None) -> str:
     """A stamp as text, equal exactly for equal stamps."""
+    if stamp is None:
+        return "-"
     return f"{stamp.total_entries} {'n' if stamp.total_cost is None else 's' + stamp.total_cost}"
 
 

@@ -1,0 +1,200 @@
+"""Several replicas, one real Redis: they show one truth, and trust their memory only while they hear of each other."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from proxy.news import LEASE
+from proxy.redis_link import connect
+from proxy.secret import Secret
+from proxy.settings import CacheSettings, RedisSettings, Settings
+from proxy.simulator import Simulator
+from tests.support import KEY, LIST, RedisServer, socket_rig, still_world
+
+PATIENCE = 10.0
+
+
+@dataclass
+class Fleet:
+    urls: list[str]
+    hub: Simulator
+    caller: httpx.AsyncClient
+    redis: RedisServer
+
+    async def ask(self, replica: int, query: str = "page_size=5", **headers: str) -> tuple[int, str]:
+        """Return the total of the answer and its Cache-Status."""
+        answer = await self.caller.get(f"{self.urls[replica]}{LIST}?{query}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["total_entries"], answer.headers["cache-status"]
+
+    def move(self) -> None:
+        """A generation comes and ends at once, so that pages stay settled."""
+        self.hub.world.end(self.hub.world.enqueue("ox"))
+
+    async def until(self, look: Callable[[tuple[int, str]], bool], replica: int, query: str = "page_size=5") -> float:
+        """Ask until the answer is as wanted; return how long that took."""
+        began = time.perf_counter()
+        async with asyncio.timeout(PATIENCE):
+            while not look(await self.ask(replica, query)):
+                await asyncio.sleep(0.002)
+        return time.perf_counter() - began
+
+
+@asynccontextmanager
+async def fleet(redis: RedisServer, size: int = 3, **cache: float) -> AsyncIterator[Fleet]:
+    simulator = Simulator(still_world(time.time), api_key=KEY)
+    settings = Settings(
+        cache=CacheSettings(**cache),  # type: ignore[arg-type]
+        redis=RedisSettings(url=Secret(redis.url)),
+    )
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(socket_rig(settings, simulator=simulator))
+        others = [
+            await stack.enter_async_context(socket_rig(settings, simulator=simulator, url=first.hub_url))
+            for _ in range(size - 1)
+        ]
+        caller = await stack.enter_async_context(httpx.AsyncClient())
+        it = Fleet([rig.proxy_url for rig in (first, *others)], simulator, caller, redis)
+        for replica in range(size):  # a hit from memory says that news is flowing
+            await it.until(lambda seen: "memory" in seen[1], replica, "page_size=1")
+        simulator.journal.clear()
+        yield it
+
+
+async def test_one_answer_serves_all_replicas(own_redis: RedisServer) -> None:
+    async with fleet(own_redis, settled_ttl=60) as it:
+        seen = [await it.ask(replica) for replica in (0, 1, 2, 1)]
+        assert [status.rpartition("detail=")[2] for _, status in seen[1:]] == ["redis", "redis", "memory"]
+        assert it.hub.journal.count == 1
+
+
+async def test_a_move_seen_by_one_reaches_all(own_redis: RedisServer) -> None:
+    """Pages 1 and 2 are in every memory; then one replica learns of a move with page 3."""
+    async with fleet(own_redis, settled_ttl=60) as it:
+        for _ in range(2):
+            for replica in range(3):
+                await it.ask(replica)
+                await it.ask(replica, "page_size=5&page=2")
+        it.move()
+        before, _ = await it.ask(1)
+        total, _ = await it.ask(0, "page_size=5&page=3")
+        assert total == before + 1
+        took = [await it.until(lambda seen: seen[0] == total, replica) for replica in (1, 2)]
+        assert max(took) < LEASE, "the bound by construction; usually it is about a millisecond"
+        assert (await it.ask(2, "page_size=5&page=2"))[0] == total
+
+
+async def test_a_confirmation_by_one_keeps_all_fresh(own_redis: RedisServer) -> None:
+    async with fleet(own_redis, settled_ttl=2) as it:
+        await it.ask(1)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            await it.ask(0, "page_size=5&page=2", **{"cache-control": "max-age=1"})
+            await asyncio.sleep(0.05)
+        asked = it.hub.journal.count
+        assert "hit" in (await it.ask(1))[1]
+        assert it.hub.journal.count == asked
+
+
+async def test_nobody_goes_back_in_time(own_redis: RedisServer) -> None:
+    """Callers ask all replicas at random pages while the listing moves; what one has seen, no one unsees.
+
+    News takes its time, so each looks at what had been seen LEASE before it asked.
+    """
+    async with fleet(own_redis, settled_ttl=0.1, live_ttl=0.05) as it:
+        seen: list[tuple[float, int]] = []
+        violations: list[tuple[int, int]] = []
+
+        async def caller(number: int) -> None:
+            for turn in range(60):
+                asked_at = time.monotonic()
+                total, _ = await it.ask((number + turn) % 3, f"page_size=5&page={1 + (number * 7 + turn) % 6}")
+                known = max((total for at, total in seen if at < asked_at - LEASE), default=0)
+                if total < known:
+                    violations.append((total, known))
+                seen.append((time.monotonic(), total))
+                await asyncio.sleep(0.005)
+
+        async def world() -> None:
+            for _ in range(25):
+                it.move()
+                await asyncio.sleep(0.03)
+
+        await asyncio.gather(world(), *(caller(number) for number in range(6)))
+        assert violations == []
+        assert len({total for _, total in seen}) > 5, "it did move under them"
+
+
+async def test_a_lost_subscription_is_noticed_and_made_anew(own_redis: RedisServer) -> None:
+    async with fleet(own_redis, settled_ttl=60) as it:
+        await it.ask(1)
+        assert "memory" in (await it.ask(1))[1]
+        admin = connect(RedisSettings(timeout=2.0), Secret(own_redis.url))
+        await admin.client_kill_filter(_type="pubsub")
+        it.move()
+        total, _ = await it.ask(0, "page_size=5&page=4")
+        assert await it.until(lambda seen: seen[0] == total, 1) < LEASE
+        await it.until(lambda seen: "memory" in seen[1], 1)
+        await admin.aclose()
+
+
+async def test_a_silent_redis_ends_the_trust_in_memory(own_redis: RedisServer) -> None:
+    """Frozen, it refuses nothing and says nothing: replicas go on alone, for live_ttl at a time, and come back."""
+    async with fleet(own_redis, settled_ttl=60, live_ttl=0.3) as it:
+        await it.ask(1)
+        own_redis.signal(signal.SIGSTOP)
+        try:
+            it.move()
+            total = len(list(it.hub.world.newest_first("ox")))
+            assert await it.until(lambda seen: seen[0] == total, 1) < 2 * LEASE + 1
+            it.move()
+            assert await it.until(lambda seen: seen[0] == total + 1, 1) < 2
+            assert await it.until(lambda seen: seen[0] == total + 1, 2) < 2
+        finally:
+            own_redis.signal(signal.SIGCONT)
+        for replica in range(3):
+            await it.until(lambda seen: "memory" in seen[1] and seen[0] == total + 1, replica)
+
+
+async def test_a_flushed_redis_costs_requests_not_truth(own_redis: RedisServer) -> None:
+    async with fleet(own_redis, settled_ttl=60) as it:
+        await it.ask(0)
+        admin = connect(RedisSettings(timeout=2.0), Secret(own_redis.url))
+        await admin.flushall()
+        it.move()
+        total, _ = await it.ask(1, "page_size=5&page=2")
+        await it.until(lambda seen: seen[0] == total, 0)
+        await it.until(lambda seen: seen[0] == total, 2)
+        await admin.aclose()
+
+
+async def test_a_redis_that_takes_no_writes_makes_nobody_trust_long(own_redis: RedisServer) -> None:
+    async with fleet(own_redis, settled_ttl=60, live_ttl=0.3) as it:
+        admin = connect(RedisSettings(timeout=2.0), Secret(own_redis.url))
+        await admin.config_set("maxmemory", "1")
+        await it.ask(1, "page_size=5&page=2")
+        it.move()
+        total, _ = await it.ask(0, "page_size=5&page=3")
+        assert await it.until(lambda seen: seen[0] == total, 1, "page_size=5&page=2") < 2
+        await admin.config_set("maxmemory", "0")
+        await admin.aclose()
+
+
+@pytest.mark.parametrize("directive", ["no-cache", "max-age=0"])
+async def test_directives_over_http(own_redis: RedisServer, directive: str) -> None:
+    async with fleet(own_redis, size=1, settled_ttl=60, min_refresh=0.05) as it:
+        await it.ask(0)
+        await asyncio.sleep(0.1)
+        _, status = await it.ask(0, **{"cache-control": directive})
+        assert "fwd=request" in status
+        refused = await it.caller.get(f"{it.urls[0]}{LIST}?page=7", headers={"cache-control": "only-if-cached"})
+        assert (refused.status_code, refused.json()["error"]["type"]) == (504, "not_cached")
+        assert it.hub.journal.count == 2

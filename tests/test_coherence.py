@@ -1,0 +1,243 @@
+"""One truth, whatever happens: a state machine over simulator, replicas, a real Redis, time and faults.
+
+Invariants, held at every answer: its body is one that the hub gave; its moment is not older than one that any
+caller was shown before; its links live; a live page is no older than ``live_ttl``, and no page's moment had ended
+``settled_ttl`` ago, unless it is marked stale. (Slow: .ci/run.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule, run_state_machine_as_test
+
+from proxy.redis_link import connect
+from proxy.secret import Secret
+from proxy.settings import CacheSettings, RedisSettings
+from proxy.simulator import Fault, Simulator, World
+from proxy.simulator.world import Generation
+from tests.support import KEY, LIST, Clock, RedisServer, Rig, rig
+
+pytestmark = pytest.mark.slow
+
+T = TypeVar("T")
+CACHE = CacheSettings(live_ttl=1, settled_ttl=5, max_page_age=40, stale_if_error=100, stale_if_error_live=20)
+TERMINAL = ("succeeded", "failed", "cancelled")
+LINK_LIFETIME = 60
+FILTERS = ("", "status=succeeded&", "media_type=video&", "namespace=bessie&")
+REPLICAS = 2
+_DATE = re.compile(r"X-Amz-Date=(\d{8}T\d{6}Z)&X-Amz-Expires=(\d+)")
+
+
+class Recording(Simulator):
+    """Remembers every body that it gave."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.said: set[bytes] = set()
+
+    def _answer(self, path: str, query: str) -> bytes:
+        body = super()._answer(path, query)
+        self.said.add(body)
+        return body
+
+
+class Coherence(RuleBasedStateMachine):
+    """Replicas of the proxy with one Redis, and a world that changes under them."""
+
+    redis_url = ""
+    in_flight: Bundle[Generation] = Bundle("in_flight")
+
+    @initialize()
+    def begin(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.stop = asyncio.Event()
+        self.running: list[asyncio.Task[None]] = []
+        self.clock = Clock()
+        world = World(clock=self.clock, speed=0, history=12, namespaces=("ox", "bessie"))
+        self.hub = Recording(world, api_key=KEY, clock=self.clock, link_lifetime=LINK_LIFETIME)
+        self.moments: dict[str, list[tuple[float, tuple[int, str | None]]]] = {}
+        self.shown: dict[str, int] = {}
+        self.admin = connect(RedisSettings(timeout=2.0), Secret(self.redis_url))
+        self.run(self.admin.flushall())
+        self.replicas: list[Rig] = []
+        for _ in range(REPLICAS):
+            self.run(self.open_replica())
+        self.note_moments()
+        self.settle()
+
+    def teardown(self) -> None:
+        if hasattr(self, "loop"):
+            self.stop.set()
+            self.run(asyncio.wait_for(asyncio.gather(*self.running), 20))
+            self.run(self.admin.aclose())
+            self.loop.close()
+
+    async def open_replica(self) -> None:
+        """A lifespan has to end in the task in which it began: each replica has one of its own."""
+        opened: asyncio.Future[Rig] = self.loop.create_future()
+
+        async def live() -> None:
+            client = connect(RedisSettings(timeout=2.0), Secret(self.redis_url))
+            async with rig(cache=CACHE, redis=client, simulator=self.hub, clock=self.clock) as replica:
+                opened.set_result(replica)
+                await self.stop.wait()
+
+        self.running.append(asyncio.create_task(live()))
+        self.replicas.append(await opened)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def settle(self) -> None:
+        """Let all news that is on its way arrive: as much as real time is worth in this test."""
+        self.run(asyncio.sleep(0.005))
+
+    def note_moments(self) -> None:
+        """Write down each listing's totals where they changed, and when."""
+        for filters in FILTERS:
+            parameters = dict(pair.split("=") for pair in filters.split("&") if pair)
+            rows = self.hub._select(parameters)
+            costs = [row.cost for row in rows if row.cost is not None]
+            stamp = (len(rows), str(sum(costs, Decimal(0))) if costs else None)
+            story = self.moments.setdefault(filters, [])
+            if not story or story[-1][1] != stamp:
+                story.append((self.clock.now, stamp))
+
+    # What happens in the world. A little time passes with each change: two moments are never one.
+
+    @rule(target=in_flight, namespace=st.sampled_from(["ox", "bessie"]))
+    def enqueue(self, namespace: str) -> Generation:
+        self.clock.advance(0.05)
+        row = self.hub.world.enqueue(namespace)
+        self.note_moments()
+        return row
+
+    @rule(row=in_flight)
+    def start(self, row: Generation) -> None:
+        self.clock.advance(0.05)
+        self.hub.world.start(row)
+        self.note_moments()
+
+    @rule(row=consumes(in_flight), status=st.sampled_from(TERMINAL))
+    def end(self, row: Generation, status: str) -> None:
+        self.clock.advance(0.05)
+        self.hub.world.end(row, status)
+        self.note_moments()
+
+    @rule(back=st.integers(0, 8), cents=st.integers(1, 99))
+    def charge_late(self, back: int, cents: int) -> None:
+        self.clock.advance(0.05)
+        row = [row for row in self.hub.world.newest_first("ox") if row.terminal][back]
+        self.hub.world.charge(row, (row.cost or Decimal(0)) + Decimal(cents).scaleb(-3))
+        self.note_moments()
+
+    @rule(seconds=st.sampled_from([0.1, 0.4, 0.9, 1.1, 3.0, 4.9, 5.1, 12.0, 45.0, 70.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    # What goes wrong.
+
+    @rule(status=st.sampled_from([None, None, 500, 429]))
+    def the_hub_fails_or_recovers(self, status: int | None) -> None:
+        self.hub.faults.clear()
+        if status is not None:
+            self.hub.faults.set(Fault(status=status))
+
+    @rule()
+    def redis_forgets(self) -> None:
+        self.run(self.admin.flushall())
+
+    @rule()
+    def subscriptions_break(self) -> None:
+        self.run(self.admin.client_kill_filter(_type="pubsub"))
+
+    @rule()
+    def news_comes_back(self) -> None:
+        self.run(asyncio.sleep(0.4))
+
+    # What callers see.
+
+    @rule(
+        replica=st.integers(0, REPLICAS - 1),
+        filters=st.sampled_from(FILTERS),
+        page=st.integers(1, 3),
+        page_size=st.sampled_from([3, 5]),
+        directive=st.sampled_from([None, None, None, "no-cache", "max-age=2", "max-stale=30"]),
+    )
+    def ask(self, replica: int, filters: str, page: int, page_size: int, directive: str | None) -> None:
+        self.settle()
+        headers = {"cache-control": directive} if directive else {}
+        query = f"{filters}page={page}&page_size={page_size}"
+        answer = self.run(self.replicas[replica].caller.get(f"{LIST}?{query}", headers=headers))
+        if answer.status_code == 200:
+            self.hold(filters, answer)
+        else:
+            assert answer.status_code in (502, 503)
+            assert self.hub.faults.befall(LIST).status is not None, answer.text
+        self.clock.advance(0.01)
+
+    @rule(replica=st.integers(0, REPLICAS - 1), filters=st.sampled_from(FILTERS))
+    def walk(self, replica: int, filters: str) -> None:
+        """All pages, one after the other, while the world stands still: one total, no row twice, none missing."""
+        self.hub.faults.clear()
+        self.clock.advance(CACHE.settled_ttl + CACHE.live_ttl)  # quiet for longer than the freshness bounds
+        self.settle()
+        ids: list[str] = []
+        totals = set()
+        for page in range(1, 12):
+            answer = self.run(self.replicas[replica].caller.get(f"{LIST}?{filters}page={page}&page_size=5"))
+            self.hold(filters, answer)
+            ids += [row["generation_id"] for row in answer.json()["generations"]]
+            totals.add(answer.json()["total_entries"])
+            self.clock.advance(0.01)
+            if page >= answer.json()["total_pages"]:
+                break
+        assert len(ids) == len(set(ids))
+        assert totals == {len(ids)}
+
+    def hold(self, filters: str, answer: httpx.Response) -> None:
+        """The invariants."""
+        assert answer.content in self.hub.said, "a body that the hub never gave"
+        body = json.loads(answer.content)
+        story = self.moments[filters]
+        stamps = [stamp for _, stamp in story]
+        moment = len(stamps) - 1 - stamps[::-1].index((body["total_entries"], body["total_cost"]))
+        assert moment >= self.shown.get(filters, 0), "back in time"
+        self.shown[filters] = moment
+        for date, lifetime in _DATE.findall(answer.text):
+            signed_at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+            assert self.clock.now < signed_at + int(lifetime), "a dead link"
+        status = answer.headers["cache-status"]
+        if "detail=stale-" in status:
+            return
+        age = int(answer.headers["age"])
+        settled = all(row["status"] in TERMINAL for row in body["generations"])
+        assert age <= (CACHE.settled_ttl if settled else CACHE.live_ttl)
+        if moment + 1 < len(story):
+            ended_at = story[moment + 1][0]
+            assert self.clock.now - ended_at < CACHE.settled_ttl + 0.001, "unconfirmed for longer than settled_ttl"
+
+
+def test_one_truth(own_redis: RedisServer) -> None:
+    Coherence.redis_url = own_redis.url
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Coherence,
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )

@@ -18,6 +18,7 @@ from proxy.pages import Pages
 from proxy.redis_link import Client, RedisLink, connect, subscriber
 from proxy.settings import Settings
 from proxy.shared import Shared
+from proxy.web.admin import admin_handlers
 from proxy.web.edge import with_edge
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.problems import EXCEPTION_HANDLERS
@@ -81,6 +82,7 @@ def create_app(
     app = Litestar(
         route_handlers=[
             *api_handlers(pages, credential),
+            *admin_handlers(knowledge, settings.admin.key),
             *health_handlers(pages, link, readiness),
         ],
         exception_handlers=EXCEPTION_HANDLERS,

@@ -7,8 +7,11 @@ the settings are wrong.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
@@ -127,6 +130,36 @@ def check(config_path: str | None) -> None:
     from proxy.check import run_checks  # noqa: PLC0415  loaded when used
 
     sys.exit(0 if asyncio.run(run_checks(os.environ, config_path, say=click.echo)) else 1)
+
+
+@main.command()
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where the proxy is.")
+@click.option("--page", metavar="QUERY", help="A page, as in 'namespace=ox&page=2'.")
+@click.option("--listing", metavar="QUERY", help="All pages of a listing, as in 'namespace=ox&status=failed'.")
+@click.option("--namespace", metavar="NAME", help="All listings of a namespace.")
+@click.option("--everything", is_flag=True, help="All there is.")
+def purge(url: str, **what: str | bool | None) -> None:
+    """Have all replicas serve nothing any more that was kept before now.
+
+    The operator's key is taken from $PROXY_ADMIN_KEY.
+    """
+    given = {name: value for name, value in what.items() if value}
+    key = os.environ.get("PROXY_ADMIN_KEY", "")
+    if len(given) != 1 or not key:
+        raise click.UsageError("Give exactly one of --page, --listing, --namespace, --everything, and PROXY_ADMIN_KEY.")
+    request = urllib.request.Request(  # noqa: S310  the operator's own URL
+        f"{url.rstrip('/')}/admin/purge", json.dumps(given).encode(), {"authorization": f"Bearer {key}"}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  likewise
+            told = json.load(answer)["everywhere"]
+    except urllib.error.HTTPError as error:
+        _fail(f"the proxy answered {error.code}: {error.read(2000).decode('utf-8', 'replace')}")
+    except (OSError, ValueError) as error:
+        _fail(f"the proxy at {url} cannot be asked: {error}")
+    if not told:
+        _fail("purged in one process only: Redis, by which the others are told, cannot be had")
+    click.echo("Purged.")
 
 
 def _settings(environ: Mapping[str, str], *requirements: Callable[[Settings], None]) -> Settings:

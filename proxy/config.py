@@ -170,6 +170,7 @@ def _check_token_file(path: str) -> None:
 _CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("hub", "url"): _check_hub_url,
     ("hub", "api_key"): check_token,
+    ("admin", "key"): check_token,
     ("hub", "api_key_file"): _check_token_file,
     ("redis", "url"): _check_redis_url,
 }

@@ -4,6 +4,8 @@
 
     ProxyError                        status, type, title: what the caller is told
     ├── InvalidParameter          400 invalid_parameter        the query is not a question
+    ├── Unauthorized              401 unauthorized             the operator's key is missing or wrong
+    ├── BadPurge                  400 bad_purge                the operator's request says nothing to purge
     ├── Forwarded                     the hub's own error body, byte for byte
     │   ├── HubRejectedQuestion   400 (the hub's own type)     hub answered 400 or 422
     │   └── HubFoundNothing       404 (the hub's own type)     hub answered 404
@@ -66,6 +68,22 @@ class InvalidParameter(ProxyError):
 
     def __init__(self, parameter: str, detail: str) -> None:
         super().__init__(detail, parameter=parameter)
+
+
+class Unauthorized(ProxyError):
+    """The operator's key is missing or wrong."""
+
+    status = 401
+    type = "unauthorized"
+    title = "Credentials are missing or wrong"
+
+
+class BadPurge(ProxyError):
+    """The operator's request does not say what to purge."""
+
+    status = 400
+    type = "bad_purge"
+    title = "The purge request is not valid"
 
 
 class NotCached(ProxyError):

@@ -18,6 +18,7 @@ from proxy.listing import Learned, Record, learn
 from proxy.memory import Memory
 from proxy.news import News
 from proxy.page import Page
+from proxy.purges import Purge, Purges
 from proxy.question import Question
 from proxy.settings import CacheSettings
 from proxy.shared import Shared
@@ -54,11 +55,12 @@ class Knowledge:
         self._clock = clock
         self._cut_off = False
         self._mute = False
+        self._purges = Purges()
         self._untold: dict[str, Record] = {}
         self._telling = Detached()
         self._refreshing: set[str] = set()
         if news is not None:
-            news.on_gap = self._reunite
+            news.on_gap, news.on_purge = self._reunite, self.read_purges
 
     @property
     def others(self) -> bool:
@@ -79,6 +81,8 @@ class Knowledge:
         page = self._memory.get(question.key)
         if page is None:
             return None, Gone()
+        if page.asked_at < self._purges.since(question):
+            return page, Gone()
         record = self._memory.record(question.listing, suspect=suspect)
         return page, judge(page, record, self._clock(), self._settings, apart=self._apart)
 
@@ -94,6 +98,8 @@ class Knowledge:
             return False
         if self._cut_off:
             self._reunite()
+        if not self.trusted():
+            await self.read_purges()  # as news of them does not come
         page, record = found
         if record is None:
             if not self.trusted():
@@ -122,6 +128,8 @@ class Knowledge:
             if self._shared is not None:
                 self._untold[question.listing] = result[0]
         record, learned = result
+        if page.asked_at < self._purges.since(question):
+            learned = "behind"  # purged while it was under way
         record = self._memory.learn(question.listing, record)
         now = self._clock()
         useful = learned != "behind" and keep_until(page, self._settings) > now
@@ -131,6 +139,19 @@ class Knowledge:
             ttl=fresh_until(page, record, self._settings, apart=self._apart) - now,
             stored=useful and self._memory.put(question.listing, page),
         )
+
+    async def purge(self, purge: Purge) -> bool:
+        """Serve nothing of this any more that was asked for before now; return whether all replicas were told."""
+        now = self._clock()
+        self._purges.forget(now - self._keep_record)
+        self._purges.add(purge, now)
+        return self._shared is None or await self._shared.purge(purge, now, keep=self._keep_record)
+
+    async def read_purges(self) -> None:
+        """Take in the purges of all replicas."""
+        if self._shared is not None:
+            for purge, at in (await self._shared.purges()).items():
+                self._purges.add(purge, at)
 
     def begin_refresh(self, question: Question, page: Page) -> bool:
         """Whether the page may be refreshed ahead now: no other page that would vouch for it is."""

@@ -12,14 +12,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from proxy.listing import Record
 from proxy.redis_link import Client
-from proxy.shared import NEWS, read_news
+from proxy.shared import NEWS, PURGED, read_news
 
 HEARTBEAT: Final = 0.05
 """Seconds between pings."""
@@ -38,6 +38,8 @@ class News:
         on_news: called with a listing and its record.
 
     Attributes:
+        on_purge: called when something was purged, and before news of a new subscription counts: purges are
+            to be read from Redis.
         on_gap: called whenever news begins to flow again, and when the subscription is lost: something may
             have been missed, here or by the others.
     """
@@ -51,6 +53,7 @@ class News:
     ) -> None:
         self._client = client
         self._on_news = on_news
+        self.on_purge: Callable[[], Awaitable[object]] = _nothing
         self.on_gap: Callable[[], None] = lambda: None
         self._clock = clock
         self._good_until = 0.0
@@ -88,11 +91,14 @@ class News:
                 await pubsub.subscribe(NEWS)
                 while (await pubsub.get_message(timeout=None) or {}).get("type") != "subscribe":
                     pass
+            await self.on_purge()
             answered = pinged = self._clock()
             await pubsub.ping(str(pinged))
             while True:
                 message = await pubsub.get_message(timeout=max(0.0, pinged + HEARTBEAT - self._clock()))
-                if message is not None:
+                if message is not None and message.get("data") == PURGED:
+                    await self.on_purge()
+                elif message is not None:
                     answered = max(answered, self._take(message))
                 if self._clock() >= pinged + HEARTBEAT:
                     pinged = self._clock()
@@ -114,3 +120,7 @@ class News:
             except ValueError:
                 _log.warning("news that cannot be read: another release's, or not ours")
         return 0.0
+
+
+async def _nothing() -> None:
+    pass

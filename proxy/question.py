@@ -25,6 +25,8 @@ class Question(Struct, frozen=True):
             with. The braces keep them in one Redis Cluster slot; the full key is in each value, so a digest
             is enough.
         place: which page of the listing.
+        filters: of the listing, canonical.
+        namespace: that the question names, if it does.
     """
 
     key: str
@@ -32,6 +34,8 @@ class Question(Struct, frozen=True):
     query: str
     listing: str
     place: str
+    filters: str
+    namespace: str | None
 
     @property
     def page_key(self) -> str:
@@ -54,4 +58,6 @@ def page_question(credential_id: str, query: ListQuery) -> Question:
         query=query.canonical,
         listing=f"{REDIS_PREFIX}:{{{digest}}}",
         place=f"{query.page}:{query.page_size}",
+        filters=query.listing,
+        namespace=query.namespace,
     )

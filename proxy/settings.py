@@ -77,6 +77,12 @@ class AuthSettings(Struct, frozen=True, kw_only=True):
     allow_anonymous: Switch = False
 
 
+class AdminSettings(Struct, frozen=True, kw_only=True):
+    """What operators may do over HTTP."""
+
+    key: Token | None = None
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """All settings."""
 
@@ -85,6 +91,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis: RedisSettings = RedisSettings()
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
+    admin: AdminSettings = AdminSettings()
 
 
 FIXED_NAMES: Final = {

@@ -16,14 +16,20 @@ import msgspec
 import zstandard
 from msgspec import Struct
 
+from proxy import purges
 from proxy.listing import Learned, Record, Stamp
 from proxy.page import Page
+from proxy.purges import Purge
 from proxy.question import Question
 from proxy.redis_link import RedisLink
 
 FORMAT: Final = 2
 NEWS: Final = "gp1:news"
 """The channel on which a changed record is told, as ``listing record``."""
+PURGED: Final = b"purged"
+"""The message on the same channel when something was purged."""
+PURGES: Final = "gp1:purges"
+"""A hash of purges and their times (Unix seconds)."""
 OFF_LOOP: Final = 128 * 1024
 """Bytes from which (de)compression is worth a thread: below it takes less than about 0.5 ms."""
 _MAX_BODY: Final = 2**30
@@ -134,6 +140,26 @@ class Shared:
         if result is None or record is None:
             return None
         return record, cast("Learned", result[0].decode())
+
+    async def purge(self, purge: Purge, at: float, *, keep: float) -> bool:
+        """Tell all replicas of a purge; return whether that was possible. Purges are kept for ``keep`` seconds."""
+
+        async def transaction() -> bool:
+            async with self._link.client.pipeline(transaction=True) as pipeline:
+                pipeline.hset(PURGES, purges.write(purge), repr(at))
+                pipeline.pexpire(PURGES, int(keep * 1000))
+                pipeline.publish(NEWS, PURGED)
+                await pipeline.execute()
+            return True
+
+        return bool(await self._link.call("purge", transaction))
+
+    async def purges(self) -> dict[Purge, float]:
+        """All purges that are kept; none if Redis cannot be asked."""
+        found = await self._link.call(
+            "purges", lambda: cast("Awaitable[dict[bytes, bytes]]", self._link.client.hgetall(PURGES))
+        )
+        return purges.read(found or {})
 
     def _read_record(self, raw: bytes) -> Record | None:
         try:

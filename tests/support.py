@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from litestar import Litestar
 
@@ -122,9 +123,7 @@ async def socket_rig(
     with listen(LOOPBACK, 0) as hub_socket, listen(LOOPBACK, 0) as proxy_socket:
         hub_settings = HubSettings(**{"url": url_of(hub_socket), "api_key": Secret(KEY), **hub})
         base = settings or Settings()
-        app = create_app(
-            Settings(hub=hub_settings, cache=base.cache, redis=base.redis, server=base.server, auth=base.auth), sinks=[]
-        )
+        app = create_app(msgspec.structs.replace(base, hub=hub_settings), sinks=[])
         async with serving(Controlled(simulator), hub_socket), serving(app, proxy_socket):
             yield SocketRig(url_of(proxy_socket), url_of(hub_socket), simulator)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -96,7 +96,7 @@ class Coherence(RuleBasedStateMachine):
         self.running.append(asyncio.create_task(live()))
         self.replicas.append(await opened)
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Awaitable[T]) -> T:
         return self.loop.run_until_complete(work)
 
     def settle(self) -> None:
@@ -231,7 +231,7 @@ class Coherence(RuleBasedStateMachine):
 
 def test_one_truth(own_redis: RedisServer) -> None:
     Coherence.redis_url = own_redis.url
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Coherence,
         settings=settings(
             max_examples=30,

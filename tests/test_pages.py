@@ -21,6 +21,7 @@ from proxy.knowledge import Knowledge
 from proxy.memory import Memory
 from proxy.outcome import Hit, Miss, StaleHit
 from proxy.pages import Pages
+from proxy.purges import Purge
 from proxy.query import ListQuery
 from proxy.question import Question, page_question
 from proxy.redis_link import RedisLink
@@ -527,3 +528,15 @@ async def test_only_if_cached_never_asks_the_hub() -> None:
         it.clock.advance(6)
         with pytest.raises(errors.NotCached):
             await it.ask(only_if_cached=True)
+
+
+async def test_what_was_asked_for_before_a_purge_is_asked_for_again() -> None:
+    async with fixture() as it:
+        it.hub.gate.clear()
+        task = asyncio.create_task(it.ask())
+        await asyncio.sleep(0.01)
+        it.clock.advance(0.1)
+        assert await it.pages._known.purge(Purge("everything"))
+        it.hub.gate.set()
+        assert (await task).page.asked_at == it.clock.now
+        assert it.hub.asked == 2

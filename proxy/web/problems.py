@@ -47,6 +47,8 @@ def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Respon
     headers = {"cache-status": error_cache_status(error)}
     if error.retry_after is not None:
         headers["retry-after"] = retry_after.header(error.retry_after)
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
     if isinstance(error, Forwarded) and error.body is not None:
         return respond(request, error.status, _COMMON | headers, error.body)
     body = ErrorBody(
@@ -69,11 +71,12 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
                 detail="There is nothing at this path; see /schema/openapi.json for what there is.",
             )
         case 405:
-            headers["allow"] = ALLOW
+            methods = (error.headers or {}).get("allow", ALLOW).split(", ")
+            headers["allow"] = ", ".join(method for method in methods if method != "OPTIONS")
             body = ErrorBody(
                 type="method_not_allowed",
                 title="The method is not allowed",
-                detail=f"The proxy is read-only; allowed are {ALLOW}.",
+                detail=f"Allowed are {headers['allow']}.",
             )
         case status if status < 500:
             body = ErrorBody(type="bad_request", title="The request is malformed", detail=error.detail)

@@ -1,0 +1,67 @@
+"""The operator's endpoint: ``POST /admin/purge``, with a key of its own, and only if one is set."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+from proxy import query
+from proxy.errors import BadPurge, Unauthorized
+from proxy.knowledge import Knowledge
+from proxy.purges import Purge
+from proxy.secret import Secret
+from proxy.web.reading import respond
+
+PURGE_PATH: Final = "/admin/purge"
+
+
+class PurgeRequest(Struct, forbid_unknown_fields=True):
+    """What to purge; exactly one of these. ``page`` and ``listing`` are query strings of the list endpoint."""
+
+    page: str | None = None
+    listing: str | None = None
+    namespace: str | None = None
+    everything: bool = False
+
+
+def admin_handlers(knowledge: Knowledge, key: Secret | None) -> list[HTTPRouteHandler]:
+    """Handlers for operators; none without a key, so that the path is as unknown as any other."""
+    if key is None:
+        return []
+
+    @post(PURGE_PATH)
+    async def purge(request: Request[Any, Any, Any]) -> Response[bytes]:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or Secret(given) != key:
+            raise Unauthorized("Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
+        wanted = read_purge(await request.body())
+        everywhere = await knowledge.purge(wanted)
+        body = msgspec.json.encode({"purged": {wanted.scope: wanted.what or True}, "everywhere": everywhere})
+        return respond(request, 200, {"cache-control": "no-store"}, body)
+
+    return [purge]
+
+
+def read_purge(body: bytes) -> Purge:
+    """Read a request's body.
+
+    Raises:
+        BadPurge: saying what is wrong.
+        InvalidParameter: the query string in it is none.
+    """
+    try:
+        wanted = msgspec.json.decode(body, type=PurgeRequest)
+    except msgspec.MsgspecError as error:
+        raise BadPurge(f"The body is not as expected: {error}.") from None
+    given = [name for name in wanted.__struct_fields__ if getattr(wanted, name)]
+    if len(given) != 1:
+        raise BadPurge("Give exactly one of page, listing, namespace and everything.")
+    if wanted.page is not None:
+        return Purge("page", query.parse(wanted.page.encode()).canonical)
+    if wanted.listing is not None:
+        return Purge("listing", query.parse(wanted.listing.encode()).listing)
+    return Purge("namespace", wanted.namespace) if wanted.namespace else Purge("everything")

@@ -154,8 +154,8 @@ class Knowledge:
                 self._purges.add(purge, at)
 
     def begin_refresh(self, question: Question, page: Page) -> bool:
-        """Whether the page may be refreshed ahead now: no other page that would vouch for it is."""
-        what = question.listing if page.settled else question.key
+        """Whether the page may be refreshed ahead now: neither it nor another that would vouch for it is being so."""
+        what = _vouched_with(question, page)
         if what in self._refreshing:
             return False
         self._refreshing.add(what)
@@ -163,7 +163,7 @@ class Knowledge:
 
     def end_refresh(self, question: Question, page: Page) -> None:
         """The refresh ahead has ended."""
-        self._refreshing.discard(question.listing if page.settled else question.key)
+        self._refreshing.discard(_vouched_with(question, page))
 
     @property
     def _apart(self) -> bool:
@@ -186,3 +186,8 @@ class Knowledge:
         for listing, record in untold.items():
             if result := await shared.tell(listing, record, keep_record=self._keep_record):
                 self._memory.hear(listing, result[0])
+
+
+def _vouched_with(question: Question, page: Page) -> str:
+    """What one answer refreshes: all settled pages of a listing, or a live page alone."""
+    return question.listing if page.settled else question.key

@@ -27,6 +27,9 @@ LEASE: Final = 0.25
 """Seconds for which memory is trusted after an answered ping was sent."""
 SILENCE: Final = 2.0
 """Seconds without any answer after which the subscription is given up and made anew."""
+FIRST_WAIT: Final = 0.2
+LONGEST_WAIT: Final = 1.0
+"""Seconds between attempts to subscribe again: at first, and after several in vain."""
 _log: Final = logging.getLogger("proxy.news")
 
 
@@ -76,14 +79,18 @@ class News:
         await self._client.aclose()
 
     async def _run(self) -> None:
+        wait = FIRST_WAIT
         while True:
             try:
                 await self._listen()
             except (RedisError, OSError, TimeoutError) as error:
-                _log.info("news interrupted (%s); memory is not trusted until it is back", type(error).__name__)
+                if self._good_until:
+                    _log.info("news interrupted: %s; memory is not trusted until it is back", type(error).__name__)
+                    wait = FIRST_WAIT
             self._good_until = 0.0
             self.on_gap()
-            await asyncio.sleep(random.uniform(0.1, 0.3))  # noqa: S311  replicas are not to return together
+            await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311  replicas are not to return together
+            wait = min(2 * wait, LONGEST_WAIT)
 
     async def _listen(self) -> None:
         async with self._client.pubsub() as pubsub:

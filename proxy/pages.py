@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from proxy import directives as callers
+from proxy.detached import Detached
 from proxy.directives import Directives
 from proxy.errors import HubError, HubRefusedCredential, NotCached
 from proxy.flight import Flights
@@ -46,6 +47,7 @@ class Pages:
         self._clock = clock
         self._looks: Flights[bool] = Flights()
         self._fetches: Flights[Landed] = Flights()
+        self._ahead = Detached()
         self.hub_state = "unknown"
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE) -> Outcome:
@@ -68,7 +70,8 @@ class Pages:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
-        return await self._looks.drain(timeout) + await self._fetches.drain(timeout)
+        work = (self._looks, self._ahead, self._fetches)
+        return sum([await one.drain(timeout) for one in work])
 
     def _from_cache(
         self, question: Question, wishes: Directives, source: Literal["memory", "redis"]
@@ -79,8 +82,8 @@ class Pages:
             return None
         match verdict:
             case Fresh(ttl, age):
-                if ttl < AHEAD * (self._settings.settled_ttl if page.settled else self._settings.live_ttl):
-                    self._refresh_ahead(question, page)
+                if self._nearly_stale(page, ttl) and self._known.begin_refresh(question, page):
+                    self._ahead.spawn(self._refresh_ahead(question, page))
                 return Hit(page, age, ttl, source)
             case Stale(ttl, age):
                 return StaleHit(page, age, ttl, "allowed")
@@ -125,14 +128,23 @@ class Pages:
                 return StaleHit(page, age, min(ttl, 0.0), reason)
         return None
 
-    def _refresh_ahead(self, question: Question, page: Page) -> None:
-        """Have a page that callers ask for often refreshed before it goes stale, so that nobody waits.
+    def _nearly_stale(self, page: Page, ttl: float) -> bool:
+        return ttl < AHEAD * (self._settings.settled_ttl if page.settled else self._settings.live_ttl)
 
-        One answer vouches for all settled pages of a listing, so one such refresh a listing is enough.
+    async def _refresh_ahead(self, question: Question, page: Page) -> None:
+        """Refresh a page that callers often ask for before it goes stale, so that nobody waits.
+
+        Unless another replica has. One answer vouches for all settled pages of a listing, so one such refresh a
+        listing is enough.
         """
-        if question.key not in self._fetches and self._known.begin_refresh(question, page):
-            task, _ = self._fetches.join(question.key, lambda: self._fetch(question))
-            task.add_done_callback(lambda _: self._known.end_refresh(question, page))
+        try:
+            if self._known.others:
+                await self._looks.share(question.key, lambda: self._known.look(question))
+            kept, verdict = self._known.kept(question)
+            if kept is None or not isinstance(verdict, Fresh) or self._nearly_stale(kept, verdict.ttl):
+                await self._fetches.share(question.key, lambda: self._fetch(question))
+        finally:
+            self._known.end_refresh(question, page)
 
     async def _fetch(self, question: Question) -> Landed:
         """Ask the hub until its answer is not behind what is known, store it, and tell the others."""

@@ -73,6 +73,7 @@ def create_app(
             yield
         finally:
             await pages.drain(CLOSING)
+            await knowledge.drain(CLOSING)
             await hub.aclose()
             if news is not None:
                 await news.aclose()

@@ -15,7 +15,7 @@ from msgspec import Struct
 from proxy.detached import Detached
 from proxy.freshness import Gone, Verdict, fresh_until, judge, keep_until, longest
 from proxy.listing import Learned, Record, learn
-from proxy.memory import Memory
+from proxy.memory import LISTINGS, Memory
 from proxy.news import News
 from proxy.page import Page
 from proxy.purges import Purge, Purges
@@ -125,8 +125,7 @@ class Knowledge:
         if result is None:
             known = self._memory.record(question.listing, suspect=True)
             result = learn(known, page.stamp, page.asked_at, heard_at)
-            if self._shared is not None:
-                self._untold[question.listing] = result[0]
+            self._note_untold(question.listing, result[0])
         record, learned = result
         if page.asked_at < self._purges.since(question):
             learned = "behind"  # purged while it was under way
@@ -152,6 +151,10 @@ class Knowledge:
         if self._shared is not None:
             for purge, at in (await self._shared.purges()).items():
                 self._purges.add(purge, at)
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
+        return await self._telling.drain(timeout)
 
     def begin_refresh(self, question: Question, page: Page) -> bool:
         """Whether the page may be refreshed ahead now: neither it nor another that would vouch for it is being so."""
@@ -186,6 +189,13 @@ class Knowledge:
         for listing, record in untold.items():
             if result := await shared.tell(listing, record, keep_record=self._keep_record):
                 self._memory.hear(listing, result[0])
+            elif listing not in self._untold:
+                self._note_untold(listing, record)
+
+    def _note_untold(self, listing: str, record: Record) -> None:
+        """Others are to be told of this when Redis is back; of no more listings than memory knows."""
+        if self._shared is not None and (listing in self._untold or len(self._untold) < LISTINGS):
+            self._untold[listing] = record
 
 
 def _vouched_with(question: Question, page: Page) -> str:

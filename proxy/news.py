@@ -9,6 +9,7 @@ trust by itself; so does an event loop that was held up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -27,6 +28,8 @@ LEASE: Final = 0.25
 """Seconds for which memory is trusted after an answered ping was sent."""
 SILENCE: Final = 2.0
 """Seconds without any answer after which the subscription is given up and made anew."""
+ENDING: Final = 1.0
+"""Seconds that closing may take."""
 FIRST_WAIT: Final = 0.2
 LONGEST_WAIT: Final = 1.0
 """Seconds between attempts to subscribe again: at first, and after several in vain."""
@@ -72,11 +75,13 @@ class News:
         self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """End the subscription."""
+        """End the subscription, without waiting for a Redis that hangs."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task})
-        await self._client.aclose()
+            await asyncio.wait({self._task}, timeout=ENDING)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(ENDING):
+                await self._client.aclose()
 
     async def _run(self) -> None:
         wait = FIRST_WAIT
@@ -87,6 +92,8 @@ class News:
                 if self._good_until:
                     _log.info("news interrupted: %s; memory is not trusted until it is back", type(error).__name__)
                     wait = FIRST_WAIT
+            except Exception:  # noqa: BLE001  what nobody thought of must not end the news for good
+                _log.exception("news interrupted by a fault of the proxy")
             self._good_until = 0.0
             self.on_gap()
             await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311  replicas are not to return together

@@ -35,6 +35,7 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
     special = {
         "OXEN_HUB_URL": "http://hub.test:81/prefix",
         "OXEN_API_KEY": "token",
+        "PROXY_ADMIN_KEY": "token",
         "OXEN_API_KEY_FILE": str(tmp_path / "token"),
         "REDIS_URL": "rediss://user:pw@redis.test:6380/2",
         "PROXY_HOST": "::1",

@@ -72,7 +72,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
             )
         case 405:
             methods = (error.headers or {}).get("allow", ALLOW).split(", ")
-            headers["allow"] = ", ".join(method for method in methods if method != "OPTIONS")
+            headers["allow"] = ", ".join(sorted(method for method in methods if method != "OPTIONS"))
             body = ErrorBody(
                 type="method_not_allowed",
                 title="The method is not allowed",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -202,10 +201,9 @@ async def test_real_redis(real: Shared, own_redis: RedisServer) -> None:
 async def test_killed_and_started_again(real: Shared, own_redis: RedisServer) -> None:
     await put(real)
     own_redis.kill()
-    began = time.perf_counter()
     for _ in range(20):
         assert await get(real) is None
-    assert time.perf_counter() - began < 1.0
+    assert faults(real).total() < 10, "after a few faults it is left alone"
     own_redis.start()
     async with asyncio.timeout(10):
         while await get(real) is None:
@@ -218,10 +216,9 @@ async def test_hung(real: Shared, own_redis: RedisServer) -> None:
     await put(real)
     own_redis.signal(signal.SIGSTOP)
     try:
-        began = time.perf_counter()
         for _ in range(50):
             assert await get(real) is None
-        assert time.perf_counter() - began < 1.0, "50 timeouts would be 2.5 s"
+        assert faults(real).total() < 10, "after a few faults it is left alone"
     finally:
         own_redis.signal(signal.SIGCONT)
     async with asyncio.timeout(10):

@@ -50,21 +50,29 @@ def judge(page: Page, record: Record | None, now: float, cache: CacheSettings, *
 
 
 def current(page: Page, record: Record) -> bool:
-    """Whether the page is of the listing's latest known moment: no reader gets an older one after a newer."""
+    """Whether the page is of the listing's latest known moment: no reader gets an older one after a newer.
+
+    A new row shifts every later one, so that a page of another moment is wrong even where its rows are not
+    (hub facts: a listing moves).
+    """
     return page.stamp == record.stamp and page.asked_at >= record.since
 
 
 def vouched_at(page: Page, record: Record) -> float:
-    """When the hub was last asked with an answer that vouches for the page.
+    """When the hub was last asked with an answer that vouches for the page (what RFC 9111 §4.2.3 calls its age).
 
     For a settled page that is any answer for its listing with the same stamp: its rows no longer change, and
-    their places have not. A live page's rows change without the totals: only its own answer counts.
+    their places have not (hub facts: totals come with every page; terminal rows). A live page's rows change
+    without the totals: only its own answer counts.
     """
     return max(page.asked_at, record.confirmed_at) if page.settled else page.asked_at
 
 
 def fresh_until(page: Page, record: Record, cache: CacheSettings, *, apart: bool = False) -> float:
-    """The Unix time until which the page is fresh."""
+    """The Unix time until which the page is fresh; never past a dead link.
+
+    The lifetimes are ours (RFC 9111 §4.2.1): the hub's ``max-age=0`` does not say how long a page is good for.
+    """
     ttl = min(cache.live_ttl, cache.settled_ttl) if apart else cache.settled_ttl
     until = vouched_at(page, record) + (ttl if page.settled else cache.live_ttl)
     if page.settled:

@@ -106,7 +106,8 @@ class Coherence(RuleBasedStateMachine):
     def settle(self) -> None:
         """Let all news that is on its way arrive.
 
-        Whatever was published by now has come when a ping that is sent now is answered. Where none is answered, memory is not trusted, and there is nothing to wait for.
+        Whatever was published by now has come when a ping that is sent now is answered. Where none is, memory
+        is not trusted, and there is nothing to wait for.
         """
         now = time.monotonic()
 

@@ -41,6 +41,7 @@ class ScriptedHub(httpx.AsyncBaseTransport):
     statuses: list[str] = field(default_factory=lambda: ["succeeded"])
     status: int = 200
     total: int = 9
+    cost: str | None = None
     link: str | None = None
     asked: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,7 +54,7 @@ class ScriptedHub(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("nobody there")
         rows = [{"status": status, "n": number, "url": self.link} for status in self.statuses]
         page = {"count": len(rows), "generations": rows, "page_number": 1, "page_size": 50, "total_pages": 1}
-        body = json.dumps({**page, "total_entries": self.total, "total_cost": None}).encode()
+        body = json.dumps({**page, "total_entries": self.total, "total_cost": self.cost}).encode()
         return httpx.Response(self.status, stream=httpx.ByteStream(body), request=request)
 
 
@@ -314,6 +315,17 @@ async def test_an_answer_with_another_stamp_retires_all_pages() -> None:
             outcome = await it.ask(question)
             assert isinstance(outcome, Miss)
             assert outcome.page.stamp.total_entries == 10
+
+
+async def test_a_late_charge_shows_within_settled_ttl() -> None:
+    """The hub may change a terminal row's cost a little later; the totals tell."""
+    async with fixture() as it:
+        await it.ask(QUESTION)
+        await it.ask(OTHER)
+        it.hub.cost = "0.0400"
+        it.clock.advance(5.1)
+        for question in (OTHER, QUESTION):
+            assert (await it.ask(question)).page.stamp.total_cost == "0.0400"
 
 
 async def test_another_page_size_is_the_same_listing_other_filters_are_not() -> None:

@@ -42,6 +42,7 @@ class Hub:
 
     Attributes:
         requests: how many requests were sent.
+        concurrency: how many may be under way at once.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Hub:
             ),
         )
         self.requests = 0
+        self.concurrency = settings.concurrency
 
     async def get(self, path: str, query: str) -> bytes:
         """Return the body of the hub's 200 for ``path`` with the already encoded ``query``.

@@ -82,7 +82,7 @@ class Pages:
             return None
         match verdict:
             case Fresh(ttl, age):
-                if self._nearly_stale(page, ttl) and self._known.begin_refresh(question, page):
+                if self._nearly_stale(page, ttl) and self._may_refresh(question, page):
                     self._ahead.spawn(self._refresh_ahead(question, page))
                 return Hit(page, age, ttl, source)
             case Stale(ttl, age):
@@ -130,6 +130,10 @@ class Pages:
 
     def _nearly_stale(self, page: Page, ttl: float) -> bool:
         return ttl < AHEAD * (self._settings.settled_ttl if page.settled else self._settings.live_ttl)
+
+    def _may_refresh(self, question: Question, page: Page) -> bool:
+        """Whether there is room to refresh ahead: half of the hub's connections are left to callers who wait."""
+        return len(self._fetches) < self._hub.concurrency / 2 and self._known.begin_refresh(question, page)
 
     async def _refresh_ahead(self, question: Question, page: Page) -> None:
         """Refresh a page that callers often ask for before it goes stale, so that nobody waits.

@@ -474,6 +474,20 @@ async def test_a_page_seldom_asked_for_is_not() -> None:
         assert it.hub.asked == 1
 
 
+async def test_refreshing_ahead_leaves_room_for_callers_who_wait() -> None:
+    async with fixture() as it:
+        await it.ask()
+        it.clock.advance(4.6)
+        it.hub.gate.clear()
+        waiting = [asyncio.create_task(it.ask(page_question("c", ListQuery(model=f"m{n}")))) for n in range(4)]
+        await asyncio.sleep(0.01)
+        assert isinstance(await it.ask(), Hit)
+        await asyncio.sleep(0.01)
+        assert it.hub.asked == 1 + len(waiting), "half of hub.concurrency is in use"
+        it.hub.gate.set()
+        await asyncio.gather(*waiting)
+
+
 async def test_one_refresh_ahead_vouches_for_a_whole_listing() -> None:
     async with fixture() as it:
         await it.ask(QUESTION)

@@ -39,7 +39,7 @@ def connect(settings: RedisSettings, url: Secret) -> Client:
     pool = BlockingConnectionPool.from_url(
         url.reveal(),
         max_connections=settings.connections,
-        timeout=settings.timeout / 2,
+        timeout=settings.timeout,  # a burst that waits for a connection is no fault of Redis; call() bounds both
         socket_timeout=settings.timeout,
         socket_connect_timeout=settings.timeout,
         retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),

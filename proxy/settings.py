@@ -58,7 +58,7 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
 
     url: RedisURL | None = None
     timeout: Timeout = 0.05
-    connections: Count = 32
+    connections: Count = 64
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):

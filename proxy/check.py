@@ -55,21 +55,14 @@ async def run_checks(
 async def _checks(
     environ: Mapping[str, str], config_path: str | None, transport: Transport | None
 ) -> AsyncIterator[Line]:
-    faults: list[str] = []
-    loaded = None
     try:
         loaded = config.load(environ, config_path)
-        config.require_credential(loaded.settings)
+        faults = config.unmet(loaded.settings, config.require_credential, config.require_safe_address)
     except config.SettingsError as error:
-        faults += error.faults
-    if loaded is not None:
-        try:
-            config.require_safe_address(loaded.settings)
-        except config.SettingsError as error:
-            faults += error.faults
+        faults = error.faults
     for fault in faults:
         yield Line("fail", "settings", fault)
-    if faults or loaded is None:
+    if faults:
         return
     for warning in loaded.warnings:
         yield Line("warn", "settings", warning)

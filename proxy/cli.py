@@ -164,19 +164,13 @@ def purge(url: str, **what: str | bool | None) -> None:
 
 def _settings(environ: Mapping[str, str], *requirements: Callable[[Settings], None]) -> Settings:
     """The settings, or exit with all their faults."""
-    faults: list[str] = []
     try:
         loaded = config.load(environ)
     except config.SettingsError as error:
         _complain(error.faults)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    for requirement in requirements:
-        try:
-            requirement(loaded.settings)
-        except config.SettingsError as error:
-            faults += error.faults
-    if faults:
+    if faults := config.unmet(loaded.settings, *requirements):
         _complain(faults)
     return loaded.settings
 

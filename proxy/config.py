@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +72,17 @@ def load(environ: Mapping[str, str], config: str | None = None) -> Loaded:
     if faults:
         raise SettingsError(faults)
     return Loaded(settings, _unknown_variables(given, known))
+
+
+def unmet(settings: Settings, *requirements: Callable[[Settings], None]) -> list[str]:
+    """The faults of all requirements that a command has and these settings do not meet."""
+    faults: list[str] = []
+    for requirement in requirements:
+        try:
+            requirement(settings)
+        except SettingsError as error:
+            faults += error.faults
+    return faults
 
 
 def require_credential(settings: Settings) -> None:

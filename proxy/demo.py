@@ -96,15 +96,14 @@ async def _report_every_second(asked: Counter[str], simulator: Simulator, say: S
         await asyncio.sleep(1)
         now, hub_now = Counter(asked), simulator.journal.count
         recent = now - before
-        total, hub_total = now.total(), hub_now
         if recent:
             outcomes = ", ".join(f"{outcome} {number}" for outcome, number in recent.most_common())
             say(
                 f"asked {recent.total():4d} ({outcomes}), hub requests {hub_now - hub_before:3d}; "
-                f"since the start {total} asked, {hub_total} to the hub"
+                f"since the start {now.total()} asked, {hub_now} to the hub"
             )
         else:
-            say(f"nothing asked; since the start {total} asked, {hub_total} to the hub")
+            say(f"nothing asked; since the start {now.total()} asked, {hub_now} to the hub")
         before, hub_before = now, hub_now
 
 

@@ -30,7 +30,7 @@ class Record(Struct, frozen=True):
     """What is known of a listing. Times in Unix seconds.
 
     Attributes:
-        stamp: its totals; None if it was purged and nothing is known since.
+        stamp: its totals.
         since: answers asked for before this may be of an older moment, even with the same stamp.
         confirmed_at: when the latest answer with this stamp was asked for.
         heard_at: when the latest answer came.
@@ -38,7 +38,7 @@ class Record(Struct, frozen=True):
             (alone it would not: it begins anew when Redis loses the record).
     """
 
-    stamp: Stamp | None
+    stamp: Stamp
     since: float
     confirmed_at: float
     heard_at: float
@@ -63,8 +63,3 @@ def learn(record: Record | None, stamp: Stamp, asked_at: float, heard_at: float)
     if asked_at >= record.heard_at:
         return Record(stamp, record.heard_at, asked_at, heard_at, version), "moved"
     return record, "behind"
-
-
-def purged(now: float) -> Record:
-    """The record of a listing of which nothing is to be believed that was asked for before ``now``."""
-    return Record(None, now, 0.0, now)

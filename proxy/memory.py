@@ -107,17 +107,14 @@ class Memory:
 
     def forget(self, listing: str) -> None:
         """Drop the listing's record and pages."""
-        known = self._listings.pop(listing, None)
-        for key in list(known.pages) if known else ():
-            self._drop(key, known)
+        if known := self._listings.get(listing):
+            for key in list(known.pages):
+                self._drop(key)
+            del self._listings[listing]
 
-    def listings(self) -> list[str]:
-        """All listings of which something is known."""
-        return list(self._listings)
-
-    def _drop(self, key: str, known: _Listing | None = None) -> None:
+    def _drop(self, key: str) -> None:
         page, listing = self._pages.pop(key)
-        (known or self._listings[listing]).pages.discard(key)
+        self._listings[listing].pages.discard(key)
         self.bytes -= _cost(page)
 
 

@@ -42,22 +42,22 @@ class Question(Struct, frozen=True):
         """The Redis key of the page."""
         return f"{self.listing}:{self.place}"
 
-    @property
-    def record_key(self) -> str:
-        """The Redis key of the listing's record."""
-        return f"{self.listing}:record"
+
+def record_key(listing: str) -> str:
+    """The Redis key of a listing's record."""
+    return f"{listing}:record"
 
 
 def page_question(credential_id: str, query: ListQuery) -> Question:
     """The question for a page of a listing."""
-    filters = f"{credential_id} {LIST_PATH}?{query.listing}"
-    digest = hashlib.blake2b(filters.encode(), digest_size=16).hexdigest()
+    filters, canonical = query.listing, query.canonical
+    digest = hashlib.blake2b(f"{credential_id} {LIST_PATH}?{filters}".encode(), digest_size=16).hexdigest()
     return Question(
-        key=f"{credential_id} {LIST_PATH}?{query.canonical}",
+        key=f"{credential_id} {LIST_PATH}?{canonical}",
         path=LIST_PATH,
-        query=query.canonical,
+        query=canonical,
         listing=f"{REDIS_PREFIX}:{{{digest}}}",
         place=f"{query.page}:{query.page_size}",
-        filters=query.listing,
+        filters=filters,
         namespace=query.namespace,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import msgspec
 import zstandard
@@ -20,15 +20,15 @@ from proxy import purges
 from proxy.listing import Learned, Record, Stamp
 from proxy.page import Page
 from proxy.purges import Purge
-from proxy.question import Question
+from proxy.question import REDIS_PREFIX, Question, record_key
 from proxy.redis_link import RedisLink
 
 FORMAT: Final = 2
-NEWS: Final = "gp1:news"
+NEWS: Final = f"{REDIS_PREFIX}:news"
 """The channel on which a changed record is told, as ``listing record``."""
 PURGED: Final = b"purged"
 """The message on the same channel when something was purged."""
-PURGES: Final = "gp1:purges"
+PURGES: Final = f"{REDIS_PREFIX}:purges"
 """A hash of purges and their times (Unix seconds)."""
 OFF_LOOP: Final = 128 * 1024
 """Bytes from which (de)compression is worth a thread: below it takes less than about 0.5 ms."""
@@ -91,14 +91,9 @@ class Shared:
         self._link = link
         self._learn = link.client.register_script(_LEARN)
 
-    @property
-    def state(self) -> Literal["unknown", "up", "down"]:
-        """How Redis fares."""
-        return self._link.state
-
     async def look(self, question: Question) -> tuple[Page | None, Record | None] | None:
         """Return the page kept for the question and its listing's record, as they are at one moment."""
-        keys = [question.page_key, question.record_key]
+        keys = [question.page_key, record_key(question.listing)]
         found = await self._link.call(
             "look", lambda: cast("Awaitable[list[bytes | None]]", self._link.client.mget(keys))
         )
@@ -128,7 +123,7 @@ class Shared:
     async def _move(
         self, listing: str, answer: Record, keep_record: float, page_key: str, value: bytes, milliseconds: int
     ) -> tuple[Record, Learned] | None:
-        keys = [f"{listing}:record", page_key]
+        keys = [record_key(listing), page_key]
         arguments: list[Any] = [
             *(write_stamp(answer.stamp), _microseconds(answer.confirmed_at), _microseconds(answer.heard_at)),
             *(value, milliseconds, max(1, int(keep_record * 1000)), NEWS, listing),
@@ -182,10 +177,8 @@ class Shared:
         return _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, page.settled, page.dead_at))
 
 
-def write_stamp(stamp: Stamp | None) -> str:
+def write_stamp(stamp: Stamp) -> str:
     """A stamp as text, equal exactly for equal stamps."""
-    if stamp is None:
-        return "-"
     return f"{stamp.total_entries} {'n' if stamp.total_cost is None else 's' + stamp.total_cost}"
 
 
@@ -197,7 +190,7 @@ def read_record(raw: bytes) -> Record:
     """
     since, confirmed_at, heard_at, version, text = raw.decode().split(" ", 4)
     entries, _, cost = text.partition(" ")
-    stamp = None if text == "-" else Stamp(int(entries), None if cost == "n" else cost.removeprefix("s"))
+    stamp = Stamp(int(entries), None if cost == "n" else cost.removeprefix("s"))
     return Record(stamp, int(since) / 1e6, int(confirmed_at) / 1e6, int(heard_at) / 1e6, int(version))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.listing import Record, Stamp, learn, purged
+from proxy.listing import Record, Stamp, learn
 from proxy.page import Page
 from proxy.query import ListQuery
 from proxy.question import page_question
@@ -36,9 +36,6 @@ A, B = Stamp(1, None), Stamp(2, "0.10")
         # Back to the first stamp: what was asked for before is not of this moment, equal as it looks.
         (Record(B, 6, 6, 8), (A, 9, 10), (Record(A, 8, 9, 10, 2), "moved")),
         (Record(A, 8, 9, 10), (A, 5, 11), (Record(A, 8, 9, 10), "behind")),
-        # A purge: nothing from before counts.
-        (purged(10), (A, 9, 11), (purged(10), "behind")),
-        (purged(10), (A, 10, 11), (Record(A, 10, 10, 11, 2), "moved")),
         # Two replicas' clocks may disagree; records still follow one another.
         (Record(A, 0, 5, 6), (A, 5, 5.5), (Record(A, 0, 5, 6, 2), "confirmed")),
     ],
@@ -132,7 +129,3 @@ def test_what_is_no_record(raw: bytes) -> None:
         read_record(raw)
     with pytest.raises(ValueError):  # noqa: PT011
         read_news(b"listing " + raw)
-
-
-def test_a_purged_record_is_read() -> None:
-    assert read_record(b"10000000 0 10000000 1 -") == purged(10.0)

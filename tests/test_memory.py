@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import memory as memory_module
-from proxy.listing import Record, Stamp, purged
+from proxy.listing import Record, Stamp
 from proxy.memory import OVERHEAD, Memory
 from proxy.page import Page
 
@@ -99,19 +99,12 @@ def test_what_was_learned_apart_is_not_vouched_for_by_an_older_record() -> None:
     assert it.record("l") is None
 
 
-def test_a_purged_listing() -> None:
-    it = memory()
-    it.put("l", page("a"))
-    it.hear("l", purged(9.0))
-    assert it.get("a") is None
-
-
 def test_records_are_bounded() -> None:
     it = Memory(100 * KIB)
     for number in range(memory_module.LISTINGS + 50):
         it.learn(f"l{number}", record())
         it.put(f"l{number}", page(f"k{number}", size=0))
-    assert len(it.listings()) == memory_module.LISTINGS
+    assert len(it._listings) == memory_module.LISTINGS
     assert it.bytes <= 100 * KIB
 
 

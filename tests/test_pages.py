@@ -23,7 +23,7 @@ from proxy.outcome import Hit, Miss, StaleHit
 from proxy.pages import Pages
 from proxy.purges import Purge
 from proxy.query import ListQuery
-from proxy.question import Question, page_question
+from proxy.question import Question, page_question, record_key
 from proxy.redis_link import RedisLink
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, HubSettings
@@ -267,9 +267,11 @@ async def test_redis_keeps_a_page_no_longer_than_it_can_be_of_use() -> None:
         it.hub.link = f"https://x.example/y.png?Expires={int(it.clock.now) + 100}"
         await it.ask()
         client = fakeredis.FakeAsyncRedis(server=server)
-        assert sorted(await client.keys("*")) == sorted([QUESTION.page_key.encode(), QUESTION.record_key.encode()])
+        assert sorted(await client.keys("*")) == sorted(
+            [QUESTION.page_key.encode(), record_key(QUESTION.listing).encode()]
+        )
         assert 79_000 < await client.pttl(QUESTION.page_key) <= 80_000
-        assert await client.pttl(QUESTION.record_key) > 80_000
+        assert await client.pttl(record_key(QUESTION.listing)) > 80_000
 
 
 def test_keys_of_a_listing_share_a_slot() -> None:

@@ -17,7 +17,7 @@ from proxy import shared as shared_module
 from proxy.listing import Stamp
 from proxy.page import Page
 from proxy.query import ListQuery
-from proxy.question import Question, page_question
+from proxy.question import Question, page_question, record_key
 from proxy.redis_link import FAULTS_BEFORE_REST, REST, RedisLink, connect, describe
 from proxy.secret import Secret
 from proxy.settings import RedisSettings
@@ -48,7 +48,7 @@ async def get(shared: Shared, question: Question = QUESTION) -> Page | None:
 
 
 def state(shared: Shared) -> str:
-    return shared.state
+    return shared._link.state
 
 
 def faults(shared: Shared) -> Counter[str]:
@@ -92,7 +92,7 @@ async def test_an_old_format(shared: Shared, monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeAsyncRedis) -> None:
     await fake.rpush(QUESTION.page_key, "x")
-    await fake.rpush(QUESTION.record_key, "x")
+    await fake.rpush(record_key(QUESTION.listing), "x")
     assert await shared.look(QUESTION) == (None, None)
     await put(shared)
     assert await get(shared) == PAGE
@@ -101,7 +101,7 @@ async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeA
 @pytest.mark.parametrize("garbage", [b"", b"1 2 3", b"x y z 1 2 n", b"\xff\xfe"])
 async def test_garbage_for_a_record(shared: Shared, fake: fakeredis.FakeAsyncRedis, garbage: bytes) -> None:
     await put(shared)
-    await fake.set(QUESTION.record_key, garbage)
+    await fake.set(record_key(QUESTION.listing), garbage)
     assert await shared.look(QUESTION) == (None, None)
     await put(shared)
     assert await get(shared) == PAGE
@@ -237,7 +237,7 @@ async def test_out_of_memory_and_read_only(real: Shared, own_redis: RedisServer)
     await admin.replicaof("127.0.0.1", str(free_port()))
     await put(real)
     assert faults(real).total() == 2
-    assert real.state == "up"
+    assert state(real) == "up"
     await admin.aclose()
 
 

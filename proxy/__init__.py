@@ -3,8 +3,9 @@
 The way of a request:
 
 ``web/edge`` gives it an id → ``web/routes`` has ``query`` read it into a ``question`` →
-``pages`` answers it from what is in ``knowledge``: ``memory``, then ``shared`` (Redis); else in a
-``flight`` shared by all who ask the same, from the ``hub``, whose answer moves its ``listing`` forward;
+``pages`` answers it from what is in ``knowledge``: ``memory``, then ``shared`` (Redis); else ``fetch``, in one
+flight for all who ask the same, takes its turn at the ``shield`` and asks the ``hub``, whose answer moves its
+``listing`` forward;
 ``freshness`` judges what may be served → ``web/answers`` makes HTTP of it, ``web/problems`` of what went wrong.
 """
 

@@ -10,14 +10,20 @@ from typing import Final
 from litestar import Litestar
 
 from proxy.credential import Credential
+from proxy.fetch import Fetcher
+from proxy.gate import Allowance
 from proxy.hub import Hub, Transport
 from proxy.knowledge import Knowledge
+from proxy.landings import Landings
 from proxy.memory import Memory
 from proxy.news import News
 from proxy.pages import Pages
-from proxy.redis_link import Client, RedisLink, connect, subscriber
+from proxy.redis_client import Client, connect
+from proxy.redis_link import RedisLink
 from proxy.settings import Settings
 from proxy.shared import Shared
+from proxy.shared_gate import SharedGate, gate_name
+from proxy.shield import Shield
 from proxy.web.admin import admin_handlers
 from proxy.web.edge import with_edge
 from proxy.web.health import Readiness, health_handlers
@@ -56,14 +62,26 @@ def create_app(
     readiness = readiness or Readiness()
     credential = Credential(settings.hub)
     if redis is None and settings.redis.url is not None:
-        redis = connect(settings.redis, settings.redis.url)
+        redis = connect(settings.redis.url)
     memory = Memory(settings.cache.memory_bytes)
-    link = None if redis is None else RedisLink(redis, settings.redis.timeout)
+    link = None if redis is None else RedisLink(redis, settings.redis.timeout, settings.redis.connections)
     shared = None if link is None else Shared(link)
-    news = None if link is None else News(subscriber(link.client), on_news=memory.hear)
+    news = None if link is None else News(link)
     hub = Hub(settings.hub, credential, transport=transport, clock=clock)
     knowledge = Knowledge(settings.cache, memory, shared, news, clock=clock)
-    pages = Pages(settings.cache, hub, knowledge, clock=clock)
+    shield = Shield(
+        Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency),
+        None if link is None else SharedGate(link),
+        gate_name=lambda: gate_name(credential.id, settings.hub.url),
+        replicas=lambda: (news.replicas if news else 0) or settings.redis.replicas * settings.server.workers,
+    )
+    landings = Landings()
+    fetcher = Fetcher(hub, shield, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
+    pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
+    if news is not None:
+        news.topics[b"landed"] = landings.hear
+        news.topics[b"room"] = shield.make_room
+        news.on_gap.append(landings.wake_all)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -73,7 +91,9 @@ def create_app(
             yield
         finally:
             await pages.drain(CLOSING)
-            await knowledge.drain(CLOSING)
+            await fetcher.release()
+            for part in (fetcher, shield, knowledge):
+                await part.drain(CLOSING)
             await hub.aclose()
             if news is not None:
                 await news.aclose()
@@ -84,7 +104,7 @@ def create_app(
         route_handlers=[
             *api_handlers(pages, credential),
             *admin_handlers(knowledge, settings.admin.key),
-            *health_handlers(pages, link, readiness),
+            *health_handlers(fetcher, link, readiness),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],

@@ -140,7 +140,7 @@ async def _redis_check(settings: Settings) -> Line:
     if settings.redis.url is None:
         return Line("skip", "Redis", "REDIS_URL is not set: memory only, nothing is shared between processes")
     try:
-        version, policy, memory = await describe(settings.redis, settings.redis.url)
+        version, policy, memory = await describe(settings.redis.url)
     except ConnectionError as error:
         return Line("fail", "Redis", f"{error}; the proxy would run without it")
     found = f"version {version}, eviction policy {policy}, maxmemory {memory or 'unlimited'}"

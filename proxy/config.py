@@ -19,11 +19,11 @@ import msgspec
 from msgspec import Struct
 
 from proxy.credential import check_token, read_token
+from proxy.redis_client import place
 from proxy.secret import MASK, Secret
 from proxy.settings import Field, Settings, fields
 
 CONFIG: Final = "PROXY_CONFIG"
-_REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
 
 class SettingsError(Exception):
@@ -164,14 +164,7 @@ def _check_hub_url(url: str) -> None:
 
 
 def _check_redis_url(url: Secret) -> None:
-    parts = urlsplit(url.reveal())
-    try:
-        place = parts.path if parts.scheme == "unix" else parts.hostname
-        valid = parts.scheme in _REDIS_SCHEMES and bool(place) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError("not a usable URL")
+    place(url)
 
 
 def _check_token_file(path: str) -> None:

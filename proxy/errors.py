@@ -14,7 +14,8 @@
         ├── HubRefusedCredential  502 hub_refused_credential   hub answered 401 or 403
         ├── HubRateLimited        503 hub_rate_limited         hub answered 429
         ├── HubUnavailable        503 hub_unavailable          hub answered 503 and said when to return
-        ├── HubBusy               503 hub_busy                 all connections to the hub are taken
+        ├── HubResting            503 hub_resting              not asked: it failed too often, and is left alone
+        ├── HubBusy               503 hub_busy                 not asked: the budget or the line is used up
         ├── HubRejectedRequest    502 hub_rejected_request     any other 4xx
         ├── HubFailed             502 hub_failed               any other 5xx
         ├── HubRedirected         502 hub_redirected           3xx: following would hand out the token
@@ -128,6 +129,7 @@ class HubError(ProxyError):
     def __init__(self, detail: str, *, hub_status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(detail, retry_after=retry_after)
         self.hub_status = hub_status
+        self.repeatable = False  # True: the hub cannot have read the request, or there is a new token
 
 
 class HubRefusedCredential(HubError):
@@ -138,7 +140,7 @@ class HubRefusedCredential(HubError):
 
 
 class HubRateLimited(HubError):
-    """The hub answered 429."""
+    """The hub answered 429, now or so recently that it is still left alone."""
 
     status = 503
     type = "hub_rate_limited"
@@ -146,19 +148,27 @@ class HubRateLimited(HubError):
 
 
 class HubUnavailable(HubError):
-    """The hub answered 503 with a Retry-After."""
+    """The hub answered 503 with a Retry-After, now or so recently that it is still left alone."""
 
     status = 503
     type = "hub_unavailable"
     title = "The hub is unavailable and said when to return"
 
 
+class HubResting(HubError):
+    """The hub was not asked: it failed too often, and is left alone for a while."""
+
+    status = 503
+    type = "hub_resting"
+    title = "The hub failed too often and is left alone"
+
+
 class HubBusy(HubError):
-    """As many hub requests are under way as are allowed, and none ended in time."""
+    """The hub was not asked: its budget or the line for it leaves no room in time."""
 
     status = 503
     type = "hub_busy"
-    title = "Too many requests to the hub are under way"
+    title = "There is no room for another request to the hub"
 
 
 class HubRejectedRequest(HubError):

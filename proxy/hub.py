@@ -7,9 +7,9 @@ The precautions, each learned from a fault:
 - No cookies are kept, no redirect is followed (the token would travel), no environment variable
   changes the way (``trust_env``).
 - The body is read raw and counted, decoded bytes included: a gzip bomb ends at the limit.
-- One request is repeated only if a kept-alive connection broke before any answer: the hub closed it
-  while it was idle, and cannot have acted on what it never read. And after a 401, if the token file
-  holds a new token.
+- An error says whether the request may be repeated: if no connection could be made, or a kept-alive one broke
+  before any answer, as the hub closed it while it was idle and never read the request; and after a 401, if the
+  token file holds a new token.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ class Hub:
 
     Attributes:
         requests: how many requests were sent.
-        concurrency: how many may be under way at once.
     """
 
     def __init__(
@@ -73,19 +72,21 @@ class Hub:
             ),
         )
         self.requests = 0
-        self.concurrency = settings.concurrency
 
-    async def get(self, path: str, query: str) -> bytes:
+    async def get(self, path: str, query: str, *, deadline: float | None = None) -> bytes:
         """Return the body of the hub's 200 for ``path`` with the already encoded ``query``.
+
+        It comes within ``deadline`` seconds, ``hub.deadline`` if that is not given.
 
         Raises:
             HubError: the hub gave no usable answer, or none in time.
             Forwarded: the hub answered 400, 404 or 422.
         """
+        deadline = self._settings.deadline if deadline is None else deadline
         exchange = self._detached.spawn(self._exchange(path, query))
-        done, _ = await asyncio.wait({exchange}, timeout=self._settings.deadline)
+        done, _ = await asyncio.wait({exchange}, timeout=deadline)
         if not done:
-            raise errors.HubTimeout(f"No whole answer within {self._settings.deadline:g} s.")
+            raise errors.HubTimeout(f"No whole answer within {deadline:.3g} s.")
         return exchange.result()
 
     async def aclose(self, timeout: float = 0.0) -> None:
@@ -97,43 +98,35 @@ class Hub:
         token = self._credential.token()
         try:
             return await self._ask(path, query, token)
-        except errors.HubRefusedCredential:
-            if not self._credential.refused(token):
-                raise
-        return await self._ask(path, query, self._credential.token())
+        except errors.HubRefusedCredential as error:
+            error.repeatable = self._credential.refused(token)
+            raise
 
     async def _ask(self, path: str, query: str, token: Secret) -> bytes:
         raw_path = self._base.raw_path.rstrip(b"/") + f"{path}?{query}".encode("ascii")
-        url = self._base.copy_with(raw_path=raw_path)
-        try:
-            response = await self._send(url, token)
-        except httpx.HTTPError as error:
-            raise _named(error, self._settings, began=False) from error
-        try:
-            return await self._read(response, token)
-        except httpx.HTTPError as error:
-            raise _named(error, self._settings, began=True) from error
-        finally:
-            await response.aclose()
-
-    async def _send(self, url: httpx.URL, token: Secret) -> httpx.Response:
         connected = False
 
         async def trace(event: str, _: dict[str, Any]) -> None:
             nonlocal connected
             connected = connected or event.startswith("connection.connect")
 
-        def request() -> httpx.Request:
-            self.requests += 1
-            headers = {"authorization": f"Bearer {token.reveal()}"}
-            return self._client.build_request("GET", url, headers=headers, extensions={"trace": trace})
-
+        self.requests += 1
+        request = self._client.build_request(
+            "GET",
+            self._base.copy_with(raw_path=raw_path),
+            headers={"authorization": f"Bearer {token.reveal()}"},
+            extensions={"trace": trace},
+        )
         try:
-            return await self._client.send(request(), stream=True)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            if connected:
-                raise
-        return await self._client.send(request(), stream=True)
+            response = await self._client.send(request, stream=True)
+        except httpx.HTTPError as error:
+            raise _named(error, self._settings, began=False, kept_alive=not connected) from error
+        try:
+            return await self._read(response, token)
+        except httpx.HTTPError as error:
+            raise _named(error, self._settings, began=True) from error
+        finally:
+            await response.aclose()
 
     async def _read(self, response: httpx.Response, token: Secret) -> bytes:
         status = response.status_code
@@ -156,7 +149,7 @@ def _refusal(status: int, wait: float | None) -> errors.HubError:
         return errors.HubRateLimited(
             "The hub answered 429.",
             hub_status=status,
-            retry_after=retry_after.jittered() if wait is None else wait,
+            retry_after=wait,
         )
     if status == 503 and wait is not None:
         return errors.HubUnavailable("The hub answered 503.", hub_status=status, retry_after=wait)
@@ -168,7 +161,7 @@ def _refusal(status: int, wait: float | None) -> errors.HubError:
     return cls(f"The hub answered {status}.", hub_status=status)
 
 
-def _named(error: httpx.HTTPError, settings: HubSettings, *, began: bool) -> errors.HubError:
+def _named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False) -> errors.HubError:
     """Name a failure of the connection. ``began``: the status line had already come."""
     match error:
         case httpx.PoolTimeout():
@@ -184,9 +177,13 @@ def _named(error: httpx.HTTPError, settings: HubSettings, *, began: bool) -> err
         case _ if began:
             return errors.HubAnswerCutOff("The connection broke within the hub's answer.", hub_status=200)
         case httpx.ConnectError():
-            return errors.HubUnreachable("No connection to the hub could be made.")
+            unreachable = errors.HubUnreachable("No connection to the hub could be made.")
+            unreachable.repeatable = True
+            return unreachable
         case _:
-            return errors.HubUnreachable("The connection to the hub broke before an answer began.")
+            unreachable = errors.HubUnreachable("The connection to the hub broke before an answer began.")
+            unreachable.repeatable = kept_alive
+            return unreachable
 
 
 async def _body(response: httpx.Response, limit: int) -> bytes:

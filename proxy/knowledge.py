@@ -13,27 +13,47 @@ from typing import Final
 from msgspec import Struct
 
 from proxy.detached import Detached
-from proxy.freshness import Gone, Verdict, fresh_until, judge, keep_until, longest
-from proxy.listing import Learned, Record, learn
-from proxy.memory import LISTINGS, Memory
+from proxy.freshness import Gone, Verdict, current, fresh_until, judge, keep_until, longest, vouched_at
+from proxy.listing import Learned, learn
+from proxy.memory import Memory
 from proxy.news import News
 from proxy.page import Page
 from proxy.purges import Purge, Purges
 from proxy.question import Question
 from proxy.settings import CacheSettings
-from proxy.shared import Shared
+from proxy.shared import Known, Shared
+from proxy.stored import read_record
+from proxy.untold import Untold
 
 RECORD_MARGIN: Final = 60.0
 """Seconds for which Redis keeps a record longer than any page that it judges."""
 
 
 class Landed(Struct, frozen=True):
-    """An answer of the hub, taken in: whether it was stored, and for how long it is fresh."""
+    """An answer of the hub, taken in.
+
+    Attributes:
+        vouched_at: when the hub was asked with the latest answer that vouches for the page, Unix seconds.
+        ttl: for how long it is fresh.
+        told: those who wait for it in other replicas know of it.
+        collapsed: another replica had asked.
+    """
 
     page: Page
     learned: Learned
+    vouched_at: float
     ttl: float
     stored: bool
+    told: bool = False
+    collapsed: bool = False
+
+
+class Led(Struct, frozen=True):
+    """Who asks the hub (see shared.Lead), and what has landed meanwhile."""
+
+    holder: str
+    seconds: float
+    landed: Landed | None
 
 
 class Knowledge:
@@ -56,11 +76,13 @@ class Knowledge:
         self._cut_off = False
         self._mute = False
         self._purges = Purges()
-        self._untold: dict[str, Record] = {}
-        self._telling = Detached()
-        self._refreshing: set[str] = set()
+        self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
+        self._reading = Detached()
         if news is not None:
-            news.on_gap, news.on_purge = self._reunite, self.read_purges
+            news.on_subscribed = self.read_purges
+            news.on_gap.append(self._reunite)
+            news.topics[b"record"] = self._hear_record
+            news.topics[b"purged"] = self._hear_purge
 
     @property
     def others(self) -> bool:
@@ -88,9 +110,27 @@ class Knowledge:
 
     async def look(self, question: Question) -> bool:
         """Take in what Redis has for the question; return whether Redis could be asked."""
-        if self._shared is None:
-            return False
-        found = await self._shared.look(question)
+        return self._shared is not None and await self._take_in(question, await self._shared.look(question))
+
+    async def lead(self, question: Question, token: str, *, since: float) -> Led | None:
+        """Take the question's lease, or learn who has it; None: there is no Redis to agree over."""
+        lead = None if self._shared is None else await self._shared.lead(question, token)
+        if lead is None:
+            return None
+        landed = None
+        if lead.holder == token:
+            await self._take_in(question, lead.known)
+            landed = self._newer(question, lead.known, since)
+        return Led(lead.holder, lead.seconds, landed)
+
+    async def handed(self, question: Question, *, since: float) -> Landed | None:
+        """Return the page that another replica has got from the hub, vouched for after ``since``."""
+        found = None if self._shared is None else await self._shared.look(question)
+        await self._take_in(question, found)
+        return None if found is None else self._newer(question, found, since)
+
+    async def _take_in(self, question: Question, found: Known | None) -> bool:
+        """Take in what Redis said, or that it cannot be asked; return whether it could."""
         if found is None:
             if not self._cut_off and not self.trusted():
                 self._cut_off = True
@@ -110,22 +150,45 @@ class Knowledge:
             self._memory.put(question.listing, page)
         return True
 
-    async def learn(self, question: Question, page: Page) -> Landed:
-        """Take in the hub's answer that has just come, here and in Redis."""
+    def _newer(self, question: Question, found: Known, since: float) -> Landed | None:
+        """The page that was found, if the hub vouched for it after ``since``: fresh or not, as any answer is."""
+        page, record, now = found[0], self._memory.record(question.listing), self._clock()
+        if page is None or record is None or not current(page, record) or page.asked_at < self._purges.since(question):
+            return None
+        if vouched_at(page, record) <= since or (page.dead_at is not None and page.dead_at <= now):
+            return None
+        return Landed(
+            page=page,
+            learned="confirmed",
+            vouched_at=vouched_at(page, record),
+            ttl=fresh_until(page, record, self._settings, apart=self._apart) - now,
+            stored=keep_until(page, self._settings) > now,
+            collapsed=True,
+        )
+
+    def vouched(self, question: Question) -> float:
+        """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""
+        page, record = self._memory.get(question.key), self._memory.record(question.listing, suspect=True)
+        return 0.0 if page is None or record is None or not current(page, record) else vouched_at(page, record)
+
+    async def learn(self, question: Question, page: Page, *, token: str = "") -> Landed:
+        """Take in the hub's answer that has just come, here and in Redis; it ends the lease of ``token``."""
         heard_at = self._clock()
         result = None
         if self._shared is not None:
             keep_page = keep_until(page, self._settings) - heard_at
             result = await self._shared.learn(
-                question, page, heard_at=heard_at, keep_page=keep_page, keep_record=self._keep_record
+                question, page, heard_at=heard_at, keep_page=keep_page, keep_record=self._keep_record, token=token
             )
             if self._mute and result is not None:
                 self._reunite()
             self._mute = result is None  # down, full or read-only: others do not hear of this
+        told = result is not None
         if result is None:
             known = self._memory.record(question.listing, suspect=True)
             result = learn(known, page.stamp, page.asked_at, heard_at)
-            self._note_untold(question.listing, result[0])
+            if self._untold is not None:
+                self._untold.note(question.listing, result[0])
         record, learned = result
         if page.asked_at < self._purges.since(question):
             learned = "behind"  # purged while it was under way
@@ -135,8 +198,10 @@ class Knowledge:
         return Landed(
             page=page,
             learned=learned,
+            vouched_at=page.asked_at,
             ttl=fresh_until(page, record, self._settings, apart=self._apart) - now,
             stored=useful and self._memory.put(question.listing, page),
+            told=told and result[1] != "behind",
         )
 
     async def purge(self, purge: Purge) -> bool:
@@ -154,24 +219,19 @@ class Knowledge:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
-        return await self._telling.drain(timeout)
-
-    def begin_refresh(self, question: Question, page: Page) -> bool:
-        """Whether the page may be refreshed ahead now: neither it nor another that would vouch for it is being so."""
-        what = _vouched_with(question, page)
-        if what in self._refreshing:
-            return False
-        self._refreshing.add(what)
-        return True
-
-    def end_refresh(self, question: Question, page: Page) -> None:
-        """The refresh ahead has ended."""
-        self._refreshing.discard(_vouched_with(question, page))
+        return 0 if self._untold is None else await self._untold.drain(timeout)
 
     @property
     def _apart(self) -> bool:
         """Whether there are others of whom nothing is heard, or to whom nothing can be told."""
         return self._mute or self._cut_off
+
+    def _hear_record(self, news: bytes) -> None:
+        listing, _, record = news.partition(b" ")
+        self._memory.hear(listing.decode(), read_record(record))
+
+    def _hear_purge(self, _: bytes) -> None:
+        self._reading.spawn(self.read_purges())
 
     @property
     def _keep_record(self) -> float:
@@ -181,23 +241,5 @@ class Knowledge:
         """Redis or its news is back: it is not known what others learned, nor do they know what was learned here."""
         self._cut_off = False
         self._memory.suspect_all()
-        if self._shared is not None and self._untold:
-            untold, self._untold = self._untold, {}
-            self._telling.spawn(self._tell(self._shared, untold))
-
-    async def _tell(self, shared: Shared, untold: dict[str, Record]) -> None:
-        for listing, record in untold.items():
-            if result := await shared.tell(listing, record, keep_record=self._keep_record):
-                self._memory.hear(listing, result[0])
-            elif listing not in self._untold:
-                self._note_untold(listing, record)
-
-    def _note_untold(self, listing: str, record: Record) -> None:
-        """Others are to be told of this when Redis is back; of no more listings than memory knows."""
-        if self._shared is not None and (listing in self._untold or len(self._untold) < LISTINGS):
-            self._untold[listing] = record
-
-
-def _vouched_with(question: Question, page: Page) -> str:
-    """What one answer refreshes: all settled pages of a listing, or a live page alone."""
-    return question.listing if page.settled else question.key
+        if self._untold is not None:
+            self._untold.tell()

@@ -1,9 +1,9 @@
-"""News from the other replicas: a listing's record moved forward, told by Redis within a millisecond or so.
+"""News from the other replicas, over Redis pub/sub: what one learns, all know within a millisecond or so.
 
-Memory may be trusted only while news is sure to arrive. So this side pings Redis over the subscription
-itself: what Redis published before it answered a ping has come before the answer, and memory is good until
-``LEASE`` after the last answered ping was *sent*. A silent peer, which redis-py does not notice, so ends the
-trust by itself; so does an event loop that was held up.
+Memory may be trusted only while news is sure to arrive. So each process also sends news to itself, through every
+server that takes writes: what was published before has come before it. Memory is good until ``LEASE`` after the
+last of these came back was *sent*. A silent peer, which redis-py does not notice, so ends the trust by itself; so
+do a replica cut off from its primary, a broken link between a cluster's nodes, and an event loop that was held up.
 """
 
 from __future__ import annotations
@@ -12,22 +12,27 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from proxy.listing import Record
-from proxy.redis_link import Client
-from proxy.shared import NEWS, PURGED, read_news
+from proxy.detached import Detached
+from proxy.redis_client import primaries
+from proxy.redis_link import RedisLink
+from proxy.shared import NEWS
 
 HEARTBEAT: Final = 0.05
-"""Seconds between pings."""
+"""Seconds between messages to oneself."""
 LEASE: Final = 0.25
-"""Seconds for which memory is trusted after an answered ping was sent."""
+"""Seconds for which memory is trusted after a message was sent that came back."""
 SILENCE: Final = 2.0
-"""Seconds without any answer after which the subscription is given up and made anew."""
+"""Seconds without any message after which the subscription is given up and made anew."""
+COUNT: Final = 1.0
+"""Seconds between counts of the replicas."""
 ENDING: Final = 1.0
 """Seconds that closing may take."""
 FIRST_WAIT: Final = 0.2
@@ -39,30 +44,27 @@ _log: Final = logging.getLogger("proxy.news")
 class News:
     """A subscription that is made anew whenever it is lost.
 
-    Args:
-        client: of its own, without a socket timeout.
-        on_news: called with a listing and its record.
-
     Attributes:
-        on_purge: called when something was purged, and before news of a new subscription counts: purges are
-            to be read from Redis.
+        topics: what is called with a message that begins with the topic's word, without that word; raises
+            ValueError for what it cannot read.
+        on_subscribed: awaited before news of a new subscription counts.
         on_gap: called whenever news begins to flow again, and when the subscription is lost: something may
             have been missed, here or by the others.
+        replicas: how many processes subscribe, by the last count; 0 if there was none yet.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        on_news: Callable[[str, Record], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._client = client
-        self._on_news = on_news
-        self.on_purge: Callable[[], Awaitable[object]] = _nothing
-        self.on_gap: Callable[[], None] = lambda: None
+    def __init__(self, link: RedisLink, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._link = link
         self._clock = clock
+        self.topics: dict[bytes, Callable[[bytes], object]] = {}
+        self.on_subscribed: Callable[[], Awaitable[object]] = _nothing
+        self.on_gap: list[Callable[[], object]] = []
+        self.replicas = 0
+        self._own = f"{NEWS}:{secrets.token_hex(8)}"
+        self._came_back: dict[str, float] = {}
         self._good_until = 0.0
+        self._counted_at = 0.0
+        self._beats = Detached()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -79,9 +81,7 @@ class News:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=ENDING)
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(ENDING):
-                await self._client.aclose()
+        await self._beats.drain(ENDING)
 
     async def _run(self) -> None:
         wait = FIRST_WAIT
@@ -90,50 +90,83 @@ class News:
                 await self._listen()
             except (RedisError, OSError, TimeoutError) as error:
                 if self._good_until:
+                    self._link.count("news", type(error).__name__)
                     _log.info("news interrupted: %s; memory is not trusted until it is back", type(error).__name__)
                     wait = FIRST_WAIT
             except Exception:  # noqa: BLE001  what nobody thought of must not end the news for good
                 _log.exception("news interrupted by a fault of the proxy")
             self._good_until = 0.0
-            self.on_gap()
+            self._came_back.clear()
+            self._tell_gap()
+            await self._beat()  # finds out whether Redis is back, and where: a cluster's topology is read anew
             await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311  replicas are not to return together
             wait = min(2 * wait, LONGEST_WAIT)
 
     async def _listen(self) -> None:
-        async with self._client.pubsub() as pubsub:
+        async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(SILENCE):
-                await pubsub.subscribe(NEWS)
-                while (await pubsub.get_message(timeout=None) or {}).get("type") != "subscribe":
-                    pass
-            await self.on_purge()
-            answered = pinged = self._clock()
-            await pubsub.ping(str(pinged))
+                await self._link.client.initialize()
+                pubsub = await stack.enter_async_context(self._link.client.pubsub())
+                await pubsub.subscribe(NEWS, self._own)
+                for _ in range(2):
+                    while (await pubsub.get_message(timeout=SILENCE) or {}).get("type") != "subscribe":
+                        pass
+            await self.on_subscribed()
+            heard, beat_at = self._clock(), 0.0
             while True:
-                message = await pubsub.get_message(timeout=max(0.0, pinged + HEARTBEAT - self._clock()))
-                if message is not None and message.get("data") == PURGED:
-                    await self.on_purge()
-                elif message is not None:
-                    answered = max(answered, self._take(message))
-                if self._clock() >= pinged + HEARTBEAT:
-                    pinged = self._clock()
-                    await pubsub.ping(str(pinged))
-                if pinged - answered > SILENCE:
+                if self._clock() >= beat_at:
+                    beat_at = self._clock() + HEARTBEAT
+                    if not self._beats:
+                        self._beats.spawn(self._beat())
+                message = await pubsub.get_message(timeout=max(0.0, beat_at - self._clock()))
+                if message is not None and message["type"] == "message":
+                    heard = self._clock()
+                    self._take(message)
+                elif self._clock() - heard > SILENCE:
                     raise TimeoutError
 
-    def _take(self, message: dict[str, Any]) -> float:
-        """Take in a message; return when the ping was sent that it answers, else 0."""
-        if message["type"] == "pong":
-            sent_at = float(message["data"])
-            if not self.flowing:
-                self.on_gap()
-            self._good_until = max(self._good_until, sent_at + LEASE)
-            return sent_at
-        if message["type"] == "message":
-            try:
-                self._on_news(*read_news(message["data"]))
-            except ValueError:
-                _log.warning("news that cannot be read: another release's, or not ours")
-        return 0.0
+    async def _beat(self) -> None:
+        """Send news to oneself through each server that takes writes."""
+        sent_at = self._clock()
+        for name, options in primaries(self._link.client):
+            text = f"{sent_at} {name}"
+            await self._link.call("beat", partial(self._publish, text, options))
+        if sent_at >= self._counted_at + COUNT:
+            self._counted_at = sent_at
+            counted = await self._link.call("count", self._count)
+            self.replicas = self.replicas if counted is None else counted
+
+    def _publish(self, text: str, options: dict[str, Any]) -> Awaitable[Any]:
+        sent: Awaitable[Any] = self._link.client.execute_command("PUBLISH", self._own, text, **options)
+        return sent
+
+    async def _count(self) -> int:
+        """How many processes subscribe."""
+        return sum(number for _, number in await self._link.client.pubsub_numsub(NEWS))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        data: bytes = message["data"]
+        topic, _, rest = data.partition(b" ")
+        if message["channel"] == self._own.encode():
+            self._vouch(float(topic), rest.decode())
+            return
+        try:
+            self.topics[topic](rest)
+        except (ValueError, KeyError):
+            _log.warning("news that cannot be read: another release's, or not ours")
+
+    def _vouch(self, sent_at: float, name: str) -> None:
+        """All that this server had published when a message was sent through it has come."""
+        self._came_back[name] = max(sent_at, self._came_back.get(name, 0.0))
+        flowed = self.flowing
+        servers = [name for name, _ in primaries(self._link.client)]
+        self._good_until = min(self._came_back.get(name, 0.0) for name in servers) + LEASE
+        if self.flowing and not flowed:
+            self._tell_gap()
+
+    def _tell_gap(self) -> None:
+        for tell in self.on_gap:
+            tell()
 
 
 async def _nothing() -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    look up → judge → join the look into Redis → judge → join the fetch → learn → judge
+    look up → judge → join the look into Redis → judge → join the fetch → judge
 """
 
 from __future__ import annotations
@@ -10,45 +10,51 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Literal
 
 from proxy import directives as callers
-from proxy.detached import Detached
+from proxy.ahead import Ahead
 from proxy.directives import Directives
-from proxy.errors import HubError, HubRefusedCredential, NotCached
+from proxy.errors import HubBusy, HubError, HubRefusedCredential, NotCached
+from proxy.fetch import Fetcher
 from proxy.flight import Flights
 from proxy.freshness import Fresh, Gone, Stale
-from proxy.hub import Hub
 from proxy.knowledge import Knowledge, Landed
 from proxy.outcome import Hit, Miss, Outcome, StaleHit
-from proxy.page import Page, read
 from proxy.question import Question
-from proxy.settings import CacheSettings
+from proxy.settings import CacheSettings, HubSettings
+from proxy.shield import GaveWay
 
-AHEAD: Final = 0.1
-"""Last part of a page's freshness in which a caller's question has it refreshed ahead: often asked pages are."""
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""
-ATTEMPTS: Final = 3
-"""How often the hub is asked for one question when its answers overlap with others of another moment."""
+CROWDED: Final = 1.0
+"""Seconds after which those may come again who found too many waiting."""
+GRACE: Final = 0.5
+"""Seconds beyond the deadline in which a fetch says itself what became of it."""
 
 
 class Pages:
-    """Answers questions with pages.
+    """Answers questions with pages."""
 
-    Attributes:
-        hub_state: ``unknown`` before the first request to the hub, then ``ok`` or the last ``error.type``.
-    """
-
-    def __init__(self, settings: CacheSettings, hub: Hub, knowledge: Knowledge, *, clock: Callable[[], float]) -> None:
-        self._settings = settings
-        self._hub = hub
+    def __init__(
+        self,
+        cache: CacheSettings,
+        hub: HubSettings,
+        knowledge: Knowledge,
+        fetcher: Fetcher,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = cache
+        self._limits = hub
         self._known = knowledge
+        self._fetcher = fetcher
         self._clock = clock
         self._looks: Flights[bool] = Flights()
         self._fetches: Flights[Landed] = Flights()
-        self._ahead = Detached()
-        self.hub_state = "unknown"
+        self._ahead = Ahead(cache, self._refresh_ahead)
+        self._waiting = 0
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE) -> Outcome:
         """Return the page for ``question`` and how it was had.
@@ -82,8 +88,7 @@ class Pages:
             return None
         match verdict:
             case Fresh(ttl, age):
-                if self._nearly_stale(page, ttl) and self._may_refresh(question, page):
-                    self._ahead.spawn(self._refresh_ahead(question, page))
+                self._ahead.note(question, page, verdict)
                 return Hit(page, age, ttl, source)
             case Stale(ttl, age):
                 return StaleHit(page, age, ttl, "allowed")
@@ -91,31 +96,69 @@ class Pages:
                 return None
 
     async def _from_hub(self, question: Question, wishes: Directives) -> Outcome:
-        """Ask the hub, or join who is asking; a page that may stand in bounds what the caller waits."""
+        """Have the hub asked; a page that may stand in bounds what the caller waits."""
         before, verdict = self._known.kept(question)
-        while True:
-            fetch, joined = self._fetches.join(question.key, lambda: self._fetch(question))
-            patience = self._settings.patience if isinstance(verdict, Stale) and wishes.max_age == math.inf else None
-            await asyncio.wait({fetch}, timeout=patience)
-            if not fetch.done():
-                if stale := self._stand_in(question, PATIENCE):
-                    return stale
-                await asyncio.wait({fetch})
-            try:
-                landed = fetch.result()
-            except HubRefusedCredential:
-                raise  # the right to see what is kept may have been withdrawn with it
-            except HubError as error:
-                if stale := self._stand_in(question, error.type):
-                    return stale
-                raise
-            age = max(0.0, self._clock() - landed.page.asked_at)
-            if not joined or age <= max(wishes.max_age, self._settings.min_refresh):
-                break  # else the request that was joined had been sent too long ago for this caller
+        patience = self._settings.patience if isinstance(verdict, Stale) and wishes.max_age == math.inf else None
+        try:
+            answer = await self._wait_for_hub(question, wishes, patience)
+        except HubRefusedCredential:
+            raise  # the right to see what is kept may have been withdrawn with it
+        except HubError as error:
+            if stale := self._stand_in(question, error.type):
+                return stale
+            raise
+        if isinstance(answer, StaleHit):
+            return answer
+        landed, collapsed = answer
         forward: Literal["uri-miss", "stale", "request"] = "uri-miss" if before is None else "stale"
         if isinstance(verdict, Fresh):
             forward = "request"
-        return Miss(landed.page, age, landed.ttl, forward, landed.stored, collapsed=joined)
+        age = max(0.0, self._clock() - landed.vouched_at)
+        return Miss(landed.page, age, landed.ttl, forward, landed.stored, collapsed=collapsed)
+
+    async def _wait_for_hub(
+        self, question: Question, wishes: Directives, patience: float | None
+    ) -> tuple[Landed, bool] | StaleHit:
+        """Start or join a fetch; return what landed and whether another had asked for it.
+
+        A fetch that was joined may have been sent too long ago for this caller, who then asks again.
+        """
+        until = asyncio.get_running_loop().time() + self._limits.deadline + GRACE
+        since = self._known.vouched(question)
+        self._waiting += 1
+        try:
+            while True:
+                if max(self._waiting, len(self._fetches)) > self._limits.max_waiting:
+                    raise HubBusy("Too many wait for the hub (hub.max_waiting).", retry_after=CROWDED)
+                start = partial(self._fetcher.fetch, question, since=since)
+                fetch, joined = self._fetches.join(question.key, start)
+                if stale := await self._wait(fetch, question, patience, until):
+                    return stale
+                try:
+                    landed = fetch.result()
+                except GaveWay:
+                    continue  # it was to be refreshed for nobody; now somebody waits
+                collapsed = joined or landed.collapsed
+                age = self._clock() - landed.vouched_at
+                if not collapsed or age <= max(wishes.max_age, self._settings.min_refresh):
+                    return landed, collapsed
+                since = landed.vouched_at
+        finally:
+            self._waiting -= 1
+
+    async def _wait(
+        self, fetch: asyncio.Task[Landed], question: Question, patience: float | None, until: float
+    ) -> StaleHit | None:
+        """Wait until the fetch has ended, or for as long as the caller's patience lasts if a page can stand in."""
+        now = asyncio.get_running_loop().time
+        await asyncio.wait({fetch}, timeout=max(0.0, until - now()) if patience is None else patience)
+        if patience is not None and not fetch.done():
+            if stale := self._stand_in(question, PATIENCE):
+                return stale
+            await asyncio.wait({fetch}, timeout=max(0.0, until - now()))
+        if not fetch.done():
+            raise HubBusy(f"No answer of the hub within {self._limits.deadline:g} s.", retry_after=CROWDED)
+        return None
 
     def _stand_in(self, question: Question, reason: str) -> StaleHit | None:
         """Serve a kept page though it is not fresh. Judged now: the listing may have moved meanwhile.
@@ -128,44 +171,11 @@ class Pages:
                 return StaleHit(page, age, min(ttl, 0.0), reason)
         return None
 
-    def _nearly_stale(self, page: Page, ttl: float) -> bool:
-        return ttl < AHEAD * (self._settings.settled_ttl if page.settled else self._settings.live_ttl)
-
-    def _may_refresh(self, question: Question, page: Page) -> bool:
-        """Whether there is room to refresh ahead: half of the hub's connections are left to callers who wait."""
-        return len(self._fetches) < self._hub.concurrency / 2 and self._known.begin_refresh(question, page)
-
-    async def _refresh_ahead(self, question: Question, page: Page) -> None:
-        """Refresh a page that callers often ask for before it goes stale, so that nobody waits.
-
-        Unless another replica has. One answer vouches for all settled pages of a listing, so one such refresh a
-        listing is enough.
-        """
-        try:
-            if self._known.others:
-                await self._looks.share(question.key, lambda: self._known.look(question))
-            kept, verdict = self._known.kept(question)
-            if kept is None or not isinstance(verdict, Fresh) or self._nearly_stale(kept, verdict.ttl):
-                await self._fetches.share(question.key, lambda: self._fetch(question))
-        finally:
-            self._known.end_refresh(question, page)
-
-    async def _fetch(self, question: Question) -> Landed:
-        """Ask the hub until its answer is not behind what is known, store it, and tell the others."""
-        for _ in range(ATTEMPTS):
-            asked_at = self._clock()
-            page = await self._ask(question, asked_at)
-            landed = await self._known.learn(question, page)
-            if landed.learned != "behind":
-                break
-        return landed
-
-    async def _ask(self, question: Question, asked_at: float) -> Page:
-        try:
-            body = await self._hub.get(question.path, question.query)
-            page = read(question.key, body, asked_at)
-        except HubError as error:
-            self.hub_state = error.type
-            raise
-        self.hub_state = "ok"
-        return page
+    async def _refresh_ahead(self, question: Question) -> None:
+        """Refresh a page unless another replica has."""
+        if self._known.others:
+            await self._looks.share(question.key, lambda: self._known.look(question))
+        page, verdict = self._known.kept(question)
+        if page is None or not isinstance(verdict, Fresh) or self._ahead.is_due(page, verdict):
+            start = partial(self._fetcher.fetch, question, since=self._known.vouched(question), ahead=True)
+            await self._fetches.share(question.key, start)

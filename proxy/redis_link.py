@@ -1,71 +1,75 @@
-"""The way to Redis: a client that fails fast, and a guard that makes its faults nobody's errors.
+"""The way to Redis, and a guard that makes its faults nobody's errors.
 
-Every call returns within ``redis.timeout`` and never raises. After three connection faults in a row Redis is
-left alone for a second, then one call tries whether it is back, so that a hung Redis does not cost every
-caller its timeout.
+A call costs a caller at most ``redis.timeout`` and never raises. A fault has Redis left alone for a while, longer
+after each further one, then one call tries whether it is back; so a hung Redis costs a request its timeout once,
+not at each step, and a slow one is not asked at all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, TypeAlias, TypeVar
+from importlib.resources import files
+from typing import Any, Final, Literal, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
+from proxy.detached import Detached
+from proxy.redis_client import Client, connect
 from proxy.secret import Secret
-from proxy.settings import RedisSettings
 
 T = TypeVar("T")
-Client: TypeAlias = Redis
-"""What a Redis client is to the rest of the proxy."""
 
-FAULTS_BEFORE_REST: Final = 3
-REST: Final = 1.0
-"""Seconds for which Redis is left alone after several faults in a row."""
+FIRST_REST: Final = 0.1
+LONGEST_REST: Final = 1.0
+"""Seconds for which Redis is left alone after a fault: at first, and after several in a row."""
+GRACE: Final = 10
+"""Turns of the event loop that an answer may take after its time is over. A loop that is held up sees answers late
+that came in time; one that is idle has these turns done within microseconds."""
 
 _log: Final = logging.getLogger("proxy.redis")
 
 
-def connect(settings: RedisSettings, url: Secret) -> Client:
-    """Make a client that fails fast; nothing is sent before the first command."""
-    pool = BlockingConnectionPool.from_url(
-        url.reveal(),
-        max_connections=settings.connections,
-        timeout=settings.timeout,  # a burst that waits for a connection is no fault of Redis; call() bounds both
-        socket_timeout=settings.timeout,
-        socket_connect_timeout=settings.timeout,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )
-    return Redis.from_pool(pool)
+class Script:
+    """A Lua script of ``proxy/lua``, sent by its digest, and in full to a server that does not know it yet."""
 
+    def __init__(self, name: str) -> None:
+        self._text = files("proxy").joinpath("lua", f"{name}.lua").read_text()
+        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-def subscriber(client: Client) -> Client:
-    """A client of its own for a subscription: it may be silent for long, and must not take others' connections."""
-    pool = client.connection_pool
-    options = {**pool.connection_kwargs, "socket_timeout": None}
-    return Redis.from_pool(ConnectionPool(connection_class=pool.connection_class, **options))
+    async def __call__(self, client: Client, keys: list[str], arguments: list[Any]) -> Any:
+        """Run it; all keys are of one slot."""
+        try:
+            return await client.evalsha(self._digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await client.eval(self._text, len(keys), *keys, *arguments)
 
 
 class RedisLink:
     """Calls Redis, and knows how it fares.
 
+    Args:
+        timeout: seconds that a call may cost.
+        connections: how many calls may be under way at once; more wait for their turn, which is no fault of Redis.
+
     Attributes:
         faults: how often each kind of fault happened, counted where it happens.
     """
 
-    def __init__(self, client: Client, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: Client, timeout: float, connections: int = 64, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.client = client
         self.faults: Counter[str] = Counter()
         self._timeout = timeout
+        self._connections = asyncio.Semaphore(connections)
         self._clock = clock
+        self._calls = Detached()
         self._faults_in_a_row = 0
         self._rest_until = 0.0
         self._asked = False
@@ -77,35 +81,76 @@ class RedisLink:
             return "down"
         return "up" if self._asked else "unknown"
 
+    async def run(self, script: Script, command: str, keys: list[str], arguments: list[Any]) -> Any | None:
+        """Return what a script returns, or None if Redis cannot be had or says no."""
+        return await self.call(command, lambda: script(self.client, keys, arguments))
+
     async def call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Return what ``call`` returns, or None if Redis cannot be had or says no."""
-        if self._faults_in_a_row >= FAULTS_BEFORE_REST:
-            if self._clock() < self._rest_until:
+        async with self._connections:
+            if self._faults_in_a_row and self._clock() < self._rest_until:
                 return None
-            self._rest_until = self._clock() + REST  # the others go on resting while this call tries
-        self._asked = True
-        try:
-            async with asyncio.timeout(self._timeout):
-                result = await call()
-        except ResponseError as error:  # Redis is there and says no: out of memory, wrong type, read-only
-            self.count(command, error)
-            return None
-        except (RedisError, OSError, TimeoutError) as error:
-            self.count(command, error)
-            self._faults_in_a_row += 1
-            self._rest_until = self._clock() + REST
-            return None
-        if self._faults_in_a_row:
-            _log.info("Redis is back after %d faults in a row", self._faults_in_a_row)
-        self._faults_in_a_row = 0
-        return result
+            self._rest_until = self._clock() + self._rest  # the others go on resting while this call tries
+            self._asked = True
+            # A call is never cancelled: it may be in the middle of a TLS handshake or of a cluster's topology, and
+            # would never come to its end. What takes too long goes on by itself, at most until GIVEN_UP.
+            task = self._calls.spawn(_started(call))
+            match await self._in_time(task):
+                case "no":
+                    self._fault(command, "TimeoutError")
+                    return None
+                case "late":
+                    self._fault(command, "slow")
+                    return None if task.exception() else task.result()
+            return self._result(command, task)
 
-    def count(self, command: str, error: BaseException) -> None:
+    def _result(self, command: str, task: asyncio.Task[T]) -> T | None:
+        match task.exception():
+            case None:
+                if self._faults_in_a_row:
+                    _log.info("Redis is back after %d faults in a row", self._faults_in_a_row)
+                self._faults_in_a_row = 0
+                return task.result()
+            case ReadOnlyError() as error:  # a primary that is none any more: the name may lead to the new one
+                self.count(command, type(error).__name__)
+                if isinstance(self.client, Redis):
+                    self._calls.spawn(self.client.connection_pool.disconnect(inuse_connections=False))
+            case ResponseError() as error:  # Redis is there and says no: out of memory, wrong type
+                self.count(command, type(error).__name__)
+            case RedisError() | OSError() as error:
+                self._fault(command, type(error).__name__)
+            case error:
+                raise error
+        return None
+
+    async def _in_time(self, task: asyncio.Task[Any]) -> Literal["yes", "late", "no"]:
+        """Wait for a call. ``late``: after half of its time, unless this process itself was held up."""
+        began = self._clock()
+        if (await asyncio.wait({task}, timeout=self._timeout / 2))[0]:
+            return "yes"
+        await asyncio.wait({task}, timeout=self._timeout / 2)
+        for _ in range(GRACE):
+            if task.done():
+                break
+            await asyncio.sleep(0)
+        if not task.done():
+            return "no"
+        return "yes" if self._clock() - began > self._timeout * 1.25 else "late"
+
+    @property
+    def _rest(self) -> float:
+        return float(min(LONGEST_REST, FIRST_REST * 2 ** min(self._faults_in_a_row, 10)))
+
+    def _fault(self, command: str, kind: str) -> None:
+        self.count(command, kind)
+        self._rest_until = self._clock() + self._rest
+        self._faults_in_a_row += 1
+
+    def count(self, command: str, kind: str) -> None:
         """Count a fault; the first of a row is worth a line in the log, its followers are not."""
-        kind = f"{command}: {type(error).__name__}"
-        self.faults[kind] += 1
+        self.faults[f"{command}: {kind}"] += 1
         if self._faults_in_a_row == 0:
-            _log.warning("Redis fault, going on without it: %s", kind)
+            _log.warning("Redis fault, going on without it: %s: %s", command, kind)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -113,18 +158,22 @@ class RedisLink:
             async with asyncio.timeout(self._timeout):
                 await self.client.aclose()
         except (RedisError, OSError, TimeoutError) as error:
-            self.count("close", error)
+            self.count("close", type(error).__name__)
 
 
-async def describe(settings: RedisSettings, url: Secret) -> tuple[str, str, str]:
+async def _started(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()
+
+
+async def describe(url: Secret) -> tuple[str, str, str]:
     """Ask a Redis for its version, eviction policy and memory limit.
 
     Raises:
         ConnectionError: saying what failed, without the URL, which may hold a password.
     """
-    client = connect(settings, url)
+    client = connect(url)
     try:
-        async with asyncio.timeout(max(2.0, settings.timeout)):
+        async with asyncio.timeout(2.0):
             server = await client.info("server")
             memory = await client.info("memory")
     except TimeoutError:

@@ -18,13 +18,18 @@ Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="seconds, from 
 Timeout = Annotated[float, Meta(gt=0, le=3600, description="seconds, more than 0, at most 3600")]
 Bytes = Annotated[int, Meta(ge=65_536, le=2**40, description="bytes, a whole number from 65536")]
 Count = Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
+Rate = Annotated[float, Meta(gt=0, le=1_000_000, description="a number more than 0, at most 1000000")]
+Many = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for any free one")]
 Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
 Switch = Annotated[bool, Meta(description="true or false")]
 FilePath = Annotated[str, Meta(min_length=1, description="the path of a file that holds a token")]
 Token = Annotated[Secret, Meta(description="visible ASCII characters without spaces")]
 HubURL = Annotated[str, Meta(description="http(s)://host[:port][/prefix], without user, query or fragment")]
-RedisURL = Annotated[Secret, Meta(description="redis://, rediss:// or unix://, and where the server is")]
+RedisURL = Annotated[
+    Secret,
+    Meta(description="redis[s]://host, unix://path, redis[s]+cluster://host,… or redis[s]+sentinel://host,…/service"),
+]
 
 
 class HubSettings(Struct, frozen=True, kw_only=True):
@@ -36,7 +41,10 @@ class HubSettings(Struct, frozen=True, kw_only=True):
     connect_timeout: Timeout = 2.0
     read_timeout: Timeout = 10.0
     deadline: Timeout = 15.0
+    rate: Rate = 20.0
+    burst: Many = 40
     concurrency: Count = 8
+    max_waiting: Many = 5000
     answer_bytes: Bytes = 16 * 2**20
 
 
@@ -59,6 +67,7 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     url: RedisURL | None = None
     timeout: Timeout = 0.05
     connections: Count = 64
+    replicas: Count = 1
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):

@@ -1,136 +1,120 @@
-"""Pages and listings' records in Redis, shared by all replicas.
+"""Pages, listings' records, leases and purges in Redis.
 
-A page's value carries its full key and a format version and is checked on reading (redis-py once gave one
-caller another's data); what fails the check is a counted fault and a miss. A record is text,
-``since confirmed_at heard_at version stamp``, and moves forward in a script, so that the answers of all replicas
-take effect one after the other. The script tells all replicas of it.
+Records move forward in a script, so that the answers of all replicas take effect one after the other. The
+script tells all replicas of it. A lease says which replica asks the hub a question for all of them.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from collections.abc import Awaitable
+from typing import Any, Final, Literal, cast
 
-import msgspec
-import zstandard
 from msgspec import Struct
 
 from proxy import purges
-from proxy.listing import Learned, Record, Stamp
+from proxy.listing import Learned, Record
 from proxy.page import Page
 from proxy.purges import Purge
 from proxy.question import REDIS_PREFIX, Question, record_key
-from proxy.redis_link import RedisLink
+from proxy.redis_link import RedisLink, Script
+from proxy.stored import microseconds, read_page, read_record, write_page, write_stamp
 
-FORMAT: Final = 2
 NEWS: Final = f"{REDIS_PREFIX}:news"
-"""The channel on which a changed record is told, as ``listing record``."""
-PURGED: Final = b"purged"
-"""The message on the same channel when something was purged."""
+"""The channel: ``record <listing> <record>``, ``purged``, ``landed <page> <token> <failure>``, ``room <gate>``."""
 PURGES: Final = f"{REDIS_PREFIX}:purges"
 """A hash of purges and their times (Unix seconds)."""
-OFF_LOOP: Final = 128 * 1024
-"""Bytes from which (de)compression is worth a thread: below it takes less than about 0.5 ms."""
-_MAX_BODY: Final = 2**30
+LEASE: Final = 2.0
+"""Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
+HANDOVER: Final = 2.0
+"""Seconds for which Redis keeps any answer that others may wait for, however short it is fresh."""
 
-# The rules of listing.learn. Times are whole microseconds, as text: Lua's numbers hold them exactly but would
-# print them rounded. KEYS: record, page. ARGV: stamp, asked at, heard at, page's value, page's PX in ms (0: do
-# not keep), record's PX in ms, channel, listing.
-_LEARN: Final = """
-local stamp, asked, heard = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local function text(number) return string.format('%.0f', number) end
-local record = redis.pcall('GET', KEYS[1])
-local since, confirmed, known_heard, version, known
-if type(record) == 'string' then
-  since, confirmed, known_heard, version, known = string.match(record, '^(%d+) (%d+) (%d+) (%d+) (.*)$')
-end
-local outcome
-if not known then
-  outcome, since, confirmed, version = 'moved', 0, asked, 1
-else
-  since, confirmed, known_heard = tonumber(since), tonumber(confirmed), tonumber(known_heard)
-  heard, version = math.max(heard, known_heard), tonumber(version) + 1
-  if stamp == known and asked >= since then
-    outcome, confirmed = 'confirmed', math.max(asked, confirmed)
-  elseif asked >= known_heard then
-    outcome, since, confirmed = 'moved', known_heard, asked
-  else
-    return {'behind', record}
-  end
-end
-record = table.concat({text(since), text(confirmed), text(heard), text(version), stamp}, ' ')
-redis.call('SET', KEYS[1], record, 'PX', ARGV[6])
-if ARGV[5] ~= '0' then
-  redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
-end
-redis.call('PUBLISH', ARGV[7], ARGV[8] .. ' ' .. record)
-return {outcome, record}
-"""
+_LEARN: Final = Script("learn")
+_LEAD: Final = Script("lead")
+_RENEW: Final = Script("renew")
+_LAND: Final = Script("land")
+_PURGE: Final = Script("purge")
+
+Known = tuple[Page | None, Record | None]
+"""A page and its listing's record, as they were at one moment."""
 
 
-class _Value(Struct, frozen=True, array_like=True):
-    format: int
-    key: str
-    body: bytes
-    etag: str
-    asked_at: float
-    stamp: Stamp
-    settled: bool
-    dead_at: float | None
+class Lead(Struct, frozen=True):
+    """Who asks the hub: this replica if ``holder`` is its token, for ``seconds`` if it does not renew the lease."""
 
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Value).decode
+    holder: str
+    seconds: float
+    known: Known = (None, None)
 
 
 class Shared:
-    """Reads and writes pages and records in Redis; None in place of a result: Redis could not be asked."""
+    """Reads and writes Redis; None in place of a result: Redis could not be asked."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._learn = link.client.register_script(_LEARN)
 
-    async def look(self, question: Question) -> tuple[Page | None, Record | None] | None:
-        """Return the page kept for the question and its listing's record, as they are at one moment."""
+    async def look(self, question: Question) -> Known | None:
+        """Return the page kept for the question and its listing's record."""
         keys = [question.page_key, record_key(question.listing)]
         found = await self._link.call(
             "look", lambda: cast("Awaitable[list[bytes | None]]", self._link.client.mget(keys))
         )
+        return None if found is None else await self._read(question, *found)
+
+    async def lead(self, question: Question, token: str) -> Lead | None:
+        """Take the question's lease unless another replica has it; the holder is also told what is known."""
+        keys = [_lease_key(question), question.page_key, record_key(question.listing)]
+        found = await self._link.run(_LEAD, "lead", keys, [token, int(LEASE * 1000)])
         if found is None:
             return None
-        raw_page, raw_record = found
-        record = None if raw_record is None else self._read_record(raw_record)
-        page = None if raw_page is None or record is None else await self._read_page(raw_page, question.key)
-        return page, record
+        holder, seconds = found[0].decode(errors="replace"), found[1] / 1000
+        return Lead(holder, seconds, await self._read(question, *found[2:]) if holder == token else (None, None))
+
+    async def renew(self, question: Question, token: str) -> None:
+        """Keep the lease for another while."""
+        await self._link.run(_RENEW, "renew", [_lease_key(question)], [token, int(LEASE * 1000)])
+
+    async def land(self, question: Question, token: str, failure: bytes = b"") -> None:
+        """Give up the lease without a page; who waits is told why, if there is something to tell."""
+        news = write_landing(question, token, failure)
+        await self._link.run(_LAND, "land", [_lease_key(question)], [token, NEWS, news])
 
     async def learn(
-        self, question: Question, page: Page, *, heard_at: float, keep_page: float, keep_record: float
+        self, question: Question, page: Page, *, heard_at: float, keep_page: float, keep_record: float, token: str = ""
     ) -> tuple[Record, Learned] | None:
         """Move the listing's record forward by an answer that came at ``heard_at``, and keep its page.
 
         The page is kept for ``keep_page`` seconds, not at all if that is no time; the record for ``keep_record``.
+        With a lease's ``token`` it is kept until all who wait have it, the lease ends, and they are told.
         """
-        milliseconds = max(0, int(keep_page * 1000))
-        value = await self._write_page(page) if milliseconds else b""
-        answer = Record(page.stamp, 0.0, page.asked_at, heard_at)
-        return await self._move(question.listing, answer, keep_record, question.page_key, value, milliseconds)
+        milliseconds = max(0, int(max(keep_page, HANDOVER if token else 0.0) * 1000))
+        return await self._move(
+            question.listing,
+            Record(page.stamp, 0.0, page.asked_at, heard_at),
+            keep_record,
+            keys=[question.page_key, _lease_key(question)],
+            page=(await write_page(page) if milliseconds else b"", milliseconds),
+            landing=(write_landing(question, token) if token else b"", token),
+        )
 
     async def tell(self, listing: str, record: Record, *, keep_record: float) -> tuple[Record, Learned] | None:
         """Move the listing's record forward by what was learned without Redis."""
-        return await self._move(listing, record, keep_record, f"{listing}:none", b"", 0)
+        return await self._move(listing, record, keep_record, keys=[f"{listing}:none", f"{listing}:none"])
 
     async def _move(
-        self, listing: str, answer: Record, keep_record: float, page_key: str, value: bytes, milliseconds: int
+        self,
+        listing: str,
+        answer: Record,
+        keep_record: float,
+        *,
+        keys: list[str],
+        page: tuple[bytes, int] = (b"", 0),
+        landing: tuple[bytes, str] = (b"", ""),
     ) -> tuple[Record, Learned] | None:
-        keys = [record_key(listing), page_key]
         arguments: list[Any] = [
-            *(write_stamp(answer.stamp), _microseconds(answer.confirmed_at), _microseconds(answer.heard_at)),
-            *(value, milliseconds, max(1, int(keep_record * 1000)), NEWS, listing),
+            *(write_stamp(answer.stamp), microseconds(answer.confirmed_at), microseconds(answer.heard_at)),
+            *(*page, max(1, int(keep_record * 1000)), NEWS, listing, *landing),
         ]
-        result = await self._link.call(
-            "learn", lambda: cast("Awaitable[list[bytes]]", self._learn(keys=keys, args=arguments))
-        )
+        result = await self._link.run(_LEARN, "learn", [record_key(listing), *keys], arguments)
         record = None if result is None else self._read_record(result[1])
         if result is None or record is None:
             return None
@@ -138,16 +122,8 @@ class Shared:
 
     async def purge(self, purge: Purge, at: float, *, keep: float) -> bool:
         """Tell all replicas of a purge; return whether that was possible. Purges are kept for ``keep`` seconds."""
-
-        async def transaction() -> bool:
-            async with self._link.client.pipeline(transaction=True) as pipeline:
-                pipeline.hset(PURGES, purges.write(purge), repr(at))
-                pipeline.pexpire(PURGES, int(keep * 1000))
-                pipeline.publish(NEWS, PURGED)
-                await pipeline.execute()
-            return True
-
-        return bool(await self._link.call("purge", transaction))
+        arguments = [purges.write(purge), repr(at), int(keep * 1000), NEWS]
+        return bool(await self._link.run(_PURGE, "purge", [PURGES], arguments))
 
     async def purges(self) -> dict[Purge, float]:
         """All purges that are kept; none if Redis cannot be asked."""
@@ -156,73 +132,31 @@ class Shared:
         )
         return purges.read(found or {})
 
+    async def _read(self, question: Question, raw_page: bytes | None = None, raw_record: bytes | None = None) -> Known:
+        record = None if raw_record is None else self._read_record(raw_record)
+        if raw_page is None or record is None:
+            return None, record
+        try:
+            return await read_page(raw_page, question.key), record
+        except ValueError as error:
+            self._garbage("page", error)
+            return None, record
+
     def _read_record(self, raw: bytes) -> Record | None:
         try:
             return read_record(raw)
         except ValueError as error:
-            self._link.count("record", error)
+            self._garbage("record", error)
             return None
 
-    async def _read_page(self, raw: bytes, key: str) -> Page | None:
-        try:
-            value = _checked(_decode(raw), key)
-            body = await _off_loop_if_large(_decompress, value.body, zstandard.frame_content_size(value.body))
-        except (msgspec.MsgspecError, zstandard.ZstdError, ValueError, MemoryError) as error:
-            self._link.count("page", error)
-            return None
-        return Page(key, body, value.etag, value.asked_at, value.stamp, value.settled, value.dead_at)
-
-    async def _write_page(self, page: Page) -> bytes:
-        body = await _off_loop_if_large(_compress, page.body, len(page.body))
-        return _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, page.settled, page.dead_at))
+    def _garbage(self, what: Literal["page", "record"], error: ValueError) -> None:
+        self._link.count(what, type(error.__cause__ or error).__name__)
 
 
-def write_stamp(stamp: Stamp) -> str:
-    """A stamp as text, equal exactly for equal stamps."""
-    return f"{stamp.total_entries} {'n' if stamp.total_cost is None else 's' + stamp.total_cost}"
+def _lease_key(question: Question) -> str:
+    return f"{question.page_key}:lease"
 
 
-def read_record(raw: bytes) -> Record:
-    """Read a record's text.
-
-    Raises:
-        ValueError: it is none.
-    """
-    since, confirmed_at, heard_at, version, text = raw.decode().split(" ", 4)
-    entries, _, cost = text.partition(" ")
-    stamp = Stamp(int(entries), None if cost == "n" else cost.removeprefix("s"))
-    return Record(stamp, int(since) / 1e6, int(confirmed_at) / 1e6, int(heard_at) / 1e6, int(version))
-
-
-def read_news(raw: bytes) -> tuple[str, Record]:
-    """Read a message of the channel: which listing, and its record.
-
-    Raises:
-        ValueError: it is none.
-    """
-    listing, _, record = raw.partition(b" ")
-    return listing.decode(), read_record(record)
-
-
-def _microseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1e6))
-
-
-def _checked(value: _Value, key: str) -> _Value:
-    if value.format != FORMAT or value.key != key:
-        raise ValueError("another format, or another page's value")
-    return value
-
-
-def _compress(body: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(body)
-
-
-def _decompress(body: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompress(body)
-
-
-async def _off_loop_if_large(work: Callable[[bytes], bytes], body: bytes, size: int) -> bytes:
-    if size < 0 or size > _MAX_BODY:
-        raise ValueError("no size, or one beyond any page's, in the frame")
-    return await asyncio.to_thread(work, body) if size > OFF_LOOP else work(body)
+def write_landing(question: Question, token: str, failure: bytes = b"") -> bytes:
+    """The message that says how the flight of a lease ended."""
+    return b"landed %b %b %b" % (question.page_key.encode(), token.encode(), failure)

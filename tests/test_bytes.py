@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from proxy.page import read
-from proxy.redis_link import connect
+from proxy.redis_client import connect
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator, World
@@ -70,7 +70,7 @@ async def test_a_second_process_gets_the_same_bytes_from_redis(own_redis: RedisS
         httpx.AsyncClient() as caller,
     ):
         first = await caller.get(one.list_url)
-        admin = connect(RedisSettings(timeout=2.0), Secret(own_redis.url))
+        admin = connect(Secret(own_redis.url))
         async with asyncio.timeout(5):
             while await admin.dbsize() == 0:  # nobody waits for Redis to have it, but this test
                 await asyncio.sleep(0.01)

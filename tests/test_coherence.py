@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule, run_state_machine_as_test
 
 from proxy.news import LEASE, News
-from proxy.redis_link import connect
+from proxy.redis_client import connect
 from proxy.secret import Secret
-from proxy.settings import CacheSettings, RedisSettings
+from proxy.settings import CacheSettings
 from proxy.simulator import Fault, Simulator, World
 from proxy.simulator.world import Generation
 from tests.support import KEY, LIST, Clock, RedisServer, Rig, rig
@@ -72,7 +72,7 @@ class Coherence(RuleBasedStateMachine):
         self.hub = Recording(world, api_key=KEY, clock=self.clock, link_lifetime=LINK_LIFETIME)
         self.moments: dict[str, list[tuple[float, tuple[int, str | None]]]] = {}
         self.shown: dict[str, int] = {}
-        self.admin = connect(RedisSettings(timeout=2.0), Secret(self.redis_url))
+        self.admin = connect(Secret(self.redis_url))
         self.run(self.admin.flushall())
         self.replicas: list[Rig] = []
         for _ in range(REPLICAS):
@@ -92,7 +92,7 @@ class Coherence(RuleBasedStateMachine):
         opened: asyncio.Future[Rig] = self.loop.create_future()
 
         async def live() -> None:
-            client = connect(RedisSettings(timeout=2.0), Secret(self.redis_url))
+            client = connect(Secret(self.redis_url))
             async with rig(cache=CACHE, redis=client, simulator=self.hub, clock=self.clock) as replica:
                 opened.set_result(replica)
                 await self.stop.wait()

@@ -11,10 +11,11 @@ from proxy.listing import Record, Stamp, learn
 from proxy.page import Page
 from proxy.query import ListQuery
 from proxy.question import page_question
-from proxy.redis_link import RedisLink, connect
+from proxy.redis_client import connect
+from proxy.redis_link import RedisLink
 from proxy.secret import Secret
-from proxy.settings import RedisSettings
-from proxy.shared import Shared, read_news, read_record, write_stamp
+from proxy.shared import Shared
+from proxy.stored import read_record, write_stamp
 from tests.support import RedisServer
 
 A, B = Stamp(1, None), Stamp(2, "0.10")
@@ -102,7 +103,7 @@ async def test_lua_learns_as_python_does(given_answers: list[tuple[Stamp, float,
 
 
 async def test_a_real_redis_learns_as_python_does(redis_server: RedisServer) -> None:
-    client = connect(RedisSettings(timeout=2.0), Secret(redis_server.url))
+    client = connect(Secret(redis_server.url))
     shared = Shared(RedisLink(client, 2.0))
 
     @settings(max_examples=50, deadline=None)
@@ -127,5 +128,3 @@ def test_stamps_as_text_are_equal_exactly_for_equal_stamps(one: Stamp, other: St
 def test_what_is_no_record(raw: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         read_record(raw)
-    with pytest.raises(ValueError):  # noqa: PT011
-        read_news(b"listing " + raw)

@@ -16,8 +16,11 @@ import pytest
 from proxy import errors
 from proxy.credential import Credential
 from proxy.directives import Directives
+from proxy.fetch import Fetcher
+from proxy.gate import Allowance
 from proxy.hub import Hub
 from proxy.knowledge import Knowledge
+from proxy.landings import Landings
 from proxy.memory import Memory
 from proxy.outcome import Hit, Miss, StaleHit
 from proxy.pages import Pages
@@ -28,6 +31,7 @@ from proxy.redis_link import RedisLink
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, HubSettings
 from proxy.shared import Shared
+from proxy.shield import Shield
 from tests.support import Clock
 
 QUESTION = page_question("c", ListQuery())
@@ -64,6 +68,7 @@ class Fixture:
     hub: ScriptedHub
     clock: Clock
     replica: Callable[[], Pages]
+    fetcher: Fetcher
 
     async def ask(self, question: Question = QUESTION, **wishes: Any) -> Any:
         return await self.pages.answer(question, Directives(**wishes))
@@ -73,7 +78,7 @@ class Fixture:
 async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> AsyncIterator[Fixture]:
     scripted, clock = ScriptedHub(), Clock()
     scripted.gate.set()
-    made: list[tuple[Pages, Hub]] = []
+    made: list[tuple[Pages, Fetcher, Hub]] = []
 
     def replica() -> Pages:
         settings = HubSettings(url="http://hub.test", api_key=Secret("k"))
@@ -81,13 +86,16 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
         shared = Shared(RedisLink(fakeredis.FakeAsyncRedis(server=redis), 1.0)) if redis else None
         given = CacheSettings(**cache)  # type: ignore[arg-type]
         knowledge = Knowledge(given, Memory(2**20), shared, None, clock=clock)
-        pages = Pages(given, hub, knowledge, clock=clock)
-        made.append((pages, hub))
+        shield = Shield(Allowance(settings.rate, settings.burst, settings.concurrency), None, gate_name=str)
+        fetcher = Fetcher(hub, shield, knowledge, shared, Landings(), deadline=settings.deadline, clock=clock)
+        pages = Pages(given, settings, knowledge, fetcher, clock=clock)
+        made.append((pages, fetcher, hub))
         return pages
 
-    yield Fixture(replica(), scripted, clock, replica)
-    for pages, hub in made:
+    yield Fixture(replica(), scripted, clock, replica, made[0][1])
+    for pages, fetcher, hub in made:
         await pages.drain(5)
+        await fetcher.drain(5)
         await hub.aclose()
 
 
@@ -222,13 +230,13 @@ async def test_a_page_is_not_used_past_its_links() -> None:
 
 async def test_hub_state_is_the_last_thing_the_hub_did() -> None:
     async with fixture() as it:
-        assert it.pages.hub_state == "unknown"
+        assert it.fetcher.hub_state == "unknown"
         await it.ask()
-        assert it.pages.hub_state == "ok"
+        assert it.fetcher.hub_state == "ok"
         it.hub.status = 500
         it.clock.advance(6)
         await it.ask()
-        assert it.pages.hub_state == "hub_failed"
+        assert it.fetcher.hub_state == "hub_failed"
 
 
 async def test_replicas_share_through_redis() -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from proxy.news import LEASE
-from proxy.redis_link import connect
+from proxy.redis_client import connect
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Simulator
@@ -137,7 +137,7 @@ async def test_a_lost_subscription_is_noticed_and_made_anew(own_redis: RedisServ
     async with fleet(own_redis, settled_ttl=60) as it:
         await it.ask(1)
         assert "memory" in (await it.ask(1))[1]
-        admin = connect(RedisSettings(timeout=2.0), Secret(own_redis.url))
+        admin = connect(Secret(own_redis.url))
         await admin.client_kill_filter(_type="pubsub")
         it.move()
         total, _ = await it.ask(0, "page_size=5&page=4")
@@ -167,7 +167,7 @@ async def test_a_silent_redis_ends_the_trust_in_memory(own_redis: RedisServer) -
 async def test_a_flushed_redis_costs_requests_not_truth(own_redis: RedisServer) -> None:
     async with fleet(own_redis, settled_ttl=60) as it:
         await it.ask(0)
-        admin = connect(RedisSettings(timeout=2.0), Secret(own_redis.url))
+        admin = connect(Secret(own_redis.url))
         await admin.flushall()
         it.move()
         total, _ = await it.ask(1, "page_size=5&page=2")
@@ -178,7 +178,7 @@ async def test_a_flushed_redis_costs_requests_not_truth(own_redis: RedisServer) 
 
 async def test_a_redis_that_takes_no_writes_makes_nobody_trust_long(own_redis: RedisServer) -> None:
     async with fleet(own_redis, settled_ttl=60, live_ttl=0.3) as it:
-        admin = connect(RedisSettings(timeout=2.0), Secret(own_redis.url))
+        admin = connect(Secret(own_redis.url))
         await admin.config_set("maxmemory", "1")
         await it.ask(1, "page_size=5&page=2")
         it.move()

@@ -18,13 +18,14 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
-    ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing"],
-    ["links", "settings", "query"],
+    ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing", "gate"],
+    ["links", "settings", "query", "redis_client", "landings", "renewal"],
     ["credential", "question", "page", "flight", "redis_link"],
-    ["config", "freshness", "hub", "outcome", "purges"],
-    ["memory", "directives", "shared"],
-    ["news"],
-    ["knowledge"],
+    ["config", "freshness", "hub", "outcome", "purges", "stored"],
+    ["memory", "directives", "shared", "ahead"],
+    ["news", "untold", "shared_gate"],
+    ["knowledge", "shield"],
+    ["fetch"],
     ["pages"],
     ["web.reading", "web.telemetry", "web.answers"],
     ["web.problems", "web.health", "web.admin"],
@@ -46,10 +47,10 @@ SIMULATOR_LAYERS = [
 FOREIGN = {  # who may import a library, and why
     "litestar": {"app", "web"},
     "httpx": {"hub", "demo"},  # the demo plays callers
-    "redis": {"redis_link", "news"},
+    "redis": {"redis_client", "redis_link", "news"},
     "uvicorn": {"serve", "sockets"},
     "click": {"cli"},
-    "zstandard": {"shared"},
+    "zstandard": {"stored"},
 }
 
 

@@ -13,15 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import shared as shared_module
+from proxy import stored
 from proxy.listing import Stamp
 from proxy.page import Page
 from proxy.query import ListQuery
 from proxy.question import Question, page_question, record_key
-from proxy.redis_link import FAULTS_BEFORE_REST, REST, RedisLink, connect, describe
+from proxy.redis_client import connect
+from proxy.redis_link import FIRST_REST, LONGEST_REST, RedisLink, describe
 from proxy.secret import Secret
 from proxy.settings import RedisSettings
-from proxy.shared import OFF_LOOP, Shared
+from proxy.shared import Shared
+from proxy.stored import OFF_LOOP
 from tests.support import Clock, RedisServer, free_port
 
 QUESTION = page_question("c", ListQuery())
@@ -85,7 +87,7 @@ async def test_another_pages_value_under_the_key(shared: Shared) -> None:
 
 async def test_an_old_format(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(shared)
-    monkeypatch.setattr(shared_module, "FORMAT", 3)
+    monkeypatch.setattr(stored, "FORMAT", 3)
     assert await get(shared) is None
     assert faults(shared).total() == 1
 
@@ -155,28 +157,27 @@ class Broken:
             raise self.failure
         return [None, None]
 
-    def register_script(self, _: str) -> None:
-        pass
 
-
-async def test_after_faults_in_a_row_redis_is_left_alone_then_tried() -> None:
+async def test_after_a_fault_redis_is_left_alone_for_longer_and_longer() -> None:
     clock, client = Clock(1000.0), Broken(ConnectionRefusedError())
     shared = Shared(RedisLink(client, 0.05, clock=clock))  # type: ignore[arg-type]
-    for _ in range(10):
-        assert await get(shared) is None
-    assert client.calls == FAULTS_BEFORE_REST
-    assert state(shared) == "down"
-    clock.advance(REST)
-    for _ in range(5):
+    rest = FIRST_REST
+    for tries in range(1, 8):
+        for _ in range(5):
+            assert await get(shared) is None
+        assert client.calls == tries, "one call tries, the others rest"
+        assert state(shared) == "down"
+        clock.advance(rest * 0.99)
         await get(shared)
-    assert client.calls == FAULTS_BEFORE_REST + 1, "one call tries, the others go on resting"
-    clock.advance(REST)
+        assert client.calls == tries
+        clock.advance(rest * 0.02)
+        rest = min(2 * rest, LONGEST_REST)
     client.failure = None
     for _ in range(5):
         await get(shared)
-    assert client.calls == FAULTS_BEFORE_REST + 6
+    assert client.calls == 12
     assert state(shared) == "up"
-    assert faults(shared) == {"look: ConnectionRefusedError": FAULTS_BEFORE_REST + 1}
+    assert faults(shared) == {"look: ConnectionRefusedError": 7}
 
 
 # With a real server.
@@ -184,8 +185,7 @@ async def test_after_faults_in_a_row_redis_is_left_alone_then_tried() -> None:
 
 @pytest.fixture
 async def real(own_redis: RedisServer) -> AsyncIterator[Shared]:
-    settings = RedisSettings()
-    link = RedisLink(connect(settings, Secret(own_redis.url)), settings.timeout)
+    link = RedisLink(connect(Secret(own_redis.url)), RedisSettings().timeout)
     yield Shared(link)
     await link.aclose()
 
@@ -193,7 +193,7 @@ async def real(own_redis: RedisServer) -> AsyncIterator[Shared]:
 async def test_real_redis(real: Shared, own_redis: RedisServer) -> None:
     await put(real)
     assert await get(real) == PAGE
-    version, policy, limit = await describe(RedisSettings(), Secret(own_redis.url))
+    version, policy, limit = await describe(Secret(own_redis.url))
     assert version[0].isdigit()
     assert (policy, limit) == ("noeviction", "")
 
@@ -228,7 +228,7 @@ async def test_hung(real: Shared, own_redis: RedisServer) -> None:
 
 async def test_out_of_memory_and_read_only(real: Shared, own_redis: RedisServer) -> None:
     await put(real)
-    admin = connect(RedisSettings(timeout=2.0), Secret(own_redis.url))
+    admin = connect(Secret(own_redis.url))
     await admin.config_set("maxmemory", "1")
     await put(real)
     assert await get(real) == PAGE
@@ -243,5 +243,5 @@ async def test_out_of_memory_and_read_only(real: Shared, own_redis: RedisServer)
 
 async def test_describe_says_what_failed_and_not_the_password() -> None:
     with pytest.raises(ConnectionError) as caught:
-        await describe(RedisSettings(), Secret(f"redis://:s3cr3t@127.0.0.1:{free_port()}"))
+        await describe(Secret(f"redis://:s3cr3t@127.0.0.1:{free_port()}"))
     assert "s3cr3t" not in str(caught.value)

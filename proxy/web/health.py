@@ -9,7 +9,7 @@ from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from proxy.pages import Pages
+from proxy.fetch import Fetcher
 from proxy.redis_link import RedisLink
 from proxy.web.reading import reading, respond
 
@@ -49,7 +49,7 @@ LIVE_PATH = "/health/live"
 READY_PATH = "/health/ready"
 
 
-def health_handlers(pages: Pages, redis: RedisLink | None, readiness: Readiness) -> list[HTTPRouteHandler]:
+def health_handlers(fetcher: Fetcher, redis: RedisLink | None, readiness: Readiness) -> list[HTTPRouteHandler]:
     """Handlers of the two probes."""
 
     @reading(LIVE_PATH)
@@ -60,8 +60,8 @@ def health_handlers(pages: Pages, redis: RedisLink | None, readiness: Readiness)
     async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
         health = RedisHealth("off", {}) if redis is None else RedisHealth(redis.state, dict(redis.faults))
         if readiness.draining:
-            return _answer(request, 503, ReadyResponse("draining", pages.hub_state, health))
-        return _answer(request, 200, ReadyResponse("ready", pages.hub_state, health))
+            return _answer(request, 503, ReadyResponse("draining", fetcher.hub_state, health))
+        return _answer(request, 200, ReadyResponse("ready", fetcher.hub_state, health))
 
     return [live, ready]
 

@@ -1,0 +1,172 @@
+"""One flight for a question over all replicas: whoever holds its lease asks the hub, the others are handed the answer.
+
+::
+
+    take the lease, or wait for its holder → look once more → turn at the hub → ask → learn → land
+
+Without Redis, each process asks for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from proxy.detached import Detached
+from proxy.errors import HubBusy, HubError, HubResting, ProxyError
+from proxy.hub import Hub
+from proxy.knowledge import Knowledge, Landed
+from proxy.landings import Ear, Landings, write_failure
+from proxy.page import Page, read
+from proxy.question import Question
+from proxy.renewal import renewing
+from proxy.shared import LEASE, Shared
+from proxy.shield import GaveWay, Shield
+
+ATTEMPTS: Final = 3
+"""How often the hub is asked for one question when its answers overlap with others of another moment."""
+DEAF: Final = 0.25
+"""Seconds between looks at a lease held elsewhere while no news comes."""
+LATE: Final = 0.05
+"""Seconds after a lease's end at which those who waited for its holder look again."""
+
+
+class Fetcher:
+    """Has the hub asked.
+
+    Args:
+        deadline: seconds for a question from its first caller on, waiting in line included.
+        clock: Unix seconds.
+
+    Attributes:
+        hub_state: ``unknown`` before the first request to the hub, then ``ok`` or the last ``error.type``.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        shield: Shield,
+        knowledge: Knowledge,
+        shared: Shared | None,
+        landings: Landings,
+        *,
+        deadline: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._hub = hub
+        self._shield = shield
+        self._known = knowledge
+        self._shared = shared
+        self._landings = landings
+        self._deadline = deadline
+        self._clock = clock
+        self._leases: dict[str, Question] = {}
+        self._landing = Detached()
+        self.hub_state = "unknown"
+
+    async def fetch(self, question: Question, *, since: float, ahead: bool = False) -> Landed:
+        """Return the hub's answer, asked for by this process or by another.
+
+        An answer that the hub gave later than ``since`` (Unix seconds; what whoever asks knew already) may have
+        come meanwhile by way of another replica, and is as good.
+
+        Raises:
+            ProxyError: as the hub's; HubBusy, if it takes too long.
+        """
+        until = asyncio.get_running_loop().time() + self._deadline
+        since = max(since, self._clock() - self._deadline)  # whatever is older was asked for before this began
+        if self._shared is None:
+            return await self._ask(question, until, ahead=ahead)
+        with self._landings.listening(question.page_key) as ear:
+            while (left := until - asyncio.get_running_loop().time()) > 0:
+                token = secrets.token_hex(8)
+                lead = await self._known.lead(question, token, since=since)
+                if lead is None:
+                    return await self._ask(question, until, ahead=ahead)
+                if lead.holder == token:
+                    return await self._lead(self._shared, question, token, lead.landed, until, ahead=ahead)
+                if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
+                    return landed
+        raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
+
+    async def release(self) -> None:
+        """Give up all leases, for others to take: this process ends."""
+        if self._shared is not None:
+            for token, question in list(self._leases.items()):
+                await self._shared.land(question, token)
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
+        return await self._landing.drain(timeout)
+
+    async def _follow(self, question: Question, ear: Ear, holder: str, timeout: float, since: float) -> Landed | None:
+        """Wait for the flight of another replica; None if it brought nothing, or nobody knows."""
+        await ear.hear(holder, timeout if self._known.trusted() else min(timeout, DEAF))
+        return await self._known.handed(question, since=since)
+
+    async def _lead(
+        self,
+        shared: Shared,
+        question: Question,
+        token: str,
+        landed: Landed | None,
+        until: float,
+        *,
+        ahead: bool,
+    ) -> Landed:
+        """Ask the hub for all replicas, unless it has just been (``landed``), and tell them how it ended."""
+        failure = b""
+        self._leases[token] = question
+        try:
+            if landed is None:
+                with renewing(LEASE / 4, lambda: shared.renew(question, token)):
+                    landed = await self._ask(question, until, ahead=ahead, token=token)
+        except GaveWay:
+            raise  # those who wait elsewhere need not
+        except ProxyError as error:
+            failure = write_failure(error)
+            raise
+        else:
+            return landed
+        finally:
+            del self._leases[token]
+            if landed is None or not landed.told:
+                self._landing.spawn(shared.land(question, token, failure))
+
+    async def _ask(self, question: Question, until: float, *, ahead: bool, token: str = "") -> Landed:
+        """Ask the hub until its answer is not behind what is known, and store it."""
+        for _ in range(ATTEMPTS):
+            try:
+                page = await self._page(question, until, ahead=ahead)
+            except HubError as error:
+                if not isinstance(error, HubBusy | HubResting):
+                    self.hub_state = error.type
+                raise
+            self.hub_state = "ok"
+            landed = await self._known.learn(question, page, token=token)
+            if landed.learned != "behind":
+                break
+        return landed
+
+    async def _page(self, question: Question, until: float, *, ahead: bool) -> Page:
+        """Ask the hub once; once more if it cannot have read the first request."""
+        try:
+            return await self._request(question, until, ahead=ahead)
+        except HubError as error:
+            if not error.repeatable:
+                raise
+            first = error
+        try:
+            return await self._request(question, until, ahead=ahead)
+        except (HubBusy, HubResting):
+            raise first from None  # there is no room to repeat it
+
+    async def _request(self, question: Question, until: float, *, ahead: bool) -> Page:
+        """One request, in its turn. At most half of the time that is left goes by in line: the hub has the other."""
+        now = asyncio.get_running_loop().time
+        async with self._shield.turn(max(0.0, until - now()) / 2, ahead=ahead):
+            asked_at = self._clock()
+            body = await self._hub.get(question.path, question.query, deadline=max(0.0, until - now()))
+            return read(question.key, body, asked_at)

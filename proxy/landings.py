@@ -1,0 +1,113 @@
+"""How flights of other replicas end: the news of it, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from proxy import errors
+from proxy.errors import Forwarded, HubError, ProxyError
+
+
+class _Failure(Struct, frozen=True, array_like=True):
+    type: str
+    detail: str
+    hub_status: int | None = None
+    retry_after: float | None = None
+    body: bytes | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Failure).decode
+_HUB_ERRORS: Final[dict[str, type[HubError]]] = {kind.type: kind for kind in HubError.__subclasses__()}
+_FORWARDED: Final[dict[str, type[Forwarded]]] = {kind.type: kind for kind in Forwarded.__subclasses__()}
+
+
+def write_failure(error: ProxyError) -> bytes:
+    """An error of the hub, for those who wait in other replicas; it holds no secret, as no error does."""
+    if isinstance(error, Forwarded):
+        return _encode(_Failure(error.type, error.detail, body=error.body))
+    status = error.hub_status if isinstance(error, HubError) else None
+    return _encode(_Failure(error.type, error.detail, status, error.retry_after))
+
+
+def read_failure(raw: bytes) -> ProxyError:
+    """The same error again.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        failure = _decode(raw)
+    except msgspec.MsgspecError as error:
+        raise ValueError("no failure") from error
+    if kind := _FORWARDED.get(failure.type):
+        return kind(failure.detail, failure.body)
+    hub_error = _HUB_ERRORS.get(failure.type, errors.HubError)
+    return hub_error(failure.detail, hub_status=failure.hub_status, retry_after=failure.retry_after)
+
+
+class Ear:
+    """Waits for the flight of one question to end elsewhere."""
+
+    def __init__(self) -> None:
+        self._woken = asyncio.Event()
+        self._failures: dict[str, ProxyError] = {}
+
+    async def hear(self, token: str, timeout: float) -> None:
+        """Return when the flight may have ended, at the latest after ``timeout`` seconds.
+
+        What came before this was called counts: the news may overtake the answer that says whom to wait for.
+
+        Raises:
+            ProxyError: it ended with that.
+        """
+        if not self._woken.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._woken.wait()
+        self._woken.clear()
+        if error := self._failures.pop(token, None):
+            raise error
+
+    def wake(self, token: str = "", failure: ProxyError | None = None) -> None:
+        """The flight of this token has ended; or, without one, it is not known what was missed."""
+        if failure is not None:
+            self._failures[token] = failure
+        self._woken.set()
+
+
+class Landings:
+    """Who waits for which question; there is one flight of each question in a process, and so one ear."""
+
+    def __init__(self) -> None:
+        self._ears: dict[str, Ear] = {}
+
+    @contextlib.contextmanager
+    def listening(self, page_key: str) -> Iterator[Ear]:
+        """Listen for the landings of a question."""
+        ear = self._ears[page_key] = Ear()
+        try:
+            yield ear
+        finally:
+            del self._ears[page_key]
+
+    def hear(self, news: bytes) -> None:
+        """Take in news of a landing: ``<page> <token> <failure>``.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        page_key, token, raw = news.split(b" ", 2)
+        if ear := self._ears.get(page_key.decode()):
+            ear.wake(token.decode(), read_failure(raw) if raw else None)
+
+    def wake_all(self) -> None:
+        """News may have been missed: all who wait look for themselves."""
+        for ear in self._ears.values():
+            ear.wake()

@@ -1,0 +1,16 @@
+-- Take the lease of a question, unless somebody has it, and look once more what is known: he who had it last may
+-- have landed since the last look.
+-- KEYS: lease, page, record
+-- ARGV: token, lease in ms
+-- Returns: the holder's token and ms that it has left; to the holder also the page and the record
+local holder = redis.pcall('GET', KEYS[1])
+local left = redis.call('PTTL', KEYS[1])
+if type(holder) ~= 'string' or left < 0 then -- none; or something that is no lease, as it would never end
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  holder, left = ARGV[1], tonumber(ARGV[2])
+end
+if holder ~= ARGV[1] then
+  return {holder, left}
+end
+local known = redis.call('MGET', KEYS[2], KEYS[3])
+return {holder, left, known[1], known[2]}

@@ -1,0 +1,10 @@
+-- Note a purge, and tell all of it.
+-- KEYS: purges
+-- ARGV: what, when (Unix seconds), ms for which purges are kept, channel
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
+  redis.call('DEL', KEYS[1]) -- something else than purges must not keep them out for good
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PUBLISH', ARGV[4], 'purged')
+return 1

@@ -1,0 +1,98 @@
+"""The gate of one credential for all replicas together, in Redis and by its clock. The rules are those of ``gate``."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+from proxy.gate import (
+    FAILURES,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    PROBING,
+    SLOT,
+    WINDOW,
+    Allowance,
+    Pause,
+    Refused,
+    Report,
+    Turn,
+)
+from proxy.question import REDIS_PREFIX
+from proxy.redis_link import RedisLink, Script
+from proxy.retry_after import LONGEST
+from proxy.shared import NEWS
+
+KEPT: Final = int(2 * LONGEST * 1000)
+"""Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
+_ADMIT: Final = Script("admit")
+_STAY: Final = Script("stay")
+_LEAVE: Final = Script("leave")
+
+
+class SharedGate:
+    """Asks Redis; None in place of a result: Redis could not be asked.
+
+    Args:
+        now: seconds in place of Redis' own clock, for tests.
+    """
+
+    def __init__(self, link: RedisLink, *, now: float | None = None) -> None:
+        self._link = link
+        self.now = now
+
+    async def admit(
+        self,
+        gate: str,
+        ticket: str,
+        allowance: Allowance,
+        *,
+        patience: float,
+        paid: bool,
+        untold: Pause,
+    ) -> tuple[Turn | Refused, Pause | None] | None:
+        """Ask for a turn; what it says of the pause, if it does, comes with it.
+
+        ``untold``: a pause that others may not know of.
+        """
+        arguments: list[Any] = [
+            *(ticket, repr(allowance.rate), repr(allowance.burst), allowance.concurrency, repr(patience), int(paid)),
+            *(repr(SLOT), repr(PROBING), KEPT, self._now),
+            *(repr(untold.seconds), untold.cause, untold.strikes),
+        ]
+        answer = await self._link.run(_ADMIT, "admit", _keys(gate), arguments)
+        if answer is None:
+            return None
+        what, wait, epoch, strikes = answer[0].decode(), float(answer[1]), int(answer[2]), int(answer[3])
+        if what == "turn":
+            return Turn(wait, epoch), Pause(0.0, "failing", strikes)
+        pause = None if what in ("rate", "concurrency") else Pause(wait, what, strikes)
+        return Refused(what, wait), pause
+
+    async def stay(self, gate: str, ticket: str) -> None:
+        """Keep the slot for another while."""
+        await self._link.run(_STAY, "stay", _keys(gate)[1:], [ticket, repr(SLOT), KEPT])
+
+    async def leave(self, gate: str, ticket: str, epoch: int, report: Report, jitter: float) -> Pause | None:
+        """Say how a turn went; return the pause that this leads to."""
+        arguments: list[Any] = [
+            *(ticket, epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)),
+            *(repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES, KEPT),
+            *(self._now, NEWS, f"room {gate}"),
+        ]
+        answer = await self._link.run(_LEAVE, "leave", _keys(gate), arguments)
+        return None if answer is None else Pause(float(answer[0]), answer[1].decode(), int(answer[2]))
+
+    @property
+    def _now(self) -> str:
+        return "" if self.now is None else repr(self.now)
+
+
+def gate_name(credential_id: str, hub_url: str) -> str:
+    """What the keys of a credential's gate begin with; the braces keep them in one slot of Redis Cluster."""
+    digest = hashlib.blake2b(f"{credential_id} {hub_url}".encode(), digest_size=16).hexdigest()
+    return f"{REDIS_PREFIX}:{{{digest}}}"
+
+
+def _keys(gate: str) -> list[str]:
+    return [f"{gate}:gate", f"{gate}:slots"]

@@ -1,0 +1,219 @@
+"""Admission to the hub: each request has its turn, in the budget and outside of pauses, agreed with all replicas.
+
+Without Redis, or while it cannot be asked, this process keeps a gate of its own, with its share of the budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from msgspec import Struct
+
+from proxy import errors
+from proxy.detached import Detached
+from proxy.errors import ProxyError
+from proxy.gate import SLOT, Allowance, Gate, Pause, Refused, Report, Turn
+from proxy.renewal import renewing
+from proxy.shared_gate import SharedGate
+
+ROOM_CHECK: Final = 0.25
+"""Seconds after which the first in line looks for room itself, in case the news of it was lost."""
+FALLBACK: Final = 1.0
+"""Seconds to name where nobody knows how long it will take."""
+
+
+class GaveWay(errors.HubBusy):
+    """Nobody waits for the answer, and there is room only for callers who do."""
+
+
+class Shield:
+    """Grants turns at one hub with one credential.
+
+    Args:
+        allowance: of all replicas together.
+        gate_name: what Redis knows this credential's gate by, at the moment.
+        replicas: how many processes share the budget, as far as is known.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        allowance: Allowance,
+        shared: SharedGate | None,
+        *,
+        gate_name: Callable[[], str],
+        replicas: Callable[[], int] = lambda: 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._allowance = allowance
+        self._shared = shared
+        self._gate_name = gate_name
+        self._replicas = replicas
+        self._clock = clock
+        self._local = Gate()
+        self._alone = True
+        self._untold = False
+        self._line = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._leaving = Detached()
+
+    @asynccontextmanager
+    async def turn(self, patience: float, *, ahead: bool = False) -> AsyncIterator[None]:
+        """Wait at most ``patience`` seconds for a turn; what the block raises decides what becomes of the next ones.
+
+        ``ahead``: nobody waits for the answer; callers who do come first.
+
+        Raises:
+            HubRateLimited, HubUnavailable, HubResting: the hub is left alone; ``retry_after`` says for how long.
+            HubBusy: there is no room in time.
+        """
+        ticket = secrets.token_hex(8)
+        granted = await self._admitted(ticket, self._clock() + patience, ahead=ahead)
+        report: Report | None = Report("abandoned")
+        try:
+            with renewing(SLOT / 4, lambda: self._stay(ticket)):
+                yield
+            report = Report("answered")
+        except ProxyError as error:
+            report = _report(error)
+            if report.outcome not in ("answered", "abandoned"):  # the next ones are to know of it
+                pause = await self._leave(ticket, granted, report)
+                error.retry_after = max(pause.seconds, error.retry_after or 0.0) or None
+                report = None
+            raise
+        finally:
+            if report is not None:
+                self._leaving.spawn(self._leave(ticket, granted, report))
+
+    def make_room(self, gate: bytes = b"") -> None:
+        """Somebody has left; whoever is first in line looks again. ``gate``: where, if that is known."""
+        if not gate or gate.decode() == self._gate_name():
+            self._room.set()
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds until all who have left are gone; return how many are not."""
+        return await self._leaving.drain(timeout)
+
+    async def _admitted(self, ticket: str, latest: float, *, ahead: bool) -> _Granted:
+        """Wait for a turn until ``latest``."""
+        decision, granted = await self._in_line(ticket, latest, ahead=ahead)
+        if isinstance(decision, Turn) and decision.wait:
+            await asyncio.sleep(decision.wait)
+            decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=True)
+        match decision:
+            case Turn():
+                return granted
+            case Refused("rate" | "concurrency", wait):
+                raise (GaveWay if ahead else errors.HubBusy)(
+                    "There is no room in time in the hub's budget (hub.rate, hub.burst, hub.concurrency).",
+                    retry_after=wait or FALLBACK,
+                )
+            case Refused("limited", wait):
+                raise errors.HubRateLimited("The hub answered 429 and is left alone for now.", retry_after=wait)
+            case Refused("unavailable", wait):
+                raise errors.HubUnavailable("The hub answered 503 and is left alone for now.", retry_after=wait)
+            case Refused(_, wait):
+                raise errors.HubResting("The hub failed too often and is left alone for now.", retry_after=wait)
+
+    async def _in_line(
+        self, ticket: str, latest: float, *, ahead: bool = False, paid: bool = False
+    ) -> tuple[Turn | Refused, _Granted]:
+        """Ask for a turn, one at a time in this process, and wait for room if there is none."""
+        if ahead and self._line.locked():
+            return _FULL, _Granted(0)
+        try:
+            async with asyncio.timeout(max(0.0, latest - self._clock())):
+                await self._line.acquire()
+        except TimeoutError:
+            return _FULL, _Granted(0)
+        try:
+            while True:
+                self._room.clear()
+                allowance = self._allowance.ahead() if ahead else self._allowance
+                left = 0.0 if ahead else max(0.0, latest - self._clock())
+                decision, granted = await self._ask(ticket, allowance, left, paid=paid)
+                if decision != _FULL or not left:
+                    return decision, granted
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, ROOM_CHECK)):
+                        await self._room.wait()
+        finally:
+            self._line.release()
+
+    async def _ask(
+        self, ticket: str, allowance: Allowance, patience: float, *, paid: bool
+    ) -> tuple[Turn | Refused, _Granted]:
+        """Ask all replicas' gate, or this process' own."""
+        if self._shared is not None:
+            untold = self._local.pause(self._clock()) if self._untold else Pause()
+            answer = await self._shared.admit(
+                self._gate_name(), ticket, allowance, patience=patience, paid=paid, untold=untold
+            )
+            if answer is not None:
+                decision, pause = answer
+                self._alone = self._untold = False
+                if pause is not None:
+                    self._local.mirror(pause, self._clock())
+                if isinstance(decision, Turn):
+                    if not decision.wait:
+                        self._local.renew(ticket, self._clock())
+                    return decision, _Granted(self._local.epoch, decision.epoch)
+                return decision, _Granted(0)
+            allowance = allowance.share(self._replicas())
+            if not self._alone:
+                self._alone = True
+                self._local.drain(self._clock(), allowance)
+        decision = self._local.admit(ticket, self._clock(), allowance, patience=patience, paid=paid)
+        return decision, _Granted(self._local.epoch)
+
+    async def _stay(self, ticket: str) -> None:
+        self._local.renew(ticket, self._clock())
+        if self._shared is not None:
+            await self._shared.stay(self._gate_name(), ticket)
+
+    async def _leave(self, ticket: str, granted: _Granted, report: Report) -> Pause:
+        """Say how a turn went, to whoever granted it."""
+        jitter = random.random()  # noqa: S311  not for cryptography
+        pause = None
+        if self._shared is not None and granted.shared_epoch is not None:
+            pause = await self._shared.leave(self._gate_name(), ticket, granted.shared_epoch, report, jitter)
+        if pause is not None:
+            self._local.leave(ticket, self._clock(), granted.epoch, Report("abandoned"), 0.0)
+            self._local.mirror(pause, self._clock())
+        else:
+            pause = self._local.leave(ticket, self._clock(), granted.epoch, report, jitter)
+            self._untold = self._untold or bool(pause.strikes)
+        self.make_room()
+        return pause
+
+
+class _Granted(Struct, frozen=True):
+    """What a turn was granted in: the epoch of this process' gate, and of all replicas' if it was theirs to grant."""
+
+    epoch: int
+    shared_epoch: int | None = None
+
+
+_FULL: Final = Refused("concurrency", 0.0)
+
+
+def _report(error: ProxyError) -> Report:
+    """What an error says of the hub. One that answers, whatever it answers, is not failing."""
+    match error:
+        case errors.HubRateLimited(retry_after=wait):
+            return Report("limited", wait)
+        case errors.HubUnavailable(retry_after=wait):
+            return Report("unavailable", wait)
+        case errors.HubFailed() | errors.HubUnreachable() | errors.HubTimeout() | errors.HubAnswerCutOff():
+            return Report("failing")
+        case errors.HubBusy():
+            return Report("abandoned")
+        case _:
+            return Report("answered")

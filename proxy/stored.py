@@ -1,0 +1,98 @@
+"""How pages and records are written in Redis, and how they are read back with suspicion.
+
+A page's value carries its full key and a format version and is checked on reading (redis-py once gave one
+caller another's data). A record is text, ``since confirmed_at heard_at version stamp``, that scripts can move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import zstandard
+from msgspec import Struct
+
+from proxy.listing import Record, Stamp
+from proxy.page import Page
+
+FORMAT: Final = 2
+OFF_LOOP: Final = 128 * 1024
+"""Bytes from which (de)compression is worth a thread: below it takes less than about 0.5 ms."""
+_MAX_BODY: Final = 2**30
+
+
+class _Value(Struct, frozen=True, array_like=True):
+    """A page as it is kept; a format of its own, which a change of Page does not change by accident."""
+
+    format: int
+    key: str
+    body: bytes
+    etag: str
+    asked_at: float
+    stamp: Stamp
+    settled: bool
+    dead_at: float | None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Value).decode
+
+
+async def read_page(raw: bytes, key: str) -> Page:
+    """Read the page of that key.
+
+    Raises:
+        ValueError: it is none, or another's, or of another format.
+    """
+    try:
+        value = _decode(raw)
+        if value.format != FORMAT or value.key != key:
+            raise ValueError("another format, or another page's value")
+        body = await _off_loop_if_large(_decompress, value.body, zstandard.frame_content_size(value.body))
+    except (msgspec.MsgspecError, zstandard.ZstdError, MemoryError) as error:
+        raise ValueError(f"no page: {type(error).__name__}") from error
+    return Page(key, body, value.etag, value.asked_at, value.stamp, value.settled, value.dead_at)
+
+
+async def write_page(page: Page) -> bytes:
+    """A page as it is kept."""
+    body = await _off_loop_if_large(_compress, page.body, len(page.body))
+    return _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, page.settled, page.dead_at))
+
+
+def write_stamp(stamp: Stamp) -> str:
+    """A stamp as text, equal exactly for equal stamps."""
+    return f"{stamp.total_entries} {'n' if stamp.total_cost is None else 's' + stamp.total_cost}"
+
+
+def read_record(raw: bytes) -> Record:
+    """Read a record's text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    since, confirmed_at, heard_at, version, text = raw.decode().split(" ", 4)
+    entries, _, cost = text.partition(" ")
+    stamp = Stamp(int(entries), None if cost == "n" else cost.removeprefix("s"))
+    return Record(stamp, int(since) / 1e6, int(confirmed_at) / 1e6, int(heard_at) / 1e6, int(version))
+
+
+def microseconds(seconds: float) -> int:
+    """A time as records hold it."""
+    return max(0, round(seconds * 1e6))
+
+
+def _compress(body: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(body)
+
+
+def _decompress(body: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(body)
+
+
+async def _off_loop_if_large(work: Callable[[bytes], bytes], body: bytes, size: int) -> bytes:
+    if size < 0 or size > _MAX_BODY:
+        raise ValueError("no size, or one beyond any page's, in the frame")
+    return await asyncio.to_thread(work, body) if size > OFF_LOOP else work(body)

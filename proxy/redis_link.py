@@ -28,6 +28,9 @@ T = TypeVar("T")
 FIRST_REST: Final = 0.1
 LONGEST_REST: Final = 1.0
 """Seconds for which Redis is left alone after a fault: at first, and after several in a row."""
+SLOW_FOR: Final = 0.5
+"""Seconds without any call that took less than half of its time after which Redis counts as down, though it answers:
+several such calls would cost a request more than it may. A machine that is busy for a moment has quick ones between."""
 GRACE: Final = 10
 """Turns of the event loop that an answer may take after its time is over. A loop that is held up sees answers late
 that came in time; one that is idle has these turns done within microseconds."""
@@ -73,6 +76,7 @@ class RedisLink:
         self._faults_in_a_row = 0
         self._rest_until = 0.0
         self._asked = False
+        self._quick_at = 0.0
 
     @property
     def state(self) -> Literal["unknown", "up", "down"]:
@@ -91,17 +95,17 @@ class RedisLink:
             if self._faults_in_a_row and self._clock() < self._rest_until:
                 return None
             self._rest_until = self._clock() + self._rest  # the others go on resting while this call tries
-            self._asked = True
+            if not self._asked:
+                self._asked, self._quick_at = True, self._clock()
             # A call is never cancelled: it may be in the middle of a TLS handshake or of a cluster's topology, and
             # would never come to its end. What takes too long goes on by itself, at most until GIVEN_UP.
             task = self._calls.spawn(_started(call))
-            match await self._in_time(task):
-                case "no":
-                    self._fault(command, "TimeoutError")
-                    return None
-                case "late":
-                    self._fault(command, "slow")
-                    return None if task.exception() else task.result()
+            if not await self._ended(task):
+                self._fault(command, "TimeoutError")
+                return None
+            if self._clock() - self._quick_at > SLOW_FOR:
+                self._fault(command, "slow")
+                return None if task.exception() else task.result()
             return self._result(command, task)
 
     def _result(self, command: str, task: asyncio.Task[T]) -> T | None:
@@ -123,19 +127,17 @@ class RedisLink:
                 raise error
         return None
 
-    async def _in_time(self, task: asyncio.Task[Any]) -> Literal["yes", "late", "no"]:
-        """Wait for a call. ``late``: after half of its time, unless this process itself was held up."""
-        began = self._clock()
+    async def _ended(self, task: asyncio.Task[Any]) -> bool:
+        """Wait for a call as long as it may take; return whether it has ended."""
         if (await asyncio.wait({task}, timeout=self._timeout / 2))[0]:
-            return "yes"
+            self._quick_at = self._clock()
+            return True
         await asyncio.wait({task}, timeout=self._timeout / 2)
         for _ in range(GRACE):
             if task.done():
                 break
             await asyncio.sleep(0)
-        if not task.done():
-            return "no"
-        return "yes" if self._clock() - began > self._timeout * 1.25 else "late"
+        return task.done()
 
     @property
     def _rest(self) -> float:

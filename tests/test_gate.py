@@ -1,0 +1,357 @@
+"""Turns at the hub: rate, burst, concurrency, cooldown, breaker; and Redis' rules are Python's."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import fakeredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.gate import (
+    FAILURES,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    PROBING,
+    SLOT,
+    WINDOW,
+    Allowance,
+    Gate,
+    Pause,
+    Refused,
+    Report,
+    Turn,
+)
+from proxy.redis_client import connect
+from proxy.redis_link import RedisLink
+from proxy.secret import Secret
+from proxy.shared_gate import SharedGate, gate_name
+from tests.support import RedisServer
+
+ALLOWANCE = Allowance(rate=10.0, burst=4, concurrency=3)
+ANSWERED, FAILING, ABANDONED = Report("answered"), Report("failing"), Report("abandoned")
+T0 = 1_000_000.0
+
+
+class Asking:
+    """Asks a gate as a shield does."""
+
+    def __init__(self, allowance: Allowance = ALLOWANCE) -> None:
+        self.gate, self.allowance, self.now = Gate(), allowance, T0
+        self.tickets = (f"t{number}" for number in itertools.count())
+
+    def ask(self, patience: float = 0.0, **named: Any) -> tuple[str, Turn | Refused]:
+        ticket = next(self.tickets)
+        return ticket, self.gate.admit(ticket, self.now, self.allowance, patience=patience, **named)
+
+    def go(self, report: Report = ANSWERED, jitter: float = 1.0) -> Pause:
+        """A turn from its beginning to its end, which takes no time."""
+        ticket, turn = self.ask()
+        assert isinstance(turn, Turn), turn
+        return self.gate.leave(ticket, self.now, turn.epoch, report, jitter)
+
+    def refusal(self, patience: float = 0.0) -> Refused:
+        _, refused = self.ask(patience)
+        assert isinstance(refused, Refused)
+        return refused
+
+
+def test_a_burst_then_the_rate() -> None:
+    it = Asking()
+    for _ in range(4):
+        it.go()
+    refused = it.refusal()
+    assert refused.reason == "rate"
+    assert refused.wait == pytest.approx(0.1)
+    it.now += 0.1
+    it.go()
+    assert it.refusal().wait == pytest.approx(0.1)
+    it.now += 60
+    for _ in range(4):
+        it.go()
+    assert it.refusal().reason == "rate", "the burst does not grow while nobody asks"
+
+
+def test_turns_for_later_come_in_order_and_hold_no_slot() -> None:
+    it = Asking()
+    for _ in range(4):
+        it.go()
+    turns = [it.ask(patience=10)[1] for _ in range(5)]
+    assert [turn.wait for turn in turns] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert it.refusal(patience=0.59).wait == pytest.approx(0.6), "the true waiting time"
+    it.now += 0.1
+    assert isinstance(it.ask(paid=True)[1], Turn), "no slot was taken by those who wait"
+
+
+def test_slots_are_freed_by_leaving_or_by_time() -> None:
+    it = Asking()
+    held = [it.ask() for _ in range(3)]
+    assert it.refusal() == Refused("concurrency", 0.0)
+    ticket, turn = held[0]
+    assert isinstance(turn, Turn)
+    it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5)
+    it.go()
+    it.now += SLOT / 2
+    it.gate.renew(held[1][0], it.now)
+    it.now += SLOT / 2 + 0.01
+    taken = [it.ask()[1] for _ in range(3)]
+    assert [type(one) for one in taken] == [Turn, Turn, Refused], "the renewed one is still held, the other has died"
+
+
+def test_half_is_left_to_callers_by_those_who_refresh_ahead() -> None:
+    it = Asking(Allowance(rate=10.0, burst=8, concurrency=4))
+    ahead = it.allowance.ahead()
+    admitted = 0
+    while isinstance(it.gate.admit(f"a{admitted}", it.now, ahead, patience=0.0), Turn):
+        admitted += 1
+    assert admitted == 2, "of four slots"
+    for number in range(admitted):
+        it.gate.leave(f"a{number}", it.now, 0, ANSWERED, 0.5)
+    for _ in range(2):
+        it.go()
+    refused = it.gate.admit("a9", it.now, ahead, patience=0.0)
+    assert isinstance(refused, Refused)
+    assert refused.reason == "rate", "half of the burst is used"
+    it.go()
+
+
+@pytest.mark.parametrize("outcome", ["limited", "unavailable"])
+def test_a_pause_as_long_as_the_hub_says_then_one_probe(outcome: Any) -> None:
+    it = Asking()
+    assert it.go(Report(outcome, 7.0)) == Pause(7.0, outcome, 1)
+    it.now += 6.75
+    assert it.refusal() == Refused(outcome, 0.25)
+    it.now += 0.25
+    ticket, probe = it.ask()
+    assert isinstance(probe, Turn)
+    assert it.refusal() == Refused(outcome, PROBING), "one probe"
+    assert it.gate.leave(ticket, it.now, probe.epoch, ANSWERED, 0.5) == Pause(0.0, outcome, 0)
+    it.go()
+    it.go()
+
+
+def test_without_a_time_pauses_double_up_to_a_limit() -> None:
+    it = Asking()
+    seconds = []
+    for _ in range(9):
+        pause = it.go(Report("limited"), jitter=1.0)
+        seconds.append(pause.seconds)
+        it.now += pause.seconds
+    assert seconds == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    it.go()
+    assert it.go(Report("limited"), jitter=0.0).seconds == FIRST_PAUSE / 2, "an answer begins it anew; jitter halves"
+
+
+def test_a_time_that_turns_out_too_short_is_doubled_too() -> None:
+    it = Asking()
+    assert it.go(Report("limited", 1.0)).seconds == 1.0
+    it.now += 1
+    assert it.go(Report("limited", 1.0)).seconds == 2.0
+    it.now += 2
+    assert it.go(Report("limited", 90.0)).seconds == 90.0, "never shorter than the hub says"
+
+
+def test_many_refusals_at_once_are_one_strike() -> None:
+    it = Asking()
+    turns = [it.ask() for _ in range(3)]
+    pauses = []
+    for ticket, turn in turns:
+        assert isinstance(turn, Turn)
+        pauses.append(it.gate.leave(ticket, it.now, turn.epoch, Report("limited", None), 1.0))
+    assert [pause.strikes for pause in pauses] == [1, 1, 1]
+
+
+def test_an_answer_to_what_was_sent_before_a_pause_does_not_end_it() -> None:
+    it = Asking()
+    ticket, turn = it.ask()
+    assert isinstance(turn, Turn)
+    it.go(Report("limited", 5.0))
+    assert it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5).seconds == 5.0
+
+
+def test_a_probe_that_dies_is_replaced() -> None:
+    it = Asking()
+    it.go(Report("limited", 1.0))
+    it.now += 1
+    assert isinstance(it.ask()[1], Turn)
+    it.now += SLOT + 0.01
+    assert isinstance(it.ask()[1], Turn)
+
+
+def test_the_breaker_opens_at_half_of_enough_failures() -> None:
+    it = Asking(Allowance(1e6, 1e6, 10))
+    for _ in range(FAILURES):
+        it.go(ANSWERED)
+    for _ in range(FAILURES - 1):
+        assert it.go(FAILING).strikes == 0
+    pause = it.go(FAILING)
+    assert (pause.cause, pause.strikes) == ("failing", 1)
+    assert it.refusal().reason == "failing"
+
+
+def test_few_failures_or_old_ones_do_not_open_it() -> None:
+    it = Asking(Allowance(1e6, 1e6, 10))
+    for _ in range(10):
+        for _ in range(FAILURES - 1):
+            assert it.go(FAILING).strikes == 0
+        it.now += WINDOW
+    for _ in range(40):
+        it.go(ANSWERED)
+    for _ in range(FAILURES + 20):
+        assert it.go(FAILING).strikes == 0, "less than half"
+
+
+def test_a_probe_that_fails_makes_the_next_pause_longer() -> None:
+    it = Asking(Allowance(1e6, 1e6, 10))
+    for _ in range(FAILURES):
+        pause = it.go(FAILING)
+    for seconds in (1.0, 2.0, 4.0, 8.0):
+        assert pause.seconds == seconds
+        it.now += seconds
+        pause = it.go(FAILING)
+    it.now += pause.seconds
+    assert it.go(ANSWERED).strikes == 0
+    assert it.go(FAILING).strikes == 0, "closed again, with a window of its own"
+
+
+def test_an_abandoned_probe_lets_the_next_one_try() -> None:
+    it = Asking()
+    it.go(Report("limited", 1.0))
+    it.now += 1
+    assert it.go(ABANDONED).strikes == 1
+    it.go()
+
+
+def test_turns_granted_for_after_a_pause_began_are_void() -> None:
+    it = Asking()
+    for _ in range(4):
+        it.go()
+    for _ in range(50):
+        it.ask(patience=10)
+    it.now += 0.1
+    ticket, turn = it.ask(paid=True)
+    assert isinstance(turn, Turn)
+    it.gate.leave(ticket, it.now, turn.epoch, Report("limited", 1.0), 0.5)
+    it.now += 1
+    it.go()
+
+
+def test_a_share_is_never_nothing() -> None:
+    assert Allowance(20.0, 40, 8).share(3) == Allowance(20 / 3, 40 / 3, 2)
+    assert Allowance(2.0, 1, 1).share(50) == Allowance(2 / 50, 1.0, 1)
+    assert Allowance(2.0, 1, 1).ahead() == Allowance(2.0, 1.0, 1)
+
+
+def test_a_gate_that_takes_over_begins_with_one_turn() -> None:
+    it = Asking()
+    it.gate.drain(it.now, it.allowance)
+    it.go()
+    assert it.refusal().wait == pytest.approx(0.1)
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1.5)), max_size=80))
+def test_never_more_than_rate_and_burst(steps: list[tuple[float, float]]) -> None:
+    """Whatever is asked when, in any time there begin no more turns than burst + rate times time."""
+    it = Asking(Allowance(10.0, 4, 1000))
+    begun = []
+    for passes, patience in steps:
+        it.now += passes / 10
+        _, turn = it.ask(patience)
+        if isinstance(turn, Turn):
+            begun.append(it.now + turn.wait)
+    begun.sort()
+    for first, start in enumerate(begun):
+        for number, end in enumerate(begun[first:], start=1):
+            assert number <= 4 + 10 * (end - start) + 1e-6
+
+
+# The rules in Redis are the same.
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("pass"), st.sampled_from([0.01, 0.1, 0.5, 1.0, 2.0, 2.1, 6.0, 30.0])),
+        st.tuples(st.just("ask"), st.sampled_from([0.0, 0.15, 2.0])),
+        st.tuples(st.just("ahead"), st.just(0.0)),
+        st.tuples(
+            st.just("leave"),
+            st.sampled_from(
+                [
+                    *[ANSWERED, FAILING, FAILING, FAILING, ABANDONED],
+                    *[Report("limited"), Report("limited", 0.0), Report("limited", 3.0), Report("unavailable", 1.0)],
+                ]
+            ),
+        ),
+    ),
+    max_size=60,
+)
+AMPLE = Allowance(1000.0, 1000, 1000)
+
+
+async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: list[tuple[str, Any]]) -> None:
+    gate, now, under_way = Gate(), T0, list[tuple[str, int]]()
+    for number, (what, value) in enumerate(todo):
+        shared.now = now
+        match what:
+            case "pass":
+                now += value
+            case "ask" | "ahead":
+                ticket = f"t{number}"
+                asked = allowance.ahead() if what == "ahead" else allowance
+                here = gate.admit(ticket, now, asked, patience=value)
+                answer = await shared.admit(name, ticket, asked, patience=value, paid=False, untold=Pause())
+                assert answer is not None
+                assert answer[0] == here
+                if isinstance(here, Turn):
+                    under_way.append((ticket, here.epoch))
+            case "leave" if under_way:
+                ticket, epoch = under_way.pop(0)
+                jitter = (number % 10) / 10
+                here_pause = gate.leave(ticket, now, epoch, value, jitter)
+                assert await shared.leave(name, ticket, epoch, value, jitter) == here_pause
+
+
+@settings(deadline=None)
+@given(st.sampled_from([ALLOWANCE, AMPLE]), steps)
+async def test_lua_decides_as_python_does(allowance: Allowance, todo: list[tuple[str, Any]]) -> None:
+    await both_ways(SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0)), "gate", allowance, todo)
+
+
+async def test_a_real_redis_decides_as_python_does(redis_server: RedisServer) -> None:
+    client = connect(Secret(redis_server.url))
+    collected: list[tuple[Allowance, list[tuple[str, Any]]]] = []
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.sampled_from([ALLOWANCE, AMPLE]), steps)
+    def cases(allowance: Allowance, todo: list[tuple[str, Any]]) -> None:
+        collected.append((allowance, todo))
+
+    cases()
+    for number, (allowance, todo) in enumerate(collected):
+        await both_ways(SharedGate(RedisLink(client, 2.0)), gate_name(str(number), "hub"), allowance, todo)
+    await client.aclose()
+
+
+async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    untold = Pause(5.0, "limited", 3)
+    for told in (untold, Pause()):
+        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, untold=told)
+        assert answer == (Refused("limited", 5.0), Pause(5.0, "limited", 3))
+
+
+async def test_something_else_under_the_keys() -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    for key in ("g:gate", "g:slots"):
+        await redis.set(key, "x")
+    shared = SharedGate(RedisLink(redis, 2.0))
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, untold=Pause())
+    assert answer == (Turn(0.0, 0), Pause())
+    await redis.set("g:slots", "x")
+    assert await shared.leave("g", "t", 0, ANSWERED, 0.5) == Pause()
+    assert 0 < await redis.pttl("g:gate") <= 2 * 3600 * 1000, "nothing is kept for good"
+
+
+def test_the_longest_pause_is_a_minute() -> None:
+    assert LONGEST_PAUSE == 60.0

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from proxy.credential import check_token, read_token
-from proxy.redis_client import place
+from proxy.redis_client import check as check_redis_url
 from proxy.secret import MASK, Secret
 from proxy.settings import Field, Settings, fields
 
@@ -163,10 +163,6 @@ def _check_hub_url(url: str) -> None:
         raise ValueError("not a usable URL")
 
 
-def _check_redis_url(url: Secret) -> None:
-    place(url)
-
-
 def _check_token_file(path: str) -> None:
     read_token(Path(path))
 
@@ -176,7 +172,7 @@ _CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("hub", "api_key"): check_token,
     ("admin", "key"): check_token,
     ("hub", "api_key_file"): _check_token_file,
-    ("redis", "url"): _check_redis_url,
+    ("redis", "url"): check_redis_url,
 }
 
 

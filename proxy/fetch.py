@@ -27,8 +27,8 @@ from proxy.shield import GaveWay, Shield
 
 ATTEMPTS: Final = 3
 """How often the hub is asked for one question when its answers overlap with others of another moment."""
-DEAF: Final = 0.25
-"""Seconds between looks at a lease held elsewhere while no news comes."""
+DEAF: Final = 0.05
+"""Seconds between looks at whether news still flows; while it does not, between looks into Redis."""
 LATE: Final = 0.05
 """Seconds after a lease's end at which those who waited for its holder look again."""
 
@@ -102,8 +102,15 @@ class Fetcher:
         return await self._landing.drain(timeout)
 
     async def _follow(self, question: Question, ear: Ear, holder: str, timeout: float, since: float) -> Landed | None:
-        """Wait for the flight of another replica; None if it brought nothing, or nobody knows."""
-        await ear.hear(holder, timeout if self._known.trusted() else min(timeout, DEAF))
+        """Wait for the flight of another replica; None if it brought nothing, or nobody knows.
+
+        News that ends to flow says so to nobody: this looks whether it does, at its own clock and not in Redis.
+        """
+        now = asyncio.get_running_loop().time
+        until = now() + timeout
+        while not await ear.hears(holder, max(0.0, min(DEAF, until - now()))):
+            if now() >= until or not self._known.trusted():
+                break
         return await self._known.handed(question, since=since)
 
     async def _lead(

@@ -83,7 +83,7 @@ class Hub:
             Forwarded: the hub answered 400, 404 or 422.
         """
         deadline = self._settings.deadline if deadline is None else deadline
-        exchange = self._detached.spawn(self._exchange(path, query))
+        exchange = self._detached.spawn(self._exchange(path, query, asyncio.get_running_loop().time() + deadline))
         done, _ = await asyncio.wait({exchange}, timeout=deadline)
         if not done:
             raise errors.HubTimeout(f"No whole answer within {deadline:.3g} s.")
@@ -94,15 +94,15 @@ class Hub:
         await self._detached.drain(timeout)
         await self._client.aclose()
 
-    async def _exchange(self, path: str, query: str) -> bytes:
+    async def _exchange(self, path: str, query: str, until: float) -> bytes:
         token = self._credential.token()
         try:
-            return await self._ask(path, query, token)
+            return await self._ask(path, query, token, until)
         except errors.HubRefusedCredential as error:
             error.repeatable = self._credential.refused(token)
             raise
 
-    async def _ask(self, path: str, query: str, token: Secret) -> bytes:
+    async def _ask(self, path: str, query: str, token: Secret, until: float) -> bytes:
         raw_path = self._base.raw_path.rstrip(b"/") + f"{path}?{query}".encode("ascii")
         connected = False
 
@@ -122,18 +122,18 @@ class Hub:
         except httpx.HTTPError as error:
             raise _named(error, self._settings, began=False, kept_alive=not connected) from error
         try:
-            return await self._read(response, token)
+            return await self._read(response, token, until)
         except httpx.HTTPError as error:
             raise _named(error, self._settings, began=True) from error
         finally:
             await response.aclose()
 
-    async def _read(self, response: httpx.Response, token: Secret) -> bytes:
+    async def _read(self, response: httpx.Response, token: Secret, until: float) -> bytes:
         status = response.status_code
         if status == 200:
-            return await _body(response, self._settings.answer_bytes)
+            return await _body(response, self._settings.answer_bytes, until)
         if status in (400, 404, 422):
-            body = await _error_body(response, token)
+            body = await _error_body(response, token, until)
             cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
             raise cls(f"The hub answered {status}.", body)
         raise _refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
@@ -186,8 +186,12 @@ def _named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_a
             return unreachable
 
 
-async def _body(response: httpx.Response, limit: int) -> bytes:
-    """Read a body of at most ``limit`` bytes, counted as they are after decoding."""
+async def _body(response: httpx.Response, limit: int, until: float) -> bytes:
+    """Read a body of at most ``limit`` bytes, counted as they are after decoding.
+
+    Until the loop's time ``until``: nobody waits for it any more, but each byte of one that drips is in time for httpx.
+    """
+    loop = asyncio.get_running_loop()
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("identity", "gzip", "x-gzip"):
         raise errors.HubAnswerEncoded(
@@ -198,6 +202,8 @@ async def _body(response: httpx.Response, limit: int) -> bytes:
     inflate = None if from_memory or coding == "identity" else zlib.decompressobj(wbits=31)
     body = bytearray()
     async for chunk in _once(response.content) if from_memory else response.aiter_raw():
+        if loop.time() > until:
+            raise errors.HubTimeout("The hub's answer did not end in time.", hub_status=response.status_code)
         room = limit - len(body) + 1
         try:
             body += chunk if inflate is None else inflate.decompress(chunk, room)
@@ -213,10 +219,10 @@ async def _body(response: httpx.Response, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _error_body(response: httpx.Response, token: Secret) -> bytes | None:
+async def _error_body(response: httpx.Response, token: Secret, until: float) -> bytes | None:
     """The hub's error body as it may be passed on: a JSON object that does not hold the token."""
     try:
-        body = await _body(response, MAX_ERROR_BODY)
+        body = await _body(response, MAX_ERROR_BODY, until)
         msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (errors.HubError, msgspec.MsgspecError, RecursionError):
         return None

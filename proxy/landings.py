@@ -59,8 +59,8 @@ class Ear:
         self._woken = asyncio.Event()
         self._failures: dict[str, ProxyError] = {}
 
-    async def hear(self, token: str, timeout: float) -> None:
-        """Return when the flight may have ended, at the latest after ``timeout`` seconds.
+    async def hears(self, token: str, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; return whether there was news, so that the flight may have ended.
 
         What came before this was called counts: the news may overtake the answer that says whom to wait for.
 
@@ -71,9 +71,11 @@ class Ear:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._woken.wait()
+        heard = self._woken.is_set()
         self._woken.clear()
         if error := self._failures.pop(token, None):
             raise error
+        return heard
 
     def wake(self, token: str = "", failure: ProxyError | None = None) -> None:
         """The flight of this token has ended; or, without one, it is not known what was missed."""

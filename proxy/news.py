@@ -18,10 +18,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from proxy.detached import Detached
-from proxy.redis_client import primaries
+from proxy.redis_client import follow, primaries, publish, subscribers
 from proxy.redis_link import RedisLink
 from proxy.shared import NEWS
 
@@ -32,7 +33,7 @@ LEASE: Final = 0.25
 SILENCE: Final = 2.0
 """Seconds without any message after which the subscription is given up and made anew."""
 COUNT: Final = 1.0
-"""Seconds between counts of the replicas."""
+"""Seconds between counts of the replicas, and between questions to Sentinels who the primary is."""
 ENDING: Final = 1.0
 """Seconds that closing may take."""
 FIRST_WAIT: Final = 0.2
@@ -65,6 +66,7 @@ class News:
         self._good_until = 0.0
         self._counted_at = 0.0
         self._beats = Detached()
+        self._following = Detached()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -82,6 +84,7 @@ class News:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=ENDING)
         await self._beats.drain(ENDING)
+        await self._following.drain(ENDING)
 
     async def _run(self) -> None:
         wait = FIRST_WAIT
@@ -122,27 +125,28 @@ class News:
                 if message is not None and message["type"] == "message":
                     heard = self._clock()
                     self._take(message)
+                elif message is not None and message["type"] == "subscribe":
+                    raise RedisConnectionError  # redis-py has subscribed anew, by itself: something may be missed
                 elif self._clock() - heard > SILENCE:
                     raise TimeoutError
 
     async def _beat(self) -> None:
         """Send news to oneself through each server that takes writes."""
         sent_at = self._clock()
-        for name, options in primaries(self._link.client):
+        for name in primaries(self._link.client):
             text = f"{sent_at} {name}"
-            await self._link.call("beat", partial(self._publish, text, options))
+            await self._link.call("beat", partial(publish, self._link.client, name, self._own, text))
         if sent_at >= self._counted_at + COUNT:
             self._counted_at = sent_at
-            counted = await self._link.call("count", self._count)
+            if not self._following:
+                self._following.spawn(self._follow())
+            counted = await self._link.call("count", lambda: subscribers(self._link.client, NEWS))
             self.replicas = self.replicas if counted is None else counted
 
-    def _publish(self, text: str, options: dict[str, Any]) -> Awaitable[Any]:
-        sent: Awaitable[Any] = self._link.client.execute_command("PUBLISH", self._own, text, **options)
-        return sent
-
-    async def _count(self) -> int:
-        """How many processes subscribe."""
-        return sum(number for _, number in await self._link.client.pubsub_numsub(NEWS))
+    async def _follow(self) -> None:
+        """Find out whether the primary is another; Sentinels that cannot be asked are no fault of Redis."""
+        with contextlib.suppress(RedisError, OSError):
+            await follow(self._link.client)
 
     def _take(self, message: dict[str, Any]) -> None:
         data: bytes = message["data"]
@@ -159,7 +163,7 @@ class News:
         """All that this server had published when a message was sent through it has come."""
         self._came_back[name] = max(sent_at, self._came_back.get(name, 0.0))
         flowed = self.flowing
-        servers = [name for name, _ in primaries(self._link.client)]
+        servers = primaries(self._link.client)
         self._good_until = min(self._came_back.get(name, 0.0) for name in servers) + LEASE
         if self.flowing and not flowed:
             self._tell_gap()

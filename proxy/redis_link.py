@@ -12,7 +12,7 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from typing import Any, Final, Literal, TypeVar
 
@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from proxy.detached import Detached
-from proxy.redis_client import Client, connect
+from proxy.redis_client import GIVEN_UP, Client, ClusterUnfit, close, connect, info
 from proxy.secret import Secret
 
 T = TypeVar("T")
@@ -31,9 +31,10 @@ LONGEST_REST: Final = 1.0
 SLOW_FOR: Final = 0.5
 """Seconds without any call that took less than half of its time after which Redis counts as down, though it answers:
 several such calls would cost a request more than it may. A machine that is busy for a moment has quick ones between."""
-GRACE: Final = 10
-"""Turns of the event loop that an answer may take after its time is over. A loop that is held up sees answers late
-that came in time; one that is idle has these turns done within microseconds."""
+MOST_HALVES: Final = 10
+"""Halves of its time that a call is waited for at the most, however busy this process is."""
+ANSWERED: Final = 4.0
+"""Seconds in which a Redis has to describe itself: more than GIVEN_UP, as the first Sentinel or node may be gone."""
 
 _log: Final = logging.getLogger("proxy.redis")
 
@@ -65,7 +66,7 @@ class RedisLink:
     """
 
     def __init__(
-        self, client: Client, timeout: float, connections: int = 64, *, clock: Callable[[], float] = time.monotonic
+        self, client: Client, timeout: float, connections: int = 16, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.client = client
         self.faults: Counter[str] = Counter()
@@ -128,16 +129,22 @@ class RedisLink:
         return None
 
     async def _ended(self, task: asyncio.Task[Any]) -> bool:
-        """Wait for a call as long as it may take; return whether it has ended."""
-        if (await asyncio.wait({task}, timeout=self._timeout / 2))[0]:
-            self._quick_at = self._clock()
-            return True
-        await asyncio.wait({task}, timeout=self._timeout / 2)
-        for _ in range(GRACE):
-            if task.done():
+        """Wait for a call as long as it may take; return whether it has ended.
+
+        Time in which this process itself was held up does not count, as an answer may long have come: the wait is
+        in two halves, and one that its timer ended late is waited again.
+        """
+        half, halves = self._timeout / 2, 0
+        for _ in range(MOST_HALVES):
+            began = self._clock()
+            if (await asyncio.wait({task}, timeout=half))[0]:
+                if halves == 0:
+                    self._quick_at = self._clock()
+                return True
+            halves += self._clock() - began < 1.25 * half
+            if halves == 2:
                 break
-            await asyncio.sleep(0)
-        return task.done()
+        return False
 
     @property
     def _rest(self) -> float:
@@ -155,10 +162,11 @@ class RedisLink:
             _log.warning("Redis fault, going on without it: %s: %s", command, kind)
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections; calls that are still under way are given the time to end that they have anyway."""
+        await self._calls.drain(GIVEN_UP)
         try:
-            async with asyncio.timeout(self._timeout):
-                await self.client.aclose()
+            async with asyncio.timeout(GIVEN_UP):
+                await close(self.client)
         except (RedisError, OSError, TimeoutError) as error:
             self.count("close", type(error).__name__)
 
@@ -168,25 +176,31 @@ async def _started(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def describe(url: Secret) -> tuple[str, str, str]:
-    """Ask a Redis for its version, eviction policy and memory limit.
+    """Ask a Redis for its version, eviction policy and memory limit; all primaries of a cluster.
 
     Raises:
         ConnectionError: saying what failed, without the URL, which may hold a password.
     """
     client = connect(url)
     try:
-        async with asyncio.timeout(2.0):
-            server = await client.info("server")
-            memory = await client.info("memory")
+        async with asyncio.timeout(ANSWERED):
+            server = await info(client, "server")
+            memory = await info(client, "memory")
     except TimeoutError:
-        raise ConnectionError("no answer within 2 s") from None
+        raise ConnectionError(f"no answer within {ANSWERED:g} s") from None
     except (RedisError, OSError) as error:
-        reason = f": {error}" if isinstance(error, ResponseError) else ""
+        reason = f": {error}" if isinstance(error, ResponseError | ClusterUnfit) else ""
         raise ConnectionError(f"{type(error).__name__}{reason}") from None
     finally:
-        await client.aclose()
+        await close(client)
+    limits = [str(one.get("maxmemory_human", "unknown")) if one.get("maxmemory") else "" for one in memory]
     return (
-        str(server["redis_version"]),
-        str(memory.get("maxmemory_policy", "unknown")),
-        str(memory.get("maxmemory_human", "unknown")) if memory.get("maxmemory") else "",
+        _all(str(one["redis_version"]) for one in server),
+        _all(str(one.get("maxmemory_policy", "unknown")) for one in memory),
+        _all(limits) if all(limits) else "",
     )
+
+
+def _all(texts: Iterable[str]) -> str:
+    """What one says, or several that agree; else all that they say."""
+    return " / ".join(sorted(set(texts)))

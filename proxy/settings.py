@@ -66,7 +66,7 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
 
     url: RedisURL | None = None
     timeout: Timeout = 0.05
-    connections: Count = 64
+    connections: Count = 16
     replicas: Count = 1
 
 

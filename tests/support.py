@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import redis
 from litestar import Litestar
 
 from proxy.app import create_app
@@ -148,11 +149,12 @@ def redis_binary() -> str | None:
 class RedisServer:
     """A Redis server of our own on a free port, which can be stopped, frozen and started again."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, port: int | None = None) -> None:
         self._options = options
-        self.port = free_port()
+        self.port = port or free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="redis-test-")
         self._process: subprocess.Popen[bytes] | None = None
+        self._admin = redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=10)
 
     @property
     def url(self) -> str:
@@ -180,6 +182,10 @@ class RedisServer:
             time.sleep(0.02)
         raise RuntimeError("the Redis server did not start")
 
+    def command(self, *words: str) -> Any:
+        """What the server says to a command, on a connection that stays."""
+        return self._admin.execute_command(*words)  # type: ignore[no-untyped-call]
+
     def signal(self, number: int) -> None:
         assert self._process is not None
         os.kill(self._process.pid, number)
@@ -191,6 +197,7 @@ class RedisServer:
             self._process = None
 
     def close(self) -> None:
+        self._admin.close()
         self.kill()
         self._directory.cleanup()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -324,4 +325,28 @@ async def test_a_hub_that_drips_ends_at_the_deadline_and_the_pool_survives() -> 
         with pytest.raises(errors.HubTimeout):
             await hub.get(LIST, "")
         slow = False
+        assert await hub.get(LIST, "") == b"ok"
+
+
+async def test_a_body_that_drips_for_ever_takes_no_connection_for_good() -> None:
+    """Each byte is in time for httpx; after the deadline the connection is given up all the same."""
+    connections = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await head_of(reader)
+        if connections > 1:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    async with raw_hub(behave, deadline=0.2, read_timeout=5.0, concurrency=1) as hub:
+        with pytest.raises(errors.HubTimeout):
+            await hub.get(LIST, "")
         assert await hub.get(LIST, "") == b"ok"

@@ -75,35 +75,37 @@ class Simulator:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         authorized = self._authorized(headers.pop("authorization", ""))
         path, query = scope["path"], scope["query_string"].decode("latin-1")
-        self.journal.add(Request(self._clock(), scope["method"], path, query, headers, authorized))
-        fault = self.faults.befall(path)
+        request = Request(self._clock(), scope["method"], path, query, headers, authorized)
+        with self.journal.noting(request):
+            await self._reply(request, self.faults.befall(path), receive, send)
+
+    async def _reply(self, request: Request, fault: Fault, receive: Receive, send: Send) -> None:
         if fault.hang:
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            await disconnected(receive)
             return
         if fault.latency:
             await asyncio.sleep(fault.latency)
-        if path == "/api/events" and authorized and fault.status is None:
+        if request.path == "/api/events" and request.authorized and fault.status is None:
             await self._stream(receive, send)
             return
         try:
-            status, body = 200, self._admit(scope["method"], fault, path, query, authorized=authorized)
+            status, body = 200, self._admit(request, fault)
         except Refusal as refusal:
             status, body = refusal.status, error(refusal.status)
         await send_answer(send, status, body, fault)
 
-    def _admit(self, method: str, fault: Fault, path: str, query: str, *, authorized: bool) -> bytes:
+    def _admit(self, request: Request, fault: Fault) -> bytes:
         """The body of a 200, if the request gets as far as that."""
         if fault.status is not None:
             raise Refusal(fault.status)
         if not self.budget.take():
             raise Refusal(429)
-        if not authorized:
+        if not request.authorized:
             raise Refusal(401)
-        if method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD"):
             raise Refusal(405)
         self.world.advance()
-        return self._answer(path, query)
+        return self._answer(request.path, request.query)
 
     def _authorized(self, authorization: str) -> bool:
         return hmac.compare_digest(authorization.encode(), f"Bearer {self.api_key}".encode())

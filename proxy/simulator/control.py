@@ -2,7 +2,8 @@
 
 Under ``/_simulator/``:
 
-- ``GET requests``: count and list of what the API was asked; ``DELETE requests``: begin anew
+- ``GET requests``: count, the most at once, those under way and a list of what the API was asked; ``DELETE
+  requests``: begin anew
 - ``PUT faults``: a list of faults in place of those set; ``DELETE faults``
 - ``PUT budget``: ``{"rate": 20, "burst": 40}``; ``{"rate": null}`` lifts the limit
 - ``PUT key``: ``{"api_key": "..."}``, the token that is accepted from now on
@@ -64,7 +65,9 @@ class Controlled:
         simulator = self.simulator
         match method, what:
             case "GET", "requests":
-                return {"count": simulator.journal.count, "requests": list(simulator.journal.requests)}
+                journal = simulator.journal
+                counts = {"count": journal.count, "most_at_once": journal.most_at_once}
+                return {**counts, "under_way": journal.under_way, "requests": list(journal.requests)}
             case "DELETE", "requests":
                 simulator.journal.clear()
             case "PUT", "faults":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from msgspec import Struct
@@ -25,21 +26,36 @@ class Request(Struct, frozen=True):
 
 
 class Journal:
-    """Counts and lists the requests to the API."""
+    """Counts and lists the requests to the API.
+
+    Attributes:
+        under_way: requests that have come and have not ended.
+        most_at_once: the most that were under way at one time.
+    """
 
     def __init__(self) -> None:
         self.requests: deque[Request] = deque(maxlen=KEPT)
         self.count = 0
+        self.under_way = 0
+        self.most_at_once = 0
 
-    def add(self, request: Request) -> None:
-        """Note a request."""
+    @contextmanager
+    def noting(self, request: Request) -> Iterator[None]:
+        """Note a request while it is under way."""
         self.requests.append(request)
         self.count += 1
+        self.under_way += 1
+        self.most_at_once = max(self.most_at_once, self.under_way)
+        try:
+            yield
+        finally:
+            self.under_way -= 1
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Begin anew; what is under way still is."""
         self.requests.clear()
         self.count = 0
+        self.most_at_once = self.under_way
 
 
 class Budget:

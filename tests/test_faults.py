@@ -1,0 +1,476 @@
+"""Faults, made against real processes under load: what callers get, what it costs the hub, how it heals. (Slow.)"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from proxy.sockets import LOOPBACK
+from tests.fleet import LEASE, Fleet, Load, Replica, fleet, hub_process, load
+from tests.herd import herd
+from tests.support import LIST, RedisServer, free_port
+from tests.test_cli import eventually, get, is_ready
+
+pytestmark = pytest.mark.slow
+WIDE: dict[str, Any] = {"PROXY_HUB_RATE": "1000", "PROXY_HUB_BURST": "1000"}
+"""A budget that is not what the test is about."""
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Fleet]:
+    """Three replicas for tests that leave them as they were."""
+    with fleet(3, **WIDE) as it:
+        yield it
+
+
+@pytest.fixture
+def calm(three: Fleet) -> Iterator[Fleet]:
+    """The three, together and with a hub that is well."""
+    three.hub.faults()
+    three.together()
+    three.hub.clear()
+    yield three
+    three.hub.faults()
+
+
+# One question, one request.
+
+
+@pytest.mark.parametrize("hang_up", [0.0, 0.5], ids=["all stay", "half hang up, the first included"])
+@pytest.mark.parametrize("query", ["status=succeeded&page_size=5", "page_size=5"], ids=["settled", "live"])
+def test_a_thousand_cold_callers_cost_one_request(calm: Fleet, query: str, hang_up: float) -> None:
+    if "status" not in query:
+        calm.hub.enqueue()
+    calm.hub.faults({"latency": 0.3})
+    page = 2 if hang_up else 1
+    _, answers = asyncio.run(herd(calm.urls(f"{query}&page={page}&media_type=video", 1000), hang_up=hang_up))
+    stayed = [answer for answer in answers if answer.status]
+    assert {answer.status for answer in stayed} == {200}
+    assert len(stayed) > 400
+    assert len({answer.body for answer in stayed}) == 1
+    eventually(lambda: calm.hub.under_way == 0)
+    assert calm.hub.count == 1
+
+
+def test_an_answer_that_is_not_kept_is_handed_to_all_who_wait() -> None:
+    zero: dict[str, Any] = {"PROXY_CACHE_LIVE_TTL": "0", "PROXY_CACHE_STALE_IF_ERROR_LIVE": "0"}
+    with fleet(2, **WIDE, **zero) as it:
+        it.hub.enqueue()
+        it.hub.faults({"latency": 0.3})
+        _, answers = asyncio.run(herd(it.urls("page_size=5", 60)))
+        assert {answer.status for answer in answers} == {200}
+        assert it.hub.count == 1
+
+
+@pytest.mark.parametrize(("status", "answered"), [(500, 502), (404, 404)])
+def test_an_error_is_handed_to_all_who_wait(calm: Fleet, status: int, answered: int) -> None:
+    calm.hub.faults({"latency": 0.3, "status": status, "times": 1})
+    _, answers = asyncio.run(herd(calm.urls(calm.fresh_query(), 60)))
+    assert {answer.status for answer in answers} == {answered}
+    assert calm.hub.count == 1
+    assert b'"error"' in answers[0].body
+    if status == 404:
+        assert len({answer.body for answer in answers}) == 1, "the hub's own body"
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen", "partitioned"])
+def test_a_lost_leader_is_replaced_within_its_lease(how: str) -> None:
+    with fleet(3, relayed=True, **WIDE) as it, ThreadPoolExecutor(4) as threads:
+        query = it.fresh_query()
+        it.hub.faults({"hang": True, "times": 1}, {"latency": 0.2})
+        leading = threads.submit(get, f"{it.replicas[0].url}{LIST}?{query}")
+        eventually(lambda: it.hub.under_way == 1)
+        following = [threads.submit(replica.ask, query) for replica in it.replicas[1:]]
+        eventually(lambda: it.redis.command("PTTL", it.redis.command("KEYS", "*:lease")[0]) > 0)
+        began = time.monotonic()
+        match how:
+            case "killed":
+                it.replicas[0].signal(signal.SIGKILL)
+            case "frozen":
+                it.replicas[0].signal(signal.SIGSTOP)
+            case "partitioned":
+                it.relays[0].open = False
+        answers = [future.result() for future in following]
+        assert {status for status, _, _ in answers} == {200}
+        assert it.hub.count == 2, "no more than one further request"
+        assert time.monotonic() - began < LEASE + 3
+        it.hub.faults()
+        match how:
+            case "killed":
+                assert leading.exception() is not None
+            case "frozen":
+                it.replicas[0].signal(signal.SIGCONT)
+            case "partitioned":
+                it.relays[0].open = True
+        if how != "killed":
+            it.shares_again()
+            leading.cancel()
+            it.replicas[0].signal(signal.SIGKILL)
+
+
+def test_waiting_is_bounded_in_number_and_time() -> None:
+    with fleet(1, PROXY_HUB_MAX_WAITING="20", PROXY_HUB_DEADLINE="2", PROXY_HUB_READ_TIMEOUT="1") as it:
+        it.hub.faults({"hang": True})
+        began, answers = asyncio.run(herd(it.urls(it.fresh_query(), 100)))
+        crowded = [answer for answer in answers if answer.status == 503]
+        assert len(crowded) == 80
+        assert {answer.headers["retry-after"] for answer in crowded} == {"1"}
+        assert {answer.status for answer in answers} == {503, 504}
+        assert max(answer.at for answer in answers) - began < 4
+
+
+# Budget, cooldown, breaker.
+
+
+def test_the_budget_holds_over_all_replicas() -> None:
+    """Two hundred different questions at once, with a hub that takes its time."""
+    with fleet(3, PROXY_HUB_RATE="10", PROXY_HUB_BURST="20", PROXY_HUB_CONCURRENCY="4", PROXY_HUB_DEADLINE="4") as it:
+        time.sleep(2.5)  # fills the bucket again after what it took to get the fleet together
+        it.hub.clear()
+        it.hub.faults({"latency": 0.1})
+        urls = [it.urls(it.fresh_query(), 3)[number % 3] for number in range(200)]
+        began, answers = asyncio.run(herd(urls))
+        took = max(answer.at for answer in answers) - began
+        served = [answer for answer in answers if answer.status == 200]
+        refused = [answer for answer in answers if answer.status == 503]
+        assert len(served) + len(refused) == 200
+        journal = it.hub.journal()
+        assert journal["count"] == len(served)
+        assert 20 < len(served) <= 20 + 10 * took + 1
+        assert journal["most_at_once"] <= 4
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        times = sorted(it.hub.times())
+        for first, start in enumerate(times):
+            for number, end in enumerate(times[first:], start=1):
+                assert number <= 20 + 10 * (end - start) + 4, "a request is on its way for a moment after its turn"
+
+
+def bursts(times: list[float]) -> list[list[float]]:
+    """Requests of the hub, in groups with at least half a second between them."""
+    groups: list[list[float]] = []
+    for at in sorted(times):
+        if groups and at - groups[-1][-1] < 0.5:
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+    return groups
+
+
+@pytest.mark.parametrize("fault", [{"status": 429, "retry_after": "2"}, {"status": 503, "retry_after": "2"}])
+def test_a_cooldown_is_everybodys(calm: Fleet, fault: dict[str, object]) -> None:
+    """Three replicas, 200 callers a second: the hub sees one probe after each pause, and nothing else."""
+    kept = "status=succeeded&page_size=7"
+    for replica in calm.replicas:
+        assert replica.ask(kept)[0] == 200
+    calm.hub.clear()
+    calm.hub.faults(fault)
+    urls = [calm.urls(calm.fresh_query(), 3)[number % 3] for number in range(21)]
+
+    async def under_load() -> tuple[Load, Load]:
+        async with load(urls, every=0.1) as seen, load(calm.urls(kept, 3), every=0.1) as stale:
+            await asyncio.sleep(8)
+        return seen, stale
+
+    seen, stale = asyncio.run(under_load())
+    first, *probes = bursts(calm.hub.times())
+    assert len(first) <= 8, "what was under way when the first was turned away"
+    assert len(probes) >= 1
+    assert [len(probe) for probe in probes] == [1] * len(probes)
+    assert probes[0][0] - first[-1] > 1.9
+    assert set(seen.statuses) == {503}
+    assert {int(value or 0) > 0 for value in seen.retry_after} == {True}
+    assert set(stale.statuses) == {200}, "what is kept is served meanwhile"
+    calm.hub.faults()
+    eventually(lambda: calm.replicas[0].ask(calm.fresh_query())[0] == 200)
+    eventually(lambda: calm.replicas[1].ask(calm.fresh_query())[0] == 200)
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"cut_off": 100}])
+def test_a_failing_hub_is_left_alone(calm: Fleet, fault: dict[str, object]) -> None:
+    """The breaker: a few failures, then one probe at a time, ever more seldom, whatever callers ask."""
+    calm.hub.faults(fault)
+    urls = [calm.urls(calm.fresh_query(), 3)[number % 3] for number in range(21)]
+
+    async def under_load() -> Load:
+        async with load(urls, every=0.1) as seen:
+            await asyncio.sleep(6)
+        return seen
+
+    seen = asyncio.run(under_load())
+    assert seen.statuses.total() > 400
+    assert set(seen.statuses) == {502, 503}
+    first, *probes = bursts(calm.hub.times())
+    assert len(first) <= 5 + 8
+    assert [len(probe) for probe in probes] == [1] * len(probes)
+    assert 1 <= len(probes) <= 4
+    calm.hub.faults()
+    eventually(lambda: calm.replicas[0].ask(calm.fresh_query())[0] == 200)
+
+
+def test_callers_who_hang_up_leave_a_healthy_pool(calm: Fleet) -> None:
+    """A storm of callers with different questions, all of whom leave before there is an answer."""
+    calm.hub.faults({"latency": 0.3})
+    for _ in range(3):
+        urls = [calm.urls(calm.fresh_query(), 3)[number % 3] for number in range(60)]
+        _, answers = asyncio.run(herd(urls, hang_up=1.0))
+        assert {answer.status for answer in answers} == {0}
+    calm.hub.faults()
+    eventually(lambda: calm.hub.under_way == 0)
+    urls = [calm.urls(calm.fresh_query(), 3)[number % 3] for number in range(60)]
+    _, answers = asyncio.run(herd(urls))
+    assert {answer.status for answer in answers} == {200}
+
+
+# Redis.
+
+KEPT = "status=succeeded&page_size=9"
+
+
+def break_nothing(_: Fleet) -> None:
+    pass
+
+
+def kill(it: Fleet) -> None:
+    it.redis.kill()
+
+
+def start(it: Fleet) -> None:
+    it.redis.start()
+
+
+def restart(it: Fleet) -> None:
+    kill(it)
+    start(it)
+
+
+def freeze(it: Fleet) -> None:
+    it.redis.signal(signal.SIGSTOP)
+
+
+def thaw(it: Fleet) -> None:
+    it.redis.signal(signal.SIGCONT)
+
+
+def slow_by(seconds: float) -> Callable[[Fleet], None]:
+    def delay(it: Fleet) -> None:
+        for relay in it.relays:
+            relay.delay = seconds
+
+    return delay
+
+
+def hold_back(it: Fleet) -> None:
+    for relay in it.relays:
+        relay.open = False
+
+
+def let_through(it: Fleet) -> None:
+    for relay in it.relays:
+        relay.open = True
+
+
+def cap_connections(it: Fleet) -> None:
+    it.redis.command("CONFIG", "SET", "maxclients", "1")
+    for _ in range(3):
+        it.redis.command("CLIENT", "KILL", "TYPE", "normal")
+        it.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+
+
+def lift_cap(it: Fleet) -> None:
+    it.redis.command("CONFIG", "SET", "maxclients", "1000")
+
+
+def fill(it: Fleet) -> None:
+    it.redis.command("CONFIG", "SET", "maxmemory", "1")
+
+
+def empty(it: Fleet) -> None:
+    it.redis.command("CONFIG", "SET", "maxmemory", "0")
+
+
+def evict(it: Fleet) -> None:
+    it.redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+    it.redis.command("CONFIG", "SET", "maxmemory", str(int(1.2 * 2**20)))
+
+
+def flush(it: Fleet) -> None:
+    it.redis.command("FLUSHALL")
+
+
+def make_read_only(it: Fleet) -> None:
+    it.redis.command("REPLICAOF", LOOPBACK, str(free_port()))
+
+
+def make_primary(it: Fleet) -> None:
+    it.redis.command("REPLICAOF", "NO", "ONE")
+
+
+def overwrite(value: str) -> Callable[[Fleet], None]:
+    """Put something else under every key, as it comes: of another type, garbage, or another page's bytes."""
+
+    def put(it: Fleet) -> None:
+        keys = [key.decode() for key in it.redis.command("KEYS", "gp1:*")]
+        pages = [key for key in keys if it.redis.command("TYPE", key) == b"string" and not key.endswith(":record")]
+        for key in keys:
+            if value == "list":
+                it.redis.command("DEL", key)
+                it.redis.command("RPUSH", key, "x")
+            elif value == "swapped" and key != pages[0]:
+                it.redis.command("COPY", pages[0], key, "REPLACE")
+            elif value == "swapped":
+                it.redis.command("COPY", pages[1], key, "REPLACE")
+            else:
+                it.redis.command("SET", key, value)
+
+    return put
+
+
+REDIS_FAULTS = {
+    "refused": (kill, start),
+    "restarted empty": (restart, break_nothing),
+    "hung": (freeze, thaw),
+    "silent": (hold_back, let_through),
+    "slow": (slow_by(0.03), slow_by(0.0)),
+    "too slow": (slow_by(0.3), slow_by(0.0)),
+    "out of connections": (cap_connections, lift_cap),
+    "out of memory": (fill, empty),
+    "evicting": (evict, empty),
+    "flushed": (flush, break_nothing),
+    "read-only": (make_read_only, make_primary),
+    "another type": (overwrite("list"), break_nothing),
+    "garbage": (overwrite("\x00garbage"), break_nothing),
+    "another page": (overwrite("swapped"), break_nothing),
+}
+
+
+@pytest.fixture(scope="module")
+def relayed() -> Iterator[Fleet]:
+    with fleet(2, relayed=True, **WIDE, PROXY_CACHE_SETTLED_TTL="0.2") as it:
+        yield it
+
+
+@pytest.mark.parametrize("fault", REDIS_FAULTS)
+def test_no_fault_of_redis_is_a_callers(relayed: Fleet, fault: str) -> None:
+    """Callers keep asking while it comes and goes. Each gets 200; what was shared before is shared again after."""
+    it = relayed
+    it.together()
+    break_it, heal_it = REDIS_FAULTS[fault]
+    urls = it.urls(KEPT, 4) + [f"{replica.url}{LIST}?{it.fresh_query()}" for replica in it.replicas for _ in range(4)]
+
+    async def under_load() -> Load:
+        async with load(urls, every=0.05) as seen:
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(break_it, it)
+            await asyncio.sleep(2.5)
+            await asyncio.to_thread(heal_it, it)
+            await asyncio.sleep(0.5)
+        return seen
+
+    seen = asyncio.run(under_load())
+    assert set(seen.statuses) == {200}
+    assert seen.statuses.total() > 300
+    slow = [seconds for seconds in seen.seconds if seconds > 0.25]
+    print(f"{fault}: {seen.statuses.total()} answers, {dict(seen.outcomes)}, longest {max(seen.seconds):.3f} s, {len(slow)} over 0.25 s")
+    assert len(slow) < seen.statuses.total() / 20
+    it.shares_again()
+    it.together()
+
+
+# Beginning and ending.
+
+
+def test_beginning_without_redis_and_hub() -> None:
+    """A replica starts, says so, answers with errors that say what is wrong, and works when both have come."""
+    port, hub_port = free_port(), free_port()
+    server = RedisServer(port=port)
+    replica = Replica(f"http://{LOOPBACK}:{hub_port}", {"REDIS_URL": f"redis://{LOOPBACK}:{port}/0"})
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.close)
+        stack.callback(replica.close)
+        replica.start()
+        status, cache_status, _ = replica.ask("page_size=5")
+        assert (status, "hub_unreachable" in cache_status) == (502, True)
+        server.start()
+        stack.enter_context(hub_process(port=hub_port))
+        eventually(lambda: replica.ask("page_size=5")[0] == 200)
+        eventually(replica.is_together)
+
+
+def test_a_replica_that_ends_gives_up_its_leases() -> None:
+    """It was asking a hub that hangs; who waits elsewhere takes over at once, not when the lease ends."""
+    short: dict[str, Any] = {"PROXY_SERVER_SHUTDOWN_TIMEOUT": "1", "PROXY_SERVER_DRAIN_DELAY": "0"}
+    with fleet(2, **WIDE, **short) as it, ThreadPoolExecutor(2) as threads:
+        query = it.fresh_query()
+        it.hub.faults({"hang": True, "times": 1})
+        leading = threads.submit(get, f"{it.replicas[0].url}{LIST}?{query}")
+        eventually(lambda: it.hub.under_way == 1)
+        following = threads.submit(it.replicas[1].ask, query)
+        it.replicas[0].signal(signal.SIGTERM)
+        assert following.result()[0] == 200
+        assert it.hub.count == 2
+        leading.exception()
+
+
+def test_a_rolling_restart_loses_nothing() -> None:
+    """Three replicas behind a balancer that asks for readiness; each is ended and started again, under load."""
+    with fleet(3, **WIDE, PROXY_SERVER_DRAIN_DELAY="1") as it:
+        ready = set(it.replicas_by_url)
+        statuses: Counter[int] = Counter()
+        stop = threading.Event()
+
+        def balancer() -> None:
+            while not stop.is_set():
+                for url, replica in it.replicas_by_url.items():
+                    with contextlib.suppress(OSError):
+                        well = replica.running and is_ready(url)
+                        (ready.add if well else ready.discard)(url)
+                time.sleep(0.05)
+
+        def caller(number: int) -> None:
+            query = it.fresh_query() if number % 2 else KEPT
+            while not stop.is_set():
+                url = sorted(ready)[number % len(ready)]
+                try:
+                    statuses[get(f"{url}{LIST}?{query}")[0]] += 1
+                except OSError:
+                    statuses[0] += 1
+                time.sleep(0.01)
+
+        with ThreadPoolExecutor(13) as threads:
+            work = [threads.submit(balancer), *(threads.submit(caller, number) for number in range(12))]
+            for replica in it.replicas:
+                assert replica.end(signal.SIGTERM) == 0
+                replica.start()
+                eventually(lambda: len(ready) == 3)
+            stop.set()
+            for one in work:
+                one.result()
+        assert set(statuses) == {200}
+        assert statuses[200] > 500
+
+
+# Callers.
+
+
+def test_slow_and_vanishing_callers_hold_nothing_up(calm: Fleet) -> None:
+    """Sixty callers ask for a megabyte each and read nothing, thirty more leave in the middle of their request."""
+    replica = calm.replicas[0]
+    with contextlib.ExitStack() as stack:
+        for number in range(90):
+            sock = stack.enter_context(socket.create_connection((LOOPBACK, replica.port)))
+            request = f"GET {LIST}?page_size=1000 HTTP/1.1\r\nHost: x\r\n"
+            sock.sendall((request + ("\r\n" if number < 60 else "")).encode())
+        for _ in range(20):
+            assert replica.ask("page_size=5")[0] == 200
+        assert replica.ask(calm.fresh_query())[0] == 200
+    assert calm.hub.under_way == 0

@@ -17,8 +17,9 @@ from typing import Final
 from proxy.detached import Detached
 from proxy.errors import HubBusy, HubError, HubResting, ProxyError
 from proxy.hub import Hub
-from proxy.knowledge import Knowledge, Landed
+from proxy.knowledge import Knowledge
 from proxy.landings import Ear, Landings, write_failure
+from proxy.outcome import Landed
 from proxy.page import Page, read
 from proxy.question import Question
 from proxy.renewal import renewing

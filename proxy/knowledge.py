@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import Struct
-
 from proxy.detached import Detached
 from proxy.freshness import Gone, Verdict, current, fresh_until, judge, keep_until, longest, vouched_at
-from proxy.listing import Learned, learn
+from proxy.listing import learn
 from proxy.memory import Memory
 from proxy.news import News
+from proxy.outcome import Landed, Led
 from proxy.page import Page
 from proxy.purges import Purge, Purges
 from proxy.question import Question
@@ -27,33 +26,6 @@ from proxy.untold import Untold
 
 RECORD_MARGIN: Final = 60.0
 """Seconds for which Redis keeps a record longer than any page that it judges."""
-
-
-class Landed(Struct, frozen=True):
-    """An answer of the hub, taken in.
-
-    Attributes:
-        vouched_at: when the hub was asked with the latest answer that vouches for the page, Unix seconds.
-        ttl: for how long it is fresh.
-        told: those who wait for it in other replicas know of it.
-        collapsed: another replica had asked.
-    """
-
-    page: Page
-    learned: Learned
-    vouched_at: float
-    ttl: float
-    stored: bool
-    told: bool = False
-    collapsed: bool = False
-
-
-class Led(Struct, frozen=True):
-    """Who asks the hub (see shared.Lead), and what has landed meanwhile."""
-
-    holder: str
-    seconds: float
-    landed: Landed | None
 
 
 class Knowledge:
@@ -75,6 +47,7 @@ class Knowledge:
         self._clock = clock
         self._cut_off = False
         self._mute = False
+        self._alone = False
         self._purges = Purges()
         self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
         self._reading = Detached()
@@ -132,10 +105,11 @@ class Knowledge:
     async def _take_in(self, question: Question, found: Known | None) -> bool:
         """Take in what Redis said, or that it cannot be asked; return whether it could."""
         if found is None:
-            if not self._cut_off and not self.trusted():
+            if not self.trusted():
                 self._cut_off = True
-                self._memory.suspect_all()
+                self._stand_alone()
             return False
+        self._alone = False
         if self._cut_off:
             self._reunite()
         if not self.trusted():
@@ -182,9 +156,11 @@ class Knowledge:
             )
             if self._mute and result is not None:
                 self._reunite()
+            self._alone = self._alone and result is None
             self._mute = result is None  # down, full or read-only: others do not hear of this
         told = result is not None
         if result is None:
+            self._stand_alone()
             known = self._memory.record(question.listing, suspect=True)
             result = learn(known, page.stamp, page.asked_at, heard_at)
             if self._untold is not None:
@@ -236,6 +212,12 @@ class Knowledge:
     @property
     def _keep_record(self) -> float:
         return longest(self._settings) + RECORD_MARGIN
+
+    def _stand_alone(self) -> None:
+        """Redis cannot be had: of what is in memory, only what this process learns from now on counts."""
+        if self._shared is not None and not self._alone:
+            self._alone = True
+            self._memory.suspect_all()
 
     def _reunite(self) -> None:
         """Redis or its news is back: it is not known what others learned, nor do they know what was learned here."""

@@ -68,6 +68,7 @@ class News:
         self._beats = Detached()
         self._following = Detached()
         self._task: asyncio.Task[None] | None = None
+        self._ending = False
 
     @property
     def flowing(self) -> bool:
@@ -80,7 +81,9 @@ class News:
 
     async def aclose(self) -> None:
         """End the subscription, without waiting for a Redis that hangs."""
+        self._ending = True  # asked first: redis-py now and then loses a cancellation
         if self._task is not None:
+            await asyncio.wait({self._task}, timeout=2 * HEARTBEAT)
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=ENDING)
         await self._beats.drain(ENDING)
@@ -88,7 +91,7 @@ class News:
 
     async def _run(self) -> None:
         wait = FIRST_WAIT
-        while True:
+        while not self._ending:
             try:
                 await self._listen()
             except (RedisError, OSError, TimeoutError) as error:
@@ -116,7 +119,7 @@ class News:
                         pass
             await self.on_subscribed()
             heard, beat_at = self._clock(), 0.0
-            while True:
+            while not self._ending:
                 if self._clock() >= beat_at:
                     beat_at = self._clock() + HEARTBEAT
                     if not self._beats:

@@ -1,4 +1,4 @@
-"""What became of a question: a page, and how it was had."""
+"""What became of a question: what the hub, or another replica, answered; and what the caller gets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,35 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from proxy.listing import Learned
 from proxy.page import Page
+
+
+class Landed(Struct, frozen=True):
+    """An answer of the hub, taken in.
+
+    Attributes:
+        vouched_at: when the hub was asked with the latest answer that vouches for the page, Unix seconds.
+        ttl: for how long it is fresh.
+        told: those who wait for it in other replicas know of it.
+        collapsed: another replica had asked.
+    """
+
+    page: Page
+    learned: Learned
+    vouched_at: float
+    ttl: float
+    stored: bool
+    told: bool = False
+    collapsed: bool = False
+
+
+class Led(Struct, frozen=True):
+    """Who asks the hub (see shared.Lead), and what has landed meanwhile."""
+
+    holder: str
+    seconds: float
+    landed: Landed | None
 
 
 class Hit(Struct, frozen=True):

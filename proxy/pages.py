@@ -20,8 +20,8 @@ from proxy.errors import HubBusy, HubError, HubRefusedCredential, NotCached
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
 from proxy.freshness import Fresh, Gone, Stale
-from proxy.knowledge import Knowledge, Landed
-from proxy.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.knowledge import Knowledge
+from proxy.outcome import Hit, Landed, Miss, Outcome, StaleHit
 from proxy.question import Question
 from proxy.settings import CacheSettings, HubSettings
 from proxy.shield import GaveWay

@@ -87,9 +87,9 @@ class _SentinelsPool(SentinelConnectionPool):
 
     async def get_master_address(self) -> tuple[str, int]:
         before = self.master_address
-        address: tuple[str, int] = await super().get_master_address()
+        address: tuple[str, int] = await super().get_master_address()  # type: ignore[no-untyped-call]
         if before not in (None, address):
-            await self.update_active_connections_for_reconnect()
+            await self.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
         return address
 
 
@@ -183,7 +183,7 @@ def check(url: Secret) -> None:
         if isinstance(client, RedisCluster):
             next(iter(client.nodes_manager.startup_nodes.values())).acquire_connection()
         else:
-            client.connection_pool.make_connection()
+            client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (TypeError, ValueError, RedisError, RedisClusterException):
         raise ValueError("an option that is unknown or does not fit") from None
 
@@ -196,7 +196,7 @@ async def close(client: Client) -> None:
         if isinstance(client, RedisCluster):  # it does not, while its topology is to be read anew
             await client.nodes_manager.aclose()
             await client.nodes_manager.aclose("startup_nodes")
-        elif isinstance(client.connection_pool, SentinelConnectionPool):
+        elif isinstance(client.connection_pool, _SentinelsPool):
             await client.connection_pool.sentinel_manager.aclose()
 
 
@@ -225,7 +225,7 @@ async def subscribers(client: Client, channel: str) -> int:
 
 async def follow(client: Client) -> None:
     """Ask the Sentinels whether the primary is another by now: the old one may live on, and take writes for a while."""
-    if isinstance(client, Redis) and isinstance(client.connection_pool, SentinelConnectionPool):
+    if isinstance(client, Redis) and isinstance(client.connection_pool, _SentinelsPool):
         await client.connection_pool.get_master_address()
 
 

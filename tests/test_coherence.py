@@ -93,7 +93,8 @@ class Coherence(RuleBasedStateMachine):
 
         async def live() -> None:
             client = connect(Secret(self.redis_url))
-            async with rig(cache=CACHE, redis=client, simulator=self.hub, clock=self.clock) as replica:
+            budget = {"rate": 1e6, "burst": 1_000_000}
+            async with rig(cache=CACHE, redis=client, simulator=self.hub, clock=self.clock, **budget) as replica:
                 opened.set_result(replica)
                 await self.stop.wait()
 
@@ -198,13 +199,16 @@ class Coherence(RuleBasedStateMachine):
             self.hold(filters, answer)
         else:
             assert answer.status_code in (502, 503)
-            assert self.hub.faults.befall(LIST).status is not None, answer.text
+            failing = self.hub.faults.befall(LIST).status is not None
+            assert failing or answer.json()["error"]["type"] in ("hub_rate_limited", "hub_resting"), answer.text
         self.clock.advance(0.01)
 
     @rule(replica=st.integers(0, REPLICAS - 1), filters=st.sampled_from(FILTERS))
     def walk(self, replica: int, filters: str) -> None:
         """All pages, one after the other, while the world stands still: one total, no row twice, none missing."""
         self.hub.faults.clear()
+        for key in self.run(self.admin.keys("gp1:*:gate")):  # a cooldown of real time ends
+            self.run(self.admin.delete(key))
         self.clock.advance(CACHE.settled_ttl + CACHE.live_ttl)  # quiet for longer than the freshness bounds
         self.settle()
         ids: list[str] = []

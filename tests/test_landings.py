@@ -1,0 +1,101 @@
+"""How flights of other replicas end: what is told, and who is woken by it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy import errors
+from proxy.landings import Ear, Landings, read_failure, write_failure
+from proxy.query import ListQuery
+from proxy.question import page_question
+from proxy.shared import write_landing
+
+QUESTION = page_question("c", ListQuery())
+
+
+@pytest.mark.parametrize("kind", errors.HubError.__subclasses__())
+def test_errors_of_the_hub_arrive_as_they_were(kind: type[errors.HubError]) -> None:
+    error = read_failure(write_failure(kind("what happened", hub_status=503, retry_after=2.5)))
+    assert type(error) is kind
+    assert isinstance(error, errors.HubError)
+    assert (error.detail, error.hub_status, error.retry_after) == ("what happened", 503, 2.5)
+
+
+@pytest.mark.parametrize("kind", errors.Forwarded.__subclasses__())
+@pytest.mark.parametrize("body", [None, b'{"error": "\xc3\xa9"}'])
+def test_the_hubs_own_errors_keep_their_body(kind: type[errors.Forwarded], body: bytes | None) -> None:
+    error = read_failure(write_failure(kind("what happened", body)))
+    assert type(error) is kind
+    assert isinstance(error, errors.Forwarded)
+    assert error.body == body
+
+
+def test_an_error_that_only_a_newer_release_knows() -> None:
+    raw = write_failure(errors.HubFailed("what happened")).replace(b"hub_failed", b"hub_fooled")
+    assert type(read_failure(raw)) is errors.HubError
+
+
+@pytest.mark.parametrize("raw", [b"x", b"\x91\x01", b"\xc1"])
+def test_what_is_no_failure(raw: bytes) -> None:
+    with pytest.raises(ValueError, match="no failure"):
+        read_failure(raw)
+
+
+def news(token: str, failure: bytes = b"") -> bytes:
+    topic, _, rest = write_landing(QUESTION, token, failure).partition(b" ")
+    assert topic == b"landed"
+    return rest
+
+
+async def hears(ear: Ear, token: str) -> bool:
+    return await ear.hears(token, 0.01)
+
+
+async def test_who_waits_is_woken() -> None:
+    landings = Landings()
+    with landings.listening(QUESTION.page_key) as ear:
+        assert not await hears(ear, "t")
+        waiting = asyncio.create_task(ear.hears("t", 5))
+        await asyncio.sleep(0)
+        landings.hear(news("t"))
+        assert await waiting
+        assert not await hears(ear, "t")
+    landings.hear(news("t"))
+    assert not landings._ears, "nothing is kept for those who do not wait"
+
+
+async def test_news_may_overtake_the_answer_that_says_whom_to_wait_for() -> None:
+    landings = Landings()
+    with landings.listening(QUESTION.page_key) as ear:
+        landings.hear(news("t", write_failure(errors.HubFailed("x"))))
+        with pytest.raises(errors.HubFailed):
+            await hears(ear, "t")
+
+
+async def test_the_failure_of_another_flight_is_not_this_ones() -> None:
+    landings = Landings()
+    with landings.listening(QUESTION.page_key) as ear:
+        landings.hear(news("other", write_failure(errors.HubFailed("x"))))
+        assert await hears(ear, "t"), "but a reason to look"
+
+
+async def test_a_gap_wakes_everybody() -> None:
+    landings = Landings()
+    with landings.listening("a") as one, landings.listening("b") as other:
+        landings.wake_all()
+        assert await hears(one, "t")
+        assert await hears(other, "t")
+
+
+@pytest.mark.parametrize("garbage", [b"", b"one", b"one two", b"\xff\xfe a b"])
+def test_news_that_cannot_be_read(garbage: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        Landings().hear(garbage)
+
+
+async def test_a_failure_that_cannot_be_read() -> None:
+    landings = Landings()
+    with landings.listening(QUESTION.page_key), pytest.raises(ValueError, match="no failure"):
+        landings.hear(news("t", b"\xc1"))

@@ -1,0 +1,305 @@
+"""Admission to the hub: in line, in the budget, outside of pauses; agreed over Redis, or alone."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import fakeredis
+import pytest
+
+from proxy import errors
+from proxy.gate import Allowance
+from proxy.redis_link import RedisLink
+from proxy.shared_gate import SharedGate
+from proxy.shield import GaveWay, Shield
+
+ALLOWANCE = Allowance(rate=1e6, burst=1e6, concurrency=2)
+
+
+class Switch(RedisLink):
+    """A link that can be switched off."""
+
+    on = True
+
+    async def call(self, command: str, call: Any) -> Any:
+        return await super().call(command, call) if self.on else None
+
+
+def shield(server: fakeredis.FakeServer | None = None, allowance: Allowance = ALLOWANCE, **named: Any) -> Shield:
+    shared = None
+    if server is not None:
+        shared = SharedGate(Switch(fakeredis.FakeAsyncRedis(server=server), 2.0))
+    return Shield(allowance, shared, gate_name=lambda: "gp1:{g}", **named)
+
+
+def switch(one: Shield, *, on: bool) -> None:
+    assert one._shared is not None
+    one._shared._link.on = on  # type: ignore[attr-defined]
+
+
+async def go(one: Shield, error: errors.ProxyError | None = None, patience: float = 5.0, **named: Any) -> None:
+    async with one.turn(patience, **named):
+        if error is not None:
+            raise error
+
+
+class Held:
+    """A turn that lasts until it is told to end."""
+
+    def __init__(self, one: Shield, **named: Any) -> None:
+        self.begun, self._may_end = asyncio.Event(), asyncio.Event()
+        self.task = asyncio.create_task(self._run(one, **named))
+
+    async def _run(self, one: Shield, **named: Any) -> None:
+        async with one.turn(5.0, **named):
+            self.begun.set()
+            await self._may_end.wait()
+
+    async def end(self) -> None:
+        self._may_end.set()
+        await self.task
+
+
+both = pytest.mark.parametrize("server", [None, "redis"], ids=["alone", "with Redis"])
+
+
+def server_of(name: str | None) -> fakeredis.FakeServer | None:
+    return None if name is None else fakeredis.FakeServer()
+
+
+@both
+async def test_no_more_at_once_than_allowed_and_in_the_order_of_coming(server: str | None) -> None:
+    one = shield(server_of(server))
+    held = [Held(one) for _ in range(2)]
+    for each in held:
+        await each.begun.wait()
+    order: list[int] = []
+
+    async def caller(number: int) -> None:
+        async with one.turn(5.0):
+            order.append(number)
+
+    waiting = []
+    for number in range(5):
+        waiting.append(asyncio.create_task(caller(number)))
+        await asyncio.sleep(0.01)
+    assert order == []
+    await held[0].end()
+    await asyncio.gather(*waiting)
+    assert order == [0, 1, 2, 3, 4]
+    await held[1].end()
+    await one.drain(1)
+
+
+async def test_room_made_by_another_replica_is_news() -> None:
+    """The one that leaves tells; the other, first in line, does not wait for its own look."""
+    server = fakeredis.FakeServer()
+    here, there = shield(server), shield(server)
+    subscription = fakeredis.FakeAsyncRedis(server=server).pubsub()
+    await subscription.subscribe("gp1:news")
+    held = [Held(there), Held(there)]
+    for each in held:
+        await each.begun.wait()
+    waiting = Held(here)
+    await asyncio.sleep(0.05)
+    assert not waiting.begun.is_set()
+    await held[0].end()
+    async with asyncio.timeout(2):
+        while (message := await subscription.get_message(timeout=1)) is None or message["type"] != "message":
+            pass
+    assert message["data"] == b"room gp1:{g}"
+    here.make_room(b"gp1:{g}")
+    await waiting.begun.wait()
+    await waiting.end()
+    await held[1].end()
+    await subscription.aclose()  # type: ignore[no-untyped-call]
+    for one in (here, there):
+        await one.drain(1)
+
+
+@both
+async def test_who_waits_in_vain_is_told_how_long_it_would_take(server: str | None) -> None:
+    one = shield(server_of(server), Allowance(rate=0.1, burst=1, concurrency=5))
+    await go(one)
+    with pytest.raises(errors.HubBusy) as caught:
+        await go(one)
+    assert 9 < (caught.value.retry_after or 0) <= 10
+    await one.drain(1)
+
+
+@both
+async def test_turns_for_later_are_waited_for(server: str | None) -> None:
+    one = shield(server_of(server), Allowance(rate=50.0, burst=1, concurrency=5))
+    began = asyncio.get_running_loop().time()
+    await asyncio.gather(*(go(one) for _ in range(4)))
+    assert asyncio.get_running_loop().time() - began > 0.05
+    await one.drain(1)
+
+
+@both
+async def test_refreshing_ahead_gives_way(server: str | None) -> None:
+    one = shield(server_of(server), Allowance(1e6, 1e6, 2))
+    held = Held(one)
+    await held.begun.wait()
+    with pytest.raises(GaveWay):
+        await go(one, ahead=True)
+    await go(one)
+    await held.end()
+    await one.drain(1)
+    await go(one, ahead=True)
+    await one.drain(1)
+
+
+@both
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (errors.HubRateLimited("429", retry_after=7.0), errors.HubRateLimited),
+        (errors.HubUnavailable("503", retry_after=7.0), errors.HubUnavailable),
+    ],
+)
+async def test_a_cooldown(server: str | None, error: errors.HubError, kind: type[errors.HubError]) -> None:
+    one = shield(server_of(server))
+    with pytest.raises(kind):
+        await go(one, error)
+    with pytest.raises(kind) as caught:
+        await go(one)
+    assert 6 < (caught.value.retry_after or 0) <= 7
+
+
+@both
+async def test_a_429_without_a_time_gets_one(server: str | None) -> None:
+    one = shield(server_of(server))
+    with pytest.raises(errors.HubRateLimited) as caught:
+        await go(one, errors.HubRateLimited("429"))
+    assert 0 < (caught.value.retry_after or 0) <= 1
+
+
+@both
+@pytest.mark.parametrize("kind", [errors.HubFailed, errors.HubUnreachable, errors.HubTimeout, errors.HubAnswerCutOff])
+async def test_the_breaker(server: str | None, kind: type[errors.HubError]) -> None:
+    one = shield(server_of(server))
+    for _ in range(5):
+        with pytest.raises(kind):
+            await go(one, kind("x"))
+    with pytest.raises(errors.HubResting) as caught:
+        await go(one)
+    assert 0 < (caught.value.retry_after or 0) <= 1
+
+
+@both
+@pytest.mark.parametrize(
+    "error",
+    [
+        *[errors.HubFoundNothing("404", b"{}"), errors.HubRejectedQuestion("400", None)],
+        *[errors.HubRefusedCredential("401"), errors.HubAnswerNotAPage("x"), errors.HubRedirected("302")],
+    ],
+)
+async def test_a_hub_that_answers_is_not_failing(server: str | None, error: errors.ProxyError) -> None:
+    one = shield(server_of(server))
+    for _ in range(20):
+        with pytest.raises(type(error)):
+            await go(one, error)
+    await one.drain(1)
+
+
+async def test_all_replicas_share_budget_and_cooldown() -> None:
+    server = fakeredis.FakeServer()
+    replicas = [shield(server, Allowance(rate=0.001, burst=6, concurrency=5)) for _ in range(3)]
+    for one in replicas * 2:
+        await go(one, patience=0.0)
+    for one in replicas:
+        with pytest.raises(errors.HubBusy):
+            await go(one)
+        await one.drain(1)
+    others = fakeredis.FakeServer()
+    replicas = [shield(others) for _ in range(3)]
+    with pytest.raises(errors.HubRateLimited):
+        await go(replicas[0], errors.HubRateLimited("429", retry_after=60.0))
+    for one in replicas:
+        with pytest.raises(errors.HubRateLimited):
+            await go(one)
+
+
+async def test_without_redis_each_keeps_to_its_share() -> None:
+    one = shield(fakeredis.FakeServer(), Allowance(rate=0.004, burst=8, concurrency=8), replicas=lambda: 4)
+    await go(one)
+    switch(one, on=False)
+    await go(one, patience=0.0)
+    with pytest.raises(errors.HubBusy) as caught:
+        await go(one)
+    assert (caught.value.retry_after or 0) > 900, "a quarter of the rate, and no burst, which others may just have had"
+    held: list[Held] = []
+    one = shield(fakeredis.FakeServer(), Allowance(1e6, 1e6, 8), replicas=lambda: 4)
+    switch(one, on=False)
+    for _ in range(2):
+        held.append(Held(one))
+        await held[-1].begun.wait()
+    with pytest.raises(errors.HubBusy):
+        await go(one, patience=0.0)
+    for each in held:
+        await each.end()
+    await one.drain(1)
+
+
+async def test_a_pause_goes_on_when_redis_goes_and_is_told_when_it_is_back() -> None:
+    server = fakeredis.FakeServer()
+    here, there = shield(server), shield(server)
+    with pytest.raises(errors.HubRateLimited):
+        await go(there, errors.HubRateLimited("429", retry_after=60.0))
+    with pytest.raises(errors.HubRateLimited):
+        await go(here)
+    switch(here, on=False)
+    with pytest.raises(errors.HubRateLimited):
+        await go(here)  # it heard of it in time
+
+    server = fakeredis.FakeServer()
+    here, there = shield(server), shield(server)
+    switch(here, on=False)
+    with pytest.raises(errors.HubUnavailable):
+        await go(here, errors.HubUnavailable("503", retry_after=60.0))
+    await go(there)
+    switch(here, on=True)
+    with pytest.raises(errors.HubUnavailable):
+        await go(here)
+    with pytest.raises(errors.HubUnavailable):
+        await go(there)
+    await there.drain(1)
+
+
+async def test_a_turn_granted_before_redis_went_ends_well() -> None:
+    one = shield(fakeredis.FakeServer())
+    held = Held(one)
+    await held.begun.wait()
+    switch(one, on=False)
+    await held.end()
+    await one.drain(1)
+    for _ in range(4):
+        await go(one)
+    await one.drain(1)
+
+
+async def test_a_fault_of_ours_frees_the_slot_and_says_nothing_of_the_hub() -> None:
+    one = shield(None, Allowance(1e6, 1e6, 1))
+    for _ in range(20):
+        with pytest.raises(ZeroDivisionError):
+            async with one.turn(1.0):
+                raise ZeroDivisionError
+    await go(one)
+    await one.drain(1)
+
+
+async def test_a_long_request_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.shield.SLOT", 0.04)
+    clock = itertools.count()
+    one = shield(None, Allowance(1e6, 1e6, 1), clock=lambda: next(clock) * 0.001)
+    held = Held(one)
+    await held.begun.wait()
+    renewed = one._local._slots.copy()
+    async with asyncio.timeout(5):
+        while one._local._slots == renewed:
+            await asyncio.sleep(0.005)
+    await held.end()
+    await one.drain(1)

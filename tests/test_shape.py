@@ -146,6 +146,17 @@ def test_every_error_type_is_documented() -> None:
         assert f"{kind.status} {kind.type}" in (errors.__doc__ or "")
 
 
+def test_every_fault_names_its_test() -> None:
+    table = README.partition("## When things fail")[2].partition("\n\nReplicas' clocks")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    defined = set(re.findall(r"def (test_\w+)", "".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))))
+    assert len(rows) > 15
+    for row in rows:
+        named = re.findall(r"`(test_\w+)` \|$", row)
+        assert named, row
+        assert set(named) <= defined, row
+
+
 def test_every_cache_status_is_documented() -> None:
     for text in (
         "hit; ttl=",
@@ -169,7 +180,9 @@ def test_every_dependency_has_its_reason() -> None:
 
 def test_every_module_is_in_the_architecture() -> None:
     for path in MODULES:
-        assert path.name in README, f"{path.name} has no line in the README's architecture section"
+        assert re.search(rf"(?<![\w.]){re.escape(path.name)}", README), (
+            f"{path.name} has no line in the README's architecture section"
+        )
 
 
 def tracked() -> list[Path]:

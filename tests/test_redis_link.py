@@ -1,0 +1,127 @@
+"""The guard before Redis: what counts as its fault, what a call may cost, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from redis.exceptions import OutOfMemoryError
+
+from proxy.redis_link import SLOW_FOR, RedisLink
+
+TIMEOUT = 0.05
+
+
+class Server:
+    """Answers as told."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.error: Exception | None = None
+        self.ended = self.under_way = self.most = 0
+
+    async def __call__(self) -> str:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await asyncio.sleep(self.seconds)
+            if self.error:
+                raise self.error
+            return "answer"
+        finally:
+            self.under_way -= 1
+            self.ended += 1
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def link() -> RedisLink:
+    return RedisLink(None, TIMEOUT, 4)  # type: ignore[arg-type]
+
+
+async def called(link: RedisLink, server: Callable[[], Awaitable[str]]) -> tuple[str | None, float]:
+    began = time.monotonic()
+    answer = await link.call("get", server)
+    return answer, time.monotonic() - began
+
+
+async def test_what_takes_too_long_costs_its_time_and_goes_on_by_itself(link: RedisLink, server: Server) -> None:
+    """Not cancelled: it may be a TLS handshake or a look at a cluster's topology, which would never be done."""
+    server.seconds = 0.5
+    answer, took = await called(link, server)
+    assert answer is None
+    assert TIMEOUT * 0.9 < took < 0.5
+    assert link.faults == {"get: TimeoutError": 1}
+    assert (await called(link, server))[0] is None
+    assert server.under_way == 1, "the next one is not even tried"
+    async with asyncio.timeout(5):
+        while not server.ended:
+            await asyncio.sleep(0.01)
+    assert server.ended == 1
+
+
+async def test_a_process_that_was_held_up_does_not_blame_redis(link: RedisLink, server: Server) -> None:
+    """The answer came in time; the event loop had no time for it."""
+    server.seconds = 0.01
+    calling = asyncio.create_task(called(link, server))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(4 * TIMEOUT)  # noqa: ASYNC251
+    answer, _ = await calling
+    assert answer == "answer"
+    assert not link.faults
+
+
+async def test_slow_for_a_moment_is_no_fault_for_longer_is(link: RedisLink, server: Server) -> None:
+    server.seconds = 0.03
+    slow_since = time.monotonic()
+    answers = 0
+    async with asyncio.timeout(10):
+        while "get: slow" not in link.faults:
+            answer, _ = await called(link, server)
+            answers += answer is not None
+    assert time.monotonic() - slow_since > SLOW_FOR
+    assert answers >= 2, "its answers are used all the same"
+    assert (await called(link, server))[0] is None, "it is left alone, as several such calls cost too much"
+    server.seconds = 0.0
+    async with asyncio.timeout(10):
+        while link.state == "down":
+            await called(link, server)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_refusal_is_counted_and_redis_is_not_left_alone(link: RedisLink, server: Server) -> None:
+    server.error = OutOfMemoryError("command not allowed")
+    for _ in range(3):
+        assert (await called(link, server))[0] is None
+    assert link.faults == {"get: OutOfMemoryError": 3}
+    assert link.state == "up"
+
+
+async def test_a_fault_of_ours_is_not_swallowed(link: RedisLink, server: Server) -> None:
+    server.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await called(link, server)
+
+
+async def test_a_burst_waits_for_its_turn_and_that_is_no_fault(link: RedisLink, server: Server) -> None:
+    server.seconds = 0.01
+    answers = await asyncio.gather(*(called(link, server) for _ in range(40)))
+    assert {answer for answer, _ in answers} == {"answer"}
+    assert server.most == 4
+    assert not link.faults
+
+
+async def test_a_burst_at_a_redis_that_hangs_costs_each_about_its_timeout(link: RedisLink, server: Server) -> None:
+    server.seconds = 1.0
+    answers = await asyncio.gather(*(called(link, server) for _ in range(40)))
+    assert {answer for answer, _ in answers} == {None}
+    assert max(took for _, took in answers) < 0.9
+    assert link.faults.total() <= 4
+    await link._calls.drain(5)

@@ -77,7 +77,7 @@ class RedisLink:
         self._faults_in_a_row = 0
         self._rest_until = 0.0
         self._asked = False
-        self._quick_at = 0.0
+        self._slow_since: float | None = None
 
     @property
     def state(self) -> Literal["unknown", "up", "down"]:
@@ -96,15 +96,14 @@ class RedisLink:
             if self._faults_in_a_row and self._clock() < self._rest_until:
                 return None
             self._rest_until = self._clock() + self._rest  # the others go on resting while this call tries
-            if not self._asked:
-                self._asked, self._quick_at = True, self._clock()
+            self._asked = True
             # A call is never cancelled: it may be in the middle of a TLS handshake or of a cluster's topology, and
             # would never come to its end. What takes too long goes on by itself, at most until GIVEN_UP.
             task = self._calls.spawn(_started(call))
             if not await self._ended(task):
                 self._fault(command, "TimeoutError")
                 return None
-            if self._clock() - self._quick_at > SLOW_FOR:
+            if self._slow_since is not None and self._clock() - self._slow_since > SLOW_FOR:
                 self._fault(command, "slow")
                 return None if task.exception() else task.result()
             return self._result(command, task)
@@ -135,11 +134,14 @@ class RedisLink:
         in two halves, and one that its timer ended late is waited again.
         """
         half, halves = self._timeout / 2, 0
+        started = self._clock()
         for _ in range(MOST_HALVES):
             began = self._clock()
             if (await asyncio.wait({task}, timeout=half))[0]:
                 if halves == 0:
-                    self._quick_at = self._clock()
+                    self._slow_since = None
+                elif self._slow_since is None:
+                    self._slow_since = started
                 return True
             halves += self._clock() - began < 1.25 * half
             if halves == 2:

@@ -93,6 +93,6 @@ def _decompress(body: bytes) -> bytes:
 
 
 async def _off_loop_if_large(work: Callable[[bytes], bytes], body: bytes, size: int) -> bytes:
-    if size < 0 or size > _MAX_BODY:
+    if size <= 0 or size > _MAX_BODY:  # of no size: zstd would return no bytes without looking at the checksum
         raise ValueError("no size, or one beyond any page's, in the frame")
     return await asyncio.to_thread(work, body) if size > OFF_LOOP else work(body)

@@ -58,7 +58,7 @@ class Shield:
         self._replicas = replicas
         self._clock = clock
         self._local = Gate()
-        self._alone = True
+        self._alone = False
         self._untold = False
         self._line = asyncio.Lock()
         self._room = asyncio.Event()

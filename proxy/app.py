@@ -25,6 +25,7 @@ from proxy.shared import Shared
 from proxy.shared_gate import SharedGate, gate_name
 from proxy.shield import Shield
 from proxy.web.admin import admin_handlers
+from proxy.web.authentication import Authentication
 from proxy.web.edge import with_edge
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.problems import EXCEPTION_HANDLERS
@@ -102,7 +103,7 @@ def create_app(
 
     app = Litestar(
         route_handlers=[
-            *api_handlers(pages, credential),
+            *api_handlers(pages, credential, Authentication(settings.auth)),
             *admin_handlers(knowledge, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
         ],

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ipaddress
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -96,10 +97,10 @@ def require_credential(settings: Settings) -> None:
 def require_safe_address(settings: Settings) -> None:
     """Raise SettingsError if strangers could read the hub's data by reaching the port."""
     host = settings.server.host
-    if not is_loopback(host) and not settings.auth.allow_anonymous:
+    if not is_loopback(host) and not settings.auth.callers and not settings.auth.allow_anonymous:
         fault = (
-            f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; listen on 127.0.0.1, or set"
-            " PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can reach the port"
+            f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; set [auth] callers, listen on"
+            " 127.0.0.1, or set PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can reach the port"
         )
         raise SettingsError([fault])
 
@@ -135,6 +136,8 @@ def _convert(field: Field, value: object, *, strict: bool) -> object:
     """Turn a value of the file (``strict``) or a variable's text into the field's type."""
     secret = "Secret" in str(field.type)
     shown = MASK if secret else repr(value)
+    if get_origin(get_args(field.type)[0]) is tuple:
+        return _convert_tables(field, value, strict=strict)
     try:
         result = msgspec.convert(value, field.type, strict=strict, dec_hook=_make_secret)
     except msgspec.ValidationError:
@@ -144,6 +147,17 @@ def _convert(field: Field, value: object, *, strict: bool) -> object:
     if check := _CHECKS.get((field.section, field.name)):
         check(result)
     return result
+
+
+def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
+    """Turn tables of the file, or a variable's JSON, into structs; a fault tells the place and not the value."""
+    try:
+        tables = value if strict else msgspec.json.decode(str(value))
+        return msgspec.convert(tables, field.type, dec_hook=_make_secret)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    except msgspec.DecodeError:
+        raise ValueError("not JSON") from None
 
 
 def _make_secret(_: type, value: object) -> Secret:
@@ -180,6 +194,15 @@ def _contradictions(settings: Settings) -> list[str]:
     faults = []
     if settings.hub.api_key is not None and settings.hub.api_key_file is not None:
         faults.append("OXEN_API_KEY: OXEN_API_KEY_FILE is set too; set one of the two")
+    callers = settings.auth.callers
+    for what, given in (
+        ("the name {}", [caller.name for caller in callers]),
+        ("the key {}", [key for caller in callers for key in caller.keys]),
+    ):
+        twice = sorted(one for one, times in Counter(given).items() if times > 1)
+        faults += [
+            f"PROXY_AUTH_CALLERS: {what.format(one)} is there twice; each belongs to one caller" for one in twice
+        ]
     return faults
 
 

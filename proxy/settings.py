@@ -24,6 +24,9 @@ Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535,
 Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
 Switch = Annotated[bool, Meta(description="true or false")]
 FilePath = Annotated[str, Meta(min_length=1, description="the path of a file that holds a token")]
+CallerName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
+KeyDigest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+Namespace = Annotated[str, Meta(min_length=1, max_length=255)]
 Token = Annotated[Secret, Meta(description="visible ASCII characters without spaces")]
 HubURL = Annotated[str, Meta(description="http(s)://host[:port][/prefix], without user, query or fragment")]
 RedisURL = Annotated[
@@ -80,10 +83,26 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     shutdown_timeout: Timeout = 15.0
 
 
+class CallerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody who may ask: by which keys they are known, and what they may see."""
+
+    name: CallerName
+    keys: tuple[KeyDigest, ...]
+    namespaces: tuple[Namespace, ...] = ()
+    unnamed: Switch = False
+
+
+Callers = Annotated[
+    tuple[CallerSettings, ...],
+    Meta(description='tables of name, keys (as `generations-proxy key` prints them), namespaces (or "*") and unnamed'),
+]
+
+
 class AuthSettings(Struct, frozen=True, kw_only=True):
-    """Who may ask."""
+    """Who may ask. With callers, everybody has to say who they are; without, the proxy stays on loopback."""
 
     allow_anonymous: Switch = False
+    callers: Callers = ()
 
 
 class AdminSettings(Struct, frozen=True, kw_only=True):

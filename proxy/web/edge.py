@@ -50,6 +50,7 @@ def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGI
             event = RequestEvent(
                 request_id=request_id,
                 method=method if method in _METHODS else "other",
+                caller=state.get("caller", "-"),
                 path=_shown(scope["path"]),
                 status=status,
                 outcome=state.get("outcome", "-"),

@@ -47,8 +47,9 @@ def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Respon
     headers = {"cache-status": error_cache_status(error)}
     if error.retry_after is not None:
         headers["retry-after"] = retry_after.header(error.retry_after)
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
+    if error.status == 401:  # RFC 6750 §3: a code only if there were credentials
+        given = "authorization" in request.headers or "x-api-key" in request.headers
+        headers["www-authenticate"] = f'Bearer realm="{CACHE}"' + (', error="invalid_token"' if given else "")
     if isinstance(error, Forwarded) and error.body is not None:
         return respond(request, error.status, _COMMON | headers, error.body)
     body = ErrorBody(

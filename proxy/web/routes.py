@@ -14,16 +14,21 @@ from proxy.pages import Pages
 from proxy.question import LIST_PATH, page_question
 from proxy.web import openapi
 from proxy.web.answers import matches, page_headers
+from proxy.web.authentication import Authentication
 from proxy.web.reading import reading, respond
 
 
-def api_handlers(pages: Pages, credential: Credential) -> list[HTTPRouteHandler]:
+def api_handlers(pages: Pages, credential: Credential, authentication: Authentication) -> list[HTTPRouteHandler]:
     """Handlers of the API and its description."""
 
     @reading(LIST_PATH)
     async def list_generations(request: Request[Any, Any, Any]) -> Response[bytes]:
-        question = page_question(credential.id, query.parse(request.scope["query_string"]))
         headers = request.headers
+        caller = authentication.caller(headers)
+        request.scope["state"]["caller"] = caller.name
+        wanted = query.parse(request.scope["query_string"])
+        caller.permit(wanted.namespace)  # before anything is looked up
+        question = page_question(credential.id, wanted)
         wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
         outcome = await pages.answer(question, wishes)
         request.scope["state"]["outcome"] = _name(outcome)

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from proxy.credential import check_token, read_token
+from proxy.credential import DEFAULT, Credential, check_token, read_token
 from proxy.redis_client import check as check_redis_url
 from proxy.secret import MASK, Secret
-from proxy.settings import Field, Settings, fields
+from proxy.settings import CredentialSettings, Field, Settings, fields
 
 CONFIG: Final = "PROXY_CONFIG"
 
@@ -153,11 +153,14 @@ def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
     """Turn tables of the file, or a variable's JSON, into structs; a fault tells the place and not the value."""
     try:
         tables = value if strict else msgspec.json.decode(str(value))
-        return msgspec.convert(tables, field.type, dec_hook=_make_secret)
+        result = msgspec.convert(tables, field.type, dec_hook=_make_secret)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
     except msgspec.DecodeError:
         raise ValueError("not JSON") from None
+    if check := _CHECKS.get((field.section, field.name)):
+        check(result)
+    return result
 
 
 def _make_secret(_: type, value: object) -> Secret:
@@ -181,10 +184,21 @@ def _check_token_file(path: str) -> None:
     read_token(Path(path))
 
 
+def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
+    for one in given:
+        if (one.api_key is None) == (one.api_key_file is None):
+            raise ValueError(f"{one.name} wants exactly one of api_key and api_key_file")
+        try:
+            Credential(one)
+        except ValueError as fault:
+            raise ValueError(f"the token of {one.name}: {fault}") from None
+
+
 _CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("hub", "url"): _check_hub_url,
     ("hub", "api_key"): check_token,
     ("admin", "key"): check_token,
+    ("hub", "credentials"): _check_credentials,
     ("hub", "api_key_file"): _check_token_file,
     ("redis", "url"): check_redis_url,
 }
@@ -194,15 +208,15 @@ def _contradictions(settings: Settings) -> list[str]:
     faults = []
     if settings.hub.api_key is not None and settings.hub.api_key_file is not None:
         faults.append("OXEN_API_KEY: OXEN_API_KEY_FILE is set too; set one of the two")
-    callers = settings.auth.callers
+    callers, credentials = settings.auth.callers, settings.hub.credentials
     for what, given in (
-        ("the name {}", [caller.name for caller in callers]),
-        ("the key {}", [key for caller in callers for key in caller.keys]),
+        ("PROXY_AUTH_CALLERS: the name {}", [caller.name for caller in callers]),
+        ("PROXY_AUTH_CALLERS: the key {}", [key for caller in callers for key in caller.keys]),
+        ("PROXY_HUB_CREDENTIALS: the name {}", [DEFAULT, *(one.name for one in credentials)]),
+        ("PROXY_HUB_CREDENTIALS: the namespace {}", [name for one in credentials for name in one.namespaces]),
     ):
         twice = sorted(one for one, times in Counter(given).items() if times > 1)
-        faults += [
-            f"PROXY_AUTH_CALLERS: {what.format(one)} is there twice; each belongs to one caller" for one in twice
-        ]
+        faults += [f"{what.format(one)} is there twice, and can be only once" for one in twice]
     return faults
 
 

@@ -7,7 +7,7 @@ but for the few with fixed names of their own (:data:`FIXED_NAMES`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -24,7 +24,7 @@ Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535,
 Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
 Switch = Annotated[bool, Meta(description="true or false")]
 FilePath = Annotated[str, Meta(min_length=1, description="the path of a file that holds a token")]
-CallerName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
 KeyDigest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 Namespace = Annotated[str, Meta(min_length=1, max_length=255)]
 Token = Annotated[Secret, Meta(description="visible ASCII characters without spaces")]
@@ -34,6 +34,28 @@ RedisURL = Annotated[
     Meta(description="redis[s]://host, unix://path, redis[s]+cluster://host,… or redis[s]+sentinel://host,…/service"),
 ]
 
+JwtAlgorithm = Annotated[Literal["HS256", "RS256", "ES256", "EdDSA"], Meta(description="HS256, RS256, ES256 or EdDSA")]
+JwtKey = Annotated[Secret, Meta(description="a secret of at least 32 bytes for HS256, else a public key as PEM")]
+JwtKeyPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the key")]
+JwksURL = Annotated[str, Meta(min_length=1, description="http(s)://host[:port]/path, without user or fragment")]
+ClaimText = Annotated[str, Meta(min_length=1, max_length=1024, description="a text of 1 to 1024 characters")]
+Leeway = Annotated[float, Meta(ge=0, le=300, description="seconds, from 0 to 300")]
+Refresh = Annotated[float, Meta(ge=1, le=86_400, description="seconds, from 1 to 86400")]
+
+
+class CredentialSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A further token of the hub, for some namespaces."""
+
+    name: Name
+    namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
+    api_key: Token | None = None
+    api_key_file: FilePath | None = None
+
+
+Credentials = Annotated[
+    tuple[CredentialSettings, ...], Meta(description="tables of name, namespaces, and api_key or api_key_file")
+]
+
 
 class HubSettings(Struct, frozen=True, kw_only=True):
     """The upstream API and how it is asked."""
@@ -41,6 +63,7 @@ class HubSettings(Struct, frozen=True, kw_only=True):
     url: HubURL = "https://hub.oxen.ai"
     api_key: Token | None = None
     api_key_file: FilePath | None = None
+    credentials: Credentials = ()
     connect_timeout: Timeout = 2.0
     read_timeout: Timeout = 10.0
     deadline: Timeout = 15.0
@@ -86,7 +109,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
 class CallerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Somebody who may ask: by which keys they are known, and what they may see."""
 
-    name: CallerName
+    name: Name
     keys: tuple[KeyDigest, ...]
     namespaces: tuple[Namespace, ...] = ()
     unnamed: Switch = False
@@ -111,6 +134,22 @@ class AdminSettings(Struct, frozen=True, kw_only=True):
     key: Token | None = None
 
 
+class JwtSettings(Struct, frozen=True, kw_only=True):
+    """Which JSON Web Tokens (RFC 7519) say who asks; without an algorithm, none does."""
+
+    algorithm: JwtAlgorithm | None = None
+    key: JwtKey | None = None
+    key_file: JwtKeyPath | None = None
+    jwks_url: JwksURL | None = None
+    issuer: ClaimText | None = None
+    audience: ClaimText | None = None
+    leeway: Leeway = 30.0
+    namespaces_claim: ClaimText = "namespaces"
+    name_claim: ClaimText = "sub"
+    jwks_refresh: Refresh = 300.0
+    jwks_min_interval: Refresh = 10.0
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """All settings."""
 
@@ -120,6 +159,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     admin: AdminSettings = AdminSettings()
+    jwt: JwtSettings = JwtSettings()
 
 
 FIXED_NAMES: Final = {

@@ -93,7 +93,7 @@ class Coherence(RuleBasedStateMachine):
 
         async def live() -> None:
             client = connect(Secret(self.redis_url))
-            budget = {"rate": 1e6, "burst": 1_000_000}
+            budget: dict[str, Any] = {"rate": 1e6, "burst": 1_000_000}
             async with rig(cache=CACHE, redis=client, simulator=self.hub, clock=self.clock, **budget) as replica:
                 opened.set_result(replica)
                 await self.stop.wait()

@@ -8,7 +8,7 @@ from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from proxy import directives, query
-from proxy.credential import Credential
+from proxy.credential import Credentials
 from proxy.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.pages import Pages
 from proxy.question import LIST_PATH, page_question
@@ -18,7 +18,7 @@ from proxy.web.authentication import Authentication
 from proxy.web.reading import reading, respond
 
 
-def api_handlers(pages: Pages, credential: Credential, authentication: Authentication) -> list[HTTPRouteHandler]:
+def api_handlers(pages: Pages, credentials: Credentials, authentication: Authentication) -> list[HTTPRouteHandler]:
     """Handlers of the API and its description."""
 
     @reading(LIST_PATH)
@@ -28,7 +28,8 @@ def api_handlers(pages: Pages, credential: Credential, authentication: Authentic
         request.scope["state"]["caller"] = caller.name
         wanted = query.parse(request.scope["query_string"])
         caller.permit(wanted.namespace)  # before anything is looked up
-        question = page_question(credential.id, wanted)
+        credential = credentials.serving(wanted.namespace)
+        question = page_question(credential.id, wanted, credential=credential.name)
         wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
         outcome = await pages.answer(question, wishes)
         request.scope["state"]["outcome"] = _name(outcome)

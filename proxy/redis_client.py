@@ -83,13 +83,20 @@ class _Cluster(RedisCluster):
 
 
 class _SentinelsPool(SentinelConnectionPool):
-    """The connections to the primary. When it is another, also those that are in use are not used again."""
+    """The connections to the primary. When it is another, none that leads to the old one is used again.
+
+    (redis-py goes on with those that are in use at that moment; and the old one may take writes for a while.)
+    """
 
     async def get_master_address(self) -> tuple[str, int]:
-        before = self.master_address
-        address: tuple[str, int] = await super().get_master_address()  # type: ignore[no-untyped-call]
-        if before not in (None, address):
-            await self.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+        found: Any = await self.sentinel_manager.discover_master(self.service_name)
+        address: tuple[str, int] = found
+        if address != self.master_address:
+            if self.master_address is not None:
+                for connection in self._in_use_connections:
+                    connection.mark_for_reconnect()  # type: ignore[no-untyped-call]  # redis-py has not typed it
+            self.master_address = address
+            await self.disconnect(inuse_connections=False)  # none is released before these are taken note of
         return address
 
 
@@ -183,7 +190,7 @@ def check(url: Secret) -> None:
         if isinstance(client, RedisCluster):
             next(iter(client.nodes_manager.startup_nodes.values())).acquire_connection()
         else:
-            client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+            client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has not typed it
     except (TypeError, ValueError, RedisError, RedisClusterException):
         raise ValueError("an option that is unknown or does not fit") from None
 

@@ -123,6 +123,9 @@ class RedisLink:
                 self.count(command, type(error).__name__)
             case RedisError() | OSError() as error:
                 self._fault(command, type(error).__name__)
+            case Exception() as error:  # of redis-py, say on a connection that closes: to be seen, but nobody's error
+                _log.error("a fault of the proxy or of redis-py: %s", command, exc_info=error)
+                self._fault(command, type(error).__name__)
             case error:
                 raise error
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import SettingsError, is_loopback, load, require_credential, require_safe_address
+from proxy.redis_client import place
 from proxy.secret import Secret
 from proxy.settings import Settings, fields
 
@@ -188,3 +189,74 @@ def test_secrets_are_masked_in_the_settings() -> None:
     settings = load({"OXEN_API_KEY": "s3cr3t", "REDIS_URL": "redis://:s3cr3t@redis.test"}).settings
     assert "s3cr3t" not in repr(settings)
     assert settings.hub.api_key == Secret("s3cr3t")
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "hosts", "service"),
+    [
+        ("redis://h?socket_timeout=5", "server", (), ""),
+        ("rediss://[::1]:7000/2?ssl_ca_certs=/etc/ca.pem", "server", (), ""),
+        ("unix://:pw@/run/redis.sock?db=2", "server", (), ""),
+        ("redis+sentinel://h1,h2:7000/mymaster", "sentinel", (("h1", 26379), ("h2", 7000)), "mymaster"),
+        ("rediss+sentinel://u:p%40@[::1]/a%20b/3?sentinel_password=x", "sentinel", (("::1", 26379),), "a b"),
+        ("redis+cluster://:pw@h1,h2:7001", "cluster", (("h1", 6379), ("h2", 7001)), ""),
+        ("rediss+cluster://h/?ssl_check_hostname=no", "cluster", (("h", 6379),), ""),
+    ],
+)
+def test_every_kind_of_redis_url(url: str, kind: str, hosts: tuple[tuple[str, int], ...], service: str) -> None:
+    assert load({"REDIS_URL": url}).settings.redis.url == Secret(url)
+    at = place(Secret(url))
+    assert (at.kind, at.hosts, at.service) == (kind, hosts, service)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h1,h2",
+        "redis://h1:1,h2:2",
+        "redis://h:0",
+        "redis://h:99999",
+        "redis://h/mymaster",
+        "redis://h?unknown_option=1",
+        "redis://h?db=first",
+        "redis://[::1",
+        "unix://",
+        "redis+sentinel://h1,h2",
+        "redis+sentinel://h1,h2/",
+        "redis+sentinel:///mymaster",
+        "redis+sentinel://h1,,h2/mymaster",
+        "redis+sentinel://h1:port/mymaster",
+        "redis+sentinel://h1/mymaster/first",
+        "redis+sentinel://h1/mymaster/0/1",
+        "redis+sentinel://h1/mymaster?unknown_option=1",
+        "redis+sentinels://h1/mymaster",
+        "redis+cluster://",
+        "redis+cluster://h1,",
+        "redis+cluster://h1:0,h2",
+        "redis+cluster://h1,h2/0",
+        "redis+cluster://h1,h2?db=1",
+        "redis+cluster://h1,h2?unknown_option=1",
+        "rediss+cluster://h1?ssl_cert_reqs=perhaps",
+        "unix+cluster:///path",
+    ],
+)
+def test_a_redis_url_that_no_client_can_be_made_of(url: str) -> None:
+    (fault,) = faults({"REDIS_URL": url})
+    assert fault.startswith("REDIS_URL: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:s3cr3t",
+        "redis://:s3cr3t@h:s3cr3t",
+        "redis://:s3cr3t\u2100@h",
+        "redis+sentinel://:s3cr3t@h1,h2",
+        "redis+sentinel://h1/mymaster?sentinel_password=s3cr3t&db=s3cr3t",
+        "redis+cluster://user:s3cr3t,h2",
+        "redis+cluster://:s3cr3t@h1?db=1",
+        "redis+cluster://:s3cr3t@h1?unknown_option=s3cr3t",
+    ],
+)
+def test_faults_of_a_redis_url_show_no_password(url: str) -> None:
+    assert "s3cr3t" not in str(faults({"REDIS_URL": url}))

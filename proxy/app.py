@@ -26,6 +26,7 @@ from proxy.shared_gate import SharedGate, gate_name
 from proxy.shield import Shield
 from proxy.web.admin import admin_handlers
 from proxy.web.authentication import Authentication
+from proxy.web.cors import with_cors
 from proxy.web.edge import with_edge
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.problems import EXCEPTION_HANDLERS
@@ -121,7 +122,7 @@ def create_app(
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    app.asgi_handler = with_edge(app.asgi_handler, sinks, readiness)
+    app.asgi_handler = with_edge(with_cors(app.asgi_handler, settings.cors.origins), sinks, readiness)
     return app
 
 

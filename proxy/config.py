@@ -152,7 +152,10 @@ def _convert(field: Field, value: object, *, strict: bool) -> object:
 def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
     """Turn tables of the file, or a variable's JSON, into structs; a fault tells the place and not the value."""
     try:
-        tables = value if strict else msgspec.json.decode(str(value))
+        text = str(value)
+        plain = field.name == "origins" and not text.startswith("[")  # a list without tables may be written plainly
+        listed = [one.strip() for one in text.split(",")] if plain else None
+        tables = value if strict else listed or msgspec.json.decode(text)
         result = msgspec.convert(tables, field.type, dec_hook=_make_secret)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None

@@ -27,6 +27,12 @@ FilePath = Annotated[str, Meta(min_length=1, description="the path of a file tha
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
 KeyDigest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 Namespace = Annotated[str, Meta(min_length=1, max_length=255)]
+Origins = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?$")], ...],
+    Meta(
+        description="origins as browsers send them: https://app.example, in lower case, with the port if it is unusual"
+    ),
+]
 Token = Annotated[Secret, Meta(description="visible ASCII characters without spaces")]
 HubURL = Annotated[str, Meta(description="http(s)://host[:port][/prefix], without user, query or fragment")]
 RedisURL = Annotated[
@@ -128,6 +134,12 @@ class AuthSettings(Struct, frozen=True, kw_only=True):
     callers: Callers = ()
 
 
+class CorsSettings(Struct, frozen=True, kw_only=True):
+    """Which pages of other origins may ask from a browser."""
+
+    origins: Origins = ()
+
+
 class AdminSettings(Struct, frozen=True, kw_only=True):
     """What operators may do over HTTP."""
 
@@ -158,6 +170,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis: RedisSettings = RedisSettings()
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
+    cors: CorsSettings = CorsSettings()
     admin: AdminSettings = AdminSettings()
     jwt: JwtSettings = JwtSettings()
 

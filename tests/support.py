@@ -23,7 +23,7 @@ from litestar import Litestar
 
 from proxy.app import create_app
 from proxy.secret import Secret
-from proxy.settings import AuthSettings, CacheSettings, HubSettings, RedisSettings, Settings
+from proxy.settings import AuthSettings, CacheSettings, CorsSettings, HubSettings, RedisSettings, Settings
 from proxy.simulator import Controlled, Simulator, World
 from proxy.sockets import LOOPBACK, listen, serving, url_of
 from proxy.web.telemetry import RequestEvent
@@ -78,6 +78,7 @@ async def rig(
     simulator: Simulator | None = None,
     clock: Clock | None = None,
     auth: AuthSettings | None = None,
+    origins: tuple[str, ...] = (),
     **hub: Any,
 ) -> AsyncIterator[Rig]:
     """A proxy and a simulator, joined without sockets; time stands still."""
@@ -87,6 +88,7 @@ async def rig(
         hub=HubSettings(**{"url": "http://hub.test", "api_key": Secret(KEY), **hub}),
         cache=cache or CacheSettings(),
         auth=auth or AuthSettings(),
+        cors=CorsSettings(origins=origins),
         redis=RedisSettings(timeout=0.5),
     )
     events: list[RequestEvent] = []

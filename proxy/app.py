@@ -15,6 +15,7 @@ from proxy.gate import Allowance
 from proxy.hub import Hub, Transport
 from proxy.knowledge import Knowledge
 from proxy.landings import Landings
+from proxy.limiter import Limiter
 from proxy.memory import Memory
 from proxy.news import News
 from proxy.pages import Pages
@@ -29,6 +30,7 @@ from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
 from proxy.web.edge import with_edge
 from proxy.web.health import Readiness, health_handlers
+from proxy.web.limits import Limits
 from proxy.web.problems import EXCEPTION_HANDLERS
 from proxy.web.routes import api_handlers
 from proxy.web.telemetry import Sink, log_request
@@ -82,6 +84,8 @@ def create_app(
         for one in upstreams.values():
             one.shield.make_room(gate)
 
+    authentication = Authentication(settings, clock=clock)
+    limits = Limits(settings.limits, Limiter(link, replicas=lambda: _replicas(settings, news)))
     landings = Landings()
     fetcher = Fetcher(upstreams, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
@@ -101,6 +105,7 @@ def create_app(
             await fetcher.release()
             await fetcher.drain(CLOSING)
             await knowledge.drain(CLOSING)
+            await authentication.aclose()
             for one in upstreams.values():
                 await one.shield.drain(CLOSING)
                 await one.hub.aclose()
@@ -111,7 +116,7 @@ def create_app(
 
     app = Litestar(
         route_handlers=[
-            *api_handlers(pages, credentials, Authentication(settings.auth)),
+            *api_handlers(pages, credentials, authentication, limits),
             *admin_handlers(knowledge, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
         ],
@@ -135,5 +140,10 @@ def _shield(settings: Settings, credential: Credential, link: RedisLink | None, 
         Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency),
         None if link is None else SharedGate(link),
         gate_name=name,
-        replicas=lambda: (news.replicas if news else 0) or settings.redis.replicas * settings.server.workers,
+        replicas=lambda: _replicas(settings, news),
     )
+
+
+def _replicas(settings: Settings, news: News | None) -> int:
+    """How many processes share budget and limits, as far as is known."""
+    return (news.replicas if news else 0) or settings.redis.replicas * settings.server.workers

@@ -25,11 +25,14 @@ class Caller(Struct, frozen=True):
         name: for logs and limits; not a secret.
         namespaces: that may be named, exactly as here; ``*``: all.
         unnamed: whether a question may leave the namespace out, which means the hub token's own.
+        rate, burst: what it may ask, if that is not what everybody may.
     """
 
     name: str
     namespaces: frozenset[str]
     unnamed: bool = False
+    rate: float | None = None
+    burst: float | None = None
 
     def permit(self, namespace: str | None) -> None:
         """Return if a question with this namespace may be asked.
@@ -53,7 +56,7 @@ ANONYMOUS: Final = Caller("anonymous", frozenset({EVERY}), unnamed=True)
 def by_digest(callers: Iterable[CallerSettings]) -> Mapping[str, Caller]:
     """All callers with keys, by the digests of these."""
     return {
-        digest: Caller(caller.name, frozenset(caller.namespaces), caller.unnamed)
+        digest: Caller(caller.name, frozenset(caller.namespaces), caller.unnamed, caller.rate, caller.burst)
         for caller in callers
         for digest in caller.keys
     }

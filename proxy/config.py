@@ -23,6 +23,7 @@ from proxy.credential import DEFAULT, Credential, check_token, read_token
 from proxy.redis_client import check as check_redis_url
 from proxy.secret import MASK, Secret
 from proxy.settings import CredentialSettings, Field, Settings, fields
+from proxy.tokens import jwt_faults
 
 CONFIG: Final = "PROXY_CONFIG"
 
@@ -69,7 +70,7 @@ def load(environ: Mapping[str, str], config: str | None = None) -> Loaded:
             faults.append(f"{name}: {fault}; allowed: {field.allowed}")
 
     settings = msgspec.convert(sections, Settings, dec_hook=lambda _, value: value)
-    faults += _contradictions(settings)
+    faults += _contradictions(settings) + jwt_faults(settings.jwt)
     if faults:
         raise SettingsError(faults)
     return Loaded(settings, _unknown_variables(given, known))
@@ -97,10 +98,12 @@ def require_credential(settings: Settings) -> None:
 def require_safe_address(settings: Settings) -> None:
     """Raise SettingsError if strangers could read the hub's data by reaching the port."""
     host = settings.server.host
-    if not is_loopback(host) and not settings.auth.callers and not settings.auth.allow_anonymous:
+    known = settings.auth.callers or settings.jwt.algorithm is not None
+    if not is_loopback(host) and not known and not settings.auth.allow_anonymous:
         fault = (
-            f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; set [auth] callers, listen on"
-            " 127.0.0.1, or set PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can reach the port"
+            f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; set [auth] callers or [jwt],"
+            " listen on 127.0.0.1, or set PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can"
+            " reach the port"
         )
         raise SettingsError([fault])
 

@@ -6,6 +6,7 @@
     ├── InvalidParameter          400 invalid_parameter        the query is not a question
     ├── Unauthorized              401 unauthorized             credentials are missing or wrong
     ├── Forbidden                 403 forbidden                the namespace is not granted to the caller
+    ├── TooManyRequests           429 too_many_requests        the caller has used up what it may ask
     ├── BadPurge                  400 bad_purge                the operator's request says nothing to purge
     ├── Forwarded                     the hub's own error body, byte for byte
     │   ├── HubRejectedQuestion   400 (the hub's own type)     hub answered 400 or 422
@@ -80,6 +81,10 @@ class Forbidden(ProxyError, status=403, type="forbidden", title="The namespace i
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, parameter="namespace")
+
+
+class TooManyRequests(ProxyError, status=429, type="too_many_requests", title="The caller asks too much"):
+    """The caller has used up what it may ask."""
 
 
 class BadPurge(ProxyError, status=400, type="bad_purge", title="The purge request is not valid"):

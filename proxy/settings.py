@@ -19,6 +19,8 @@ Timeout = Annotated[float, Meta(gt=0, le=3600, description="seconds, more than 0
 Bytes = Annotated[int, Meta(ge=65_536, le=2**40, description="bytes, a whole number from 65536")]
 Count = Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
 Rate = Annotated[float, Meta(gt=0, le=1_000_000, description="a number more than 0, at most 1000000")]
+Limit = Annotated[float, Meta(ge=0, le=1_000_000, description="a number from 0 to 1000000")]
+Part = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Many = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for any free one")]
 Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
@@ -119,6 +121,8 @@ class CallerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keys: tuple[KeyDigest, ...]
     namespaces: tuple[Namespace, ...] = ()
     unnamed: Switch = False
+    rate: Limit | None = None
+    burst: Many | None = None
 
 
 Callers = Annotated[
@@ -132,6 +136,14 @@ class AuthSettings(Struct, frozen=True, kw_only=True):
 
     allow_anonymous: Switch = False
     callers: Callers = ()
+
+
+class LimitSettings(Struct, frozen=True, kw_only=True):
+    """What each caller may ask; with a rate of 0, as much as it likes."""
+
+    rate: Limit = 0.0
+    burst: Many = 100
+    hit_weight: Part = 1.0
 
 
 class CorsSettings(Struct, frozen=True, kw_only=True):
@@ -170,6 +182,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis: RedisSettings = RedisSettings()
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
+    limits: LimitSettings = LimitSettings()
     cors: CorsSettings = CorsSettings()
     admin: AdminSettings = AdminSettings()
     jwt: JwtSettings = JwtSettings()

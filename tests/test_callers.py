@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import jwt
 import msgspec
 import pytest
 
 from proxy import callers, config
 from proxy.callers import ANONYMOUS, Caller, by_digest, digest, make_key
 from proxy.errors import Forbidden
-from proxy.settings import AuthSettings, CallerSettings
-from tests.support import rig
+from proxy.secret import Secret
+from proxy.settings import AuthSettings, CallerSettings, JwtSettings
+from tests.support import NOW, rig
 from tests.test_cli import run
 
 OX, BESSIE, ALL = "gp_ox", "gp_bessie", "gp_all"
@@ -212,3 +215,35 @@ def test_with_callers_the_proxy_may_listen_anywhere() -> None:
 
 def test_the_grant_of_all_is_a_star() -> None:
     assert callers.EVERY == "*"
+
+
+# Tokens. (All that a token may be: test_tokens.)
+
+
+def token(**claims: Any) -> str:
+    given = {"iss": "https://login.test", "aud": "proxy", "sub": "ann", "namespaces": ["ox"], "exp": NOW + 60, **claims}
+    return jwt.encode(given, "s" * 32, "HS256")
+
+
+JWT = JwtSettings(algorithm="HS256", key=Secret("s" * 32), issuer="https://login.test", audience="proxy")
+
+
+async def test_a_signed_token_names_its_caller_and_namespaces() -> None:
+    async with rig(auth=CALLERS, jwt=JWT) as it:
+        for _ in range(2):
+            assert (await it.get("namespace=ox", **bearer(token()))).status_code == 200
+            assert it.events[-1].caller == "jwt:ann"
+        assert (await it.get("namespace=bessie", **bearer(token()))).status_code == 403
+        assert (await it.get("namespace=ox", **bearer(OX))).status_code == 200, "keys go on beside tokens"
+        it.clock.advance(100)
+        assert (await it.get("namespace=ox", **bearer(token()))).status_code == 401, "it has expired"
+
+
+async def test_a_forged_token_is_refused() -> None:
+    async with rig(jwt=JWT) as it:
+        forged = jwt.encode({"sub": "ann"}, "x" * 32, "HS256")
+        refused = await it.get("namespace=ox", **bearer(forged))
+        assert refused.status_code == 401
+        assert forged.split(".")[1] not in refused.text
+        assert (await it.get("namespace=ox", **{"x-api-key": token()})).status_code == 401, "a token is no key"
+        assert (await it.get()).status_code == 401, "with tokens alone, too, everybody has to say who they are"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from litestar.datastructures import Headers
 
 from proxy.callers import ANONYMOUS, Caller, by_digest, digest
 from proxy.errors import Unauthorized
-from proxy.settings import AuthSettings
+from proxy.settings import Settings
+from proxy.tokens import Tokens
 
 MAX_CREDENTIALS: Final = 8192
 """Characters of a key or token that are looked at."""
@@ -21,13 +23,19 @@ class Authentication:
     has been told in so many words that whoever reaches it may see everything.
     """
 
-    def __init__(self, settings: AuthSettings) -> None:
-        self._by_digest = by_digest(settings.callers)
-        self._required = bool(settings.callers)
-        self._anonymous = ANONYMOUS if settings.allow_anonymous else None
+    def __init__(self, settings: Settings, *, clock: Callable[[], float]) -> None:
+        self._by_digest = by_digest(settings.auth.callers)
+        self._tokens = None if settings.jwt.algorithm is None else Tokens(settings.jwt, clock=clock)
+        self._required = bool(settings.auth.callers) or self._tokens is not None
+        self._anonymous = ANONYMOUS if settings.auth.allow_anonymous else None
 
-    def caller(self, headers: Headers) -> Caller:
-        """Return who asks.
+    async def aclose(self) -> None:
+        """Ask for no keys any more."""
+        if self._tokens is not None:
+            await self._tokens.aclose()
+
+    async def caller(self, headers: Headers) -> Caller:
+        """Return who asks: known by a key, or by a token that is signed.
 
         Raises:
             Unauthorized: they do not say so, not in one way only, or not as somebody who is known.
@@ -37,12 +45,14 @@ class Authentication:
         credentials = _credentials(headers)
         if credentials is None:
             if self._anonymous is None:
-                raise Unauthorized("Send a key as Authorization: Bearer, or as X-API-Key.")
+                raise Unauthorized("Send a key or a token as Authorization: Bearer, or a key as X-API-Key.")
             return self._anonymous
         known = self._by_digest.get(digest(credentials)) if len(credentials) <= MAX_CREDENTIALS else None
-        if known is None:
-            raise Unauthorized("The credentials are not known here; a key may have been replaced.")
-        return known
+        if known is not None:
+            return known
+        if self._tokens is not None and credentials.count(".") == 2 and "x-api-key" not in headers:
+            return self._tokens.known(credentials) or await self._tokens.caller(credentials)
+        raise Unauthorized("The credentials are not known here; a key may have been replaced.")
 
 
 def _credentials(headers: Headers) -> str | None:

@@ -12,7 +12,7 @@ from typing import Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-EXPOSED: Final = b"Age, Cache-Status, ETag, Retry-After, X-Request-Id"
+EXPOSED: Final = b"Age, Cache-Status, ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 METHODS: Final = frozenset({"GET", "HEAD"})
 HEADERS: Final = frozenset({"authorization", "x-api-key", "cache-control", "pragma", "if-none-match", "accept"})
 MAX_AGE: Final = b"600"

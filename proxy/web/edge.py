@@ -41,7 +41,7 @@ def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGI
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
+                headers = [*message["headers"], (b"x-request-id", request_id.encode()), *state.get("headers", ())]
                 if readiness.draining:
                     headers.append((b"connection", b"close"))
                 message["headers"] = headers

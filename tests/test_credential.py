@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.check import run_checks
 from proxy.credential import MAX_TOKEN, Credential, Credentials, TokenFault, check_token, read_token
 from proxy.secret import MASK, Secret
 from proxy.settings import CredentialSettings, HubSettings
@@ -179,3 +180,17 @@ async def test_a_refused_token_does_not_take_others_down(caplog: pytest.LogCaptu
         assert (await it.get("namespace=bessie")).status_code == 200
         assert (await it.caller.get("/health/ready")).json()["hub"] == "ok"
         assert "k-farm" not in caplog.text
+
+
+async def test_check_looks_at_each_token() -> None:
+    clock = Clock()
+    hub = Simulator(still_world(clock), api_key=KEY, clock=clock)
+    tokens = Tokens(hub)
+    tokens.refused.add("k-farm")
+    said: list[str] = []
+    farm = '[{"name": "farm", "namespaces": ["bessie"], "api_key": "k-farm"}]'
+    environ = {"OXEN_HUB_URL": "http://hub.test", "OXEN_API_KEY": KEY, "PROXY_HUB_CREDENTIALS": farm}
+    assert not await run_checks(environ, None, say=lambda line: said.append(str(line)), transport=tokens)
+    assert any(line.startswith("ok    credential ") for line in said)
+    assert any(line.startswith("FAIL  farm: credential") for line in said)
+    assert "namespace=bessie" in hub.journal.requests[-1].query

@@ -9,12 +9,13 @@ from typing import Final
 
 from litestar import Litestar
 
-from proxy.credential import Credential
-from proxy.fetch import Fetcher
+from proxy.credential import Credential, Credentials
+from proxy.fetch import Fetcher, Upstream
 from proxy.gate import Allowance
 from proxy.hub import Hub, Transport
 from proxy.knowledge import Knowledge
 from proxy.landings import Landings
+from proxy.limiter import Limiter
 from proxy.memory import Memory
 from proxy.news import News
 from proxy.pages import Pages
@@ -25,8 +26,11 @@ from proxy.shared import Shared
 from proxy.shared_gate import SharedGate, gate_name
 from proxy.shield import Shield
 from proxy.web.admin import admin_handlers
+from proxy.web.authentication import Authentication
+from proxy.web.cors import with_cors
 from proxy.web.edge import with_edge
 from proxy.web.health import Readiness, health_handlers
+from proxy.web.limits import Limits
 from proxy.web.problems import EXCEPTION_HANDLERS
 from proxy.web.routes import api_handlers
 from proxy.web.telemetry import Sink, log_request
@@ -60,27 +64,34 @@ def create_app(
         TokenFault: there is no usable token for the hub.
     """
     readiness = readiness or Readiness()
-    credential = Credential(settings.hub)
+    credentials = Credentials(settings.hub)
     if redis is None and settings.redis.url is not None:
         redis = connect(settings.redis.url)
     memory = Memory(settings.cache.memory_bytes)
     link = None if redis is None else RedisLink(redis, settings.redis.timeout, settings.redis.connections)
     shared = None if link is None else Shared(link)
     news = None if link is None else News(link)
-    hub = Hub(settings.hub, credential, transport=transport, clock=clock)
     knowledge = Knowledge(settings.cache, memory, shared, news, clock=clock)
-    shield = Shield(
-        Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency),
-        None if link is None else SharedGate(link),
-        gate_name=lambda: gate_name(credential.id, settings.hub.url),
-        replicas=lambda: (news.replicas if news else 0) or settings.redis.replicas * settings.server.workers,
-    )
+
+    upstreams = {
+        credential.name: Upstream(
+            Hub(settings.hub, credential, transport=transport, clock=clock), _shield(settings, credential, link, news)
+        )
+        for credential in credentials.all
+    }
+
+    def make_room(gate: bytes) -> None:
+        for one in upstreams.values():
+            one.shield.make_room(gate)
+
+    authentication = Authentication(settings, clock=clock)
+    limits = Limits(settings.limits, Limiter(link, replicas=lambda: _replicas(settings, news)))
     landings = Landings()
-    fetcher = Fetcher(hub, shield, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
+    fetcher = Fetcher(upstreams, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
     if news is not None:
         news.topics[b"landed"] = landings.hear
-        news.topics[b"room"] = shield.make_room
+        news.topics[b"room"] = make_room
         news.on_gap.append(landings.wake_all)
 
     @asynccontextmanager
@@ -92,9 +103,12 @@ def create_app(
         finally:
             await pages.drain(CLOSING)
             await fetcher.release()
-            for part in (fetcher, shield, knowledge):
-                await part.drain(CLOSING)
-            await hub.aclose()
+            await fetcher.drain(CLOSING)
+            await knowledge.drain(CLOSING)
+            await authentication.aclose()
+            for one in upstreams.values():
+                await one.shield.drain(CLOSING)
+                await one.hub.aclose()
             if news is not None:
                 await news.aclose()
             if link is not None:
@@ -102,7 +116,7 @@ def create_app(
 
     app = Litestar(
         route_handlers=[
-            *api_handlers(pages, credential),
+            *api_handlers(pages, credentials, authentication, limits),
             *admin_handlers(knowledge, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
         ],
@@ -113,5 +127,23 @@ def create_app(
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    app.asgi_handler = with_edge(app.asgi_handler, sinks, readiness)
+    app.asgi_handler = with_edge(with_cors(app.asgi_handler, settings.cors.origins), sinks, readiness)
     return app
+
+
+def _shield(settings: Settings, credential: Credential, link: RedisLink | None, news: News | None) -> Shield:
+    def name() -> str:
+        credential.token()  # looks whether it has been renewed, which ends the pause of one that was refused
+        return gate_name(credential.id, settings.hub.url)
+
+    return Shield(
+        Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency),
+        None if link is None else SharedGate(link),
+        gate_name=name,
+        replicas=lambda: _replicas(settings, news),
+    )
+
+
+def _replicas(settings: Settings, news: News | None) -> int:
+    """How many processes share budget and limits, as far as is known."""
+    return (news.replicas if news else 0) or settings.redis.replicas * settings.server.workers

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from proxy import config, errors
 from proxy.contract import STATUSES, GenerationsListResponse
-from proxy.credential import Credential
+from proxy.credential import Credential, Credentials
 from proxy.hub import Hub, Transport
 from proxy.page import read
 from proxy.query import ListQuery
@@ -73,9 +73,20 @@ async def _checks(
 
 
 async def _hub_checks(settings: HubSettings, transport: Transport | None) -> AsyncIterator[Line]:
-    credential = Credential(settings)
+    first, *others = Credentials(settings).all
+    async for line in _credential_checks(settings, first, _QUERY, transport):
+        yield line
+    for credential, one in zip(others, settings.credentials, strict=True):
+        query = msgspec.structs.replace(_QUERY, namespace=one.namespaces[0])
+        async for line in _credential_checks(settings, credential, query, transport):
+            yield msgspec.structs.replace(line, subject=f"{one.name}: {line.subject}")
+
+
+async def _credential_checks(
+    settings: HubSettings, credential: Credential, query: ListQuery, transport: Transport | None
+) -> AsyncIterator[Line]:
     hub = Hub(settings, credential, transport=transport)
-    question = page_question(credential.id, _QUERY)
+    question = page_question(credential.id, query)
     began = time.perf_counter()
     try:
         body = await hub.get(question.path, question.query)

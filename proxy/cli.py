@@ -133,6 +133,34 @@ def check(config_path: str | None) -> None:
 
 
 @main.command()
+@click.argument("name", default="web")
+@click.option("--namespace", "namespaces", multiple=True, help="That may be seen; may be given again. '*': all.")
+def key(name: str, namespaces: tuple[str, ...]) -> None:
+    """Make a key for the caller NAME, and print the settings that let it in.
+
+    The key itself is printed once and kept nowhere.
+    """
+    from proxy.callers import digest, make_key  # noqa: PLC0415  loaded when used
+
+    made = make_key()
+    granted = ", ".join(json.dumps(namespace) for namespace in namespaces or ("your-namespace",))
+    click.echo(_KEY.format(key=made, name=json.dumps(name), digest=digest(made), namespaces=granted))
+
+
+_KEY: Final = """\
+# The key, for the caller: it sends it as Authorization: Bearer, or as X-API-Key.
+{key}
+
+# The settings, for the proxy's TOML file. A second digest in keys lets the caller go over to a new key.
+[[auth.callers]]
+name = {name}
+keys = ["{digest}"]
+namespaces = [{namespaces}]
+unnamed = false  # true: may leave the namespace out, which then is the hub token's own\
+"""
+
+
+@main.command()
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where the proxy is.")
 @click.option("--page", metavar="QUERY", help="A page, as in 'namespace=ox&page=2'.")
 @click.option("--listing", metavar="QUERY", help="All pages of a listing, as in 'namespace=ox&status=failed'.")

@@ -9,19 +9,21 @@ from __future__ import annotations
 import ipaddress
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
-from proxy.credential import check_token, read_token
+from proxy.credential import DEFAULT, Credential, check_token, read_token
 from proxy.redis_client import check as check_redis_url
 from proxy.secret import MASK, Secret
-from proxy.settings import Field, Settings, fields
+from proxy.settings import CredentialSettings, Field, Settings, fields
+from proxy.tokens import jwt_faults
 
 CONFIG: Final = "PROXY_CONFIG"
 
@@ -68,7 +70,7 @@ def load(environ: Mapping[str, str], config: str | None = None) -> Loaded:
             faults.append(f"{name}: {fault}; allowed: {field.allowed}")
 
     settings = msgspec.convert(sections, Settings, dec_hook=lambda _, value: value)
-    faults += _contradictions(settings)
+    faults += _contradictions(settings) + jwt_faults(settings.jwt)
     if faults:
         raise SettingsError(faults)
     return Loaded(settings, _unknown_variables(given, known))
@@ -96,10 +98,12 @@ def require_credential(settings: Settings) -> None:
 def require_safe_address(settings: Settings) -> None:
     """Raise SettingsError if strangers could read the hub's data by reaching the port."""
     host = settings.server.host
-    if not is_loopback(host) and not settings.auth.allow_anonymous:
+    known = settings.auth.callers or settings.jwt.algorithm is not None
+    if not is_loopback(host) and not known and not settings.auth.allow_anonymous:
         fault = (
-            f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; listen on 127.0.0.1, or set"
-            " PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can reach the port"
+            f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; set [auth] callers or [jwt],"
+            " listen on 127.0.0.1, or set PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can"
+            " reach the port"
         )
         raise SettingsError([fault])
 
@@ -135,12 +139,31 @@ def _convert(field: Field, value: object, *, strict: bool) -> object:
     """Turn a value of the file (``strict``) or a variable's text into the field's type."""
     secret = "Secret" in str(field.type)
     shown = MASK if secret else repr(value)
+    if get_origin(get_args(field.type)[0]) is tuple:
+        return _convert_tables(field, value, strict=strict)
     try:
         result = msgspec.convert(value, field.type, strict=strict, dec_hook=_make_secret)
     except msgspec.ValidationError:
         raise ValueError(f"{shown} is not allowed") from None
     if isinstance(result, float) and not math.isfinite(result):
         raise ValueError(f"{shown} is not a number of seconds")
+    if check := _CHECKS.get((field.section, field.name)):
+        check(result)
+    return result
+
+
+def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
+    """Turn tables of the file, or a variable's JSON, into structs; a fault tells the place and not the value."""
+    try:
+        text = str(value)
+        plain = field.name == "origins" and not text.startswith("[")  # a list without tables may be written plainly
+        listed = [one.strip() for one in text.split(",")] if plain else None
+        tables = value if strict else listed or msgspec.json.decode(text)
+        result = msgspec.convert(tables, field.type, dec_hook=_make_secret)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    except msgspec.DecodeError:
+        raise ValueError("not JSON") from None
     if check := _CHECKS.get((field.section, field.name)):
         check(result)
     return result
@@ -167,10 +190,21 @@ def _check_token_file(path: str) -> None:
     read_token(Path(path))
 
 
+def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
+    for one in given:
+        if (one.api_key is None) == (one.api_key_file is None):
+            raise ValueError(f"{one.name} wants exactly one of api_key and api_key_file")
+        try:
+            Credential(one)
+        except ValueError as fault:
+            raise ValueError(f"the token of {one.name}: {fault}") from None
+
+
 _CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("hub", "url"): _check_hub_url,
     ("hub", "api_key"): check_token,
     ("admin", "key"): check_token,
+    ("hub", "credentials"): _check_credentials,
     ("hub", "api_key_file"): _check_token_file,
     ("redis", "url"): check_redis_url,
 }
@@ -180,6 +214,15 @@ def _contradictions(settings: Settings) -> list[str]:
     faults = []
     if settings.hub.api_key is not None and settings.hub.api_key_file is not None:
         faults.append("OXEN_API_KEY: OXEN_API_KEY_FILE is set too; set one of the two")
+    callers, credentials = settings.auth.callers, settings.hub.credentials
+    for what, given in (
+        ("PROXY_AUTH_CALLERS: the name {}", [caller.name for caller in callers]),
+        ("PROXY_AUTH_CALLERS: the key {}", [key for caller in callers for key in caller.keys]),
+        ("PROXY_HUB_CREDENTIALS: the name {}", [DEFAULT, *(one.name for one in credentials)]),
+        ("PROXY_HUB_CREDENTIALS: the namespace {}", [name for one in credentials for name in one.namespaces]),
+    ):
+        twice = sorted(one for one, times in Counter(given).items() if times > 1)
+        faults += [f"{what.format(one)} is there twice, and can be only once" for one in twice]
     return faults
 
 

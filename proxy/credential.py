@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from proxy.secret import Secret
-from proxy.settings import HubSettings
+from proxy.settings import CredentialSettings, HubSettings
 
+DEFAULT: Final = "default"
+"""The name of the credential that serves what no other does."""
 MAX_TOKEN: Final = 4096
 """Characters of a token."""
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
@@ -67,11 +69,14 @@ class Credential:
     from the token, so that two deployments with different tokens on one Redis never share a page,
     without anybody having to think of it. A digest of a random token reveals nothing of it.
 
+    ``name`` is what people call it; it stays when the token changes.
+
     Raises:
         TokenFault: on construction, if there is no usable token.
     """
 
-    def __init__(self, settings: HubSettings) -> None:
+    def __init__(self, settings: HubSettings | CredentialSettings) -> None:
+        self.name = settings.name if isinstance(settings, CredentialSettings) else DEFAULT
         self._path = Path(settings.api_key_file) if settings.api_key_file else None
         self._seen: tuple[int, int, int] | None = None
         self._token = settings.api_key or Secret("")
@@ -103,6 +108,25 @@ class Credential:
         if token != self._token:
             self._token, self.id = token, _digest(token)
             _log.info("token renewed from %s", path)
+
+
+class Credentials:
+    """All tokens of the hub: some for namespaces of their own, and one for everything else.
+
+    Raises:
+        TokenFault: on construction, if one of them cannot be used.
+    """
+
+    def __init__(self, settings: HubSettings) -> None:
+        self.all = [Credential(settings)]
+        self._by_namespace: dict[str, Credential] = {}
+        for one in settings.credentials:
+            self.all.append(Credential(one))
+            self._by_namespace |= dict.fromkeys(one.namespaces, self.all[-1])
+
+    def serving(self, namespace: str | None) -> Credential:
+        """The credential for a question that names this namespace, or none."""
+        return self.all[0] if namespace is None else self._by_namespace.get(namespace, self.all[0])
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:

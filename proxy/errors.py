@@ -4,7 +4,9 @@
 
     ProxyError                        status, type, title: what the caller is told
     ├── InvalidParameter          400 invalid_parameter        the query is not a question
-    ├── Unauthorized              401 unauthorized             the operator's key is missing or wrong
+    ├── Unauthorized              401 unauthorized             credentials are missing or wrong
+    ├── Forbidden                 403 forbidden                the namespace is not granted to the caller
+    ├── TooManyRequests           429 too_many_requests        the caller has used up what it may ask
     ├── BadPurge                  400 bad_purge                the operator's request says nothing to purge
     ├── Forwarded                     the hub's own error body, byte for byte
     │   ├── HubRejectedQuestion   400 (the hub's own type)     hub answered 400 or 422
@@ -53,6 +55,9 @@ class ProxyError(Exception):
     type: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "The proxy failed to answer"
 
+    def __init_subclass__(cls, *, status: int = 0, type: str = "", title: str = "") -> None:  # noqa: A002  its name
+        cls.status, cls.type, cls.title = status or cls.status, type or cls.type, title or cls.title
+
     def __init__(self, detail: str, *, parameter: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -60,39 +65,34 @@ class ProxyError(Exception):
         self.retry_after = retry_after
 
 
-class InvalidParameter(ProxyError):
+class InvalidParameter(ProxyError, status=400, type="invalid_parameter", title="A query parameter is not valid"):
     """The query string is not a question that the API knows."""
-
-    status = 400
-    type = "invalid_parameter"
-    title = "A query parameter is not valid"
 
     def __init__(self, parameter: str, detail: str) -> None:
         super().__init__(detail, parameter=parameter)
 
 
-class Unauthorized(ProxyError):
-    """The operator's key is missing or wrong."""
-
-    status = 401
-    type = "unauthorized"
-    title = "Credentials are missing or wrong"
+class Unauthorized(ProxyError, status=401, type="unauthorized", title="Credentials are missing or wrong"):
+    """The caller's, or the operator's, credentials are missing or wrong."""
 
 
-class BadPurge(ProxyError):
+class Forbidden(ProxyError, status=403, type="forbidden", title="The namespace is not granted"):
+    """The caller may not see what it asks for."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, parameter="namespace")
+
+
+class TooManyRequests(ProxyError, status=429, type="too_many_requests", title="The caller asks too much"):
+    """The caller has used up what it may ask."""
+
+
+class BadPurge(ProxyError, status=400, type="bad_purge", title="The purge request is not valid"):
     """The operator's request does not say what to purge."""
 
-    status = 400
-    type = "bad_purge"
-    title = "The purge request is not valid"
 
-
-class NotCached(ProxyError):
+class NotCached(ProxyError, status=504, type="not_cached", title="Nothing suitable is cached"):
     """The caller's Cache-Control forbids to ask the hub, and nothing that it allows is kept (RFC 9111 §5.2.1.7)."""
-
-    status = 504
-    type = "not_cached"
-    title = "Nothing suitable is cached"
 
 
 class Forwarded(ProxyError):
@@ -103,28 +103,18 @@ class Forwarded(ProxyError):
         self.body = body
 
 
-class HubRejectedQuestion(Forwarded):
+class HubRejectedQuestion(Forwarded, status=400, type="hub_rejected_question", title="The hub rejected the question"):
     """The hub answered 400 or 422."""
 
-    status = 400
-    type = "hub_rejected_question"
-    title = "The hub rejected the question"
 
-
-class HubFoundNothing(Forwarded):
+class HubFoundNothing(
+    Forwarded, status=404, type="resource_not_found", title="The requested resource could not be found"
+):
     """The hub answered 404."""
 
-    status = 404
-    type = "resource_not_found"
-    title = "The requested resource could not be found"
 
-
-class HubError(ProxyError):
+class HubError(ProxyError, status=502, type="hub_error", title="The hub gave no usable answer"):
     """The hub gave no answer that can be passed on. ``hub_status`` is what it answered, if it did."""
-
-    status = 502
-    type = "hub_error"
-    title = "The hub gave no usable answer"
 
     def __init__(self, detail: str, *, hub_status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(detail, retry_after=retry_after)
@@ -132,118 +122,69 @@ class HubError(ProxyError):
         self.repeatable = False  # True: the hub cannot have read the request, or there is a new token
 
 
-class HubRefusedCredential(HubError):
+class HubRefusedCredential(HubError, type="hub_refused_credential", title="The hub refused the proxy's credential"):
     """The hub answered 401 or 403: an operator has to renew the token."""
 
-    type = "hub_refused_credential"
-    title = "The hub refused the proxy's credential"
 
-
-class HubRateLimited(HubError):
+class HubRateLimited(HubError, status=503, type="hub_rate_limited", title="The hub's rate limit is reached"):
     """The hub answered 429, now or so recently that it is still left alone."""
 
-    status = 503
-    type = "hub_rate_limited"
-    title = "The hub's rate limit is reached"
 
-
-class HubUnavailable(HubError):
+class HubUnavailable(
+    HubError, status=503, type="hub_unavailable", title="The hub is unavailable and said when to return"
+):
     """The hub answered 503 with a Retry-After, now or so recently that it is still left alone."""
 
-    status = 503
-    type = "hub_unavailable"
-    title = "The hub is unavailable and said when to return"
 
-
-class HubResting(HubError):
+class HubResting(HubError, status=503, type="hub_resting", title="The hub failed too often and is left alone"):
     """The hub was not asked: it failed too often, and is left alone for a while."""
 
-    status = 503
-    type = "hub_resting"
-    title = "The hub failed too often and is left alone"
 
-
-class HubBusy(HubError):
+class HubBusy(HubError, status=503, type="hub_busy", title="There is no room for another request to the hub"):
     """The hub was not asked: its budget or the line for it leaves no room in time."""
 
-    status = 503
-    type = "hub_busy"
-    title = "There is no room for another request to the hub"
 
-
-class HubRejectedRequest(HubError):
+class HubRejectedRequest(HubError, type="hub_rejected_request", title="The hub rejected the request"):
     """The hub answered with a 4xx that has no meaning of its own here."""
 
-    type = "hub_rejected_request"
-    title = "The hub rejected the request"
 
-
-class HubFailed(HubError):
+class HubFailed(HubError, type="hub_failed", title="The hub failed"):
     """The hub answered with a 5xx."""
 
-    type = "hub_failed"
-    title = "The hub failed"
 
-
-class HubRedirected(HubError):
+class HubRedirected(HubError, type="hub_redirected", title="The hub redirected"):
     """The hub answered with a redirect, which is not followed."""
 
-    type = "hub_redirected"
-    title = "The hub redirected"
 
-
-class HubAnswerUnexpected(HubError):
+class HubAnswerUnexpected(HubError, type="hub_answer_unexpected", title="The hub answered with an unexpected status"):
     """The hub answered with a success status that is not 200."""
 
-    type = "hub_answer_unexpected"
-    title = "The hub answered with an unexpected status"
 
-
-class HubAnswerEncoded(HubError):
+class HubAnswerEncoded(
+    HubError, type="hub_answer_encoded", title="The hub's answer is in an unreadable content coding"
+):
     """The hub used a content coding that the proxy did not ask for and cannot undo."""
 
-    type = "hub_answer_encoded"
-    title = "The hub's answer is in an unreadable content coding"
 
-
-class HubAnswerNotJSON(HubError):
+class HubAnswerNotJSON(HubError, type="hub_answer_not_json", title="The hub's answer is not JSON"):
     """The hub's 200 is not JSON."""
 
-    type = "hub_answer_not_json"
-    title = "The hub's answer is not JSON"
 
-
-class HubAnswerNotAPage(HubError):
+class HubAnswerNotAPage(HubError, type="hub_answer_not_a_page", title="The hub's answer is not a page of generations"):
     """The hub's 200 is JSON, but not of the contract's shape."""
 
-    type = "hub_answer_not_a_page"
-    title = "The hub's answer is not a page of generations"
 
-
-class HubAnswerCutOff(HubError):
+class HubAnswerCutOff(HubError, type="hub_answer_cut_off", title="The hub's answer was cut off"):
     """The hub's answer ended before its end."""
 
-    type = "hub_answer_cut_off"
-    title = "The hub's answer was cut off"
 
-
-class HubAnswerTooLarge(HubError):
+class HubAnswerTooLarge(HubError, type="hub_answer_too_large", title="The hub's answer is too large"):
     """The hub's answer, decoded, is longer than the limit."""
 
-    type = "hub_answer_too_large"
-    title = "The hub's answer is too large"
 
-
-class HubUnreachable(HubError):
+class HubUnreachable(HubError, type="hub_unreachable", title="The hub cannot be reached"):
     """No connection to the hub, or it broke before an answer began."""
 
-    type = "hub_unreachable"
-    title = "The hub cannot be reached"
 
-
-class HubTimeout(HubError):
+class HubTimeout(HubError, status=504, type="hub_timeout", title="The hub did not answer in time"):
     """The hub did not answer in time."""
-
-    status = 504
-    type = "hub_timeout"
-    title = "The hub did not answer in time"

@@ -10,12 +10,15 @@ Without Redis, each process asks for itself.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from proxy.detached import Detached
-from proxy.errors import HubBusy, HubError, HubResting, ProxyError
+from proxy.errors import HubBusy, HubError, HubRefusedCredential, HubResting, ProxyError
 from proxy.hub import Hub
 from proxy.knowledge import Knowledge
 from proxy.landings import Ear, Landings, write_failure
@@ -26,6 +29,7 @@ from proxy.renewal import renewing
 from proxy.shared import LEASE, Shared
 from proxy.shield import GaveWay, Shield
 
+_log: Final = logging.getLogger("proxy.hub")
 ATTEMPTS: Final = 3
 """How often the hub is asked for one question when its answers overlap with others of another moment."""
 DEAF: Final = 0.05
@@ -34,21 +38,28 @@ LATE: Final = 0.05
 """Seconds after a lease's end at which those who waited for its holder look again."""
 
 
+class Upstream(Struct, frozen=True):
+    """The hub, asked with one credential."""
+
+    hub: Hub
+    shield: Shield
+
+
 class Fetcher:
     """Has the hub asked.
 
     Args:
+        upstreams: by the credential's name.
         deadline: seconds for a question from its first caller on, waiting in line included.
         clock: Unix seconds.
 
     Attributes:
-        hub_state: ``unknown`` before the first request to the hub, then ``ok`` or the last ``error.type``.
+        hub_states: by credential: ``unknown`` before the first request, then ``ok`` or the last ``error.type``.
     """
 
     def __init__(
         self,
-        hub: Hub,
-        shield: Shield,
+        upstreams: Mapping[str, Upstream],
         knowledge: Knowledge,
         shared: Shared | None,
         landings: Landings,
@@ -56,8 +67,7 @@ class Fetcher:
         deadline: float,
         clock: Callable[[], float],
     ) -> None:
-        self._hub = hub
-        self._shield = shield
+        self._upstreams = upstreams
         self._known = knowledge
         self._shared = shared
         self._landings = landings
@@ -65,7 +75,7 @@ class Fetcher:
         self._clock = clock
         self._leases: dict[str, Question] = {}
         self._landing = Detached()
-        self.hub_state = "unknown"
+        self.hub_states = dict.fromkeys(upstreams, "unknown")
 
     async def fetch(self, question: Question, *, since: float, ahead: bool = False) -> Landed:
         """Return the hub's answer, asked for by this process or by another.
@@ -150,13 +160,22 @@ class Fetcher:
                 page = await self._page(question, until, ahead=ahead)
             except HubError as error:
                 if not isinstance(error, HubBusy | HubResting):
-                    self.hub_state = error.type
+                    self._note(question.credential, error.type)
                 raise
-            self.hub_state = "ok"
+            self._note(question.credential, "ok")
             landed = await self._known.learn(question, page, token=token)
             if landed.learned != "behind":
                 break
         return landed
+
+    def _note(self, credential: str, state: str) -> None:
+        """Note how the hub fares; that it refuses a token is an operator's business, and said once."""
+        if state != self.hub_states[credential]:
+            if state == HubRefusedCredential.type:
+                _log.error("the hub refuses the token of credential %s: renew it", credential)
+            elif self.hub_states[credential] == HubRefusedCredential.type:
+                _log.info("the hub takes the token of credential %s again", credential)
+        self.hub_states[credential] = state
 
     async def _page(self, question: Question, until: float, *, ahead: bool) -> Page:
         """Ask the hub once; once more if it cannot have read the first request."""
@@ -174,7 +193,8 @@ class Fetcher:
     async def _request(self, question: Question, until: float, *, ahead: bool) -> Page:
         """One request, in its turn. At most half of the time that is left goes by in line: the hub has the other."""
         now = asyncio.get_running_loop().time
-        async with self._shield.turn(max(0.0, until - now()) / 2, ahead=ahead):
+        upstream = self._upstreams[question.credential]
+        async with upstream.shield.turn(max(0.0, until - now()) / 2, ahead=ahead):
             asked_at = self._clock()
-            body = await self._hub.get(question.path, question.query, deadline=max(0.0, until - now()))
+            body = await upstream.hub.get(question.path, question.query, deadline=max(0.0, until - now()))
             return read(question.key, body, asked_at)

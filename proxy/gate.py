@@ -6,8 +6,8 @@ A gate is asked for a *turn* before each hub request and told afterwards how it 
 - Rate and burst are the generic cell rate algorithm: a turn may be granted for a later time, which the asker waits
   for; so turns come in the order in which they were asked for, and the waiting time is known.
 - A slot is held while a request is under way, and expires unless it is renewed: its holder may have died.
-- A *pause* follows a 429 or 503 of the hub (a cooldown), or too many failures (the breaker). When it is over, one
-  probe is let through. An answer ends the pause; anything else makes the next one longer.
+- A *pause* follows a 429 or 503 of the hub (a cooldown), a refused token, or too many failures (the breaker). When it
+  is over, one probe is let through. An answer ends the pause; anything else makes the next one longer.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ WINDOW: Final = 10.0
 FAILURES: Final = 5
 """Failures in the window from which on the breaker opens, if they are at least half of all requests."""
 
-Cause: TypeAlias = Literal["limited", "unavailable", "failing"]
-"""Why there is a pause: a 429, a 503 with Retry-After, or failures."""
+Cause: TypeAlias = Literal["limited", "unavailable", "refused", "failing"]
+"""Why there is a pause: a 429, a 503 with Retry-After, a 401, or failures."""
 
 
 class Allowance(Struct, frozen=True):
@@ -135,7 +135,7 @@ class Gate:
     def leave(self, ticket: str, now: float, epoch: int, report: Report, jitter: float) -> Pause:
         """Take in how a turn went; return the pause that this leads to. ``jitter``: random, from 0 to 1."""
         self._slots.pop(ticket, None)
-        told = report.outcome in ("limited", "unavailable")
+        told = report.outcome in ("limited", "unavailable", "refused")
         if epoch != self.epoch:  # it was under way when a pause began, and is no further strike
             if told and report.retry_after is not None:
                 self._until = max(self._until, now + report.retry_after)

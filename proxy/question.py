@@ -18,6 +18,7 @@ class Question(Struct, frozen=True):
     """One page of one listing, asked with one credential.
 
     Attributes:
+        credential: the name of the credential.
         key: the whole question as text; equal exactly for equal questions of one credential.
         path: of the hub's endpoint.
         query: canonical, as the hub is asked.
@@ -29,6 +30,7 @@ class Question(Struct, frozen=True):
         namespace: that the question names, if it does.
     """
 
+    credential: str
     key: str
     path: str
     query: str
@@ -48,11 +50,12 @@ def record_key(listing: str) -> str:
     return f"{listing}:record"
 
 
-def page_question(credential_id: str, query: ListQuery) -> Question:
-    """The question for a page of a listing."""
+def page_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:
+    """The question for a page of a listing, with the credential of this id and name."""
     filters, canonical = query.listing, query.canonical
     digest = hashlib.blake2b(f"{credential_id} {LIST_PATH}?{filters}".encode(), digest_size=16).hexdigest()
     return Question(
+        credential=credential,
         key=f"{credential_id} {LIST_PATH}?{canonical}",
         path=LIST_PATH,
         query=canonical,

@@ -26,6 +26,7 @@ from proxy.app import create_app
 from proxy.settings import ServerSettings
 from proxy.sockets import listen, url_of
 from proxy.web.health import Readiness
+from proxy.web.protocol import BoundedProtocol
 
 _log: Final = logging.getLogger("proxy.serve")
 
@@ -43,7 +44,7 @@ def run_server(server: ServerSettings) -> None:
             factory=True,
             workers=server.workers,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             lifespan="on",
             log_config=None,

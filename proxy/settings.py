@@ -7,7 +7,7 @@ but for the few with fixed names of their own (:data:`FIXED_NAMES`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,16 +19,49 @@ Timeout = Annotated[float, Meta(gt=0, le=3600, description="seconds, more than 0
 Bytes = Annotated[int, Meta(ge=65_536, le=2**40, description="bytes, a whole number from 65536")]
 Count = Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
 Rate = Annotated[float, Meta(gt=0, le=1_000_000, description="a number more than 0, at most 1000000")]
+Limit = Annotated[float, Meta(ge=0, le=1_000_000, description="a number from 0 to 1000000")]
+Part = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Many = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for any free one")]
 Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
 Switch = Annotated[bool, Meta(description="true or false")]
 FilePath = Annotated[str, Meta(min_length=1, description="the path of a file that holds a token")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
+KeyDigest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+Namespace = Annotated[str, Meta(min_length=1, max_length=255)]
+Origins = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?$")], ...],
+    Meta(
+        description="origins as browsers send them: https://app.example, in lower case, with the port if it is unusual"
+    ),
+]
 Token = Annotated[Secret, Meta(description="visible ASCII characters without spaces")]
 HubURL = Annotated[str, Meta(description="http(s)://host[:port][/prefix], without user, query or fragment")]
 RedisURL = Annotated[
     Secret,
     Meta(description="redis[s]://host, unix://path, redis[s]+cluster://host,… or redis[s]+sentinel://host,…/service"),
+]
+
+JwtAlgorithm = Annotated[Literal["HS256", "RS256", "ES256", "EdDSA"], Meta(description="HS256, RS256, ES256 or EdDSA")]
+JwtKey = Annotated[Secret, Meta(description="a secret of at least 32 bytes for HS256, else a public key as PEM")]
+JwtKeyPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the key")]
+JwksURL = Annotated[str, Meta(min_length=1, description="http(s)://host[:port]/path, without user or fragment")]
+ClaimText = Annotated[str, Meta(min_length=1, max_length=1024, description="a text of 1 to 1024 characters")]
+Leeway = Annotated[float, Meta(ge=0, le=300, description="seconds, from 0 to 300")]
+Refresh = Annotated[float, Meta(ge=1, le=86_400, description="seconds, from 1 to 86400")]
+
+
+class CredentialSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A further token of the hub, for some namespaces."""
+
+    name: Name
+    namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
+    api_key: Token | None = None
+    api_key_file: FilePath | None = None
+
+
+Credentials = Annotated[
+    tuple[CredentialSettings, ...], Meta(description="tables of name, namespaces, and api_key or api_key_file")
 ]
 
 
@@ -38,6 +71,7 @@ class HubSettings(Struct, frozen=True, kw_only=True):
     url: HubURL = "https://hub.oxen.ai"
     api_key: Token | None = None
     api_key_file: FilePath | None = None
+    credentials: Credentials = ()
     connect_timeout: Timeout = 2.0
     read_timeout: Timeout = 10.0
     deadline: Timeout = 15.0
@@ -80,16 +114,64 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     shutdown_timeout: Timeout = 15.0
 
 
+class CallerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody who may ask: by which keys they are known, and what they may see."""
+
+    name: Name
+    keys: tuple[KeyDigest, ...]
+    namespaces: tuple[Namespace, ...] = ()
+    unnamed: Switch = False
+    rate: Limit | None = None
+    burst: Many | None = None
+
+
+Callers = Annotated[
+    tuple[CallerSettings, ...],
+    Meta(description='tables of name, keys (as `generations-proxy key` prints them), namespaces (or "*") and unnamed'),
+]
+
+
 class AuthSettings(Struct, frozen=True, kw_only=True):
-    """Who may ask."""
+    """Who may ask. With callers, everybody has to say who they are; without, the proxy stays on loopback."""
 
     allow_anonymous: Switch = False
+    callers: Callers = ()
+
+
+class LimitSettings(Struct, frozen=True, kw_only=True):
+    """What each caller may ask; with a rate of 0, as much as it likes."""
+
+    rate: Limit = 0.0
+    burst: Many = 100
+    hit_weight: Part = 1.0
+
+
+class CorsSettings(Struct, frozen=True, kw_only=True):
+    """Which pages of other origins may ask from a browser."""
+
+    origins: Origins = ()
 
 
 class AdminSettings(Struct, frozen=True, kw_only=True):
     """What operators may do over HTTP."""
 
     key: Token | None = None
+
+
+class JwtSettings(Struct, frozen=True, kw_only=True):
+    """Which JSON Web Tokens (RFC 7519) say who asks; without an algorithm, none does."""
+
+    algorithm: JwtAlgorithm | None = None
+    key: JwtKey | None = None
+    key_file: JwtKeyPath | None = None
+    jwks_url: JwksURL | None = None
+    issuer: ClaimText | None = None
+    audience: ClaimText | None = None
+    leeway: Leeway = 30.0
+    namespaces_claim: ClaimText = "namespaces"
+    name_claim: ClaimText = "sub"
+    jwks_refresh: Refresh = 300.0
+    jwks_min_interval: Refresh = 10.0
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -100,7 +182,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis: RedisSettings = RedisSettings()
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
+    limits: LimitSettings = LimitSettings()
+    cors: CorsSettings = CorsSettings()
     admin: AdminSettings = AdminSettings()
+    jwt: JwtSettings = JwtSettings()
 
 
 FIXED_NAMES: Final = {

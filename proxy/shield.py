@@ -57,6 +57,7 @@ class Shield:
         self._gate_name = gate_name
         self._replicas = replicas
         self._clock = clock
+        self._name = gate_name()
         self._local = Gate()
         self._alone = False
         self._untold = False
@@ -78,7 +79,7 @@ class Shield:
         granted = await self._admitted(ticket, self._clock() + patience, ahead=ahead)
         report: Report | None = Report("abandoned")
         try:
-            with renewing(SLOT / 4, lambda: self._stay(ticket)):
+            with renewing(SLOT / 4, lambda: self._stay(ticket, granted)):
                 yield
             report = Report("answered")
         except ProxyError as error:
@@ -108,7 +109,7 @@ class Shield:
             await asyncio.sleep(decision.wait)
             decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=True)
         match decision:
-            case Turn():
+            case Turn() if granted is not None:
                 return granted
             case Refused("rate" | "concurrency", wait):
                 raise (GaveWay if ahead else errors.HubBusy)(
@@ -119,20 +120,27 @@ class Shield:
                 raise errors.HubRateLimited("The hub answered 429 and is left alone for now.", retry_after=wait)
             case Refused("unavailable", wait):
                 raise errors.HubUnavailable("The hub answered 503 and is left alone for now.", retry_after=wait)
-            case Refused(_, wait):
-                raise errors.HubResting("The hub failed too often and is left alone for now.", retry_after=wait)
+            case Refused("refused", wait):
+                raise errors.HubRefusedCredential(
+                    "The hub refused the token, and is asked with it again now and then; an operator has to renew it.",
+                    retry_after=wait,
+                )
+            case _:
+                raise errors.HubResting(
+                    "The hub failed too often and is left alone for now.", retry_after=decision.wait
+                )
 
     async def _in_line(
         self, ticket: str, latest: float, *, ahead: bool = False, paid: bool = False
-    ) -> tuple[Turn | Refused, _Granted]:
+    ) -> tuple[Turn | Refused, _Granted | None]:
         """Ask for a turn, one at a time in this process, and wait for room if there is none."""
         if ahead and self._line.locked():
-            return _FULL, _Granted(0)
+            return _FULL, None
         try:
             async with asyncio.timeout(max(0.0, latest - self._clock())):
                 await self._line.acquire()
         except TimeoutError:
-            return _FULL, _Granted(0)
+            return _FULL, None
         try:
             while True:
                 self._room.clear()
@@ -149,54 +157,58 @@ class Shield:
 
     async def _ask(
         self, ticket: str, allowance: Allowance, patience: float, *, paid: bool
-    ) -> tuple[Turn | Refused, _Granted]:
+    ) -> tuple[Turn | Refused, _Granted | None]:
         """Ask all replicas' gate, or this process' own."""
+        name = self._gate_name()
+        if name != self._name:  # another token: what was learned of the old one does not count
+            self._name, self._local, self._untold = name, Gate(), False
+        local = self._local
         if self._shared is not None:
-            untold = self._local.pause(self._clock()) if self._untold else Pause()
-            answer = await self._shared.admit(
-                self._gate_name(), ticket, allowance, patience=patience, paid=paid, untold=untold
-            )
+            untold = local.pause(self._clock()) if self._untold else Pause()
+            answer = await self._shared.admit(name, ticket, allowance, patience=patience, paid=paid, untold=untold)
             if answer is not None:
                 decision, pause = answer
                 self._alone = self._untold = False
                 if pause is not None:
-                    self._local.mirror(pause, self._clock())
+                    local.mirror(pause, self._clock())
                 if isinstance(decision, Turn):
                     if not decision.wait:
-                        self._local.renew(ticket, self._clock())
-                    return decision, _Granted(self._local.epoch, decision.epoch)
-                return decision, _Granted(0)
+                        local.renew(ticket, self._clock())
+                    return decision, _Granted(name, local, local.epoch, decision.epoch)
+                return decision, None
             allowance = allowance.share(self._replicas())
             if not self._alone:
                 self._alone = True
-                self._local.drain(self._clock(), allowance)
-        decision = self._local.admit(ticket, self._clock(), allowance, patience=patience, paid=paid)
-        return decision, _Granted(self._local.epoch)
+                local.drain(self._clock(), allowance)
+        decision = local.admit(ticket, self._clock(), allowance, patience=patience, paid=paid)
+        return decision, _Granted(name, local, local.epoch)
 
-    async def _stay(self, ticket: str) -> None:
-        self._local.renew(ticket, self._clock())
+    async def _stay(self, ticket: str, granted: _Granted) -> None:
+        granted.local.renew(ticket, self._clock())
         if self._shared is not None:
-            await self._shared.stay(self._gate_name(), ticket)
+            await self._shared.stay(granted.name, ticket)
 
     async def _leave(self, ticket: str, granted: _Granted, report: Report) -> Pause:
         """Say how a turn went, to whoever granted it."""
         jitter = random.random()  # noqa: S311  not for cryptography
         pause = None
         if self._shared is not None and granted.shared_epoch is not None:
-            pause = await self._shared.leave(self._gate_name(), ticket, granted.shared_epoch, report, jitter)
+            pause = await self._shared.leave(granted.name, ticket, granted.shared_epoch, report, jitter)
         if pause is not None:
-            self._local.leave(ticket, self._clock(), granted.epoch, Report("abandoned"), 0.0)
-            self._local.mirror(pause, self._clock())
+            granted.local.leave(ticket, self._clock(), granted.epoch, Report("abandoned"), 0.0)
+            granted.local.mirror(pause, self._clock())
         else:
-            pause = self._local.leave(ticket, self._clock(), granted.epoch, report, jitter)
-            self._untold = self._untold or bool(pause.strikes)
+            pause = granted.local.leave(ticket, self._clock(), granted.epoch, report, jitter)
+            self._untold = self._untold or (bool(pause.strikes) and granted.local is self._local)
         self.make_room()
         return pause
 
 
 class _Granted(Struct, frozen=True):
-    """What a turn was granted in: the epoch of this process' gate, and of all replicas' if it was theirs to grant."""
+    """Where a turn was granted: the gate's name, this process' own, its epoch, and all replicas' if it was theirs."""
 
+    name: str
+    local: Gate
     epoch: int
     shared_epoch: int | None = None
 
@@ -211,6 +223,8 @@ def _report(error: ProxyError) -> Report:
             return Report("limited", wait)
         case errors.HubUnavailable(retry_after=wait):
             return Report("unavailable", wait)
+        case errors.HubRefusedCredential(hub_status=401, repeatable=False):  # a 403 may be for one namespace only
+            return Report("refused")
         case errors.HubFailed() | errors.HubUnreachable() | errors.HubTimeout() | errors.HubAnswerCutOff():
             return Report("failing")
         case errors.HubBusy():

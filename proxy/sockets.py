@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import uvicorn
 
+from proxy.web.protocol import BoundedProtocol
+
 LOOPBACK: Final = "127.0.0.1"
 
 
@@ -58,6 +60,7 @@ async def serving(app: Any, sock: socket.socket) -> AsyncIterator[None]:
             log_config=None,
             access_log=False,
             server_header=False,
+            http=BoundedProtocol,
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=1,

@@ -23,7 +23,16 @@ from litestar import Litestar
 
 from proxy.app import create_app
 from proxy.secret import Secret
-from proxy.settings import CacheSettings, HubSettings, RedisSettings, Settings
+from proxy.settings import (
+    AuthSettings,
+    CacheSettings,
+    CorsSettings,
+    HubSettings,
+    JwtSettings,
+    LimitSettings,
+    RedisSettings,
+    Settings,
+)
 from proxy.simulator import Controlled, Simulator, World
 from proxy.sockets import LOOPBACK, listen, serving, url_of
 from proxy.web.telemetry import RequestEvent
@@ -77,6 +86,10 @@ async def rig(
     transport: httpx.AsyncBaseTransport | None = None,
     simulator: Simulator | None = None,
     clock: Clock | None = None,
+    auth: AuthSettings | None = None,
+    origins: tuple[str, ...] = (),
+    jwt: JwtSettings | None = None,
+    limits: LimitSettings | None = None,
     **hub: Any,
 ) -> AsyncIterator[Rig]:
     """A proxy and a simulator, joined without sockets; time stands still."""
@@ -85,6 +98,10 @@ async def rig(
     settings = Settings(
         hub=HubSettings(**{"url": "http://hub.test", "api_key": Secret(KEY), **hub}),
         cache=cache or CacheSettings(),
+        auth=auth or AuthSettings(),
+        cors=CorsSettings(origins=origins),
+        jwt=jwt or JwtSettings(),
+        limits=limits or LimitSettings(),
         redis=RedisSettings(timeout=0.5),
     )
     events: list[RequestEvent] = []

@@ -69,6 +69,6 @@ def test_headers_of_a_page() -> None:
         "cache-control": "private, no-cache",
         "etag": '"abc"',
         "age": "3",
-        "vary": "Accept-Encoding, Authorization",
+        "vary": "Accept-Encoding, Authorization, X-API-Key",
         "cache-status": "generations-proxy; hit; ttl=1; detail=memory",
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -41,15 +43,50 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "REDIS_URL": "rediss://user:pw@redis.test:6380/2",
         "PROXY_HOST": "::1",
         "PROXY_AUTH_ALLOW_ANONYMOUS": "true",
+        "PROXY_LIMITS_HIT_WEIGHT": "0.5",
+    }
+    tables = {
+        "PROXY_HUB_CREDENTIALS": {"name": "farm", "namespaces": ["moo"], "api_key": "token"},
+        "PROXY_AUTH_CALLERS": {"name": "web", "keys": ["sha256:" + "0" * 64], "namespaces": ["ox"]},
     }
     for field in fields():
+        if field.section == "jwt":
+            continue
         text = special.get(field.variable, "70000" if "bytes" in field.name else "7")
-        by_environment = load({field.variable: text}).settings
-        value = f'"{text}"' if field.variable in special and text != "true" else text
+        value = f'"{text}"' if field.variable in special and text not in ("true", "0.5") else text
         value += ".0" if "second" in field.allowed else ""
+        if table := tables.get(field.variable):
+            text = json.dumps([table])
+            value = "[{" + ", ".join(f"{name} = {json.dumps(one)}" for name, one in table.items()) + "}]"
+        if field.variable == "PROXY_CORS_ORIGINS":
+            text, value = "https://app.example", '["https://app.example"]'
+        by_environment = load({field.variable: text}).settings
         file.write_text(f"[{field.section}]\n{field.name} = {value}\n")
         by_file = load({"PROXY_CONFIG": str(file)}).settings
         assert by_environment == by_file != Settings(), field.variable
+
+
+def test_every_setting_of_tokens_can_be_given_both_ways(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s" * 32)
+    base: dict[str, object] = {"algorithm": "HS256", "key": "s" * 32, "issuer": "i", "audience": "a"}
+    one_of: list[dict[str, object]] = [
+        {"key_file": str(tmp_path / "key"), "key": None},
+        {"jwks_url": "https://login.test/keys", "key": None, "algorithm": "ES256"},
+        {"leeway": 7.0},
+        {"namespaces_claim": "ns"},
+        {"name_claim": "name"},
+        {"jwks_refresh": 7.0},
+        {"jwks_min_interval": 7.0},
+    ]
+    given = [{name: value for name, value in (base | other).items() if value is not None} for other in one_of]
+    seen = []
+    for one in given:
+        by_environment = load({f"PROXY_JWT_{name}".upper(): str(value) for name, value in one.items()}).settings
+        file.write_text("[jwt]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in one.items()))
+        assert load({"PROXY_CONFIG": str(file)}).settings == by_environment
+        seen.append(by_environment)
+    assert all(one != other for one, other in itertools.combinations(seen, 2))
+    assert {name for one in given for name in one} == {field.name for field in fields() if field.section == "jwt"}
 
 
 def test_the_environment_is_over_the_file(file: Path) -> None:

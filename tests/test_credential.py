@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from proxy.credential import MAX_TOKEN, Credential, TokenFault, check_token, read_token
+from proxy.check import run_checks
+from proxy.credential import MAX_TOKEN, Credential, Credentials, TokenFault, check_token, read_token
 from proxy.secret import MASK, Secret
-from proxy.settings import HubSettings
+from proxy.settings import CredentialSettings, HubSettings
+from proxy.simulator import Simulator
+from tests.support import KEY, Clock, rig, still_world
 
 
 @pytest.fixture
@@ -112,3 +118,79 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_a_header_cannot_be_smuggled_in_a_token() -> None:
     with pytest.raises(TokenFault):
         check_token(Secret("a\r\nX-Evil: 1"))
+
+
+# Several.
+
+
+def several(**other: Any) -> Credentials:
+    one = CredentialSettings(**{"name": "farm", "namespaces": ("bessie", "moo"), "api_key": Secret("k-farm"), **other})
+    return Credentials(HubSettings(api_key=Secret("k-all"), credentials=(one,)))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name"), [(None, "default"), ("ox", "default"), ("moo", "farm"), ("Moo", "default")]
+)
+def test_a_namespace_has_its_credential_and_everything_else_the_default(namespace: str | None, name: str) -> None:
+    assert several().serving(namespace).name == name
+
+
+def test_credentials_do_not_share_pages() -> None:
+    ids = {credential.id for credential in several().all}
+    assert len(ids) == 2
+
+
+class Tokens(httpx.AsyncBaseTransport):
+    """A hub that knows two tokens, and refuses one of them as told."""
+
+    def __init__(self, hub: Simulator) -> None:
+        self._hub = httpx.ASGITransport(hub)
+        self.refused: set[str] = set()
+        self.asked: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        token = request.headers["authorization"].removeprefix("Bearer ")
+        self.asked.append(token)
+        request.headers["authorization"] = f"Bearer {'wrong' if token in self.refused else KEY}"
+        return await self._hub.handle_async_request(request)
+
+
+async def test_a_refused_token_does_not_take_others_down(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """It is said loudly, asked with again now and then only, and taken again when it is renewed."""
+    clock = Clock()
+    file = tmp_path / "farm"
+    file.write_text("k-farm")
+    farm = CredentialSettings(name="farm", namespaces=("bessie",), api_key_file=str(file))
+    hub = Simulator(still_world(clock), api_key=KEY, clock=clock)
+    tokens = Tokens(hub)
+    tokens.refused.add("k-farm")
+    async with rig(transport=tokens, simulator=hub, clock=clock, credentials=(farm,)) as it:
+        for page in range(1, 6):
+            refused = await it.get(f"namespace=bessie&page={page}")
+            assert (refused.status_code, refused.json()["error"]["type"]) == (502, "hub_refused_credential")
+            assert refused.headers["retry-after"] == "1"
+            assert (await it.get(f"namespace=ox&page={page}")).status_code == 200
+        assert tokens.asked == ["k-farm", *[KEY] * 5]
+        ready = (await it.caller.get("/health/ready")).json()
+        assert ready["credentials"] == {"default": "ok", "farm": "hub_refused_credential"}
+        assert (ready["status"], ready["hub"]) == ("ready", "hub_refused_credential")
+        loud = [record for record in caplog.records if record.levelno >= logging.ERROR]
+        assert [record.getMessage() for record in loud] == ["the hub refuses the token of credential farm: renew it"]
+        file.write_text("k-farm-renewed")
+        assert (await it.get("namespace=bessie")).status_code == 200
+        assert (await it.caller.get("/health/ready")).json()["hub"] == "ok"
+        assert "k-farm" not in caplog.text
+
+
+async def test_check_looks_at_each_token() -> None:
+    clock = Clock()
+    hub = Simulator(still_world(clock), api_key=KEY, clock=clock)
+    tokens = Tokens(hub)
+    tokens.refused.add("k-farm")
+    said: list[str] = []
+    farm = '[{"name": "farm", "namespaces": ["bessie"], "api_key": "k-farm"}]'
+    environ = {"OXEN_HUB_URL": "http://hub.test", "OXEN_API_KEY": KEY, "PROXY_HUB_CREDENTIALS": farm}
+    assert not await run_checks(environ, None, say=lambda line: said.append(str(line)), transport=tokens)
+    assert any(line.startswith("ok    credential ") for line in said)
+    assert any(line.startswith("FAIL  farm: credential") for line in said)
+    assert "namespace=bessie" in hub.journal.requests[-1].query

@@ -196,7 +196,7 @@ async def test_a_refusal_of_the_hub_is_not_repeated(status: int) -> None:
 
 async def test_a_repetition_is_within_the_budget() -> None:
     async with fixture() as it:
-        it.fetcher._shield._allowance = Allowance(rate=0.001, burst=1, concurrency=8)
+        it.fetcher._upstreams["default"].shield._allowance = Allowance(rate=0.001, burst=1, concurrency=8)
         it.hub.status = 0
         with pytest.raises(errors.HubUnreachable):
             await it.ask()
@@ -210,14 +210,14 @@ async def test_a_caller_who_joins_a_refresh_that_gives_way_has_it_asked_for() ->
     async with fixture() as it:
         await it.ask()
         it.clock.advance(4.6)
-        fetcher = it.fetcher
-        await fetcher._shield._line.acquire()  # somebody waits in line
+        line = it.fetcher._upstreams["default"].shield._line
+        await line.acquire()  # somebody waits in line
         assert isinstance(await it.ask(), Hit)
         await asyncio.sleep(0)
         waiting = asyncio.create_task(it.ask(max_age=0.0))
         await asyncio.sleep(0.01)
         assert it.hub.asked == 1
-        fetcher._shield._line.release()
+        line.release()
         assert isinstance(await waiting, Miss)
         assert it.hub.asked == 2
 

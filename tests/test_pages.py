@@ -16,7 +16,7 @@ import pytest
 from proxy import errors
 from proxy.credential import Credential
 from proxy.directives import Directives
-from proxy.fetch import Fetcher
+from proxy.fetch import Fetcher, Upstream
 from proxy.gate import Allowance
 from proxy.hub import Hub
 from proxy.knowledge import Knowledge
@@ -87,7 +87,8 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
         given = CacheSettings(**cache)  # type: ignore[arg-type]
         knowledge = Knowledge(given, Memory(2**20), shared, None, clock=clock)
         shield = Shield(Allowance(settings.rate, settings.burst, settings.concurrency), None, gate_name=str)
-        fetcher = Fetcher(hub, shield, knowledge, shared, Landings(), deadline=settings.deadline, clock=clock)
+        upstreams = {"default": Upstream(hub, shield)}
+        fetcher = Fetcher(upstreams, knowledge, shared, Landings(), deadline=settings.deadline, clock=clock)
         pages = Pages(given, settings, knowledge, fetcher, clock=clock)
         made.append((pages, fetcher, hub))
         return pages
@@ -230,13 +231,13 @@ async def test_a_page_is_not_used_past_its_links() -> None:
 
 async def test_hub_state_is_the_last_thing_the_hub_did() -> None:
     async with fixture() as it:
-        assert it.fetcher.hub_state == "unknown"
+        assert it.fetcher.hub_states["default"] == "unknown"
         await it.ask()
-        assert it.fetcher.hub_state == "ok"
+        assert it.fetcher.hub_states["default"] == "ok"
         it.hub.status = 500
         it.clock.advance(6)
         await it.ask()
-        assert it.fetcher.hub_state == "hub_failed"
+        assert it.fetcher.hub_states["default"] == "hub_failed"
 
 
 async def test_replicas_share_through_redis() -> None:

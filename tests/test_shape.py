@@ -18,18 +18,20 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
-    ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing", "gate"],
+    ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing", "gate", "quota"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
-    ["credential", "question", "page", "flight", "redis_link"],
-    ["config", "freshness", "hub", "outcome", "purges", "stored"],
-    ["memory", "directives", "shared", "ahead"],
+    ["credential", "question", "page", "flight", "redis_link", "callers"],
+    ["keys", "freshness", "hub", "outcome", "purges", "stored", "limiter"],
+    ["jwks", "memory", "directives", "shared", "ahead"],
+    ["tokens"],
+    ["config"],
     ["news", "untold", "shared_gate"],
     ["knowledge", "shield"],
     ["fetch"],
     ["pages"],
     ["web.reading", "web.telemetry", "web.answers"],
-    ["web.problems", "web.health", "web.admin"],
-    ["web.openapi", "web.edge"],
+    ["web.problems", "web.health", "web.admin", "web.authentication", "web.cors", "web.limits"],
+    ["web.openapi", "web.edge", "web.protocol"],
     ["web.routes"],
     ["app", "sockets"],
     ["serve", "check", "demo"],
@@ -46,9 +48,10 @@ SIMULATOR_LAYERS = [
 ]
 FOREIGN = {  # who may import a library, and why
     "litestar": {"app", "web"},
-    "httpx": {"hub", "demo"},  # the demo plays callers
+    "httpx": {"hub", "jwks", "demo"},  # the demo plays callers
+    "jwt": {"tokens", "keys"},
     "redis": {"redis_client", "redis_link", "news"},
-    "uvicorn": {"serve", "sockets"},
+    "uvicorn": {"serve", "sockets", "web"},
     "click": {"cli"},
     "zstandard": {"stored"},
 }
@@ -117,7 +120,7 @@ def test_every_setting_is_documented() -> None:
     for field in fields():
         default = (
             ""
-            if field.default is None
+            if field.default in (None, ())
             else str(field.default).lower()
             if field.default is False
             else str(field.default)
@@ -134,12 +137,15 @@ def test_every_error_type_is_documented() -> None:
         errors.InvalidParameter,
         errors.NotCached,
         errors.Unauthorized,
+        errors.Forbidden,
+        errors.TooManyRequests,
         errors.BadPurge,
         *errors.Forwarded.__subclasses__(),
         *errors.HubError.__subclasses__(),
     ]
     documented = dict(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", README, re.MULTILINE))
     framework = {"method_not_allowed": "405", "bad_request": "400"}
+    framework |= {"uri_too_long": "414", "headers_too_large": "431", "request_timeout": "408"}
     assert documented == {kind.type: str(kind.status) for kind in kinds} | framework
     for kind in errors.HubError.__subclasses__():
         assert f"{kind.__name__} " in (errors.__doc__ or ""), "the tree is drawn in full"

@@ -45,7 +45,7 @@ local function trips()
   return all_failed >= number(ARGV[9]) and all_failed >= answered + answered_before
 end
 
-local told = outcome == 'limited' or outcome == 'unavailable'
+local told = outcome == 'limited' or outcome == 'unavailable' or outcome == 'refused'
 if number(ARGV[2]) ~= epoch then
   if told and retry_after then
     till = math.max(till, now + retry_after)

@@ -12,7 +12,7 @@ from proxy.outcome import Hit, Miss, Outcome, StaleHit
 
 CACHE: Final = "generations-proxy"
 """The name under which Cache-Status speaks of this cache (RFC 9211 §2)."""
-VARY: Final = "Accept-Encoding, Authorization"
+VARY: Final = "Accept-Encoding, Authorization, X-API-Key"
 """What an answer may depend on, now or after an upgrade; said from the first so that no browser mixes them up."""
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 

@@ -11,8 +11,12 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.web.health import Readiness
+from proxy.web.problems import refusal
 from proxy.web.telemetry import RequestEvent, Sink
 
+MAX_URI: Final = 32 * 1024
+MAX_HEADERS: Final = 32 * 1024
+"""Bytes of a request's path with its query, and of the names and values of its headers."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
@@ -37,19 +41,20 @@ def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGI
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
+                headers = [*message["headers"], (b"x-request-id", request_id.encode()), *state.get("headers", ())]
                 if readiness.draining:
                     headers.append((b"connection", b"close"))
                 message["headers"] = headers
             await send(message)
 
         try:
-            await app(scope, receive, sending)
+            await (_too_large(scope) or app)(scope, receive, sending)
         finally:
             method = scope["method"]
             event = RequestEvent(
                 request_id=request_id,
                 method=method if method in _METHODS else "other",
+                caller=state.get("caller", "-"),
                 path=_shown(scope["path"]),
                 status=status,
                 outcome=state.get("outcome", "-"),
@@ -59,6 +64,15 @@ def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGI
                 sink(event)
 
     return edge
+
+
+def _too_large(scope: Scope) -> ASGIApp | None:
+    """What answers a request whose head is larger than any that makes sense; None for all others."""
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URI:
+        return refusal(414, "uri_too_long", "The URI is too long", f"At most {MAX_URI} bytes are read.")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+        return refusal(431, "headers_too_large", "The header is too large", f"At most {MAX_HEADERS} bytes are read.")
+    return None
 
 
 def _shown(path: str) -> str:

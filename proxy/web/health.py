@@ -37,14 +37,17 @@ class RedisHealth(Struct):
 class ReadyResponse(Struct):
     """Hub and Redis are reported, but do not decide: without them the proxy still answers what it can.
 
-    ``hub`` is ``unknown`` before the first request to it, then ``ok`` or the last error's type.
+    ``hub`` is ``unknown`` before the first request to it, then ``ok`` or the last error's type. ``credentials`` says
+    that of each of its tokens by name; ``hub`` is the worst of them.
     """
 
     status: Literal["ready", "draining"]
     hub: str
+    credentials: dict[str, str]
     redis: RedisHealth
 
 
+_WELL = ("ok", "unknown")
 LIVE_PATH = "/health/live"
 READY_PATH = "/health/ready"
 
@@ -59,9 +62,11 @@ def health_handlers(fetcher: Fetcher, redis: RedisLink | None, readiness: Readin
     @reading(READY_PATH)
     async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
         health = RedisHealth("off", {}) if redis is None else RedisHealth(redis.state, dict(redis.faults))
+        states = fetcher.hub_states
+        worst = max(states.values(), key=lambda state: (state not in _WELL, state == "ok"))
         if readiness.draining:
-            return _answer(request, 503, ReadyResponse("draining", fetcher.hub_state, health))
-        return _answer(request, 200, ReadyResponse("ready", fetcher.hub_state, health))
+            return _answer(request, 503, ReadyResponse("draining", worst, dict(states), health))
+        return _answer(request, 200, ReadyResponse("ready", worst, dict(states), health))
 
     return [live, ready]
 

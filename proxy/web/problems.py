@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 from msgspec import UNSET, Struct, UnsetType
 
 from proxy import retry_after
@@ -47,8 +47,9 @@ def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Respon
     headers = {"cache-status": error_cache_status(error)}
     if error.retry_after is not None:
         headers["retry-after"] = retry_after.header(error.retry_after)
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
+    if error.status == 401:  # RFC 6750 §3: a code only if there were credentials
+        given = "authorization" in request.headers or "x-api-key" in request.headers
+        headers["www-authenticate"] = f'Bearer realm="{CACHE}"' + (', error="invalid_token"' if given else "")
     if isinstance(error, Forwarded) and error.body is not None:
         return respond(request, error.status, _COMMON | headers, error.body)
     body = ErrorBody(
@@ -85,6 +86,25 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     request.scope["state"]["outcome"] = body.type
     headers["cache-status"] = f"{CACHE}; detail={body.type}"
     return respond(request, error.status_code, _COMMON | headers, _envelope(request, body))
+
+
+def refusal(status: int, kind: str, title: str, detail: str) -> ASGIApp:
+    """An application that answers in place of the one that a request is not let through to."""
+
+    async def refuse(scope: Scope, _: Receive, send: Send) -> None:
+        state = scope["state"]
+        state["outcome"] = kind
+        envelope = ErrorResponse(
+            error=ErrorBody(type=kind, title=title, detail=detail), status_message=kind, request_id=state["request_id"]
+        )
+        body = msgspec.json.encode(envelope)
+        headers = {**_COMMON, "cache-status": f"{CACHE}; detail={kind}", "content-type": "application/json"}
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        pairs.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": pairs})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return refuse
 
 
 def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -17,6 +17,7 @@ class RequestEvent(Struct, frozen=True):
     Attributes:
         request_id: as in the answer's X-Request-Id.
         method: of the request; ``other`` for one that HTTP does not define.
+        caller: who asked; ``-`` if that is not known.
         path: of the request, shortened.
         status: of the answer; 0 if the caller got none.
         outcome: ``hit``, ``stale``, ``miss``, ``joined``; an error's type; ``-`` for anything else.
@@ -25,6 +26,7 @@ class RequestEvent(Struct, frozen=True):
 
     request_id: str
     method: str
+    caller: str
     path: str
     status: int
     outcome: str
@@ -37,9 +39,10 @@ Sink: TypeAlias = Callable[[RequestEvent], None]
 def log_request(event: RequestEvent) -> None:
     """Write the event as one line of ``key=value``; the query is left out, as it may hold names."""
     _log.info(
-        "id=%s method=%s path=%s status=%d outcome=%s ms=%.1f",
+        "id=%s method=%s caller=%s path=%s status=%d outcome=%s ms=%.1f",
         event.request_id,
         event.method,
+        event.caller,
         event.path,
         event.status,
         event.outcome,

@@ -1,0 +1,70 @@
+"""Which caller a request comes from, by the credentials in its headers; nothing else of it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from litestar.datastructures import Headers
+
+from proxy.callers import ANONYMOUS, Caller, by_digest, digest
+from proxy.errors import Unauthorized
+from proxy.settings import Settings
+from proxy.tokens import Tokens
+
+MAX_CREDENTIALS: Final = 8192
+"""Characters of a key or token that are looked at."""
+
+
+class Authentication:
+    """Knows all callers.
+
+    Where there are none, everybody is anonymous and no header is looked at: the proxy then listens on loopback, or
+    has been told in so many words that whoever reaches it may see everything.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float]) -> None:
+        self._by_digest = by_digest(settings.auth.callers)
+        self._tokens = None if settings.jwt.algorithm is None else Tokens(settings.jwt, clock=clock)
+        self._required = bool(settings.auth.callers) or self._tokens is not None
+        self._anonymous = ANONYMOUS if settings.auth.allow_anonymous else None
+
+    async def aclose(self) -> None:
+        """Ask for no keys any more."""
+        if self._tokens is not None:
+            await self._tokens.aclose()
+
+    async def caller(self, headers: Headers) -> Caller:
+        """Return who asks: known by a key, or by a token that is signed.
+
+        Raises:
+            Unauthorized: they do not say so, not in one way only, or not as somebody who is known.
+        """
+        if not self._required:
+            return ANONYMOUS
+        credentials = _credentials(headers)
+        if credentials is None:
+            if self._anonymous is None:
+                raise Unauthorized("Send a key or a token as Authorization: Bearer, or a key as X-API-Key.")
+            return self._anonymous
+        known = self._by_digest.get(digest(credentials)) if len(credentials) <= MAX_CREDENTIALS else None
+        if known is not None:
+            return known
+        if self._tokens is not None and credentials.count(".") == 2 and "x-api-key" not in headers:
+            return self._tokens.known(credentials) or await self._tokens.caller(credentials)
+        raise Unauthorized("The credentials are not known here; a key may have been replaced.")
+
+
+def _credentials(headers: Headers) -> str | None:
+    """The one key or token that is given (RFC 9110 §11.6.2, RFC 6750 §2.1: not in the query, not in the body)."""
+    bearers, keys = headers.getall("authorization", []), headers.getall("x-api-key", [])
+    if len(bearers) + len(keys) > 1:
+        raise Unauthorized("Credentials are given more than once; send one Authorization or one X-API-Key.")
+    if keys:
+        return keys[0]
+    if not bearers:
+        return None
+    scheme, _, credentials = bearers[0].partition(" ")
+    if scheme.lower() != "bearer" or not credentials.strip(" "):
+        raise Unauthorized("Authorization is not of the scheme Bearer, or empty.")
+    return credentials.strip(" ")

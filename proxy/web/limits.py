@@ -1,0 +1,74 @@
+"""Limits per caller, over HTTP: who is charged what, and the headers that say how much is left.
+
+The headers are those of draft-ietf-httpapi-ratelimit-headers: ``RateLimit-Policy: "caller";q=100;w=10`` (100 units,
+there again after 10 seconds) and ``RateLimit: "caller";r=40;t=6`` (40 left, all there again in 6 seconds).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, assert_never
+
+from litestar import Request
+from msgspec import Struct
+
+from proxy.callers import Caller
+from proxy.errors import TooManyRequests
+from proxy.limiter import Limiter, Standing
+from proxy.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.quota import Terms
+from proxy.settings import LimitSettings
+
+
+class Tab(Struct, frozen=True):
+    """What one request is charged: a hit's price before anything is known, the rest when the hub was asked for it."""
+
+    limiter: Limiter
+    caller: str
+    terms: Terms | None
+    rest: float
+
+    def settle(self, outcome: Outcome) -> None:
+        """The request has been answered."""
+        match outcome:
+            case Miss():
+                if self.terms is not None and self.rest:
+                    self.limiter.owe(self.caller, self.terms, self.rest)
+            case Hit() | StaleHit():
+                pass
+            case _:
+                assert_never(outcome)
+
+
+class Limits:
+    """Charges requests to their callers."""
+
+    def __init__(self, settings: LimitSettings, limiter: Limiter) -> None:
+        self._settings = settings
+        self._limiter = limiter
+
+    async def charge(self, request: Request[Any, Any, Any], caller: Caller) -> Tab:
+        """Charge a request.
+
+        Raises:
+            TooManyRequests: the caller has used up what it may ask.
+        """
+        rate = self._settings.rate if caller.rate is None else caller.rate
+        if not rate:
+            return Tab(self._limiter, caller.name, None, 0.0)
+        terms = Terms(rate, float(self._settings.burst if caller.burst is None else caller.burst))
+        try:
+            standing = await self._limiter.charge(caller.name, terms, self._settings.hit_weight)
+        except TooManyRequests:
+            request.scope["state"]["headers"] = rate_limit_headers(self._limiter.standing(caller.name, terms))
+            raise
+        request.scope["state"]["headers"] = rate_limit_headers(standing)
+        return Tab(self._limiter, caller.name, terms, 1.0 - self._settings.hit_weight)
+
+
+def rate_limit_headers(standing: Standing) -> list[tuple[bytes, bytes]]:
+    """What is left to a caller."""
+    terms = standing.terms
+    policy = f'"caller";q={terms.burst:.0f};w={math.ceil(terms.burst / terms.rate)}'
+    left = f'"caller";r={math.floor(standing.left)};t={math.ceil(standing.reset)}'
+    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]

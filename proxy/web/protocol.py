@@ -1,0 +1,78 @@
+"""The server's HTTP protocol, with bounds on the head of a request: uvicorn's with httptools has none of its own.
+
+Without them one connection could send header lines for ever, all of which are kept until the head ends, or begin a
+head and never end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from proxy.web.problems import ErrorBody, ErrorResponse
+
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of a request's head that are read while it has not ended; the edge allows less of one that has."""
+HEAD_TIMEOUT: Final = 15.0
+"""Seconds from the first byte of a request to the end of its head."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses a head that is too large or takes too long, and answers what is no HTTP in the hub's envelope."""
+
+    _head: int | None = 0
+    """Bytes of the head that is being read; None while none is."""
+    _timer: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come (asyncio's name)."""
+        if self._head is not None:
+            self._head += len(data)
+            self._timer = self._timer or self.loop.call_later(HEAD_TIMEOUT, self._too_late)
+        super().data_received(data)
+        if self._head is not None and self._head > MAX_HEAD:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The header is too large")
+
+    def on_message_begin(self) -> None:
+        """A head begins (httptools' name)."""
+        super().on_message_begin()
+        self._head = self._head or 0
+
+    def on_headers_complete(self) -> None:
+        """A head has ended (httptools' name)."""
+        self._head = None
+        self._forget_timer()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone (asyncio's name)."""
+        self._forget_timer()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP (uvicorn's name)."""
+        self._forget_timer()
+        self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", msg.rstrip("."))
+
+    def _too_late(self) -> None:
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The request's head did not end in time")
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: HTTPStatus, kind: str, title: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = msgspec.json.encode(ErrorResponse(error=ErrorBody(type=kind, title=title), status_message=kind))
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()

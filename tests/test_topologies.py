@@ -31,6 +31,7 @@ from proxy.web.admin import PURGE_PATH
 from proxy.web.health import READY_PATH
 from tests.redis_servers import (
     PATIENCE,
+    SOON,
     Certificates,
     Cluster,
     Server,
@@ -326,7 +327,7 @@ async def test_cluster_one_flight_over_both(three: Cluster) -> None:
 @pytest.mark.parametrize("end", ["killed", "killed-news", "frozen-news", "demoted-news"])
 async def test_cluster_loses_a_primary(end: str) -> None:
     """``news``: the one that the replicas have subscribed at."""
-    with cluster(replicas=1) as them:
+    with cluster(replicas=1, node_timeout=SOON) as them:
         shard = them.shard(NEWS) if end.endswith("news") else (them.shard(NEWS) + 1) % 3
         old, new = them.nodes[shard], them.nodes[shard + 3]
         witness = them.nodes[(shard + 1) % 3]
@@ -369,7 +370,7 @@ async def test_a_redis_that_never_was_is_nobodys_error(url: str) -> None:
 @pytest.mark.slow
 async def test_a_cluster_that_is_lost_is_nobodys_error() -> None:
     """First one of its nodes, which nobody replaces; then all."""
-    with cluster() as them:
+    with cluster(node_timeout=SOON) as them:
         async with pair(them.url, timeout=0.1) as it:
             await it.share()
             async with load(it) as statuses:

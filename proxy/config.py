@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -161,7 +162,8 @@ def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
         tables = value if strict else listed or msgspec.json.decode(text)
         result = msgspec.convert(tables, field.type, dec_hook=_make_secret)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
+        # msgspec names an unknown field, which may be a secret that stands in the wrong place.
+        raise ValueError(re.sub("unknown field `.*`", "an unknown field", str(error), flags=re.DOTALL)) from None
     except msgspec.DecodeError:
         raise ValueError("not JSON") from None
     if check := _CHECKS.get((field.section, field.name)):

@@ -36,6 +36,9 @@ USER_AGENT: Final = "generations-proxy"
 MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of a hub's error body that are read and passed on."""
 
+MIN_ECHO: Final = 16
+"""Bytes of a token that is looked for in pages."""
+
 
 class Hub:
     """A client of the hub's read API.
@@ -131,11 +134,16 @@ class Hub:
     async def _read(self, response: httpx.Response, token: Secret, until: float) -> bytes:
         status = response.status_code
         if status == 200:
-            return await _body(response, self._settings.answer_bytes, until)
+            body = await _body(response, self._settings.answer_bytes, until)
+            if _echoes(token, body):
+                raise errors.HubAnswerNotAPage(
+                    "The hub's answer holds the token that it was asked with.", hub_status=200
+                )
+            return body
         if status in (400, 404, 422):
-            body = await _error_body(response, token, until)
+            said = await _error_body(response, token, until)
             cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
-            raise cls(f"The hub answered {status}.", body)
+            raise cls(f"The hub answered {status}.", said)
         raise _refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
 
 
@@ -223,10 +231,16 @@ async def _error_body(response: httpx.Response, token: Secret, until: float) -> 
     """The hub's error body as it may be passed on: a JSON object that does not hold the token."""
     try:
         body = await _body(response, MAX_ERROR_BODY, until)
-        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        plain = msgspec.json.encode(msgspec.json.decode(body, type=dict[str, Any]))  # without needless escapes
     except (errors.HubError, msgspec.MsgspecError, RecursionError):
         return None
-    return None if token.reveal().encode() in body else body
+    return None if msgspec.json.encode(token.reveal())[1:-1] in plain else body
+
+
+def _echoes(token: Secret, body: bytes) -> bool:
+    """Whether a page holds the token, as it is or with its slashes escaped; a short one may stand there by chance."""
+    text = token.encoded()
+    return len(text) >= MIN_ECHO and (text in body or (b"/" in text and text.replace(b"/", b"\\/") in body))
 
 
 async def _once(chunk: bytes) -> AsyncIterator[bytes]:

@@ -25,7 +25,8 @@ from proxy.secret import Secret
 from proxy.settings import JwtSettings
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
-Key: TypeAlias = bytes | PublicKey
+Key: TypeAlias = Secret | PublicKey
+"""A shared secret, or a public key."""
 Named: TypeAlias = tuple[tuple[str | None, PublicKey], ...]
 """Keys, each with its ``kid`` if it has one."""
 MIN_RSA: Final = 2048
@@ -113,7 +114,8 @@ def load_key(text: Secret | None, algorithm: str) -> Key:
     Raises:
         KeyFault: it is none for ``algorithm``.
     """
-    raw = (text or Secret("")).reveal().encode("utf-8", "surrogateescape")
+    secret = text or Secret("")
+    raw = secret.encoded()
     try:
         if algorithm == "HS256":
             key: object = jwt.get_algorithm_by_name(algorithm).prepare_key(raw)
@@ -122,7 +124,7 @@ def load_key(text: Secret | None, algorithm: str) -> Key:
     except (jwt.InvalidKeyError, UnsupportedAlgorithm, ValueError):
         key = None
     if isinstance(key, bytes) and len(key) >= MIN_SECRET:
-        return key
+        return secret
     if not isinstance(key, PublicKey) or not suits(key, algorithm):
         private = ", and a private key has no business here" if b"PRIVATE KEY-----" in raw else ""
         raise KeyFault(f"is not {_NEEDED[algorithm]}{private}")

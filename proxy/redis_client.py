@@ -57,6 +57,9 @@ class Place(Struct, frozen=True):
     options: dict[str, Any]
     sentinel: dict[str, Any]
 
+    def __repr__(self) -> str:  # the options may hold passwords
+        return f"Place({self.kind!r}, {self.hosts!r}, {self.service!r})"
+
 
 class ClusterUnfit(RedisConnectionError):
     """No node of the cluster can be asked, or what the nodes say of it is no cluster."""

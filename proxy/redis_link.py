@@ -194,8 +194,7 @@ async def describe(url: Secret) -> tuple[str, str, str]:
     except TimeoutError:
         raise ConnectionError(f"no answer within {ANSWERED:g} s") from None
     except (RedisError, OSError) as error:
-        reason = f": {error}" if isinstance(error, ResponseError | ClusterUnfit) else ""
-        raise ConnectionError(f"{type(error).__name__}{reason}") from None
+        raise ConnectionError(f"{type(error).__name__}{_reason(error)}") from None
     finally:
         await close(client)
     limits = [str(one.get("maxmemory_human", "unknown")) if one.get("maxmemory") else "" for one in memory]
@@ -204,6 +203,14 @@ async def describe(url: Secret) -> tuple[str, str, str]:
         _all(str(one.get("maxmemory_policy", "unknown")) for one in memory),
         _all(limits) if all(limits) else "",
     )
+
+
+def _reason(error: Exception) -> str:
+    """Redis's code word for an error (``NOPERM``); what follows it may quote what was sent, a password for example."""
+    if isinstance(error, ClusterUnfit):
+        return f": {error}"
+    code = str(error).partition(" ")[0]
+    return f": {code}" if isinstance(error, ResponseError) and code.isalpha() and code.isupper() else ""
 
 
 def _all(texts: Iterable[str]) -> str:

@@ -23,6 +23,10 @@ class Secret:
         """Return the secret itself."""
         return self._text
 
+    def encoded(self) -> bytes:
+        """Return the secret's bytes, whatever they were read from."""
+        return self._text.encode("utf-8", "surrogateescape")
+
     def __str__(self) -> str:
         return MASK
 
@@ -35,7 +39,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._text.encode(), other._text.encode())
+        return hmac.compare_digest(self.encoded(), other.encoded())
 
     def __hash__(self) -> int:
         return hash(self._text)

@@ -23,6 +23,7 @@ from proxy.callers import EVERY, Caller
 from proxy.errors import Unauthorized
 from proxy.jwks import KeySet, url_is_usable
 from proxy.keys import FixedKey, Key, KeyFault, KeySource, load_key, read_key
+from proxy.secret import Secret
 from proxy.settings import JwtSettings
 
 MAX_TOKEN: Final = 8 * 1024
@@ -110,7 +111,7 @@ class Tokens:
         try:
             return jwt.decode(
                 token,
-                key,
+                key.encoded() if isinstance(key, Secret) else key,
                 algorithms=[cast("str", settings.algorithm)],
                 options=_CLAIMS,
                 issuer=settings.issuer,

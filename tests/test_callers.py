@@ -193,7 +193,7 @@ DIGEST = digest("x")
         ('[{"keys": []}]', "missing required field `name`"),
         ('[{"name": "a", "keys": ["gp_secret_itself"]}]', "`$[0].keys[0]`"),
         ('[{"name": "a b", "keys": []}]', "`$[0].name`"),
-        ('[{"name": "a", "keys": [], "role": "x"}]', "unknown field `role`"),
+        ('[{"name": "a", "keys": [], "role": "x"}]', "an unknown field"),
         ('[{"name": "a", "keys": [], "namespaces": [""]}]', "`$[0].namespaces[0]`"),
         ('[{"name": "a", "keys": []}, {"name": "a", "keys": []}]', "the name a is there twice"),
         (f'[{{"name": "a", "keys": ["{DIGEST}", "{DIGEST}"]}}]', f"the key {DIGEST} is there twice"),

@@ -31,6 +31,7 @@ from proxy.web.cors import with_cors
 from proxy.web.edge import with_edge
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.limits import Limits
+from proxy.web.metrics import metrics_handler
 from proxy.web.problems import EXCEPTION_HANDLERS
 from proxy.web.routes import api_handlers
 from proxy.web.telemetry import Sink, log_request
@@ -119,6 +120,7 @@ def create_app(
             *api_handlers(pages, credentials, authentication, limits),
             *admin_handlers(knowledge, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
+            metrics_handler(fetcher, upstreams, link),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],

@@ -316,6 +316,7 @@ QUESTIONS: Final[list[tuple[str, str, dict[str, str]]]] = [
     ("GET", f"{LIST}?namespace=ox&page_size=2", bearer(TOKEN)),
     ("HEAD", f"{LIST}?namespace=ox&page_size=3", {**bearer(CALLER), "if-none-match": "*"}),
     ("GET", "/health/ready", bearer(CALLER)),
+    ("GET", "/metrics", bearer(CALLER)),
 ]
 
 

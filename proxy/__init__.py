@@ -2,8 +2,8 @@
 
 The way of a request:
 
-``web/edge`` gives it an id → ``web/routes`` has ``query`` read it into a ``question`` →
-``pages`` answers it from what is in ``knowledge``: ``memory``, then ``shared`` (Redis); else ``fetch``, in one
+``web/edge`` gives it an id → ``web/asking`` finds out who asks, and has ``web/routes`` and ``query`` read a ``question``
+→ ``pages`` answers it from what is in ``knowledge``: ``memory``, then ``shared`` (Redis); else ``fetch``, in one
 flight for all who ask the same, takes its turn at the ``shield`` and asks the ``hub``, whose answer moves its
 ``listing`` forward;
 ``freshness`` judges what may be served → ``web/answers`` makes HTTP of it, ``web/problems`` of what went wrong.

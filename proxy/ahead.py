@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from proxy.detached import Detached
-from proxy.freshness import Fresh
+from proxy.freshness import OK, Fresh, lifetime
 from proxy.page import Page
 from proxy.question import Question
 from proxy.settings import CacheSettings
@@ -40,7 +40,7 @@ class Ahead:
 
     def is_due(self, page: Page, verdict: Fresh) -> bool:
         """Whether the page is in the last part of its freshness."""
-        return verdict.ttl < LAST * (self._settings.settled_ttl if page.settled else self._settings.live_ttl)
+        return page.status == OK and verdict.ttl < LAST * lifetime(page, self._settings)
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""

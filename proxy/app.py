@@ -26,6 +26,7 @@ from proxy.shared import Shared
 from proxy.shared_gate import SharedGate, gate_name
 from proxy.shield import Shield
 from proxy.web.admin import admin_handlers
+from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
 from proxy.web.edge import with_edge
@@ -117,7 +118,7 @@ def create_app(
 
     app = Litestar(
         route_handlers=[
-            *api_handlers(pages, credentials, authentication, limits),
+            *api_handlers(Asking(pages, authentication, limits), credentials),
             *admin_handlers(knowledge, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
             metrics_handler(fetcher, upstreams, link),

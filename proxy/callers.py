@@ -48,6 +48,15 @@ class Caller(Struct, frozen=True):
         elif EVERY not in self.namespaces and namespace not in self.namespaces:
             raise Forbidden(f"The namespace {namespace!r} is not granted to this caller.")
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether generations of every namespace may be shown, and those of none."""
+        return EVERY in self.namespaces
+
+    def sees(self, namespace: str | None) -> bool:
+        """Whether a generation of this namespace may be shown."""
+        return self.sees_all or namespace in self.namespaces
+
 
 ANONYMOUS: Final = Caller("anonymous", frozenset({EVERY}), unnamed=True)
 """Whoever asks where nobody has to say who they are."""

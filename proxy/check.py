@@ -109,7 +109,7 @@ async def _credential_checks(
 def _judge_answer(question: Question, body: bytes) -> list[Line]:
     """Hold an answer against what the proxy rests on."""
     try:
-        read(question.key, body, time.time())
+        read(question, body, time.time())
     except errors.HubError as error:
         return [Line("fail", "list answer", error.detail)]
     lines = []

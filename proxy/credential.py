@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -127,6 +128,11 @@ class Credentials:
     def serving(self, namespace: str | None) -> Credential:
         """The credential for a question that names this namespace, or none."""
         return self.all[0] if namespace is None else self._by_namespace.get(namespace, self.all[0])
+
+    def serving_any(self, namespaces: Collection[str], *, every: bool) -> list[Credential]:
+        """The credentials that may serve one of these namespaces."""
+        some = {self.serving(namespace).name for namespace in namespaces}
+        return [one for one in self.all if every or one.name in some]
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:

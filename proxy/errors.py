@@ -110,7 +110,11 @@ class HubRejectedQuestion(Forwarded, status=400, type="hub_rejected_question", t
 class HubFoundNothing(
     Forwarded, status=404, type="resource_not_found", title="The requested resource could not be found"
 ):
-    """The hub answered 404."""
+    """The hub answered 404; ``cache_status`` says when, if it was not for this caller alone."""
+
+    def __init__(self, detail: str, body: bytes | None, *, cache_status: str | None = None) -> None:
+        super().__init__(detail, body)
+        self.cache_status = cache_status
 
 
 class HubError(ProxyError, status=502, type="hub_error", title="The hub gave no usable answer"):

@@ -18,12 +18,12 @@ from typing import Final
 from msgspec import Struct
 
 from proxy.detached import Detached
-from proxy.errors import HubBusy, HubError, HubRefusedCredential, HubResting, ProxyError
+from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
 from proxy.hub import Hub
 from proxy.knowledge import Knowledge
 from proxy.landings import Ear, Landings, write_failure
 from proxy.outcome import Landed
-from proxy.page import Page, read
+from proxy.page import Page, not_found, read
 from proxy.question import Question
 from proxy.renewal import renewing
 from proxy.shared import LEASE, Shared
@@ -196,5 +196,8 @@ class Fetcher:
         upstream = self._upstreams[question.credential]
         async with upstream.shield.turn(max(0.0, until - now()) / 2, ahead=ahead):
             asked_at = self._clock()
-            body = await upstream.hub.get(question.path, question.query, deadline=max(0.0, until - now()))
-            return read(question.key, body, asked_at)
+            try:
+                body = await upstream.hub.get(question.path, question.query, deadline=max(0.0, until - now()))
+            except HubFoundNothing as nothing:  # an answer like any other, but for its status
+                return not_found(question, nothing.body, asked_at)
+            return read(question, body, asked_at)

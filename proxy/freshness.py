@@ -6,13 +6,16 @@ Gone: never.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import math
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from proxy.listing import Record
 from proxy.page import Page
 from proxy.settings import CacheSettings
+
+OK: Final = 200
 
 
 class Fresh(Struct, frozen=True):
@@ -68,35 +71,50 @@ def vouched_at(page: Page, record: Record) -> float:
     return max(page.asked_at, record.confirmed_at) if page.settled else page.asked_at
 
 
-def fresh_until(page: Page, record: Record, cache: CacheSettings, *, apart: bool = False) -> float:
-    """The Unix time until which the page is fresh; never past a dead link.
+def lifetime(page: Page, cache: CacheSettings) -> float:
+    """Seconds for which the page is fresh after it was vouched for.
 
-    The lifetimes are ours (RFC 9111 §4.2.1): the hub's ``max-age=0`` does not say how long a page is good for.
+    The lifetimes are ours (RFC 9111 §4.2.1): the hub's ``max-age=0`` does not say how long a page is good for. A
+    terminal generation needs nobody to vouch for its place, but may still be charged late (hub facts: rows).
     """
-    ttl = min(cache.live_ttl, cache.settled_ttl) if apart else cache.settled_ttl
-    until = vouched_at(page, record) + (ttl if page.settled else cache.live_ttl)
-    if page.settled:
-        until = min(until, page.asked_at + max(cache.max_page_age, cache.settled_ttl))
-    return until if page.dead_at is None else min(until, page.dead_at)
+    if not page.settled:
+        return cache.live_ttl
+    return cache.settled_item_ttl if page.single else cache.settled_ttl
+
+
+def fresh_until(page: Page, record: Record, cache: CacheSettings, *, apart: bool = False) -> float:
+    """The Unix time until which the page is fresh; never past a dead link."""
+    ttl = lifetime(page, cache)
+    until = vouched_at(page, record) + (min(cache.live_ttl, ttl) if apart else ttl)
+    return min(until, _longest_fresh(page, cache), math.inf if page.dead_at is None else page.dead_at)
 
 
 def gone_at(page: Page, record: Record, cache: CacheSettings) -> float:
     """The Unix time from which the page is of no use, unless it is vouched for again."""
-    patience = cache.stale_if_error if page.settled else cache.stale_if_error_live
-    until = fresh_until(page, record, cache) + patience
+    until = fresh_until(page, record, cache) + _patience(page, cache)
     return until if page.dead_at is None else min(until, page.dead_at)
 
 
 def keep_until(page: Page, cache: CacheSettings) -> float:
     """The Unix time from which the page is of no use, whoever vouches for it."""
-    if page.settled:
-        until = page.asked_at + max(cache.max_page_age, cache.settled_ttl) + cache.stale_if_error
-    else:
-        until = page.asked_at + cache.live_ttl + cache.stale_if_error_live
+    until = _longest_fresh(page, cache) + _patience(page, cache)
     return until if page.dead_at is None else min(until, page.dead_at)
 
 
 def longest(cache: CacheSettings) -> float:
     """Seconds for which any page can be of use, from when the hub was asked."""
-    settled = max(cache.max_page_age, cache.settled_ttl) + cache.stale_if_error
+    settled = max(cache.max_page_age, cache.settled_ttl, cache.settled_item_ttl) + cache.stale_if_error
     return max(settled, cache.live_ttl + cache.stale_if_error_live)
+
+
+def _longest_fresh(page: Page, cache: CacheSettings) -> float:
+    """The Unix time until which the page may be fresh, whoever vouches for it."""
+    ttl = lifetime(page, cache)
+    return page.asked_at + (max(cache.max_page_age, ttl) if page.settled else ttl)
+
+
+def _patience(page: Page, cache: CacheSettings) -> float:
+    """Seconds for which the page may stand in for a hub that fails; that there is nothing is no such page."""
+    if page.status != OK:
+        return 0.0
+    return cache.stale_if_error if page.settled else cache.stale_if_error_live

@@ -106,7 +106,7 @@ class Hub:
             raise
 
     async def _ask(self, path: str, query: str, token: Secret, until: float) -> bytes:
-        raw_path = self._base.raw_path.rstrip(b"/") + f"{path}?{query}".encode("ascii")
+        raw_path = self._base.raw_path.rstrip(b"/") + (f"{path}?{query}" if query else path).encode("ascii")
         connected = False
 
         async def trace(event: str, _: dict[str, Any]) -> None:

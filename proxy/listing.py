@@ -20,7 +20,11 @@ Learned: TypeAlias = Literal["confirmed", "moved", "behind"]
 
 
 class Stamp(Struct, frozen=True, array_like=True):
-    """The totals of a whole listing at one moment; every answer for any of its pages carries them."""
+    """The totals of a whole listing at one moment; every answer for any of its pages carries them.
+
+    An answer without totals (a queue, a single generation) has the number of its rows, and a digest in the place of
+    their cost: it is a listing of one page.
+    """
 
     total_entries: int
     total_cost: str | None

@@ -1,8 +1,10 @@
-"""A page: one answer of the hub to one question, as it is kept."""
+"""A page: one answer of the hub to one question, as it is kept; of whatever kind the question is."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import Final, assert_never
 
 import msgspec
 from msgspec import Struct
@@ -11,10 +13,11 @@ from proxy import links
 from proxy.contract import TERMINAL
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON
 from proxy.listing import Stamp
+from proxy.question import Question
 
 
 class Page(Struct, frozen=True):
-    """A 200 of the hub, byte for byte, with what judging it needs.
+    """A 200 or 404 of the hub, byte for byte, with what judging it needs.
 
     Attributes:
         key: the full key of the question, checked wherever a page is read back.
@@ -22,9 +25,11 @@ class Page(Struct, frozen=True):
         etag: strong entity tag of ``body``, with its quotes (RFC 9110 §8.8.3).
         asked_at: Unix seconds at which the hub was asked: what the body says was true then or later
             (the conservative reading of RFC 9111 §4.2.3).
-        stamp: totals of the listing in this answer.
+        stamp: totals of the listing in this answer; where it has none, what tells its moment from others.
         settled: every row is terminal.
         dead_at: Unix seconds from which a link in it is dead, or None.
+        single: one generation.
+        status: 200, or 404 where the hub knows of nothing.
     """
 
     key: str
@@ -34,17 +39,28 @@ class Page(Struct, frozen=True):
     stamp: Stamp
     settled: bool
     dead_at: float | None
+    single: bool = False
+    status: int = 200
+
+
+UNFIT: Final = b"null"
+"""The body of a 404 whose own is unfit to pass on."""
+
+
+class _Status(Struct):
+    status: str | None = None
 
 
 class _Row(Struct):
+    generation_id: str
     status: str | None = None
 
 
 class _Head(Struct):
-    """What is read of an answer; the contract's members without which it is no page."""
+    """What is read of a page; the contract's members without which it is none."""
 
     count: int
-    generations: list[_Row]
+    generations: list[_Status]
     page_number: int
     page_size: int
     total_pages: int
@@ -52,11 +68,31 @@ class _Head(Struct):
     total_cost: str | None
 
 
+class _Queue(Struct):
+    count: int
+    generations: list[_Row]
+
+
+class _Shown(Struct):
+    generation: _Row
+
+
+class _Owned(Struct):
+    target_namespace: str | None = None
+
+
+class _ShownOwned(Struct):
+    generation: _Owned
+
+
 _decode_head = msgspec.json.Decoder(_Head).decode
+_decode_queue = msgspec.json.Decoder(_Queue).decode
+_decode_shown = msgspec.json.Decoder(_Shown).decode
+_decode_row = msgspec.json.Decoder(_Row).decode
 
 
-def read(key: str, body: bytes, asked_at: float) -> Page:
-    """Judge the body of a hub's 200 to be a page. It is read, never rewritten.
+def read(question: Question, body: bytes, asked_at: float) -> Page:
+    """Judge the body of a hub's 200 to be an answer to the question. It is read, never rewritten.
 
     Unlisted members and statuses pass (hub facts: rows); a row without a terminal status is in flight.
 
@@ -65,7 +101,7 @@ def read(key: str, body: bytes, asked_at: float) -> Page:
     """
     try:
         body.decode("utf-8")  # msgspec does not look into the strings that it skips
-        head = _decode_head(body)
+        rows, stamp = _rows(question, body)
     except UnicodeDecodeError:
         raise HubAnswerNotJSON("The hub's answer is not valid UTF-8.", hub_status=200) from None
     except msgspec.ValidationError as error:
@@ -77,11 +113,54 @@ def read(key: str, body: bytes, asked_at: float) -> Page:
             raise HubAnswerCutOff("The hub's answer ends in the middle of its JSON.", hub_status=200) from None
         raise HubAnswerNotJSON("The hub's answer is not JSON.", hub_status=200) from None
     return Page(
-        key=key,
+        key=question.key,
         body=body,
-        etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+        etag=_etag(body),
         asked_at=asked_at,
-        stamp=Stamp(head.total_entries, head.total_cost),
-        settled=all(row.status in TERMINAL for row in head.generations),
+        stamp=stamp,
+        settled=question.settles and all(row.status in TERMINAL for row in rows),
         dead_at=links.dead_at(body, asked_at),
+        single=question.single,
     )
+
+
+def not_found(question: Question, body: bytes | None, asked_at: float) -> Page:
+    """The hub's 404 to the question, with its body if that may be passed on; it is never settled."""
+    body = UNFIT if body is None else body
+    stamp = Stamp(0, "404")
+    return Page(question.key, body, _etag(body), asked_at, stamp, settled=False, dead_at=None, status=404)
+
+
+def namespace_of(question: Question, page: Page) -> str | None:
+    """The namespace that a single generation's row names."""
+    if question.kind == "generation":
+        return msgspec.json.decode(page.body, type=_ShownOwned).generation.target_namespace
+    return msgspec.json.decode(page.body, type=_Owned).target_namespace
+
+
+def _rows(question: Question, body: bytes) -> tuple[Sequence[_Status | _Row], Stamp]:
+    """The rows of an answer, and the moment that it is of.
+
+    Only pages come with totals. The rest is told apart by the rows and their statuses.
+    """
+    rows: Sequence[_Row]
+    match question.kind:
+        case "page":
+            head = _decode_head(body)
+            return head.generations, Stamp(head.total_entries, head.total_cost)
+        case "queue":
+            rows = _decode_queue(body).generations
+        case "generation":
+            rows = [_decode_shown(body).generation]
+        case "queued":
+            rows = [_decode_row(body)]
+        case _:
+            assert_never(question.kind)
+    if question.single and rows[0].generation_id.lower() != question.place:
+        raise msgspec.ValidationError("it is of another generation")
+    moment = "\n".join(f"{row.generation_id} {row.status}" for row in rows)
+    return rows, Stamp(len(rows), hashlib.sha256(moment.encode("utf-8", "surrogatepass")).hexdigest()[:32])
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'

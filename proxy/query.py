@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
@@ -37,6 +38,7 @@ PARAMETERS: Final = (*FILTERS, *MAXIMA)
 
 # Ten digits more than any valid number: longer ones are refused before int() sees them.
 _CANONICAL_INTEGER: Final = re.compile(r"[1-9][0-9]{0,25}", re.ASCII)
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -69,8 +71,8 @@ class ListQuery(Struct, frozen=True):
         return f"{listing}{'&' if listing else ''}page={self.page}&page_size={self.page_size}"
 
 
-def parse(raw: bytes) -> ListQuery:
-    """Read a raw query string (without ``?``) into a question.
+def parse(raw: bytes, known: Collection[str] = PARAMETERS) -> ListQuery:
+    """Read a raw query string (without ``?``) with ``known`` parameters into a question.
 
     Raises:
         InvalidParameter: naming the first parameter at fault, its fault and what is allowed.
@@ -79,22 +81,34 @@ def parse(raw: bytes) -> ListQuery:
         raise InvalidParameter("", f"The query string has {len(raw)} bytes; at most {MAX_RAW} are allowed.")
     values: dict[str, str | int] = {}
     for pair in raw.split(b"&") if raw else ():
-        name, value = _read_pair(pair)
+        name, value = _read_pair(pair, known)
         if name in values:
             raise InvalidParameter(name, f"'{name}' is given more than once; give it at most once.")
         values[name] = _read_number(name, value) if name in MAXIMA else _read_filter(name, value)
     return ListQuery(**values)  # type: ignore[arg-type]  # names are PARAMETERS, values typed by name
 
 
-def _read_pair(pair: bytes) -> tuple[str, str]:
+def parse_id(text: str) -> str:
+    """Read a generation's id; upper case is the same id (RFC 9562 §4).
+
+    Raises:
+        InvalidParameter: it is no UUID.
+    """
+    if not _UUID.fullmatch(text):
+        fault = f"'generation_id' is {_shown(text)!r}; allowed is a UUID, as in 0e8a1f64-0000-4000-8000-000000000000."
+        raise InvalidParameter("generation_id", fault)
+    return text.lower()
+
+
+def _read_pair(pair: bytes, known: Collection[str]) -> tuple[str, str]:
     raw_name, separator, raw_value = pair.partition(b"=")
     try:
         name = _decode(raw_name)
     except ValueError as fault:
         shown = _shown(raw_name.decode("utf-8", "replace"))
-        raise InvalidParameter(shown, f"A parameter's name {fault}; {_allowed_names()}") from None
-    if name not in PARAMETERS:
-        raise InvalidParameter(_shown(name), _unknown(name))
+        raise InvalidParameter(shown, f"A parameter's name {fault}; {_allowed_names(known)}") from None
+    if name not in known:
+        raise InvalidParameter(_shown(name), _unknown(name, known))
     if not separator or not raw_value:
         raise InvalidParameter(name, f"'{name}' has no value; {_allowed(name)}, or leave it out.")
     try:
@@ -140,16 +154,16 @@ def _allowed(name: str) -> str:
     return f"allowed are 1 to {MAX_FILTER} characters without control characters"
 
 
-def _allowed_names() -> str:
-    return f"known are {', '.join(PARAMETERS)}."
+def _allowed_names(known: Collection[str]) -> str:
+    return f"known are {', '.join(known)}." if known else "none is known here."
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, known: Collection[str]) -> str:
     if not name:
-        return f"A parameter without a name (a stray '&' or '='); {_allowed_names()}"
-    close = get_close_matches(name[:MAX_FILTER].lower(), PARAMETERS, n=1)
+        return f"A parameter without a name (a stray '&' or '='); {_allowed_names(known)}"
+    close = get_close_matches(name[:MAX_FILTER].lower(), list(known), n=1)
     hint = f" (did you mean '{close[0]}'?)" if close else ""
-    return f"'{_shown(name)}' is not a parameter{hint}; {_allowed_names()}"
+    return f"'{_shown(name)}' is not a parameter{hint}; {_allowed_names(known)}"
 
 
 def _shown(text: str) -> str:

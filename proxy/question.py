@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
+from proxy.contract import TERMINAL
 from proxy.query import ListQuery
 
 LIST_PATH: Final = "/api/ai/generations"
+QUEUE_PATH: Final = "/api/ai/queue"
 REDIS_PREFIX: Final = "gp1"
 """Changes when values of an earlier release must not be read: both releases then run side by side."""
 
 
+Kind: TypeAlias = Literal["page", "queue", "generation", "queued"]
+"""A page of a listing, a queue, a generation with all that is known of it, or a generation as queues show it."""
+
+
 class Question(Struct, frozen=True):
-    """One page of one listing, asked with one credential.
+    """One page of one listing, asked with one credential. Whatever has no pages is a listing of one.
 
     Attributes:
         credential: the name of the credential.
@@ -25,9 +31,12 @@ class Question(Struct, frozen=True):
         listing: ``gp1:{<digest of credential and filters>}``, what the keys of all pages of the listing begin
             with. The braces keep them in one Redis Cluster slot; the full key is in each value, so a digest
             is enough.
-        place: which page of the listing.
-        filters: of the listing, canonical.
+        place: which page of the listing; the id of a single generation.
+        filters: of the listing, canonical; the path of a single generation.
         namespace: that the question names, if it does.
+        kind: what is asked for.
+        settles: an answer with terminal rows only stays as it is. A queue moves on as soon as there is a new row,
+            unless only terminal ones are asked for.
     """
 
     credential: str
@@ -37,7 +46,14 @@ class Question(Struct, frozen=True):
     listing: str
     place: str
     filters: str
-    namespace: str | None
+    namespace: str | None = None
+    kind: Kind = "page"
+    settles: bool = True
+
+    @property
+    def single(self) -> bool:
+        """Whether it asks for one generation."""
+        return self.kind in ("generation", "queued")
 
     @property
     def page_key(self) -> str:
@@ -53,14 +69,53 @@ def record_key(listing: str) -> str:
 def page_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:
     """The question for a page of a listing, with the credential of this id and name."""
     filters, canonical = query.listing, query.canonical
-    digest = hashlib.blake2b(f"{credential_id} {LIST_PATH}?{filters}".encode(), digest_size=16).hexdigest()
     return Question(
         credential=credential,
         key=f"{credential_id} {LIST_PATH}?{canonical}",
         path=LIST_PATH,
         query=canonical,
-        listing=f"{REDIS_PREFIX}:{{{digest}}}",
+        listing=_tagged(f"{credential_id} {LIST_PATH}?{filters}"),
         place=f"{query.page}:{query.page_size}",
         filters=filters,
         namespace=query.namespace,
     )
+
+
+def queue_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:
+    """The question for a queue; it has no pages."""
+    filters = query.listing
+    key = f"{credential_id} {QUEUE_PATH}?{filters}"
+    return Question(
+        credential=credential,
+        key=key,
+        path=QUEUE_PATH,
+        query=filters,
+        listing=_tagged(key),
+        place="all",
+        filters=filters,
+        namespace=query.namespace,
+        kind="queue",
+        settles=query.status in TERMINAL,
+    )
+
+
+def generation_question(
+    credential_id: str, kind: Literal["generation", "queued"], generation_id: str, *, credential: str = "default"
+) -> Question:
+    """The question for a single generation; of which namespace it is, only the answer says."""
+    path = f"{LIST_PATH if kind == 'generation' else QUEUE_PATH}/{generation_id}"
+    key = f"{credential_id} {path}"
+    return Question(
+        credential=credential,
+        key=key,
+        path=path,
+        query="",
+        listing=_tagged(key),
+        place=generation_id,
+        filters=path,
+        kind=kind,
+    )
+
+
+def _tagged(text: str) -> str:
+    return f"{REDIS_PREFIX}:{{{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}}}"

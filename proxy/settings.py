@@ -87,6 +87,7 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
 
     live_ttl: Seconds = 1.0
     settled_ttl: Seconds = 5.0
+    settled_item_ttl: Seconds = 600.0
     max_page_age: Seconds = 600.0
     min_refresh: Seconds = 0.5
     patience: Seconds = 0.3

@@ -17,7 +17,7 @@ from msgspec import Struct
 from proxy.listing import Record, Stamp
 from proxy.page import Page
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 OFF_LOOP: Final = 128 * 1024
 """Bytes from which (de)compression is worth a thread: below it takes less than about 0.5 ms."""
 _MAX_BODY: Final = 2**30
@@ -34,6 +34,8 @@ class _Value(Struct, frozen=True, array_like=True):
     stamp: Stamp
     settled: bool
     dead_at: float | None
+    single: bool
+    status: int
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -53,13 +55,15 @@ async def read_page(raw: bytes, key: str) -> Page:
         body = await _off_loop_if_large(_decompress, value.body, zstandard.frame_content_size(value.body))
     except (msgspec.MsgspecError, zstandard.ZstdError, MemoryError) as error:
         raise ValueError(f"no page: {type(error).__name__}") from error
-    return Page(key, body, value.etag, value.asked_at, value.stamp, value.settled, value.dead_at)
+    stamp, judged = value.stamp, (value.settled, value.dead_at, value.single, value.status)
+    return Page(key, body, value.etag, value.asked_at, stamp, *judged)
 
 
 async def write_page(page: Page) -> bytes:
     """A page as it is kept."""
     body = await _off_loop_if_large(_compress, page.body, len(page.body))
-    return _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, page.settled, page.dead_at))
+    judged = (page.settled, page.dead_at, page.single, page.status)
+    return _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, *judged))
 
 
 def write_stamp(stamp: Stamp) -> str:

@@ -1,10 +1,8 @@
-"""The hub's contract for the list endpoint, in our own words, as data; the tests hold the proxy against it."""
+"""The hub's contract for its four JSON read endpoints, as data; the tests hold the proxy against it."""
 
 from __future__ import annotations
 
 from typing import Any
-
-OPERATION_ID = "OxenApiWeb.Controllers.GenerationsController.index"
 
 ROW: dict[str, str | list[str]] = {  # name: type, "?" for nullable; the first five are required
     "generation_id": "uuid",
@@ -56,43 +54,57 @@ def schema(kind: str | list[str]) -> dict[str, Any]:
     return made | ({"nullable": True} if kind.endswith("?") else {})
 
 
-LIST_RESPONSE = {
-    "type": "object",
-    "properties": {
-        **{name: schema(kind) for name, kind in PAGE.items()},
-        "generations": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {name: schema(kind) for name, kind in ROW.items()},
-                "required": sorted(ROW_REQUIRED),
-            },
-        },
-    },
-    "required": sorted({*PAGE, "generations"}),
+def _row(*left_out: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: schema(kind) for name, kind in ROW.items() if name not in left_out},
+        "required": sorted(ROW_REQUIRED),
+    }
+
+
+def _object(**members: Any) -> dict[str, Any]:
+    """An object whose members are all required."""
+    return {"type": "object", "properties": members, "required": sorted(members)}
+
+
+_FULL, _LEAN = _row(), _row("cost", "user_id", "user_image", "username")
+RESPONSES: dict[str, dict[str, Any]] = {
+    "GenerationsListResponse": _object(
+        **{name: schema(kind) for name, kind in PAGE.items()}, generations={"type": "array", "items": _FULL}
+    ),
+    "GenerationsShowResponse": _object(
+        status={"type": "string", "example": "success"},
+        status_message={"type": "string", "example": "resource_found"},
+        generation=_FULL,
+    ),
+    "QueueListResponse": _object(count={"type": "integer"}, generations={"type": "array", "items": _LEAN}),
+    "QueueGenerationResponse": _LEAN,
 }
+_FILTERS = [name for name in PARAMETERS if not name.startswith("page")]
+OPERATIONS: dict[str, tuple[str, str, list[str]]] = {  # path: operation, answer, parameters of the query
+    "/api/ai/generations": ("GenerationsController.index", "GenerationsListResponse", list(PARAMETERS)),
+    "/api/ai/generations/{generation_id}": ("GenerationsController.show", "GenerationsShowResponse", []),
+    "/api/ai/queue": ("QueueController.index", "QueueListResponse", _FILTERS),
+    "/api/ai/queue/{generation_id}": ("QueueController.show", "QueueGenerationResponse", []),
+}
+
+
+def _operation(path: str) -> dict[str, Any]:
+    operation, answer, names = OPERATIONS[path]
+    parameters = [{"name": name, "in": "query", "required": False, "schema": PARAMETERS[name]} for name in names]
+    if "{" in path:
+        parameters.append({"name": "generation_id", "in": "path", "required": True, "schema": {"type": "string"}})
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer}"}}}
+    return {
+        "operationId": f"OxenApiWeb.Controllers.{operation}",
+        "parameters": parameters,
+        "responses": {"200": {"description": "An answer", "content": content}},
+    }
+
 
 DOCUMENT = {  # enough of one to generate a client from
     "openapi": "3.0.0",
     "info": {"title": "hub", "version": "1"},
-    "paths": {
-        "/api/ai/generations": {
-            "get": {
-                "operationId": OPERATION_ID,
-                "parameters": [
-                    {"name": name, "in": "query", "required": False, "schema": kind}
-                    for name, kind in PARAMETERS.items()
-                ],
-                "responses": {
-                    "200": {
-                        "description": "Generation list",
-                        "content": {
-                            "application/json": {"schema": {"$ref": "#/components/schemas/GenerationsListResponse"}}
-                        },
-                    }
-                },
-            }
-        }
-    },
-    "components": {"schemas": {"GenerationsListResponse": {**LIST_RESPONSE, "title": "GenerationsListResponse"}}},
+    "paths": {path: {"get": _operation(path)} for path in OPERATIONS},
+    "components": {"schemas": {name: {**response, "title": name} for name, response in RESPONSES.items()}},
 }

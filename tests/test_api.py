@@ -225,9 +225,25 @@ async def test_the_hubs_own_errors_keep_their_body(hub_status: int, status: int)
         assert response.json()["status"] == "error"
         assert set(response.headers) >= REQUIRED_HEADERS
         it.hub.faults.set(Fault(status=hub_status, content="<html>", content_type="text/html"))
+        it.clock.advance(1.1)
         response = await it.get()
         assert response.status_code == status
         envelope(response)
+
+
+async def test_a_404_is_shared_for_live_ttl_and_stands_in_for_nothing() -> None:
+    async with rig() as it:
+        first, second = [await it.get("namespace=nobody") for _ in range(2)]
+        assert it.hub_requests == 1
+        assert first.content == second.content
+        assert first.headers["cache-status"] == "generations-proxy; fwd=uri-miss; fwd-status=404; stored; ttl=1"
+        assert second.headers["cache-status"] == "generations-proxy; hit; ttl=1; detail=memory"
+        assert second.headers["cache-control"] == "no-store"
+        assert not {"etag", "age"} & set(second.headers)
+        it.clock.advance(1.1)
+        it.hub.faults.set(Fault(status=500))
+        assert (await it.get("namespace=nobody")).status_code == 502
+        assert it.hub_requests == 2
 
 
 async def test_an_unknown_namespace_is_the_hubs_404() -> None:

@@ -24,6 +24,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from hub_client.client import AuthenticatedClient
 from hub_client.api.default import oxen_api_web_controllers_generations_controller_index as index
+from hub_client.api.default import oxen_api_web_controllers_generations_controller_show as show
+from hub_client.api.default import oxen_api_web_controllers_queue_controller_index as queue
+from hub_client.api.default import oxen_api_web_controllers_queue_controller_show as queued
 from hub_client.models import OxenApiWebControllersGenerationsControllerIndexStatus as Status
 
 with AuthenticatedClient(base_url=sys.argv[2], token=sys.argv[3]) as client:
@@ -33,6 +36,14 @@ with AuthenticatedClient(base_url=sys.argv[2], token=sys.argv[3]) as client:
         for row in answer.generations:
             print(row.generation_id, row.status.value, row.cost, sorted(row.additional_properties))
     print(index.sync(client=client).count)
+    for row in answer.generations:
+        whole = show.sync(row.generation_id, client=client)
+        print(whole.status, whole.generation.generation_id, whole.generation.cost, whole.generation.username)
+        lean = queued.sync(row.generation_id, client=client)
+        print(lean.generation_id, lean.status.value, sorted(lean.additional_properties))
+    waiting = queue.sync(client=client, namespace="bessie")
+    print(waiting.count, [row.generation_id for row in waiting.generations])
+    print(show.sync_detailed("0e8a1f64-0000-4000-8000-000000000000", client=client).status_code)
 """
 
 
@@ -69,9 +80,9 @@ async def test_a_generated_client_changes_its_base_url_only(generated_client: Pa
         asked = it.hub.journal.count
         by_proxy = await listing(it.proxy_url, "a-token-of-nobody")
         assert by_proxy == by_hub
-        assert len(by_hub.splitlines()) == 2 * 8 + 1
+        assert len(by_hub.splitlines()) == 2 * 8 + 1 + 2 * 7 + 2
         assert await listing(it.proxy_url, "yet-another") == by_hub
-        assert it.hub.journal.count == asked + 3, "the second listing cost nothing"
+        assert it.hub.journal.count == asked + 3 + 2 * 7 + 2, "the second listing cost nothing"
 
 
 def test_the_proxys_own_document_makes_the_same_client(tmp_path: Path) -> None:
@@ -82,7 +93,8 @@ def test_the_proxys_own_document_makes_the_same_client(tmp_path: Path) -> None:
     )
     assert "WARNING" not in done.stdout + done.stderr
     assert (tmp_path / "out/api/default/oxen_api_web_controllers_generations_controller_index.py").exists()
-    assert (tmp_path / "out/models/generations_list_response.py").exists()
+    for name in ("generations_list", "generations_show", "queue_list", "queue_generation"):
+        assert (tmp_path / f"out/models/{name}_response.py").exists()
 
 
 def test_schemathesis() -> None:

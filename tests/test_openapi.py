@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from proxy import errors
-from proxy.contract import GenerationsListResponse
 from proxy.web import openapi
 from tests import hub_contract
-from tests.support import LIST, ROOT, rig
+from tests.support import ROOT, rig
 
 DOCUMENT: dict[str, Any] = json.loads(openapi.document())
-LIST_OPERATION = DOCUMENT["paths"][LIST]["get"]
+OPERATIONS = {path: DOCUMENT["paths"][path]["get"] for path in hub_contract.OPERATIONS}
 
 
 def structure(schema: Any) -> Any:
@@ -35,38 +34,42 @@ async def test_it_is_served() -> None:
         assert it.hub_requests == 0
 
 
-def test_the_answer_has_the_hubs_structure() -> None:
-    assert structure(openapi.schema_of(GenerationsListResponse)) == structure(hub_contract.LIST_RESPONSE)
-    assert structure(DOCUMENT["components"]["schemas"]["GenerationsListResponse"]) == structure(
-        hub_contract.LIST_RESPONSE
-    )
+@pytest.mark.parametrize("name", hub_contract.RESPONSES)
+def test_the_answers_have_the_hubs_structure(name: str) -> None:
+    assert structure(DOCUMENT["components"]["schemas"][name]) == structure(hub_contract.RESPONSES[name])
 
 
-def test_the_parameters_are_the_hubs() -> None:
-    found = {p["name"]: p["schema"] for p in LIST_OPERATION["parameters"]}
-    assert found == hub_contract.PARAMETERS
-    assert all(p["in"] == "query" and p["required"] is False for p in LIST_OPERATION["parameters"])
-
-
-def test_operation_id_and_component_name_are_the_hubs() -> None:
-    assert LIST_OPERATION["operationId"] == hub_contract.OPERATION_ID
-    reference = LIST_OPERATION["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
-    assert reference == "#/components/schemas/GenerationsListResponse"
+@pytest.mark.parametrize("path", OPERATIONS)
+def test_the_operations_are_the_hubs(path: str) -> None:
+    operation, answer, parameters = hub_contract.OPERATIONS[path]
+    mine = OPERATIONS[path]
+    assert mine["operationId"] == f"OxenApiWeb.Controllers.{operation}"
+    assert mine["responses"]["200"]["content"]["application/json"]["schema"] == {
+        "$ref": f"#/components/schemas/{answer}"
+    }
+    in_query = [one for one in mine["parameters"] if one["in"] == "query"]
+    assert {one["name"]: one["schema"] for one in in_query} == {
+        name: hub_contract.PARAMETERS[name] for name in parameters
+    }
+    assert not any(one["required"] for one in in_query)
+    in_path = [one for one in mine["parameters"] if one["in"] == "path"]
+    assert [one["name"] for one in in_path if one["required"]] == (["generation_id"] if "{" in path else [])
 
 
 def test_rows_allow_further_members() -> None:
-    row = DOCUMENT["components"]["schemas"]["GenerationsListResponse"]["properties"]["generations"]["items"]
-    assert "additionalProperties" not in row
+    schemas = DOCUMENT["components"]["schemas"]
+    assert "additionalProperties" not in str([schemas[name] for name in hub_contract.RESPONSES])
 
 
-def test_errors_are_documented() -> None:
-    assert {"400", "404", "405", "502", "503", "504"} <= set(LIST_OPERATION["responses"])
+@pytest.mark.parametrize("path", OPERATIONS)
+def test_errors_are_documented(path: str) -> None:
+    responses = OPERATIONS[path]["responses"]
+    assert {"400", "404", "405", "502", "503", "504"} <= set(responses)
     for status in ("400", "404", "405", "502", "503", "504"):
-        reference = LIST_OPERATION["responses"][status]["content"]["application/json"]["schema"]["$ref"]
+        reference = responses[status]["content"]["application/json"]["schema"]["$ref"]
         assert reference == "#/components/schemas/ErrorResponse"
     kinds: list[type[errors.ProxyError]] = [errors.InvalidParameter, *errors.HubError.__subclasses__()]
-    used = {kind.status for kind in kinds}
-    assert {str(status) for status in used} <= set(LIST_OPERATION["responses"])
+    assert {str(kind.status) for kind in kinds} <= set(responses)
 
 
 def test_against_the_hubs_own_document_where_it_is_at_hand() -> None:
@@ -74,9 +77,14 @@ def test_against_the_hubs_own_document_where_it_is_at_hand() -> None:
     if not path.exists():
         pytest.skip("the hub's own document is not part of the repository")
     theirs = json.loads(path.read_text())
-    mine = DOCUMENT["components"]["schemas"]["GenerationsListResponse"]
-    assert structure(mine) == structure(theirs["components"]["schemas"]["GenerationsListResponse"])
-    assert structure(LIST_OPERATION["parameters"]) == structure(theirs["paths"][LIST]["get"]["parameters"])
-    assert structure(hub_contract.LIST_RESPONSE) == structure(
-        theirs["components"]["schemas"]["GenerationsListResponse"]
-    )
+    for name, schema in theirs["components"]["schemas"].items():
+        assert structure(DOCUMENT["components"]["schemas"][name]) == structure(schema)
+        assert structure(hub_contract.RESPONSES[name]) == structure(schema)
+    assert set(OPERATIONS) == set(theirs["paths"])
+    for path_, methods in theirs["paths"].items():
+        mine = OPERATIONS[path_]
+        assert mine["operationId"] == methods["get"]["operationId"]
+        assert structure(mine["parameters"]) == structure(methods["get"]["parameters"])
+        assert structure(mine["responses"]["200"]["content"]) == structure(
+            methods["get"]["responses"]["200"]["content"]
+        )

@@ -10,6 +10,10 @@ import pytest
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON, HubError
 from proxy.listing import Stamp
 from proxy.page import read
+from proxy.query import ListQuery
+from proxy.question import page_question
+
+QUESTION = page_question("c", ListQuery())
 
 ENVELOPE: dict[str, Any] = {
     "count": 0,
@@ -45,25 +49,25 @@ def without(name: str) -> bytes:
 )
 def test_settled(statuses: list[str | None], settled: bool) -> None:
     rows = [{"status": status, "prompt": {"status": "queued"}} for status in statuses]
-    assert read("k", body(generations=rows), 1.0).settled is settled
+    assert read(QUESTION, body(generations=rows), 1.0).settled is settled
 
 
 def test_a_row_without_a_status_is_in_flight() -> None:
-    assert read("k", body(generations=[{}]), 1.0).settled is False
+    assert read(QUESTION, body(generations=[{}]), 1.0).settled is False
 
 
 def test_what_is_kept() -> None:
     raw = body(later="a member of the future")
-    page = read("k", raw, 12.5)
-    assert (page.key, page.body, page.asked_at) == ("k", raw, 12.5)
+    page = read(QUESTION, raw, 12.5)
+    assert (page.key, page.body, page.asked_at) == (QUESTION.key, raw, 12.5)
     assert page.stamp == Stamp(7, "1.20")
     assert page.etag.startswith('"')
     assert page.etag.endswith('"')
-    assert page.etag != read("k", raw + b" ", 12.5).etag
+    assert page.etag != read(QUESTION, raw + b" ", 12.5).etag
 
 
 def test_total_cost_may_be_null() -> None:
-    assert read("k", body(total_cost=None), 0.0).stamp == Stamp(7, None)
+    assert read(QUESTION, body(total_cost=None), 0.0).stamp == Stamp(7, None)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,6 @@ def test_total_cost_may_be_null() -> None:
 )
 def test_what_is_no_page(raw: bytes, error: type[HubError]) -> None:
     with pytest.raises(error) as caught:
-        read("k", raw, 0.0)
+        read(QUESTION, raw, 0.0)
     assert type(caught.value) is error
     assert caught.value.hub_status == 200

@@ -20,7 +20,8 @@ README = (ROOT / "README.md").read_text()
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing", "gate", "quota"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
-    ["credential", "question", "page", "flight", "redis_link", "callers"],
+    ["credential", "question", "flight", "redis_link", "callers"],
+    ["page"],
     ["keys", "freshness", "hub", "outcome", "purges", "stored", "limiter"],
     ["jwks", "memory", "directives", "shared", "ahead"],
     ["tokens"],
@@ -32,6 +33,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["web.reading", "web.telemetry", "web.answers"],
     ["web.problems", "web.health", "web.metrics", "web.admin", "web.authentication", "web.cors", "web.limits"],
     ["web.openapi", "web.edge", "web.protocol"],
+    ["web.asking"],
     ["web.routes"],
     ["app", "sockets"],
     ["serve", "check", "demo"],

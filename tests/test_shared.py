@@ -87,7 +87,7 @@ async def test_another_pages_value_under_the_key(shared: Shared) -> None:
 
 async def test_an_old_format(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(shared)
-    monkeypatch.setattr(stored, "FORMAT", 3)
+    monkeypatch.setattr(stored, "FORMAT", stored.FORMAT + 1)
     assert await get(shared) is None
     assert faults(shared).total() == 1
 

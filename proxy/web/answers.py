@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, assert_never
 
-from proxy.errors import HubError, ProxyError
+from proxy.errors import HubError, HubFoundNothing, ProxyError
 from proxy.outcome import Hit, Miss, Outcome, StaleHit
 
 CACHE: Final = "generations-proxy"
@@ -43,7 +43,7 @@ def cache_status(outcome: Outcome) -> str:
             return f"{CACHE}; hit; {ttl}; detail=stale-{reason}"
         case Miss(forward=forward, stored=stored, collapsed=collapsed):
             flags = ("; stored" if stored else "") + ("; collapsed" if collapsed else "")
-            return f"{CACHE}; fwd={forward}; fwd-status=200{flags}; {ttl}"
+            return f"{CACHE}; fwd={forward}; fwd-status={outcome.page.status}{flags}; {ttl}"
         case _:
             assert_never(outcome)
 
@@ -53,4 +53,6 @@ def error_cache_status(error: ProxyError) -> str:
     if isinstance(error, HubError):
         status = f"; fwd-status={error.hub_status}" if error.hub_status else ""
         return f"{CACHE}; fwd=miss{status}; detail={error.type}"
+    if isinstance(error, HubFoundNothing) and error.cache_status is not None:
+        return error.cache_status
     return f"{CACHE}; detail={error.type}"

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the hub's endpoint as this proxy re-exposes it, plus the proxy's own.
+"""The OpenAPI document: the hub's endpoints as this proxy re-exposes them, plus the proxy's own.
 
 Made from the contract's structs and the query's tables, in OpenAPI 3.0 as the hub's is, so that both
 documents can be compared and a client generated from one works with the other. Litestar's generator is
@@ -7,36 +7,40 @@ not used: it speaks 3.1, and the query's parameters are not its own (``query.py`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import inspect
 
 from proxy import __version__, query
-from proxy.contract import GenerationsListResponse
-from proxy.question import LIST_PATH
+from proxy.contract import (
+    GenerationsListResponse,
+    GenerationsShowResponse,
+    QueueGenerationResponse,
+    QueueListResponse,
+)
+from proxy.question import LIST_PATH, QUEUE_PATH
 from proxy.web.health import LIVE_PATH, READY_PATH, LiveResponse, ReadyResponse
 from proxy.web.problems import ErrorResponse
 
 PATH: Final = "/schema/openapi.json"
 Schema: TypeAlias = dict[str, Any]
 
+_STRUCTS: Final = (GenerationsListResponse, GenerationsShowResponse, QueueListResponse, QueueGenerationResponse)
+_STRING: Final = {"type": "string"}
 _PRIMITIVES: Final = {inspect.StrType: "string", inspect.IntType: "integer"}
 
-_LIST_DESCRIPTION: Final = (
-    "Paginated browse view of completed and in-flight generations for a namespace. A 200's body is the "
-    "hub's, byte for byte; Cache-Status says whether the hub was asked for it, Age when."
-)
+_BODY: Final = "A 200's body is the hub's, byte for byte; Cache-Status says whether the hub was asked for it, Age when."
 _HEADERS: Final = {
     "Cache-Status": "What the cache did (RFC 9211).",
     "Age": "Seconds since the hub was asked (RFC 9111).",
     "ETag": "Strong entity tag of the body; send it back in If-None-Match.",
     "X-Request-Id": "The id under which the proxy's log knows this request.",
 }
-_LIST_ERRORS: Final = {
+_ERRORS: Final = {
     400: "A parameter is not valid (`invalid_parameter`), or the hub rejected the question (its own body).",
-    404: "The hub knows nothing there (its own body).",
+    404: "The hub knows of nothing there (its own body), or of nothing that this caller may see.",
     405: "The method is not allowed; only GET and HEAD are.",
     502: "The hub gave no usable answer; `error.type` says why.",
     503: "The hub is to be left alone for now; Retry-After says for how long.",
@@ -55,7 +59,7 @@ def document() -> bytes:
                 "description": "A caching, read-only proxy of the Oxen hub's API for AI image and video generations.",
             },
             "paths": {
-                LIST_PATH: {"get": _list_operation()},
+                **{path: {"get": operation} for path, operation in _operations()},
                 LIVE_PATH: {"get": _probe("live", "Whether the process lives", LiveResponse, {200: "It does."})},
                 READY_PATH: {
                     "get": _probe(
@@ -69,24 +73,73 @@ def document() -> bytes:
             "components": {
                 "schemas": {
                     struct.__name__: {**schema_of(struct), "title": struct.__name__}
-                    for struct in (GenerationsListResponse, ErrorResponse, LiveResponse, ReadyResponse)
+                    for struct in (*_STRUCTS, ErrorResponse, LiveResponse, ReadyResponse)
                 }
             },
         }
     )
 
 
-def _list_operation() -> Schema:
+def _operations() -> Iterator[tuple[str, Schema]]:
+    """The hub's operations, by path."""
+    generation = {"name": "generation_id", "in": "path", "required": True, "description": "", "schema": _STRING}
+    filters = [_parameter(name) for name in query.FILTERS]
+    pages = [_parameter(name) for name in query.MAXIMA]
+    listing, show, queue, queued = _STRUCTS
+    yield (
+        LIST_PATH,
+        _operation(
+            "GenerationsController.index",
+            "List past generations",
+            "Paginated browse view of completed and in-flight generations for a namespace.",
+            [*filters, *pages],
+            _json_response("Generation list", listing),
+        ),
+    )
+    yield (
+        f"{LIST_PATH}/{{generation_id}}",
+        _operation(
+            "GenerationsController.show",
+            "Get generation details",
+            "Full metadata for a single generation, including cost and the user who triggered it.",
+            [generation],
+            _json_response("Generation details", show),
+        ),
+    )
+    yield (
+        QUEUE_PATH,
+        _operation(
+            "QueueController.index",
+            "List in-flight queue items",
+            "Lean polling view of the workbench render queue. Returns active generations (status queued or processing)"
+            " by default; pass an explicit `status=` filter to include terminal rows.",
+            filters,
+            _json_response("Generation list", queue),
+        ),
+    )
+    yield (
+        f"{QUEUE_PATH}/{{generation_id}}",
+        _operation(
+            "QueueController.show",
+            "Get generation status",
+            "Retrieves metadata for a single queued generation.",
+            [generation],
+            _json_response("Generation details", queued),
+        ),
+    )
+
+
+def _operation(name: str, summary: str, description: str, parameters: list[Schema], answer: Schema) -> Schema:
     return {
         "tags": [],
-        "summary": "List past generations",
-        "description": _LIST_DESCRIPTION,
-        "operationId": "OxenApiWeb.Controllers.GenerationsController.index",
-        "parameters": [_parameter(name) for name in query.PARAMETERS],
+        "summary": summary,
+        "description": f"{description} {_BODY}",
+        "operationId": f"OxenApiWeb.Controllers.{name}",
+        "parameters": parameters,
         "responses": {
-            "200": {**_json_response("Generation list", GenerationsListResponse), "headers": _headers()},
-            "304": {"description": "The page is the one that If-None-Match names.", "headers": _headers()},
-            **{str(status): _json_response(text, ErrorResponse) for status, text in _LIST_ERRORS.items()},
+            "200": {**answer, "headers": _headers()},
+            "304": {"description": "The answer is the one that If-None-Match names.", "headers": _headers()},
+            **{str(status): _json_response(text, ErrorResponse) for status, text in _ERRORS.items()},
         },
     }
 

@@ -1,45 +1,41 @@
-"""The routes of the API."""
+"""The routes of the API: what each of them asks."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, Literal
 
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from proxy import directives, query
+from proxy import query
+from proxy.callers import Caller
 from proxy.credential import Credentials
-from proxy.outcome import Hit, Miss, Outcome, StaleHit
-from proxy.pages import Pages
-from proxy.question import LIST_PATH, page_question
+from proxy.question import LIST_PATH, QUEUE_PATH, Question, generation_question, page_question, queue_question
 from proxy.web import openapi
-from proxy.web.answers import matches, page_headers
-from proxy.web.authentication import Authentication
-from proxy.web.limits import Limits
+from proxy.web.asking import Asking, Finder
 from proxy.web.reading import reading, respond
 
+ID: Final = "generation_id"
 
-def api_handlers(
-    pages: Pages, credentials: Credentials, authentication: Authentication, limits: Limits
-) -> list[HTTPRouteHandler]:
+
+def api_handlers(asking: Asking, credentials: Credentials) -> list[HTTPRouteHandler]:
     """Handlers of the API and its description."""
 
     @reading(LIST_PATH)
     async def list_generations(request: Request[Any, Any, Any]) -> Response[bytes]:
-        headers = request.headers
-        caller = await authentication.caller(headers)
-        request.scope["state"]["caller"] = caller.name
-        tab = await limits.charge(request, caller)
-        wanted = query.parse(request.scope["query_string"])
-        caller.permit(wanted.namespace)  # before anything is looked up
-        credential = credentials.serving(wanted.namespace)
-        question = page_question(credential.id, wanted, credential=credential.name)
-        wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
-        outcome = await pages.answer(question, wishes)
-        tab.settle(outcome)
-        request.scope["state"]["outcome"] = _name(outcome)
-        known = matches(outcome.page.etag, headers.getall("if-none-match", ()))
-        return respond(request, 304 if known else 200, page_headers(outcome), outcome.page.body)
+        return await asking.answer(request, _page(request, credentials))
+
+    @reading(f"{LIST_PATH}/{{{ID}:str}}")
+    async def show_generation(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await asking.answer(request, _generation(request, credentials, "generation"))
+
+    @reading(QUEUE_PATH)
+    async def list_queue(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await asking.answer(request, _queue(request, credentials))
+
+    @reading(f"{QUEUE_PATH}/{{{ID}:str}}")
+    async def show_queued(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await asking.answer(request, _generation(request, credentials, "queued"))
 
     document = openapi.document()
 
@@ -47,16 +43,38 @@ def api_handlers(
     async def schema(request: Request[Any, Any, Any]) -> Response[bytes]:
         return respond(request, 200, {}, document)
 
-    return [list_generations, schema]
+    return [list_generations, show_generation, list_queue, show_queued, schema]
 
 
-def _name(outcome: Outcome) -> str:
-    match outcome:
-        case Hit():
-            return "hit"
-        case StaleHit():
-            return "stale"
-        case Miss(collapsed=True):
-            return "joined"
-        case Miss():
-            return "miss"
+def _page(request: Request[Any, Any, Any], credentials: Credentials) -> Finder:
+    def find(caller: Caller) -> list[Question]:
+        wanted = query.parse(request.scope["query_string"])
+        caller.permit(wanted.namespace)
+        credential = credentials.serving(wanted.namespace)
+        return [page_question(credential.id, wanted, credential=credential.name)]
+
+    return find
+
+
+def _queue(request: Request[Any, Any, Any], credentials: Credentials) -> Finder:
+    def find(caller: Caller) -> list[Question]:
+        wanted = query.parse(request.scope["query_string"], query.FILTERS)
+        caller.permit(wanted.namespace)
+        credential = credentials.serving(wanted.namespace)
+        return [queue_question(credential.id, wanted, credential=credential.name)]
+
+    return find
+
+
+def _generation(
+    request: Request[Any, Any, Any], credentials: Credentials, kind: Literal["generation", "queued"]
+) -> Finder:
+    """Which namespace it is of, only the hub's answer says: each credential that may serve the caller is tried."""
+
+    def find(caller: Caller) -> list[Question]:
+        query.parse(request.scope["query_string"], ())
+        wanted = query.parse_id(request.path_params[ID])
+        serving = credentials.serving_any(caller.namespaces, every=caller.sees_all)
+        return [generation_question(one.id, kind, wanted, credential=one.name) for one in serving]
+
+    return find

@@ -1,0 +1,87 @@
+"""The way of a request that asks something, top-down: who asks, what for, what is known, and what they get of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from litestar import Request, Response
+
+from proxy import directives
+from proxy.callers import Caller
+from proxy.errors import HubFoundNothing
+from proxy.freshness import OK
+from proxy.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.page import UNFIT, namespace_of
+from proxy.pages import Pages
+from proxy.question import Question
+from proxy.web.answers import cache_status, matches, page_headers
+from proxy.web.authentication import Authentication
+from proxy.web.limits import Limits
+from proxy.web.reading import respond
+
+Finder: TypeAlias = Callable[[Caller], Sequence[Question]]
+"""Says what a caller asks: one question, or several of which the first that the hub has an answer to counts.
+
+Raises:
+    InvalidParameter, Forbidden: it is no question, or not the caller's to ask.
+"""
+
+
+class Asking:
+    """Answers requests with pages."""
+
+    def __init__(self, pages: Pages, authentication: Authentication, limits: Limits) -> None:
+        self._pages = pages
+        self._authentication = authentication
+        self._limits = limits
+
+    async def answer(self, request: Request[Any, Any, Any], find: Finder) -> Response[bytes]:
+        """Answer a request.
+
+        Raises:
+            ProxyError: to be told to the caller.
+        """
+        headers, state = request.headers, request.scope["state"]
+        caller = await self._authentication.caller(headers)
+        state["caller"] = caller.name
+        tab = await self._limits.charge(request, caller)
+        questions = find(caller)  # before anything is looked up
+        wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
+        for question in questions:
+            outcome = await self._pages.answer(question, wishes)
+            tab.settle(outcome)
+            if outcome.page.status == OK:
+                break
+        else:
+            raise _nothing(caller, question, outcome) if questions else _hidden()
+        if question.single and not (caller.sees_all or caller.sees(namespace_of(question, outcome.page))):
+            raise _hidden()
+        state["outcome"] = _name(outcome)
+        known = matches(outcome.page.etag, headers.getall("if-none-match", ()))
+        return respond(request, 304 if known else 200, page_headers(outcome), outcome.page.body)
+
+
+def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNothing:
+    """The hub's 404."""
+    if question.single and not caller.sees_all:
+        return _hidden()
+    body = None if outcome.page.body == UNFIT else outcome.page.body
+    return HubFoundNothing("The hub answered 404.", body, cache_status=cache_status(outcome))
+
+
+def _hidden() -> HubFoundNothing:
+    """What a caller without the grant is told of a generation: the same whether it is another's or nobody's."""
+    return HubFoundNothing("There is no such generation in the namespaces that are granted to this caller.", None)
+
+
+def _name(outcome: Outcome) -> str:
+    match outcome:
+        case Hit():
+            return "hit"
+        case StaleHit():
+            return "stale"
+        case Miss(collapsed=True):
+            return "joined"
+        case Miss():
+            return "miss"

@@ -167,7 +167,6 @@ class Run:
 
     async def redis_fails(self) -> None:
         control = redis.asyncio.Redis(host=LOOPBACK, port=self.server.port, password=PASSWORD)
-        await control.flushall()  # pages that are still fresh would be served, and nothing would fail
         async with self.proxy(self.redis_url) as asked:
             await control.config_set("maxmemory", "1")
             await asked(EVERY_SORT)
@@ -262,8 +261,10 @@ def test_the_run_had_every_failure(evidence: Evidence) -> None:
         assert f"{status} " in said
     lines = "\n".join(evidence.capture.lines)
     assert {"httpx", "httpcore.http11", "proxy.redis", "proxy.credential", "proxy.access"} <= evidence.capture.names
-    for line in ("token not renewed", "AuthenticationError", "lead: ResponseError", "the hub refuses the token"):
+    for line in ("token not renewed", "AuthenticationError", "the hub refuses the token"):
         assert line in lines, line
+    # A script that runs out of memory: Redis 7 says OOM, Redis 6 an error of the script.
+    assert "lead: OutOfMemoryError" in lines or "lead: ResponseError" in lines
     assert b"record gp1:" in b"".join(evidence.heard)
     assert b"landed gp1:" in b"".join(evidence.heard)
     assert any(text.startswith(b'{"') and b'"generations"' in text for text in evidence.redis), "pages, decompressed"

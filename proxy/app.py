@@ -69,11 +69,12 @@ def create_app(
     credentials = Credentials(settings.hub)
     if redis is None and settings.redis.url is not None:
         redis = connect(settings.redis.url)
-    memory = Memory(settings.cache.memory_bytes)
+    rows_bytes = settings.cache.memory_bytes // 2 if settings.cache.compose else 0
+    memory = Memory(settings.cache.memory_bytes - rows_bytes)
     link = None if redis is None else RedisLink(redis, settings.redis.timeout, settings.redis.connections)
     shared = None if link is None else Shared(link)
     news = None if link is None else News(link)
-    knowledge = Knowledge(settings.cache, memory, shared, news, clock=clock)
+    knowledge = Knowledge(settings.cache, memory, shared, news, rows_bytes=rows_bytes, clock=clock)
 
     upstreams = {
         credential.name: Upstream(

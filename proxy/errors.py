@@ -91,6 +91,10 @@ class BadPurge(ProxyError, status=400, type="bad_purge", title="The purge reques
     """The operator's request does not say what to purge."""
 
 
+class MomentGone(ProxyError, status=412, type="moment_gone", title="The listing's moment is gone"):
+    """The caller asks for a page of a moment that cannot be returned to (RFC 9110 §15.5.13)."""
+
+
 class NotCached(ProxyError, status=504, type="not_cached", title="Nothing suitable is cached"):
     """The caller's Cache-Control forbids to ask the hub, and nothing that it allows is kept (RFC 9111 §5.2.1.7)."""
 

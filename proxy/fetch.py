@@ -120,7 +120,7 @@ class Fetcher:
         now = asyncio.get_running_loop().time
         until = now() + timeout
         while not await ear.hears(holder, max(0.0, min(DEAF, until - now()))):
-            if now() >= until or not self._known.trusted():
+            if now() >= until or not self._known.trust.together:
                 break
         return await self._known.handed(question, since=since)
 

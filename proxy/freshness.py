@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from proxy.listing import Record
 from proxy.page import Page
+from proxy.record import Record
 from proxy.settings import CacheSettings
 
 OK: Final = 200
@@ -68,7 +68,7 @@ def vouched_at(page: Page, record: Record) -> float:
     their places have not (hub facts: totals come with every page; terminal rows). A live page's rows change
     without the totals: only its own answer counts.
     """
-    return max(page.asked_at, record.confirmed_at) if page.settled else page.asked_at
+    return max(page.asked_at, record.confirmed_at) if page.settled else page.seen_at
 
 
 def lifetime(page: Page, cache: CacheSettings) -> float:
@@ -110,7 +110,7 @@ def longest(cache: CacheSettings) -> float:
 def _longest_fresh(page: Page, cache: CacheSettings) -> float:
     """The Unix time until which the page may be fresh, whoever vouches for it."""
     ttl = lifetime(page, cache)
-    return page.asked_at + (max(cache.max_page_age, ttl) if page.settled else ttl)
+    return page.seen_at + (max(cache.max_page_age, ttl) if page.settled else ttl)
 
 
 def _patience(page: Page, cache: CacheSettings) -> float:

@@ -1,69 +1,192 @@
-"""A listing's record: what its latest answer said of the whole, and how it moves forward. Pure.
+"""A listing kept as its rows: how an answer confirms, moves and extends it, and its pages at one moment. Pure.
 
-Every answer for any page of a listing carries the totals of its whole filter set, the *stamp*. The record
-keeps the stamp that is true as far as is known, and when it was confirmed. It only moves forward, whichever
-replica's answer comes in whatever order; ``shared.py`` has the same rules in Lua, and a test holds the two
-against each other.
+Terminal rows do not change; only their place does, as new rows come above them. So an answer that shows the head
+of a listing can speak for all of it, if it *explains* what has changed since: the rows known before stand in it in
+their order, with new ones only between or above them; the total of entries has grown by just the new ones that it
+shows, and the total cost by just their costs and the changes of cost that it shows. Then every known row below
+stands where it stood, further down. What is not explained (a deletion, another order, a late charge further down,
+more new rows than the answer holds) ends the *chain* of moments, and only what the answer shows is known.
 
-The order of two answers is known only if one request was sent after the other's answer had come. Where two
-answers with different stamps overlap, the later one to come is *behind*: it is not served, and the hub is
-asked again, after both.
+This rests on three things that the hub does as far as is known (hub facts: newest first, and totals in every
+answer; rows keep their order). They are checked at each answer.
+
+Within a chain rows are only added. So the order at an earlier moment is the order now without the rows that came
+later, and the number of entries names a moment.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-Learned: TypeAlias = Literal["confirmed", "moved", "behind"]
+from proxy.envelope import Envelope
+from proxy.record import Stamp
+from proxy.rows import Row, Window, amount
+
+WALKABLE: Final = 150.0
+"""Seconds for which a moment can be returned to after it has passed; 120 are promised."""
+ENDED_CHAINS: Final = 4
+"""Chains that can be returned to after they have ended."""
+
+Fault: TypeAlias = Literal["overflow", "order", "entries", "cost"]
+"""Why an answer does not explain what has changed: all rows that it shows are new; a row known before is not where
+it should be; more or fewer entries came than it shows; some cost changed elsewhere."""
 
 
-class Stamp(Struct, frozen=True, array_like=True):
-    """The totals of a whole listing at one moment; every answer for any of its pages carries them.
+class Moment(Struct, frozen=True, array_like=True):
+    """A moment of a chain: the totals, and until when (Unix seconds) it can be returned to."""
 
-    An answer without totals (a queue, a single generation) has the number of its rows, and a digest in the place of
-    their cost: it is a listing of one page.
-    """
-
-    total_entries: int
-    total_cost: str | None
+    stamp: Stamp
+    until: float
 
 
-class Record(Struct, frozen=True):
-    """What is known of a listing. Times in Unix seconds.
+class Chain(Struct, frozen=True, array_like=True):
+    """Rows from the top, to which rows were only added.
 
     Attributes:
-        stamp: its totals.
-        since: answers asked for before this may be of an older moment, even with the same stamp.
-        confirmed_at: when the latest answer with this stamp was asked for.
-        heard_at: when the latest answer came.
-        version: how often the record has changed; with ``heard_at`` before it, orders the records of a listing
-            (alone it would not: it begins anew when Redis loses the record).
+        name: tells it from other chains of the listing.
+        rows: in their order at the latest moment.
+        born: for each row, how many entries there were when it had come; 0 if it was there before.
+        moments: the latest last.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    born: tuple[int, ...]
+    moments: tuple[Moment, ...]
+
+    def at(self, entries: int) -> list[Row]:
+        """The known rows, from the top, at a moment with so many entries."""
+        return [row for row, born in zip(self.rows, self.born, strict=True) if born <= entries]
+
+
+class Listing(Struct, frozen=True):
+    """What is known of a listing's rows, from the top down without a gap.
+
+    Attributes:
+        stamp: its totals, when the hub was asked at ``asked_at`` (Unix seconds).
+        envelope: of the latest answer.
+        chain: the rows, and the moments that led here.
+        ended: chains that ended a short while ago.
     """
 
     stamp: Stamp
-    since: float
-    confirmed_at: float
-    heard_at: float
-    version: int = 1
+    asked_at: float
+    envelope: Envelope
+    chain: Chain
+    ended: tuple[Chain, ...] = ()
 
-    def is_after(self, other: Record) -> bool:
-        """Whether this record was made later than ``other``, or is the same."""
-        return (self.heard_at, self.version) >= (other.heard_at, other.version)
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The known rows as of now."""
+        return self.chain.rows
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its rows are known."""
+        return len(self.rows) >= self.stamp.total_entries
 
 
-def learn(record: Record | None, stamp: Stamp, asked_at: float, heard_at: float) -> tuple[Record, Learned]:
-    """The record after an answer with ``stamp``, asked for at ``asked_at``, has come at ``heard_at``.
+def learn(
+    listing: Listing | None, window: Window, now: float, *, since: float, name: str, depth: int
+) -> tuple[Listing, Fault | None]:
+    """The listing after an answer that is not behind what is known (``record.learn``), and what it left unexplained.
 
-    ``moved`` retires every page of another stamp. ``behind`` says that the answer may be of an older moment
-    than what has been shown, and leaves the record as it was.
+    ``since``: of its record; before, there were other moments, even with the same stamp. ``name``: of a new chain,
+    should one begin. ``depth``: rows that are kept.
     """
-    if record is None:
-        return Record(stamp, 0.0, asked_at, heard_at), "moved"
-    heard_at, version = max(heard_at, record.heard_at), record.version + 1
-    if stamp == record.stamp and asked_at >= record.since:
-        return Record(stamp, record.since, max(asked_at, record.confirmed_at), heard_at, version), "confirmed"
-    if asked_at >= record.heard_at:
-        return Record(stamp, record.heard_at, asked_at, heard_at, version), "moved"
-    return record, "behind"
+    if listing is None:
+        return _begin(None, window, now, name, depth), None
+    same = window.stamp == listing.stamp and listing.asked_at >= since
+    if window.start > len(listing.rows) or (window.start > 0 and not same):
+        if same:
+            return replace(listing, asked_at=max(listing.asked_at, window.asked_at), envelope=window.envelope), None
+        return listing, None  # what came above it is not shown; the next answer from the top may explain it
+    fault, added, seen = _explain(listing, window)
+    if fault is not None:
+        return _begin(listing, window, now, name, depth), fault
+    return _continue(listing, window, now, added, seen, depth), None
+
+
+def _explain(listing: Listing, window: Window) -> tuple[Fault | None, frozenset[str], int]:
+    """Why the answer does not explain what changed, if it does not; rows added between known ones; known rows shown."""
+    known = listing.rows[window.start :]
+    later = {row.id for row in known}
+    added: list[Row] = []
+    fresh: list[Row] = []
+    seen, costs = 0, Decimal(0)
+    for row in window.rows:
+        if seen < len(known) and row.id == known[seen].id:
+            costs += row.cost - known[seen].cost
+            added += fresh
+            fresh.clear()
+            seen += 1
+        elif row.id in later:
+            return "order", frozenset(), 0
+        else:
+            fresh.append(row)
+    if seen < len(known):  # known rows go on below: what came before them has been added above them
+        added += fresh
+    if not seen and known and window.rows and not window.ends:
+        return "overflow", frozenset(), 0
+    if seen < len(known) and window.ends:
+        return "order", frozenset(), 0  # fewer rows than were known
+    if window.stamp.total_entries - listing.stamp.total_entries != len(added):
+        return "entries", frozenset(), 0
+    costs += sum((row.cost for row in added), Decimal(0))
+    if amount(window.stamp.total_cost) - amount(listing.stamp.total_cost) != costs:
+        return "cost", frozenset(), 0
+    return None, frozenset(row.id for row in added), seen
+
+
+def _continue(listing: Listing, window: Window, now: float, added: frozenset[str], seen: int, depth: int) -> Listing:
+    """The same chain, with the rows of the answer in their places."""
+    chain, start = listing.chain, window.start
+    below = start + seen
+    old = {row.id: (row, born) for row, born in zip(chain.rows[start:below], chain.born[start:below], strict=True)}
+    entries = window.stamp.total_entries
+    shown = [_latest(row, *old.get(row.id, (None, entries if row.id in added else 0))) for row in window.rows]
+    rows = (*chain.rows[:start], *(row for row, _ in shown), *chain.rows[below:])
+    born = (*chain.born[:start], *(born for _, born in shown), *chain.born[below:])
+    moments = [moment for moment in chain.moments[:-1] if moment.until > now]
+    if chain.moments[-1].stamp != window.stamp:
+        moments.append(Moment(chain.moments[-1].stamp, now + WALKABLE))
+    return Listing(
+        stamp=window.stamp,
+        asked_at=max(listing.asked_at, window.asked_at),
+        envelope=window.envelope,
+        chain=Chain(chain.name, rows[:depth], born[:depth], (*moments, Moment(window.stamp, math.inf))),
+        ended=_walkable(listing.ended, now),
+    )
+
+
+def _begin(listing: Listing | None, window: Window, now: float, name: str, depth: int) -> Listing:
+    """A new chain, of what the answer shows, if that is the top."""
+    rows = window.rows[:depth] if window.start == 0 else ()
+    chain = Chain(name, rows, (0,) * len(rows), (Moment(window.stamp, math.inf),))
+    ended: tuple[Chain, ...] = ()
+    if listing is not None:
+        last = listing.chain.moments[-1]
+        moments = (*listing.chain.moments[:-1], Moment(last.stamp, now + WALKABLE))
+        ended = (*listing.ended, replace(listing.chain, moments=moments))
+    return Listing(window.stamp, window.asked_at, window.envelope, chain, _walkable(ended, now))
+
+
+def _latest(row: Row, before: Row | None, born: int) -> tuple[Row, int]:
+    """The row as it was asked for last: answers may come in another order."""
+    return (row if before is None or row.asked_at >= before.asked_at else before), born
+
+
+def _walkable(chains: Sequence[Chain], now: float) -> tuple[Chain, ...]:
+    """The chains that can still be returned to."""
+    kept = []
+    for chain in chains:
+        moments = tuple(moment for moment in chain.moments if moment.until > now)
+        if moments:
+            kept.append(replace(chain, moments=moments))
+    return tuple(kept[-ENDED_CHAINS:])

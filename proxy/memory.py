@@ -8,8 +8,8 @@ from typing import Final
 from msgspec import Struct
 
 from proxy.freshness import current
-from proxy.listing import Record
 from proxy.page import Page
+from proxy.record import Record
 
 OVERHEAD: Final = 640
 """Bytes charged for a page beside its body: key, tag, and the objects that hold them (measured: about 550)."""

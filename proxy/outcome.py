@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from proxy.listing import Learned
 from proxy.page import Page
+from proxy.record import Learned
 
 
 class Landed(Struct, frozen=True):
@@ -43,7 +43,7 @@ class Hit(Struct, frozen=True):
     page: Page
     age: float
     ttl: float
-    source: Literal["memory", "redis"]
+    source: Literal["memory", "redis", "composed"]
 
 
 class StaleHit(Struct, frozen=True):

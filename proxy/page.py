@@ -12,8 +12,8 @@ from msgspec import Struct
 from proxy import links
 from proxy.contract import TERMINAL
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON
-from proxy.listing import Stamp
 from proxy.question import Question
+from proxy.record import Stamp
 
 
 class Page(Struct, frozen=True):
@@ -30,6 +30,10 @@ class Page(Struct, frozen=True):
         dead_at: Unix seconds from which a link in it is dead, or None.
         single: one generation.
         status: 200, or 404 where the hub knows of nothing.
+        rows_at: Unix seconds at which the hub was asked for that of its rows which was seen the longest ago; of a
+            live page, of those in flight. None: with all of it, at ``asked_at``.
+        composed: put together from rows of several answers.
+        moment: the token of the moment that it is of, if that can be returned to.
     """
 
     key: str
@@ -41,6 +45,14 @@ class Page(Struct, frozen=True):
     dead_at: float | None
     single: bool = False
     status: int = 200
+    rows_at: float | None = None
+    composed: bool = False
+    moment: str = ""
+
+    @property
+    def seen_at(self) -> float:
+        """Unix seconds at which the hub was asked for the oldest of what is shown."""
+        return self.asked_at if self.rows_at is None else self.rows_at
 
 
 UNFIT: Final = b"null"

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
 from proxy import directives as callers
 from proxy.ahead import Ahead
 from proxy.directives import Directives
-from proxy.errors import HubBusy, HubError, HubRefusedCredential, NotCached
+from proxy.errors import HubBusy, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
 from proxy.freshness import Fresh, Gone, Stale
@@ -56,23 +58,52 @@ class Pages:
         self._ahead = Ahead(cache, self._refresh_ahead)
         self._waiting = 0
 
-    async def answer(self, question: Question, wishes: Directives = callers.NONE) -> Outcome:
-        """Return the page for ``question`` and how it was had.
+    async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
+        """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
 
         Raises:
             HubError: the hub gave no usable answer, and nothing may stand in for it.
             Forwarded: the hub's answer is an error of its own.
             NotCached: the caller asked for a kept page only, and there is none.
+            MomentGone: the moment cannot be returned to.
         """
-        if self._known.trusted() and (outcome := self._from_cache(question, wishes, "memory")):
+        if moment:
+            return await self._at(question, wishes, moment)
+        self._known.rows.note(question)
+        if self._known.trust.together and (outcome := self._from_cache(question, wishes, "memory")):
             return outcome
-        if self._known.others:
+        if self._known.trust.others:
             looked, _ = await self._looks.share(question.key, lambda: self._known.look(question))
             if outcome := self._from_cache(question, wishes, "redis" if looked else "memory"):
                 return outcome
         if wishes.only_if_cached:
             raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
         return await self._from_hub(question, wishes)
+
+    async def _at(self, question: Question, wishes: Directives, moment: str) -> Outcome:
+        """Serve the page of a moment; if its rows are not known, the hub is asked for all that can be kept, once.
+
+        What lies deeper is served as long as the moment lasts.
+        """
+        page = self._known.at(question, moment)
+        if page is None and self._known.trust.others:
+            await self._looks.share(question.key, lambda: self._known.look(question))
+            page = self._known.at(question, moment)
+        if page is None and self._known.rows.lasts(question, moment) and not wishes.only_if_cached:
+            whole = self._known.rows.whole(question)
+            start = partial(self._fetcher.fetch, whole, since=self._known.vouched(whole))
+            fetch, _ = self._fetches.join(whole.key, start)
+            await self._wait(fetch, question, None, asyncio.get_running_loop().time() + self._limits.deadline + GRACE)
+            fetch.result()
+            page = self._known.at(question, moment)
+            if page is None and (outcome := await self.answer(question, wishes)).page.moment == moment:
+                return outcome
+        if page is None:
+            raise MomentGone(
+                "The moment that Listing-Moment names has passed, or the listing has changed in a way that cannot be"
+                " followed; begin again, with the first page and without Listing-Moment."
+            )
+        return Hit(page, max(0.0, self._clock() - page.seen_at), 0.0, "composed")
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
@@ -89,7 +120,7 @@ class Pages:
         match verdict:
             case Fresh(ttl, age):
                 self._ahead.note(question, page, verdict)
-                return Hit(page, age, ttl, source)
+                return Hit(page, age, ttl, "composed" if page.composed else source)
             case Stale(ttl, age):
                 return StaleHit(page, age, ttl, "allowed")
             case Gone():
@@ -125,19 +156,28 @@ class Pages:
         """
         until = asyncio.get_running_loop().time() + self._limits.deadline + GRACE
         since = self._known.vouched(question)
+        exact = asked_before = False
         self._waiting += 1
         try:
             while True:
                 if max(self._waiting, len(self._fetches)) > self._limits.max_waiting:
                     raise HubBusy("Too many wait for the hub (hub.max_waiting).", retry_after=CROWDED)
-                start = partial(self._fetcher.fetch, question, since=since)
-                fetch, joined = self._fetches.join(question.key, start)
+                target = question if exact else self._known.rows.to_ask(question)
+                start = partial(self._fetcher.fetch, target, since=since)
+                fetch, joined = self._fetches.join(target.key, start)
                 if stale := await self._wait(fetch, question, patience, until):
                     return stale
                 try:
                     landed = fetch.result()
                 except GaveWay:
                     continue  # it was to be refreshed for nobody; now somebody waits
+                if target.key != question.key:
+                    made = self._known.landed(question, since=since)
+                    if made is None:  # it did not explain what has changed
+                        exact = asked_before
+                        asked_before = True
+                        continue
+                    landed = replace(made, collapsed=landed.collapsed)
                 collapsed = joined or landed.collapsed
                 age = self._clock() - landed.vouched_at
                 if not collapsed or age <= max(wishes.max_age, self._settings.min_refresh):
@@ -173,9 +213,10 @@ class Pages:
 
     async def _refresh_ahead(self, question: Question) -> None:
         """Refresh a page unless another replica has."""
-        if self._known.others:
+        if self._known.trust.others:
             await self._looks.share(question.key, lambda: self._known.look(question))
         page, verdict = self._known.kept(question)
         if page is None or not isinstance(verdict, Fresh) or self._ahead.is_due(page, verdict):
-            start = partial(self._fetcher.fetch, question, since=self._known.vouched(question), ahead=True)
-            await self._fetches.share(question.key, start)
+            target = self._known.rows.to_ask(question)
+            start = partial(self._fetcher.fetch, target, since=self._known.vouched(question), ahead=True)
+            await self._fetches.share(target.key, start)

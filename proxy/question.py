@@ -6,6 +6,7 @@ import hashlib
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.contract import TERMINAL
 from proxy.query import ListQuery
@@ -35,6 +36,7 @@ class Question(Struct, frozen=True):
         filters: of the listing, canonical; the path of a single generation.
         namespace: that the question names, if it does.
         kind: what is asked for.
+        page, page_size: of a listing's page, else 0.
         settles: an answer with terminal rows only stays as it is. A queue moves on as soon as there is a new row,
             unless only terminal ones are asked for.
     """
@@ -48,6 +50,8 @@ class Question(Struct, frozen=True):
     filters: str
     namespace: str | None = None
     kind: Kind = "page"
+    page: int = 0
+    page_size: int = 0
     settles: bool = True
 
     @property
@@ -59,6 +63,11 @@ class Question(Struct, frozen=True):
     def page_key(self) -> str:
         """The Redis key of the page."""
         return f"{self.listing}:{self.place}"
+
+
+def rows_keys(listing: str) -> list[str]:
+    """The Redis keys of a listing's rows: the head, the rows, and when each was written."""
+    return [f"{listing}:head", f"{listing}:rows", f"{listing}:written"]
 
 
 def record_key(listing: str) -> str:
@@ -78,6 +87,21 @@ def page_question(credential_id: str, query: ListQuery, *, credential: str = "de
         place=f"{query.page}:{query.page_size}",
         filters=filters,
         namespace=query.namespace,
+        page=query.page,
+        page_size=query.page_size,
+    )
+
+
+def top_of(question: Question, page_size: int) -> Question:
+    """The question for the first page, of this size, of the listing that a page's question is about."""
+    query = f"{question.filters}{'&' if question.filters else ''}page=1&page_size={page_size}"
+    return replace(
+        question,
+        key=f"{question.key.removesuffix(question.query)}{query}",
+        query=query,
+        place=f"1:{page_size}",
+        page=1,
+        page_size=page_size,
     )
 
 

@@ -42,8 +42,10 @@ _log: Final = logging.getLogger("proxy.redis")
 class Script:
     """A Lua script of ``proxy/lua``, sent by its digest, and in full to a server that does not know it yet."""
 
-    def __init__(self, name: str) -> None:
-        self._text = files("proxy").joinpath("lua", f"{name}.lua").read_text()
+    def __init__(self, name: str, *after: str) -> None:
+        """``after``: files that come before it, as Redis knows no modules."""
+        folder = files("proxy").joinpath("lua")
+        self._text = "".join(folder.joinpath(f"{one}.lua").read_text() for one in (*after, name))
         self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, client: Client, keys: list[str], arguments: list[Any]) -> Any:

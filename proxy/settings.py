@@ -22,6 +22,7 @@ Rate = Annotated[float, Meta(gt=0, le=1_000_000, description="a number more than
 Limit = Annotated[float, Meta(ge=0, le=1_000_000, description="a number from 0 to 1000000")]
 Part = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Many = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
+Depth = Annotated[int, Meta(ge=50, le=10_000, description="a whole number from 50 to 10000")]
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for any free one")]
 Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
 Switch = Annotated[bool, Meta(description="true or false")]
@@ -93,6 +94,8 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
     patience: Seconds = 0.3
     stale_if_error: Seconds = 86_400.0
     stale_if_error_live: Seconds = 60.0
+    compose: Switch = True
+    listing_depth: Depth = 1000
     memory_bytes: Bytes = 64 * 2**20
 
 

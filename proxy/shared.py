@@ -6,18 +6,19 @@ script tells all replicas of it. A lease says which replica asks the hub a quest
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Literal, cast
 
 from msgspec import Struct
 
 from proxy import purges
-from proxy.listing import Learned, Record
 from proxy.page import Page
 from proxy.purges import Purge
-from proxy.question import REDIS_PREFIX, Question, record_key
+from proxy.question import REDIS_PREFIX, Question, record_key, rows_keys
+from proxy.record import Learned, Record
 from proxy.redis_link import RedisLink, Script
 from proxy.stored import microseconds, read_page, read_record, write_page, write_stamp
+from proxy.stored_rows import Written
 
 NEWS: Final = f"{REDIS_PREFIX}:news"
 """The channel: ``record <listing> <record>``, ``purged``, ``landed <page> <token> <failure>``, ``room <gate>``."""
@@ -28,14 +29,26 @@ LEASE: Final = 2.0
 HANDOVER: Final = 2.0
 """Seconds for which Redis keeps any answer that others may wait for, however short it is fresh."""
 
-_LEARN: Final = Script("learn")
-_LEAD: Final = Script("lead")
+_LOOK: Final = Script("look", "rows")
+_LEARN: Final = Script("learn", "rows")
+_LEAD: Final = Script("lead", "rows")
+_WRITE_ROWS: Final = Script("write_rows", "rows")
 _RENEW: Final = Script("renew")
 _LAND: Final = Script("land")
 _PURGE: Final = Script("purge")
 
-Known = tuple[Page | None, Record | None]
-"""A page and its listing's record, as they were at one moment."""
+
+class Found(Struct, frozen=True):
+    """A page, its listing's record and its rows, as they were at one moment.
+
+    ``head`` and ``rows``: what the asker lacks of the rows, to be read by ``stored_rows``; a head of None: nothing,
+    an empty one: none are kept.
+    """
+
+    page: Page | None = None
+    record: Record | None = None
+    head: bytes | None = None
+    rows: tuple[bytes, ...] = ()
 
 
 class Lead(Struct, frozen=True):
@@ -43,7 +56,7 @@ class Lead(Struct, frozen=True):
 
     holder: str
     seconds: float
-    known: Known = (None, None)
+    known: Found = Found()
 
 
 class Shared:
@@ -52,22 +65,21 @@ class Shared:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
-    async def look(self, question: Question) -> Known | None:
-        """Return the page kept for the question and its listing's record."""
-        keys = [question.page_key, record_key(question.listing)]
-        found = await self._link.call(
-            "look", lambda: cast("Awaitable[list[bytes | None]]", self._link.client.mget(keys))
-        )
+    async def look(self, question: Question, version: str = "") -> Found | None:
+        """Return the page kept for the question, its listing's record, and the rows since ``version``."""
+        keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing)]
+        found = await self._link.run(_LOOK, "look", keys, [version])
         return None if found is None else await self._read(question, *found)
 
-    async def lead(self, question: Question, token: str) -> Lead | None:
-        """Take the question's lease unless another replica has it; the holder is also told what is known."""
-        keys = [_lease_key(question), question.page_key, record_key(question.listing)]
-        found = await self._link.run(_LEAD, "lead", keys, [token, int(LEASE * 1000)])
+    async def lead(self, question: Question, token: str, version: str = "") -> Lead | None:
+        """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
+        listing = question.listing
+        keys = [_lease_key(question), question.page_key, record_key(listing), *rows_keys(listing)]
+        found = await self._link.run(_LEAD, "lead", keys, [token, int(LEASE * 1000), version])
         if found is None:
             return None
         holder, seconds = found[0].decode(errors="replace"), found[1] / 1000
-        return Lead(holder, seconds, await self._read(question, *found[2:]) if holder == token else (None, None))
+        return Lead(holder, seconds, await self._read(question, *found[2:]) if holder == token else Found())
 
     async def renew(self, question: Question, token: str) -> None:
         """Keep the lease for another while."""
@@ -79,12 +91,24 @@ class Shared:
         await self._link.run(_LAND, "land", [_lease_key(question)], [token, NEWS, news])
 
     async def learn(
-        self, question: Question, page: Page, *, heard_at: float, keep_page: float, keep_record: float, token: str = ""
-    ) -> tuple[Record, Learned] | None:
+        self,
+        question: Question,
+        page: Page,
+        *,
+        heard_at: float,
+        keep_page: float,
+        keep_record: float,
+        token: str = "",
+        since: float = 0.0,
+        rows: Written | None = None,
+    ) -> tuple[Record, Learned, bool] | None:
         """Move the listing's record forward by an answer that came at ``heard_at``, and keep its page.
 
         The page is kept for ``keep_page`` seconds, not at all if that is no time; the record for ``keep_record``.
         With a lease's ``token`` it is kept until all who wait have it, the lease ends, and they are told.
+
+        ``rows`` are those of the listing, if its record's since is now ``since``; the last of what is returned says
+        whether they are kept.
         """
         milliseconds = max(0, int(max(keep_page, HANDOVER if token else 0.0) * 1000))
         return await self._move(
@@ -94,11 +118,20 @@ class Shared:
             keys=[question.page_key, _lease_key(question)],
             page=(await write_page(page) if milliseconds else b"", milliseconds),
             landing=(write_landing(question, token) if token else b"", token),
+            rows=() if rows is None else (microseconds(since), *_arguments(rows)),
         )
+
+    async def write_rows(self, question: Question, record: Record, rows: Written, *, keep: float) -> bool | None:
+        """Keep a listing's rows that are of the moment of its record, unless others have moved either meanwhile."""
+        keys = [record_key(question.listing), *rows_keys(question.listing)]
+        arguments = [microseconds(record.since), write_stamp(record.stamp), int(keep * 1000), *_arguments(rows)]
+        kept = await self._link.run(_WRITE_ROWS, "rows", keys, arguments)
+        return None if kept is None else bool(kept)
 
     async def tell(self, listing: str, record: Record, *, keep_record: float) -> tuple[Record, Learned] | None:
         """Move the listing's record forward by what was learned without Redis."""
-        return await self._move(listing, record, keep_record, keys=[f"{listing}:none", f"{listing}:none"])
+        result = await self._move(listing, record, keep_record, keys=[f"{listing}:none", f"{listing}:none"])
+        return None if result is None else result[:2]
 
     async def _move(
         self,
@@ -109,16 +142,18 @@ class Shared:
         keys: list[str],
         page: tuple[bytes, int] = (b"", 0),
         landing: tuple[bytes, str] = (b"", ""),
-    ) -> tuple[Record, Learned] | None:
+        rows: Sequence[Any] = (),
+    ) -> tuple[Record, Learned, bool] | None:
         arguments: list[Any] = [
             *(write_stamp(answer.stamp), microseconds(answer.confirmed_at), microseconds(answer.heard_at)),
             *(*page, max(1, int(keep_record * 1000)), NEWS, listing, *landing),
+            *(rows or [""]),
         ]
-        result = await self._link.run(_LEARN, "learn", [record_key(listing), *keys], arguments)
+        result = await self._link.run(_LEARN, "learn", [record_key(listing), *keys, *rows_keys(listing)], arguments)
         record = None if result is None else self._read_record(result[1])
         if result is None or record is None:
             return None
-        return record, cast("Learned", result[0].decode())
+        return record, cast("Learned", result[0].decode()), bool(result[2])
 
     async def purge(self, purge: Purge, at: float, *, keep: float) -> bool:
         """Tell all replicas of a purge; return whether that was possible. Purges are kept for ``keep`` seconds."""
@@ -132,25 +167,39 @@ class Shared:
         )
         return purges.read(found or {})
 
-    async def _read(self, question: Question, raw_page: bytes | None = None, raw_record: bytes | None = None) -> Known:
+    async def _read(
+        self,
+        question: Question,
+        raw_page: bytes | None,
+        raw_record: bytes | None,
+        head: bytes | int,
+        rows: list[bytes],
+    ) -> Found:
         record = None if raw_record is None else self._read_record(raw_record)
-        if raw_page is None or record is None:
-            return None, record
-        try:
-            return await read_page(raw_page, question.key), record
-        except ValueError as error:
-            self._garbage("page", error)
-            return None, record
+        page = None
+        if raw_page is not None and record is not None:
+            try:
+                page = await read_page(raw_page, question.key)
+            except ValueError as error:
+                self.garbage("page", error)
+        return Found(page, record, head if isinstance(head, bytes) else None, tuple(rows))
 
     def _read_record(self, raw: bytes) -> Record | None:
         try:
             return read_record(raw)
         except ValueError as error:
-            self._garbage("record", error)
+            self.garbage("record", error)
             return None
 
-    def _garbage(self, what: Literal["page", "record"], error: ValueError) -> None:
+    def garbage(self, what: Literal["page", "record", "rows"], error: ValueError) -> None:
+        """Count a value that cannot be read."""
         self._link.count(what, type(error.__cause__ or error).__name__)
+
+
+def _arguments(rows: Written) -> list[Any]:
+    """Rows as the scripts take them."""
+    pairs = [part for pair in rows.rows.items() for part in pair]
+    return [rows.expected, int(rows.whole), rows.head, len(rows.rows), *pairs, *rows.gone]
 
 
 def _lease_key(question: Question) -> str:

@@ -14,8 +14,8 @@ import msgspec
 import zstandard
 from msgspec import Struct
 
-from proxy.listing import Record, Stamp
 from proxy.page import Page
+from proxy.record import Record, Stamp
 
 FORMAT: Final = 3
 OFF_LOOP: Final = 128 * 1024

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from proxy.detached import Detached
-from proxy.listing import Record
 from proxy.memory import LISTINGS, Memory
+from proxy.record import Record
 from proxy.shared import Shared
 
 

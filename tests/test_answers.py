@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import HubFailed, HubUnreachable, InvalidParameter
-from proxy.listing import Stamp
 from proxy.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.page import Page
+from proxy.record import Stamp
 from proxy.web.answers import cache_status, error_cache_status, matches, page_headers
 
 PAGE = Page("k", b"{}", '"abc"', 100.0, Stamp(0, None), settled=True, dead_at=None)
@@ -69,6 +69,6 @@ def test_headers_of_a_page() -> None:
         "cache-control": "private, no-cache",
         "etag": '"abc"',
         "age": "3",
-        "vary": "Accept-Encoding, Authorization, X-API-Key",
+        "vary": "Accept-Encoding, Authorization, Listing-Moment, X-API-Key",
         "cache-status": "generations-proxy; hit; ttl=1; detail=memory",
     }

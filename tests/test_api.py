@@ -55,7 +55,7 @@ async def test_only_our_own_headers_come_back() -> None:
     async with rig() as it:
         for _ in range(2):
             response = await it.get()
-            assert set(response.headers) == REQUIRED_HEADERS | {"age", "etag"}
+            assert set(response.headers) == REQUIRED_HEADERS | {"age", "etag", "listing-moment"}
 
 
 async def test_nothing_of_the_caller_reaches_the_hub() -> None:

@@ -28,7 +28,7 @@ QUESTION = page_question("c", ListQuery())
 
 @pytest.fixture
 async def it() -> AsyncIterator[SocketRig]:
-    async with socket_rig(Settings(cache=CacheSettings(live_ttl=600, settled_ttl=600))) as joined:
+    async with socket_rig(Settings(cache=CacheSettings(live_ttl=600, settled_ttl=600, compose=False))) as joined:
         yield joined
 
 
@@ -50,7 +50,7 @@ async def test_bodies_are_the_hubs_bytewise(with_redis: bool, redis_server: Redi
             return said[query]
 
     redis = RedisSettings(url=Secret(redis_server.url)) if with_redis else RedisSettings()
-    settings = Settings(cache=CacheSettings(live_ttl=600, settled_ttl=600), redis=redis)
+    settings = Settings(cache=CacheSettings(live_ttl=600, settled_ttl=600, compose=False), redis=redis)
     simulator = Recording(still_world(time.time, seed=time.time_ns()), api_key=KEY)
     async with socket_rig(settings, simulator=simulator) as it, httpx.AsyncClient() as caller:
         for namespace, size, page in PAGES:
@@ -65,7 +65,8 @@ async def test_bodies_are_the_hubs_bytewise(with_redis: bool, redis_server: Redi
 
 async def test_a_second_process_gets_the_same_bytes_from_redis(own_redis: RedisServer) -> None:
     settings = Settings(
-        cache=CacheSettings(live_ttl=600, settled_ttl=600), redis=RedisSettings(url=Secret(own_redis.url))
+        cache=CacheSettings(live_ttl=600, settled_ttl=600, compose=False),
+        redis=RedisSettings(url=Secret(own_redis.url)),
     )
     simulator = Simulator(still_world(time.time), api_key=KEY)
     async with (

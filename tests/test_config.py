@@ -43,6 +43,8 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "REDIS_URL": "rediss://user:pw@redis.test:6380/2",
         "PROXY_HOST": "::1",
         "PROXY_AUTH_ALLOW_ANONYMOUS": "true",
+        "PROXY_CACHE_COMPOSE": "false",
+        "PROXY_CACHE_LISTING_DEPTH": "70",
         "PROXY_LIMITS_HIT_WEIGHT": "0.5",
     }
     tables = {
@@ -53,7 +55,7 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         if field.section == "jwt":
             continue
         text = special.get(field.variable, "70000" if "bytes" in field.name else "7")
-        value = f'"{text}"' if field.variable in special and text not in ("true", "0.5") else text
+        value = f'"{text}"' if field.variable in special and text not in ("true", "false", "70", "0.5") else text
         value += ".0" if "second" in field.allowed else ""
         if table := tables.get(field.variable):
             text = json.dumps([table])

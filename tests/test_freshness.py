@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.freshness import Fresh, Gone, Stale, gone_at, judge, keep_until, longest
-from proxy.listing import Record, Stamp
 from proxy.page import Page
+from proxy.record import Record, Stamp
 from proxy.settings import CacheSettings
 
 CACHE = CacheSettings(live_ttl=1, settled_ttl=5, max_page_age=60, stale_if_error=100, stale_if_error_live=10)

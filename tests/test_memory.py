@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import memory as memory_module
-from proxy.listing import Record, Stamp
 from proxy.memory import OVERHEAD, Memory
 from proxy.page import Page
+from proxy.record import Record, Stamp
 
 KIB = 1024
 A, B = Stamp(1, None), Stamp(2, None)

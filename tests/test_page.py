@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON, HubError
-from proxy.listing import Stamp
 from proxy.page import read
 from proxy.query import ListQuery
 from proxy.question import page_question
+from proxy.record import Stamp
 
 QUESTION = page_question("c", ListQuery())
 

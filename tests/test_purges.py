@@ -89,7 +89,7 @@ def test_read_purge(body: bytes, expected: Purge | None) -> None:
 @pytest.fixture
 async def replicas(own_redis: RedisServer) -> AsyncIterator[list[SocketRig]]:
     settings = Settings(
-        cache=CacheSettings(settled_ttl=600),
+        cache=CacheSettings(settled_ttl=600, compose=False),
         redis=RedisSettings(url=Secret(own_redis.url)),
         admin=AdminSettings(key=Secret(ADMIN)),
     )

@@ -49,10 +49,11 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(redis: RedisServer, size: int = 3, **cache: float) -> AsyncIterator[Fleet]:
+async def fleet(redis: RedisServer, size: int = 3, *, compose: bool = False, **cache: float) -> AsyncIterator[Fleet]:
+    """Replicas; without composing, each page is one that the hub was asked for."""
     simulator = Simulator(still_world(time.time), api_key=KEY)
     settings = Settings(
-        cache=CacheSettings(**cache),  # type: ignore[arg-type]
+        cache=CacheSettings(compose=compose, **cache),  # type: ignore[arg-type]
         redis=RedisSettings(url=Secret(redis.url)),
     )
     async with AsyncExitStack() as stack:

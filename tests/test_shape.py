@@ -18,15 +18,19 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
-    ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing", "gate", "quota"],
+    ["secret", "contract", "errors", "detached", "retry_after", "logs", "record", "gate", "quota"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
-    ["credential", "question", "flight", "redis_link", "callers"],
+    ["credential", "question", "flight", "redis_link", "callers", "envelope"],
     ["page"],
-    ["keys", "freshness", "hub", "outcome", "purges", "stored", "limiter"],
+    ["keys", "freshness", "hub", "outcome", "purges", "stored", "limiter", "rows"],
+    ["listing"],
+    ["listings", "composing", "windows", "stored_rows"],
     ["jwks", "memory", "directives", "shared", "ahead"],
+    ["known_rows"],
     ["tokens"],
     ["config"],
     ["news", "untold", "shared_gate"],
+    ["trust"],
     ["knowledge", "shield"],
     ["fetch"],
     ["pages"],

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import stored
-from proxy.listing import Stamp
 from proxy.page import Page
 from proxy.query import ListQuery
 from proxy.question import Question, page_question, record_key
+from proxy.record import Stamp
 from proxy.redis_client import connect
 from proxy.redis_link import FIRST_REST, LONGEST_REST, RedisLink, describe
 from proxy.secret import Secret
 from proxy.settings import RedisSettings
-from proxy.shared import Shared
+from proxy.shared import Found, Shared
 from proxy.stored import OFF_LOOP
 from tests.support import Clock, RedisServer, free_port
 
@@ -46,7 +46,7 @@ async def put(shared: Shared, page: Page = PAGE, keep_page: float = 60.0) -> Non
 
 async def get(shared: Shared, question: Question = QUESTION) -> Page | None:
     found = await shared.look(question)
-    return None if found is None else found[0]
+    return None if found is None else found.page
 
 
 def state(shared: Shared) -> str:
@@ -95,7 +95,7 @@ async def test_an_old_format(shared: Shared, monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeAsyncRedis) -> None:
     await fake.rpush(QUESTION.page_key, "x")
     await fake.rpush(record_key(QUESTION.listing), "x")
-    assert await shared.look(QUESTION) == (None, None)
+    assert await shared.look(QUESTION) == Found(head=b"")
     await put(shared)
     assert await get(shared) == PAGE
 
@@ -104,7 +104,7 @@ async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeA
 async def test_garbage_for_a_record(shared: Shared, fake: fakeredis.FakeAsyncRedis, garbage: bytes) -> None:
     await put(shared)
     await fake.set(record_key(QUESTION.listing), garbage)
-    assert await shared.look(QUESTION) == (None, None)
+    assert await shared.look(QUESTION) == Found(head=b"")
     await put(shared)
     assert await get(shared) == PAGE
 
@@ -152,11 +152,11 @@ class Broken:
         self.failure = failure
         self.calls = 0
 
-    async def mget(self, _: list[str]) -> list[None]:
+    async def evalsha(self, *_: object) -> list[object]:
         self.calls += 1
         if self.failure is not None:
             raise self.failure
-        return [None, None]
+        return [None, None, b"", []]
 
 
 async def test_after_a_fault_redis_is_left_alone_for_longer_and_longer() -> None:

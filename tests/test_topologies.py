@@ -129,10 +129,13 @@ def question(query: str) -> Question:
 
 
 @asynccontextmanager
-async def pair(url: str, *, timeout: float = 5.0, settled_ttl: float = 60, **cache: float) -> AsyncIterator[Pair]:
+async def pair(
+    url: str, *, timeout: float = 5.0, settled_ttl: float = 60, compose: bool = False, **cache: float
+) -> AsyncIterator[Pair]:
+    """Without composing, every question that nobody has asked yet is the hub's to answer."""
     simulator = Simulator(still_world(time.time, namespaces=NAMESPACES), api_key=KEY)
     settings = Settings(
-        cache=CacheSettings(settled_ttl=settled_ttl, **cache),  # type: ignore[arg-type]
+        cache=CacheSettings(settled_ttl=settled_ttl, compose=compose, **cache),  # type: ignore[arg-type]
         redis=RedisSettings(url=Secret(url), timeout=timeout),
         admin=AdminSettings(key=Secret(ADMIN)),
     )
@@ -307,6 +310,21 @@ async def test_cluster_purges(three: Cluster) -> None:
             for replica in (0, 1):
                 assert await it.is_seen(replica, f"namespace={namespace}", hit=True)
         assert it.hub.journal.count == len(NAMESPACES[::2])
+        assert not await it.faults()
+
+
+async def test_cluster_shares_rows(three: Cluster) -> None:
+    """A listing's rows lie in one slot: what one replica has been shown, the other composes pages of."""
+    async with pair(three.url, compose=True) as it:
+        for namespace in NAMESPACES:
+            await it.ask(0, f"namespace={namespace}&page_size=50")
+            asked = it.hub.journal.count
+
+            async def composed(namespace: str = namespace) -> bool:
+                return (await it.ask(1, it.question(namespace))).detail == "composed"
+
+            await it.until(composed)
+            assert it.hub.journal.count == asked
         assert not await it.faults()
 
 

@@ -12,20 +12,21 @@ from proxy.outcome import Hit, Miss, Outcome, StaleHit
 
 CACHE: Final = "generations-proxy"
 """The name under which Cache-Status speaks of this cache (RFC 9211 §2)."""
-VARY: Final = "Accept-Encoding, Authorization, X-API-Key"
+VARY: Final = "Accept-Encoding, Authorization, Listing-Moment, X-API-Key"
 """What an answer may depend on, now or after an upgrade; said from the first so that no browser mixes them up."""
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 
 
 def page_headers(outcome: Outcome) -> dict[str, str]:
     """The headers of a 200 or 304 with a page."""
-    return {
+    headers = {
         "cache-control": "private, no-cache",  # browsers revalidate, nothing in between keeps it
         "etag": outcome.page.etag,
         "age": str(int(outcome.age)),
         "vary": VARY,
         "cache-status": cache_status(outcome),
     }
+    return headers | {"listing-moment": outcome.page.moment} if outcome.page.moment else headers
 
 
 def matches(etag: str, if_none_match: Iterable[str]) -> bool:
@@ -43,7 +44,8 @@ def cache_status(outcome: Outcome) -> str:
             return f"{CACHE}; hit; {ttl}; detail=stale-{reason}"
         case Miss(forward=forward, stored=stored, collapsed=collapsed):
             flags = ("; stored" if stored else "") + ("; collapsed" if collapsed else "")
-            return f"{CACHE}; fwd={forward}; fwd-status={outcome.page.status}{flags}; {ttl}"
+            detail = "; detail=composed" if outcome.page.composed else ""
+            return f"{CACHE}; fwd={forward}; fwd-status={outcome.page.status}{flags}; {ttl}{detail}"
         case _:
             assert_never(outcome)
 

@@ -48,8 +48,9 @@ class Asking:
         tab = await self._limits.charge(request, caller)
         questions = find(caller)  # before anything is looked up
         wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
+        moment = ",".join(headers.getall("listing-moment", ()))
         for question in questions:
-            outcome = await self._pages.answer(question, wishes)
+            outcome = await self._pages.answer(question, wishes, moment if question.kind == "page" else "")
             tab.settle(outcome)
             if outcome.page.status == OK:
                 break

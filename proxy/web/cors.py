@@ -12,9 +12,11 @@ from typing import Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-EXPOSED: Final = b"Age, Cache-Status, ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+EXPOSED: Final = b"Age, Cache-Status, ETag, Listing-Moment, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 METHODS: Final = frozenset({"GET", "HEAD"})
-HEADERS: Final = frozenset({"authorization", "x-api-key", "cache-control", "pragma", "if-none-match", "accept"})
+HEADERS: Final = frozenset(
+    {"authorization", "x-api-key", "cache-control", "pragma", "if-none-match", "listing-moment", "accept"}
+)
 MAX_AGE: Final = b"600"
 """Seconds for which a browser need not ask again."""
 _PREFLIGHT_VARY: Final = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"

@@ -1,0 +1,130 @@
+"""How a listing's record moves forward: by table, by property, and in Lua as in Python."""
+
+from __future__ import annotations
+
+import fakeredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.page import Page
+from proxy.query import ListQuery
+from proxy.question import page_question
+from proxy.record import Record, Stamp, learn
+from proxy.redis_client import connect
+from proxy.redis_link import RedisLink
+from proxy.secret import Secret
+from proxy.shared import Shared
+from proxy.stored import read_record, write_stamp
+from tests.support import RedisServer
+
+A, B = Stamp(1, None), Stamp(2, "0.10")
+
+
+@pytest.mark.parametrize(
+    ("record", "answer", "expected"),
+    [
+        # Nothing known: whatever comes is the truth.
+        (None, (A, 5, 6), (Record(A, 0, 5, 6), "moved")),
+        # The same stamp confirms; the latest question counts, in whatever order answers come.
+        (Record(A, 0, 5, 6), (A, 7, 8), (Record(A, 0, 7, 8, 2), "confirmed")),
+        (Record(A, 0, 7, 8), (A, 5, 9), (Record(A, 0, 7, 9, 2), "confirmed")),
+        # Another stamp, asked for after all that was known had come: the listing moved.
+        (Record(A, 0, 5, 6), (B, 6, 8), (Record(B, 6, 6, 8, 2), "moved")),
+        # Another stamp, asked for before: either may be the older moment.
+        (Record(A, 0, 5, 6), (B, 5.5, 8), (Record(A, 0, 5, 6), "behind")),
+        (Record(B, 6, 6, 8), (A, 4, 9), (Record(B, 6, 6, 8), "behind")),
+        # Back to the first stamp: what was asked for before is not of this moment, equal as it looks.
+        (Record(B, 6, 6, 8), (A, 9, 10), (Record(A, 8, 9, 10, 2), "moved")),
+        (Record(A, 8, 9, 10), (A, 5, 11), (Record(A, 8, 9, 10), "behind")),
+        # Two replicas' clocks may disagree; records still follow one another.
+        (Record(A, 0, 5, 6), (A, 5, 5.5), (Record(A, 0, 5, 6, 2), "confirmed")),
+    ],
+)
+def test_table(record: Record | None, answer: tuple[Stamp, float, float], expected: tuple[Record, str]) -> None:
+    assert learn(record, *answer) == expected
+
+
+moments = st.integers(0, 40)
+stamps = st.builds(Stamp, st.integers(0, 3), st.none() | st.sampled_from(["0", "0.10", "a b", ""]))
+answers = st.lists(
+    st.tuples(stamps, moments, st.integers(0, 10)).map(lambda a: (a[0], float(a[1]), float(a[1] + a[2]))), max_size=12
+)
+
+
+@given(answers)
+def test_records_only_move_forward(given_answers: list[tuple[Stamp, float, float]]) -> None:
+    record: Record | None = None
+    for stamp, asked_at, heard_at in given_answers:
+        before = record
+        record, learned = learn(record, stamp, asked_at, heard_at)
+        if learned == "behind":
+            assert record is before
+            continue
+        assert record.stamp == stamp
+        assert record.confirmed_at >= asked_at
+        if before is not None:
+            assert record.is_after(before)
+            assert not before.is_after(record)
+            assert record.since >= before.since
+            assert learned == ("confirmed" if stamp == before.stamp and record.since == before.since else "moved")
+            assert learned == "confirmed" or asked_at >= before.heard_at, "a move is never guessed"
+
+
+def as_in_redis(record: Record | None) -> tuple[object, ...] | None:
+    if record is None:
+        return None
+    return (
+        record.stamp,
+        *(round(at * 1e6) for at in (record.since, record.confirmed_at, record.heard_at)),
+        record.version,
+    )
+
+
+async def both_ways(shared: Shared, namespace: str, given_answers: list[tuple[Stamp, float, float]]) -> None:
+    question = page_question("c", ListQuery(namespace=namespace))
+    record: Record | None = None
+    for stamp, asked_at, heard_at in given_answers:
+        page = Page(question.key, b"{}", '"e"', asked_at, stamp, settled=True, dead_at=None)
+        record, learned = learn(record, stamp, asked_at, heard_at)
+        result = await shared.learn(question, page, heard_at=heard_at, keep_page=60, keep_record=60)
+        assert result is not None
+        assert (as_in_redis(result[0]), result[1]) == (as_in_redis(record), learned)
+        found = await shared.look(question)
+        assert found is not None
+        assert as_in_redis(found.record) == as_in_redis(record)
+        if learned != "behind":
+            assert found.page == page
+
+
+@given(answers)
+async def test_lua_learns_as_python_does(given_answers: list[tuple[Stamp, float, float]]) -> None:
+    await both_ways(Shared(RedisLink(fakeredis.FakeAsyncRedis(), 2.0)), "ox", given_answers)
+
+
+async def test_a_real_redis_learns_as_python_does(redis_server: RedisServer) -> None:
+    client = connect(Secret(redis_server.url))
+    shared = Shared(RedisLink(client, 2.0))
+
+    @settings(max_examples=50, deadline=None)
+    @given(answers)
+    def cases(given_answers: list[tuple[Stamp, float, float]]) -> None:
+        collected.append([(s, a + 1.7e9, h + 1.7e9) for s, a, h in given_answers])
+
+    collected: list[list[tuple[Stamp, float, float]]] = []
+    cases()
+    for number, case in enumerate(collected):
+        await both_ways(shared, f"case-{number}", case)
+    await client.aclose()
+
+
+@given(stamps, stamps)
+def test_stamps_as_text_are_equal_exactly_for_equal_stamps(one: Stamp, other: Stamp) -> None:
+    assert (write_stamp(one) == write_stamp(other)) == (one == other)
+    assert read_record(f"1 2 3 4 {write_stamp(one)}".encode()).stamp == one
+
+
+@pytest.mark.parametrize("raw", [b"", b"1 2 3 4", b"a b c d 1 n", b"1 2 3 4 x n", b"\xff"])
+def test_what_is_no_record(raw: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        read_record(raw)

@@ -11,6 +11,7 @@
     ├── Forwarded                     the hub's own error body, byte for byte
     │   ├── HubRejectedQuestion   400 (the hub's own type)     hub answered 400 or 422
     │   └── HubFoundNothing       404 (the hub's own type)     hub answered 404
+    ├── MomentGone                412 moment_gone              a moment of a listing that has passed
     ├── NotCached                 504 not_cached               only-if-cached, and nothing is
     └── HubError                      the hub did not give an answer that can be passed on
         ├── HubRefusedCredential  502 hub_refused_credential   hub answered 401 or 403

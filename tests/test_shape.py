@@ -128,7 +128,7 @@ def test_every_setting_is_documented() -> None:
             ""
             if field.default in (None, ())
             else str(field.default).lower()
-            if field.default is False
+            if isinstance(field.default, bool)
             else str(field.default)
         )
         if isinstance(field.default, float):
@@ -141,6 +141,7 @@ def test_every_error_type_is_documented() -> None:
     kinds: list[type[errors.ProxyError]] = [
         errors.ProxyError,
         errors.InvalidParameter,
+        errors.MomentGone,
         errors.NotCached,
         errors.Unauthorized,
         errors.Forbidden,

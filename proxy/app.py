@@ -25,16 +25,19 @@ from proxy.settings import Settings
 from proxy.shared import Shared
 from proxy.shared_gate import SharedGate, gate_name
 from proxy.shield import Shield
+from proxy.siblings import Siblings
 from proxy.web.admin import admin_handlers
 from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
-from proxy.web.edge import with_edge
+from proxy.web.edge import refused_by_server, with_edge
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.limits import Limits
-from proxy.web.metrics import metrics_handler
+from proxy.web.observing import Observing
 from proxy.web.problems import EXCEPTION_HANDLERS
+from proxy.web.protocol import REFUSED
 from proxy.web.routes import api_handlers
+from proxy.web.state_metrics import Parts
 from proxy.web.telemetry import Sink, log_request
 
 CLOSING: Final = 2.0
@@ -50,6 +53,7 @@ def create_app(
     readiness: Readiness | None = None,
     sinks: Sequence[Sink] = (log_request,),
     on_startup: Sequence[Callable[[], None]] = (),
+    siblings: Siblings | None = None,
 ) -> Litestar:
     """Make the ASGI application.
 
@@ -61,6 +65,7 @@ def create_app(
         readiness: to be turned false by whoever is about to stop the server.
         sinks: what is told of each request.
         on_startup: called in the running event loop before the first request.
+        siblings: this worker's way to the others behind the same port.
 
     Raises:
         TokenFault: there is no usable token for the hub.
@@ -96,10 +101,13 @@ def create_app(
         news.topics[b"room"] = make_room
         news.on_gap.append(landings.wake_all)
 
+    observing = Observing(settings, Parts(upstreams, fetcher, pages, memory, readiness, link, news), sinks, siblings)
+
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if news is not None:
             news.start()
+        await observing.start()
         try:
             yield
         finally:
@@ -115,13 +123,14 @@ def create_app(
                 await news.aclose()
             if link is not None:
                 await link.aclose()
+            await observing.aclose(CLOSING)
 
     app = Litestar(
         route_handlers=[
             *api_handlers(Asking(pages, authentication, limits), credentials),
             *admin_handlers(knowledge, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
-            metrics_handler(fetcher, upstreams, link),
+            *observing.handlers,
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
@@ -130,7 +139,9 @@ def create_app(
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    app.asgi_handler = with_edge(with_cors(app.asgi_handler, settings.cors.origins), sinks, readiness)
+    app.state[REFUSED] = refused_by_server(observing.sinks)
+    inner = with_cors(app.asgi_handler, settings.cors.origins)
+    app.asgi_handler = with_edge(inner, observing.sinks, readiness, observing.tracer)
     return app
 
 

@@ -74,6 +74,16 @@ class Pages:
             raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
         return await self._from_hub(question, wishes)
 
+    @property
+    def flights(self) -> int:
+        """How many questions are being put to the hub."""
+        return len(self._fetches)
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for the hub."""
+        return self._waiting
+
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
         work = (self._looks, self._ahead, self._fetches)
@@ -114,7 +124,9 @@ class Pages:
         if isinstance(verdict, Fresh):
             forward = "request"
         age = max(0.0, self._clock() - landed.vouched_at)
-        return Miss(landed.page, age, landed.ttl, forward, landed.stored, collapsed=collapsed)
+        return Miss(
+            landed.page, age, landed.ttl, forward, landed.stored, collapsed=collapsed, hub_seconds=landed.hub_seconds
+        )
 
     async def _wait_for_hub(
         self, question: Question, wishes: Directives, patience: float | None

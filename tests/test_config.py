@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from proxy.config import SettingsError, is_loopback, load, require_credential, require_safe_address
+from proxy.fields import fields
 from proxy.redis_client import place
 from proxy.secret import Secret
-from proxy.settings import Settings, fields
+from proxy.settings import Settings
 
 
 def faults(environ: dict[str, str], config: str | None = None) -> list[str]:
@@ -44,6 +45,10 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "PROXY_HOST": "::1",
         "PROXY_AUTH_ALLOW_ANONYMOUS": "true",
         "PROXY_LIMITS_HIT_WEIGHT": "0.5",
+        "PROXY_TRACING_RATIO": "0.5",
+        "PROXY_LOG_FORMAT": "json",
+        "PROXY_LOG_REQUESTS": "false",
+        "PROXY_TRACING_ENABLED": "true",
     }
     tables = {
         "PROXY_HUB_CREDENTIALS": {"name": "farm", "namespaces": ["moo"], "api_key": "token"},
@@ -53,7 +58,7 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         if field.section == "jwt":
             continue
         text = special.get(field.variable, "70000" if "bytes" in field.name else "7")
-        value = f'"{text}"' if field.variable in special and text not in ("true", "0.5") else text
+        value = f'"{text}"' if field.variable in special and text not in ("true", "false", "0.5") else text
         value += ".0" if "second" in field.allowed else ""
         if table := tables.get(field.variable):
             text = json.dumps([table])

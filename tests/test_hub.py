@@ -16,7 +16,7 @@ import pytest
 
 from proxy import errors
 from proxy.credential import Credential
-from proxy.hub import Hub
+from proxy.hub import Hub, HubCall
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 from tests.support import KEY, LIST, NOW, free_port
@@ -273,10 +273,12 @@ async def test_connections_that_break(sent: bytes, error: type[errors.HubError])
         writer.write(sent)
         await writer.drain()
 
+    calls: list[HubCall] = []
     async with raw_hub(behave) as hub:
+        hub.on_call.append(calls.append)
         with pytest.raises(error):
             await hub.get(LIST, "")
-        assert hub.requests == 1, "a fresh connection that breaks is not tried again"
+        assert len(calls) == 1, "a fresh connection that breaks is not tried again"
 
 
 async def test_a_kept_alive_connection_that_broke_may_be_repeated() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy import errors
-from proxy.settings import fields
+from proxy.fields import fields
 from tests.support import ROOT
 
 PACKAGE = ROOT / "proxy"
@@ -19,21 +19,26 @@ README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing", "gate", "quota"],
+    ["tracing", "siblings"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
+    ["fields"],
+    ["hub_faults"],
     ["credential", "question", "flight", "redis_link", "callers"],
     ["page"],
     ["keys", "freshness", "hub", "outcome", "purges", "stored", "limiter"],
     ["jwks", "memory", "directives", "shared", "ahead"],
     ["tokens"],
+    ["setting_faults"],
     ["config"],
     ["news", "untold", "shared_gate"],
     ["knowledge", "shield"],
     ["fetch"],
     ["pages"],
     ["web.reading", "web.telemetry", "web.answers"],
-    ["web.problems", "web.health", "web.metrics", "web.admin", "web.authentication", "web.cors", "web.limits"],
-    ["web.openapi", "web.edge", "web.protocol"],
-    ["web.asking"],
+    ["web.problems", "web.health", "web.admin", "web.authentication", "web.cors", "web.limits", "web.request_metrics"],
+    ["web.openapi", "web.edge", "web.protocol", "web.state_metrics"],
+    ["web.spans", "web.metrics"],
+    ["web.asking", "web.observing"],
     ["web.routes"],
     ["app", "sockets"],
     ["serve", "check", "demo"],
@@ -50,12 +55,14 @@ SIMULATOR_LAYERS = [
 ]
 FOREIGN = {  # who may import a library, and why
     "litestar": {"app", "web"},
-    "httpx": {"hub", "jwks", "demo"},  # the demo plays callers
+    "httpx": {"hub", "hub_faults", "jwks", "demo"},  # the demo plays callers
     "jwt": {"tokens", "keys"},
     "redis": {"redis_client", "redis_link", "news"},
     "uvicorn": {"serve", "sockets", "web"},
     "click": {"cli"},
     "zstandard": {"stored"},
+    "prometheus_client": {"web"},
+    "opentelemetry": {"web"},
 }
 
 
@@ -124,7 +131,7 @@ def test_every_setting_is_documented() -> None:
             ""
             if field.default in (None, ())
             else str(field.default).lower()
-            if field.default is False
+            if isinstance(field.default, bool)
             else str(field.default)
         )
         if isinstance(field.default, float):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from litestar import Litestar
@@ -92,7 +93,7 @@ def create_app(
             one.shield.make_room(gate)
 
     authentication = Authentication(settings, clock=clock)
-    limits = Limits(settings.limits, Limiter(link, replicas=lambda: _replicas(settings, news)))
+    limits = Limits(settings.limits, Limiter(link, replicas=partial(_replicas, settings, news)))
     landings = Landings()
     fetcher = Fetcher(upstreams, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
@@ -101,7 +102,9 @@ def create_app(
         news.topics[b"room"] = make_room
         news.on_gap.append(landings.wake_all)
 
-    observing = Observing(settings, Parts(upstreams, fetcher, pages, memory, readiness, link, news), sinks, siblings)
+    replicas = partial(_replicas, settings, news)
+    parts = Parts(upstreams, fetcher, pages, memory, readiness, knowledge, link, replicas)
+    observing = Observing(settings, parts, sinks, siblings)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

@@ -17,8 +17,10 @@ from typing import Any, Final, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.fields import Field, fields
+from proxy.redis_password import read_password, with_password
 from proxy.secret import MASK, Secret
 from proxy.setting_faults import CHECKS, contradictions, missing_extras
 from proxy.settings import Settings
@@ -70,9 +72,22 @@ def load(environ: Mapping[str, str], config: str | None = None) -> Loaded:
 
     settings = msgspec.convert(sections, Settings, dec_hook=lambda _, value: value)
     faults += contradictions(settings) + jwt_faults(settings.jwt) + missing_extras(settings)
+    settings = _with_redis_password(settings, faults)
     if faults:
         raise SettingsError(faults)
     return Loaded(settings, _unknown_variables(given, known))
+
+
+def _with_redis_password(settings: Settings, faults: list[str]) -> Settings:
+    redis = settings.redis
+    if redis.url is None or redis.password_file is None:
+        return settings
+    try:
+        url = with_password(redis.url, read_password(redis.password_file))
+    except ValueError as fault:
+        faults.append(f"PROXY_REDIS_PASSWORD_FILE: {fault}")
+        return settings
+    return replace(settings, redis=replace(redis, url=url))
 
 
 def unmet(settings: Settings, *requirements: Callable[[Settings], None]) -> list[str]:

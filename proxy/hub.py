@@ -152,12 +152,13 @@ class Hub:
             nonlocal connected
             connected = connected or event.startswith("connection.connect")
 
-        headers = {"authorization": f"Bearer {token.reveal()}"}
         if (trace := tracing.current.get()) is not None:
             call.trace = trace.child()
-            headers[tracing.HEADER] = call.trace.traceparent
         request = self._client.build_request(
-            "GET", self._base.copy_with(raw_path=raw_path), headers=headers, extensions={"trace": watch}
+            "GET",
+            self._base.copy_with(raw_path=raw_path),
+            headers={"authorization": f"Bearer {token.reveal()}"} | _trace_headers(call),
+            extensions={"trace": watch},
         )
         try:
             response = await self._client.send(request, stream=True)
@@ -185,6 +186,10 @@ class Hub:
             cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
             raise cls(f"The hub answered {status}.", said)
         raise refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
+
+
+def _trace_headers(call: HubCall) -> dict[str, str]:
+    return {} if call.trace is None else {tracing.HEADER: call.trace.traceparent}
 
 
 async def _body(response: httpx.Response, limit: int, until: float) -> bytes:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from proxy.credential import DEFAULT, Credential, check_token, read_token
 from proxy.redis_client import check as check_redis_url
+from proxy.redis_password import read_password
 from proxy.settings import CredentialSettings, Settings
 
 
@@ -45,6 +46,7 @@ CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("hub", "credentials"): _check_credentials,
     ("hub", "api_key_file"): _check_token_file,
     ("redis", "url"): check_redis_url,
+    ("redis", "password_file"): read_password,
 }
 """What to call with a value of its type; ValueError if it cannot be used."""
 

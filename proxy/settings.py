@@ -46,6 +46,7 @@ JwksURL = Annotated[str, Meta(min_length=1, description="http(s)://host[:port]/p
 ClaimText = Annotated[str, Meta(min_length=1, max_length=1024, description="a text of 1 to 1024 characters")]
 Leeway = Annotated[float, Meta(ge=0, le=300, description="seconds, from 0 to 300")]
 LogFormat = Annotated[Literal["auto", "json", "text"], Meta(description="auto, json or text")]
+PasswordPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the password")]
 Refresh = Annotated[float, Meta(ge=1, le=86_400, description="seconds, from 1 to 86400")]
 
 
@@ -98,6 +99,7 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     """The cache that replicas share; without a URL there is only memory."""
 
     url: RedisURL | None = None
+    password_file: PasswordPath | None = None
     timeout: Timeout = 0.05
     connections: Count = 16
     replicas: Count = 1

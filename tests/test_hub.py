@@ -108,7 +108,7 @@ async def test_connections_that_fail(exception: Exception, error: type[errors.Hu
 
 async def test_every_error_of_the_tree_is_made_somewhere() -> None:
     """No type is documented that cannot happen: one of these files names each."""
-    names = ("hub.py", "page.py", "shield.py")
+    names = ("hub.py", "hub_faults.py", "page.py", "shield.py")
     source = "".join((Path(errors.__file__).parent / name).read_text() for name in names)
     leaves = [cls.__name__ for cls in errors.HubError.__subclasses__()]
     assert [name for name in leaves if name not in source] == []

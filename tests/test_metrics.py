@@ -154,13 +154,13 @@ async def test_redis_and_its_faults() -> None:
     async with rig(redis=fakeredis.FakeAsyncRedis(server=server)) as it:
         await it.get()
         before = await scraped(it)
-        assert before["redis_up"] == 1
+        assert (before["redis_state up"], before["redis_state down"]) == (1, 0)
         assert before["hub_budget_turns default"] == pytest.approx(39, abs=1)
         server.connected = False
         await it.get("page=2")
         found = await scraped(it)
-        assert found["redis_up"] == 0
-        assert "news_flowing" in found
+        assert (found["redis_state up"], found["redis_state down"]) == (0, 1)
+        assert "memory_trusted" in found
         assert any(name.startswith("redis_faults_total ") for name in found)
 
 

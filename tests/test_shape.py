@@ -21,7 +21,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing", "gate", "quota"],
     ["tracing", "siblings"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
-    ["fields"],
+    ["fields", "redis_password"],
     ["hub_faults"],
     ["credential", "question", "flight", "redis_link", "callers"],
     ["page"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, get_args
 
 from msgspec import Struct
@@ -14,9 +14,9 @@ from proxy import __version__
 from proxy.errors import HubRefusedCredential
 from proxy.fetch import Fetcher, Upstream
 from proxy.gate import Cause, Standing
+from proxy.knowledge import Knowledge
 from proxy.logs import DroppingQueueHandler
 from proxy.memory import Memory
-from proxy.news import News
 from proxy.pages import Pages
 from proxy.redis_link import RedisLink
 from proxy.web.health import Readiness
@@ -24,6 +24,7 @@ from proxy.web.request_metrics import PREFIX
 
 Labels: TypeAlias = Any
 """A tuple of label values; mappings are invariant in their keys, and tuples differ in length."""
+REDIS_STATES: Final = ("off", "unknown", "up", "down")
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 
 
@@ -35,8 +36,9 @@ class Parts(Struct, frozen=True):
     pages: Pages
     memory: Memory
     readiness: Readiness
+    knowledge: Knowledge
     redis: RedisLink | None
-    news: News | None
+    replicas: Callable[[], int]
 
     async def standings(self) -> dict[str, Standing]:
         """What is left of each credential's budget; asked of Redis, if there is one."""
@@ -99,14 +101,15 @@ class StateMetrics(Collector):
         yield _counter("memory_evictions", text, [], parts.memory.evictions)
 
     def _redis(self) -> Iterator[Metric]:
-        redis, news = self._parts.redis, self._parts.news
-        if redis is None or news is None:
-            return
-        yield _gauge("redis_up", "1 if Redis answered when last asked.", [], redis.state == "up")
-        faults = {_call_and_fault(kind): times for kind, times in redis.faults.items()}
+        parts = self._parts
+        state = "off" if parts.redis is None else parts.redis.state
+        states = {(one,): one == state for one in REDIS_STATES}
+        yield _gauge("redis_state", "1 for what the last calls to Redis say; off: there is none.", ["state"], states)
+        faults = {} if parts.redis is None else {_call_and_fault(kind): n for kind, n in parts.redis.faults.items()}
         yield _counter("redis_faults", "Faults of Redis.", ["call", "fault"], faults)
-        yield _gauge("news_flowing", "1 while news of the other replicas is sure to arrive.", [], news.flowing)
-        yield _gauge("replicas", "Processes that share this Redis, by the last count.", [], news.replicas)
+        text = "1 while memory is as good as Redis: there is none, or news of the other replicas is sure to arrive."
+        yield _gauge("memory_trusted", text, [], parts.knowledge.trusted())
+        yield _gauge("replicas", "Processes that share budget and limits, as far as is known.", [], parts.replicas())
 
 
 def _gauge(name: str, text: str, labels: list[str], values: Mapping[Labels, float] | float) -> Metric:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from litestar import Litestar
@@ -25,16 +26,19 @@ from proxy.settings import Settings
 from proxy.shared import Shared
 from proxy.shared_gate import SharedGate, gate_name
 from proxy.shield import Shield
+from proxy.siblings import Siblings
 from proxy.web.admin import admin_handlers
 from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
-from proxy.web.edge import with_edge
+from proxy.web.edge import refused_by_server, with_edge
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.limits import Limits
-from proxy.web.metrics import metrics_handler
+from proxy.web.observing import Observing
 from proxy.web.problems import EXCEPTION_HANDLERS
+from proxy.web.protocol import REFUSED
 from proxy.web.routes import api_handlers
+from proxy.web.state_metrics import Parts
 from proxy.web.telemetry import Sink, log_request
 
 CLOSING: Final = 2.0
@@ -50,6 +54,7 @@ def create_app(
     readiness: Readiness | None = None,
     sinks: Sequence[Sink] = (log_request,),
     on_startup: Sequence[Callable[[], None]] = (),
+    siblings: Siblings | None = None,
 ) -> Litestar:
     """Make the ASGI application.
 
@@ -61,6 +66,7 @@ def create_app(
         readiness: to be turned false by whoever is about to stop the server.
         sinks: what is told of each request.
         on_startup: called in the running event loop before the first request.
+        siblings: this worker's way to the others behind the same port.
 
     Raises:
         TokenFault: there is no usable token for the hub.
@@ -88,7 +94,7 @@ def create_app(
             one.shield.make_room(gate)
 
     authentication = Authentication(settings, clock=clock)
-    limits = Limits(settings.limits, Limiter(link, replicas=lambda: _replicas(settings, news)))
+    limits = Limits(settings.limits, Limiter(link, replicas=partial(_replicas, settings, news)))
     landings = Landings()
     fetcher = Fetcher(upstreams, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
@@ -97,10 +103,15 @@ def create_app(
         news.topics[b"room"] = make_room
         news.on_gap.append(landings.wake_all)
 
+    replicas = partial(_replicas, settings, news)
+    parts = Parts(upstreams, fetcher, pages, memory, readiness, knowledge, link, replicas)
+    observing = Observing(settings, parts, sinks, siblings)
+
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if news is not None:
             news.start()
+        await observing.start()
         try:
             yield
         finally:
@@ -116,13 +127,14 @@ def create_app(
                 await news.aclose()
             if link is not None:
                 await link.aclose()
+            await observing.aclose(CLOSING)
 
     app = Litestar(
         route_handlers=[
             *api_handlers(Asking(pages, authentication, limits), credentials),
             *admin_handlers(knowledge, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
-            metrics_handler(fetcher, upstreams, link),
+            *observing.handlers,
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
@@ -131,7 +143,9 @@ def create_app(
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    app.asgi_handler = with_edge(with_cors(app.asgi_handler, settings.cors.origins), sinks, readiness)
+    app.state[REFUSED] = refused_by_server(observing.sinks)
+    inner = with_cors(app.asgi_handler, settings.cors.origins)
+    app.asgi_handler = with_edge(inner, observing.sinks, readiness, observing.tracer)
     return app
 
 

@@ -49,7 +49,7 @@ def serve(host: str | None, port: int | None, workers: int | None, config_path: 
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     settings = _settings(os.environ, config.require_credential, config.require_safe_address)
     try:
-        run_server(settings.server)
+        run_server(settings)
     except OSError as error:
         _fail(_cannot_listen(settings.server.host, settings.server.port, error))
     except KeyboardInterrupt:

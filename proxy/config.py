@@ -10,20 +10,20 @@ import ipaddress
 import math
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from proxy.credential import DEFAULT, Credential, check_token, read_token
-from proxy.redis_client import check as check_redis_url
+from proxy.fields import Field, fields
+from proxy.redis_password import read_password, with_password
 from proxy.secret import MASK, Secret
-from proxy.settings import CredentialSettings, Field, Settings, fields
+from proxy.setting_faults import CHECKS, contradictions, missing_extras
+from proxy.settings import Settings
 from proxy.tokens import jwt_faults
 
 CONFIG: Final = "PROXY_CONFIG"
@@ -71,10 +71,23 @@ def load(environ: Mapping[str, str], config: str | None = None) -> Loaded:
             faults.append(f"{name}: {fault}; allowed: {field.allowed}")
 
     settings = msgspec.convert(sections, Settings, dec_hook=lambda _, value: value)
-    faults += _contradictions(settings) + jwt_faults(settings.jwt)
+    faults += contradictions(settings) + jwt_faults(settings.jwt) + missing_extras(settings)
+    settings = _with_redis_password(settings, faults)
     if faults:
         raise SettingsError(faults)
     return Loaded(settings, _unknown_variables(given, known))
+
+
+def _with_redis_password(settings: Settings, faults: list[str]) -> Settings:
+    redis = settings.redis
+    if redis.url is None or redis.password_file is None:
+        return settings
+    try:
+        url = with_password(redis.url, read_password(redis.password_file))
+    except ValueError as fault:
+        faults.append(f"PROXY_REDIS_PASSWORD_FILE: {fault}")
+        return settings
+    return replace(settings, redis=replace(redis, url=url))
 
 
 def unmet(settings: Settings, *requirements: Callable[[Settings], None]) -> list[str]:
@@ -148,7 +161,7 @@ def _convert(field: Field, value: object, *, strict: bool) -> object:
         raise ValueError(f"{shown} is not allowed") from None
     if isinstance(result, float) and not math.isfinite(result):
         raise ValueError(f"{shown} is not a number of seconds")
-    if check := _CHECKS.get((field.section, field.name)):
+    if check := CHECKS.get((field.section, field.name)):
         check(result)
     return result
 
@@ -166,7 +179,7 @@ def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
         raise ValueError(re.sub("unknown field `.*`", "an unknown field", str(error), flags=re.DOTALL)) from None
     except msgspec.DecodeError:
         raise ValueError("not JSON") from None
-    if check := _CHECKS.get((field.section, field.name)):
+    if check := CHECKS.get((field.section, field.name)):
         check(result)
     return result
 
@@ -175,57 +188,6 @@ def _make_secret(_: type, value: object) -> Secret:
     if not isinstance(value, str):
         raise ValueError("not a string")  # noqa: TRY004  msgspec turns ValueError into ValidationError
     return Secret(value)
-
-
-def _check_hub_url(url: str) -> None:
-    parts = urlsplit(url)
-    try:
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.username is not None or parts.query or parts.fragment:
-        # A user part may be a secret: the value is not shown.
-        raise ValueError("not a usable URL")
-
-
-def _check_token_file(path: str) -> None:
-    read_token(Path(path))
-
-
-def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
-    for one in given:
-        if (one.api_key is None) == (one.api_key_file is None):
-            raise ValueError(f"{one.name} wants exactly one of api_key and api_key_file")
-        try:
-            Credential(one)
-        except ValueError as fault:
-            raise ValueError(f"the token of {one.name}: {fault}") from None
-
-
-_CHECKS: Final[dict[tuple[str, str], Any]] = {
-    ("hub", "url"): _check_hub_url,
-    ("hub", "api_key"): check_token,
-    ("admin", "key"): check_token,
-    ("hub", "credentials"): _check_credentials,
-    ("hub", "api_key_file"): _check_token_file,
-    ("redis", "url"): check_redis_url,
-}
-
-
-def _contradictions(settings: Settings) -> list[str]:
-    faults = []
-    if settings.hub.api_key is not None and settings.hub.api_key_file is not None:
-        faults.append("OXEN_API_KEY: OXEN_API_KEY_FILE is set too; set one of the two")
-    callers, credentials = settings.auth.callers, settings.hub.credentials
-    for what, given in (
-        ("PROXY_AUTH_CALLERS: the name {}", [caller.name for caller in callers]),
-        ("PROXY_AUTH_CALLERS: the key {}", [key for caller in callers for key in caller.keys]),
-        ("PROXY_HUB_CREDENTIALS: the name {}", [DEFAULT, *(one.name for one in credentials)]),
-        ("PROXY_HUB_CREDENTIALS: the namespace {}", [name for one in credentials for name in one.namespaces]),
-    ):
-        twice = sorted(one for one, times in Counter(given).items() if times > 1)
-        faults += [f"{what.format(one)} is there twice, and can be only once" for one in twice]
-    return faults
 
 
 def _unknown_keys(document: Mapping[str, Mapping[str, Any]], known: list[Field]) -> list[str]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.detached import Detached
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
@@ -25,6 +26,7 @@ from proxy.landings import Ear, Landings, write_failure
 from proxy.outcome import Landed
 from proxy.page import Page, not_found, read
 from proxy.question import Question
+from proxy.record import Learned
 from proxy.renewal import renewing
 from proxy.shared import LEASE, Shared
 from proxy.shield import GaveWay, Shield
@@ -55,6 +57,7 @@ class Fetcher:
 
     Attributes:
         hub_states: by credential: ``unknown`` before the first request, then ``ok`` or the last ``error.type``.
+        learned: how often an answer confirmed its listing, moved it, or was behind what is known.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Fetcher:
         self._leases: dict[str, Question] = {}
         self._landing = Detached()
         self.hub_states = dict.fromkeys(upstreams, "unknown")
+        self.learned: dict[Learned, int] = {"confirmed": 0, "moved": 0, "behind": 0}
 
     async def fetch(self, question: Question, *, since: float, ahead: bool = False) -> Landed:
         """Return the hub's answer, asked for by this process or by another.
@@ -157,16 +161,17 @@ class Fetcher:
         """Ask the hub until its answer is not behind what is known, and store it."""
         for _ in range(ATTEMPTS):
             try:
-                page = await self._page(question, until, ahead=ahead)
+                page, seconds = await self._page(question, until, ahead=ahead)
             except HubError as error:
                 if not isinstance(error, HubBusy | HubResting):
                     self._note(question.credential, error.type)
                 raise
             self._note(question.credential, "ok")
             landed = await self._known.learn(question, page, token=token)
+            self.learned[landed.learned] += 1
             if landed.learned != "behind":
                 break
-        return landed
+        return replace(landed, hub_seconds=seconds)
 
     def _note(self, credential: str, state: str) -> None:
         """Note how the hub fares; that it refuses a token is an operator's business, and said once."""
@@ -177,8 +182,8 @@ class Fetcher:
                 _log.info("the hub takes the token of credential %s again", credential)
         self.hub_states[credential] = state
 
-    async def _page(self, question: Question, until: float, *, ahead: bool) -> Page:
-        """Ask the hub once; once more if it cannot have read the first request."""
+    async def _page(self, question: Question, until: float, *, ahead: bool) -> tuple[Page, float]:
+        """Ask the hub once; once more if it cannot have read the first request. Return how long it took, too."""
         try:
             return await self._request(question, until, ahead=ahead)
         except HubError as error:
@@ -190,14 +195,14 @@ class Fetcher:
         except (HubBusy, HubResting):
             raise first from None  # there is no room to repeat it
 
-    async def _request(self, question: Question, until: float, *, ahead: bool) -> Page:
+    async def _request(self, question: Question, until: float, *, ahead: bool) -> tuple[Page, float]:
         """One request, in its turn. At most half of the time that is left goes by in line: the hub has the other."""
         now = asyncio.get_running_loop().time
         upstream = self._upstreams[question.credential]
         async with upstream.shield.turn(max(0.0, until - now()) / 2, ahead=ahead):
-            asked_at = self._clock()
+            asked_at, sent = self._clock(), now()
             try:
                 body = await upstream.hub.get(question.path, question.query, deadline=max(0.0, until - now()))
             except HubFoundNothing as nothing:  # an answer like any other, but for its status
-                return not_found(question, nothing.body, asked_at)
-            return read(question, body, asked_at)
+                return not_found(question, nothing.body, asked_at), now() - sent
+            return read(question, body, asked_at), now() - sent

@@ -74,6 +74,14 @@ class Pause(Struct, frozen=True):
     strikes: int = 0
 
 
+class Standing(Struct, frozen=True):
+    """What is left of an allowance: turns that may begin at once, slots that are held, and the pause."""
+
+    turns: float
+    held: int
+    pause: Pause
+
+
 class Report(Struct, frozen=True):
     """How a turn went. ``abandoned``: it was not used, or nobody knows.
 
@@ -149,6 +157,11 @@ class Gate:
     def pause(self, now: float) -> Pause:
         """What is left of the pause."""
         return Pause(max(0.0, self._until - now), self._cause, self._strikes)
+
+    def standing(self, now: float, allowance: Allowance) -> Standing:
+        """What is left; nothing changes by looking."""
+        turns = max(0.0, allowance.burst - max(0.0, self._next_at - now) * allowance.rate)
+        return Standing(turns, sum(end > now for end in self._slots.values()), self.pause(now))
 
     def mirror(self, pause: Pause, now: float) -> None:
         """Take over what others know of a pause."""

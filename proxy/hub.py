@@ -17,16 +17,19 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, TypeAlias
 
 import httpx
 import msgspec
+from msgspec import Struct
 
-from proxy import errors, retry_after
+from proxy import errors, retry_after, tracing
 from proxy.credential import Credential
 from proxy.detached import Detached
+from proxy.hub_faults import named, refusal
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 
@@ -40,11 +43,29 @@ MIN_ECHO: Final = 16
 """Bytes of a token that is looked for in pages."""
 
 
+class HubCall(Struct):
+    """A request to the hub that has ended; what to do with the answer is decided elsewhere.
+
+    Attributes:
+        credential: by its name.
+        status: of the hub's answer; 0 if there was none.
+        failure: the type of the error that it ended in, the hub's own included; empty if there is none.
+        seconds: until the whole answer was there, or there was to be none.
+        trace: its place in the trace of the request that it was sent for, with tracing on.
+    """
+
+    credential: str
+    status: int = 0
+    failure: str = ""
+    seconds: float = 0.0
+    trace: tracing.Trace | None = None
+
+
 class Hub:
     """A client of the hub's read API.
 
     Attributes:
-        requests: how many requests were sent.
+        on_call: what is told of each request that has ended.
     """
 
     def __init__(
@@ -74,7 +95,7 @@ class Hub:
                 pool=settings.read_timeout,
             ),
         )
-        self.requests = 0
+        self.on_call: list[Callable[[HubCall], None]] = []
 
     async def get(self, path: str, query: str, *, deadline: float | None = None) -> bytes:
         """Return the body of the hub's 200 for ``path`` with the already encoded ``query``.
@@ -105,29 +126,49 @@ class Hub:
             error.repeatable = self._credential.refused(token)
             raise
 
+    @contextmanager
+    def _told(self) -> Iterator[HubCall]:
+        """Tell of a request when it has ended."""
+        call, began = HubCall(self._credential.name), time.perf_counter()
+        try:
+            yield call
+        except errors.ProxyError as error:
+            call.failure = error.type
+            raise
+        finally:
+            call.seconds = time.perf_counter() - began
+            for tell in self.on_call:
+                tell(call)
+
     async def _ask(self, path: str, query: str, token: Secret, until: float) -> bytes:
+        with self._told() as call:
+            return await self._send(path, query, token, until, call)
+
+    async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> bytes:
         raw_path = self._base.raw_path.rstrip(b"/") + (f"{path}?{query}" if query else path).encode("ascii")
         connected = False
 
-        async def trace(event: str, _: dict[str, Any]) -> None:
+        async def watch(event: str, _: dict[str, Any]) -> None:
             nonlocal connected
             connected = connected or event.startswith("connection.connect")
 
-        self.requests += 1
+        if (trace := tracing.current.get()) is not None:
+            call.trace = trace.child()
         request = self._client.build_request(
             "GET",
             self._base.copy_with(raw_path=raw_path),
-            headers={"authorization": f"Bearer {token.reveal()}"},
-            extensions={"trace": trace},
+            headers={"authorization": f"Bearer {token.reveal()}"} | _trace_headers(call),
+            extensions={"trace": watch},
         )
         try:
             response = await self._client.send(request, stream=True)
         except httpx.HTTPError as error:
-            raise _named(error, self._settings, began=False, kept_alive=not connected) from error
+            raise named(error, self._settings, began=False, kept_alive=not connected) from error
+        call.status = response.status_code
         try:
             return await self._read(response, token, until)
         except httpx.HTTPError as error:
-            raise _named(error, self._settings, began=True) from error
+            raise named(error, self._settings, began=True) from error
         finally:
             await response.aclose()
 
@@ -144,54 +185,11 @@ class Hub:
             said = await _error_body(response, token, until)
             cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
             raise cls(f"The hub answered {status}.", said)
-        raise _refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
+        raise refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
 
 
-def _refusal(status: int, wait: float | None) -> errors.HubError:
-    """Name an answer that is neither a page nor the hub's own word on the question."""
-    if status in (401, 403):
-        return errors.HubRefusedCredential(
-            f"The hub answered {status}; an operator has to renew the token.", hub_status=status
-        )
-    if status == 429:
-        return errors.HubRateLimited(
-            "The hub answered 429.",
-            hub_status=status,
-            retry_after=wait,
-        )
-    if status == 503 and wait is not None:
-        return errors.HubUnavailable("The hub answered 503.", hub_status=status, retry_after=wait)
-    if status < 300:
-        return errors.HubAnswerUnexpected(f"The hub answered {status}, expected 200.", hub_status=status)
-    if status < 400:
-        return errors.HubRedirected(f"The hub answered {status}; redirects are not followed.", hub_status=status)
-    cls = errors.HubRejectedRequest if status < 500 else errors.HubFailed
-    return cls(f"The hub answered {status}.", hub_status=status)
-
-
-def _named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False) -> errors.HubError:
-    """Name a failure of the connection. ``began``: the status line had already come."""
-    match error:
-        case httpx.PoolTimeout():
-            return errors.HubBusy(
-                f"{settings.concurrency} requests to the hub are under way and none ended"
-                f" within {settings.read_timeout:g} s.",
-                retry_after=retry_after.jittered(),
-            )
-        case httpx.ConnectTimeout():
-            return errors.HubTimeout(f"No connection to the hub within {settings.connect_timeout:g} s.")
-        case httpx.TimeoutException():
-            return errors.HubTimeout(f"The hub was silent for {settings.read_timeout:g} s.")
-        case _ if began:
-            return errors.HubAnswerCutOff("The connection broke within the hub's answer.", hub_status=200)
-        case httpx.ConnectError():
-            unreachable = errors.HubUnreachable("No connection to the hub could be made.")
-            unreachable.repeatable = True
-            return unreachable
-        case _:
-            unreachable = errors.HubUnreachable("The connection to the hub broke before an answer began.")
-            unreachable.repeatable = kept_alive
-            return unreachable
+def _trace_headers(call: HubCall) -> dict[str, str]:
+    return {} if call.trace is None else {tracing.HEADER: call.trace.traceparent}
 
 
 async def _body(response: httpx.Response, limit: int, until: float) -> bytes:

@@ -20,11 +20,12 @@ class Listings:
 
     Attributes:
         bytes: what they hold.
+        limit: how much they may hold.
         learned: how often an answer explained what changed (``explained``), or why it did not.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._kept: OrderedDict[str, tuple[Listing, int]] = OrderedDict()
         self._versions: OrderedDict[str, tuple[str, bool]] = OrderedDict()
         self.bytes = 0
@@ -59,11 +60,11 @@ class Listings:
         self.part(key, self.version(key))
         self.forget(key)
         cost = _cost(listing)
-        if cost > self._limit:
+        if cost > self.limit:
             return
         self._kept[key] = (listing, cost)
         self.bytes += cost
-        while self.bytes > self._limit:
+        while self.bytes > self.limit:
             self.forget(next(iter(self._kept)))
 
     def agree(self, key: str, listing: Listing, version: str) -> None:

@@ -28,14 +28,20 @@ class Memory:
 
     Records may be *suspect*: while news from other replicas could not be heard, one may have moved. A suspect
     record becomes trusted again when it is learned anew.
+
+    Attributes:
+        limit: of ``bytes``.
+        bytes: that the pages are charged.
+        evictions: how many pages have gone for want of room.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._pages: OrderedDict[str, tuple[Page, str]] = OrderedDict()
         self._listings: OrderedDict[str, _Listing] = OrderedDict()
         self._epoch = 0
         self.bytes = 0
+        self.evictions = 0
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -96,12 +102,13 @@ class Memory:
             return False
         if kept is not None:
             self._drop(page.key)
-        if _cost(page) > self._limit:
+        if _cost(page) > self.limit:
             return False
         self._pages[page.key] = (page, listing)
         known.pages.add(page.key)
         self.bytes += _cost(page)
-        while self.bytes > self._limit:
+        while self.bytes > self.limit:
+            self.evictions += 1
             self._drop(next(iter(self._pages)))
         return True
 

@@ -18,6 +18,7 @@ class Landed(Struct, frozen=True):
         ttl: for how long it is fresh.
         told: those who wait for it in other replicas know of it.
         collapsed: another replica had asked.
+        hub_seconds: that the hub took, if this process asked it.
     """
 
     page: Page
@@ -27,6 +28,7 @@ class Landed(Struct, frozen=True):
     stored: bool
     told: bool = False
     collapsed: bool = False
+    hub_seconds: float | None = None
 
 
 class Led(Struct, frozen=True):
@@ -68,6 +70,7 @@ class Miss(Struct, frozen=True):
     forward: Literal["uri-miss", "stale", "request"]
     stored: bool
     collapsed: bool = False
+    hub_seconds: float | None = None
 
 
 Outcome: TypeAlias = Hit | StaleHit | Miss

@@ -80,6 +80,16 @@ class Pages:
             raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
         return await self._from_hub(question, wishes)
 
+    @property
+    def flights(self) -> int:
+        """How many questions are being put to the hub."""
+        return len(self._fetches)
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for the hub."""
+        return self._waiting
+
     async def _at(self, question: Question, wishes: Directives, moment: str) -> Outcome:
         """Serve the page of a moment; if its rows are not known, the hub is asked for all that can be kept, once.
 
@@ -145,7 +155,9 @@ class Pages:
         if isinstance(verdict, Fresh):
             forward = "request"
         age = max(0.0, self._clock() - landed.vouched_at)
-        return Miss(landed.page, age, landed.ttl, forward, landed.stored, collapsed=collapsed)
+        return Miss(
+            landed.page, age, landed.ttl, forward, landed.stored, collapsed=collapsed, hub_seconds=landed.hub_seconds
+        )
 
     async def _wait_for_hub(
         self, question: Question, wishes: Directives, patience: float | None

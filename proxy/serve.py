@@ -8,13 +8,16 @@ requests in flight end. Ctrl-C skips the delay; a second signal does too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import parent_process
+from pathlib import Path
 from types import FrameType
 from typing import Final, cast
 
@@ -23,21 +26,24 @@ from uvicorn.supervisors import Multiprocess
 
 from proxy import config, logs
 from proxy.app import create_app
-from proxy.settings import ServerSettings
+from proxy.settings import Settings
+from proxy.siblings import DIRECTORY, Siblings
 from proxy.sockets import listen, url_of
 from proxy.web.health import Readiness
 from proxy.web.protocol import BoundedProtocol
+from proxy.web.telemetry import log_request
 
 _log: Final = logging.getLogger("proxy.serve")
 
 
-def run_server(server: ServerSettings) -> None:
+def run_server(loaded: Settings) -> None:
     """Run until told to stop. Workers read the settings from the environment, as this process did.
 
     Raises:
         OSError: the address cannot be listened on.
     """
-    with listen(server.host, server.port) as sock, logs.to_stderr():
+    server = loaded.server
+    with listen(server.host, server.port) as sock, logs.to_stderr(loaded.log.format):
         _log.info("listening on %s with %d worker(s), process %d", url_of(sock), server.workers, os.getpid())
         settings = uvicorn.Config(
             "proxy.serve:production_app",
@@ -55,7 +61,8 @@ def run_server(server: ServerSettings) -> None:
             timeout_graceful_shutdown=int(server.shutdown_timeout) or 1,
         )
         if server.workers > 1:
-            Multiprocess(settings, sockets=[sock]).run()
+            with _directory():
+                Multiprocess(settings, sockets=[sock]).run()
         else:
             # uvicorn raises the signal that ended it once more; without this the exit status would be the signal's.
             signal.signal(signal.SIGTERM, lambda *_: None)
@@ -64,12 +71,34 @@ def run_server(server: ServerSettings) -> None:
 
 def production_app() -> object:
     """The application of one worker."""
-    if parent_process() is not None:  # spawned by run_server, whose log writer did not come along
-        logs.to_stderr().start()
     settings = config.load(os.environ).settings
+    if parent_process() is not None:  # spawned by run_server, whose log writer did not come along
+        logs.to_stderr(settings.log.format).start()
     readiness = Readiness()
-    drain = partial(drain_before_exit, readiness, settings.server.drain_delay)
-    return create_app(settings, readiness=readiness, on_startup=[drain])
+    directory = os.environ.get(DIRECTORY)
+    return create_app(
+        settings,
+        readiness=readiness,
+        sinks=[log_request] if settings.log.requests else [],
+        on_startup=[partial(drain_before_exit, readiness, settings.server.drain_delay)],
+        siblings=Siblings(Path(directory)) if directory else None,
+    )
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[None]:
+    """Where the workers find each other. Without one, as nothing can be written, each speaks for itself alone."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="generations-proxy-", ignore_cleanup_errors=True) as directory:
+            os.environ[DIRECTORY] = directory
+            yield
+    except OSError as error:
+        if DIRECTORY in os.environ:
+            raise
+        _log.warning("no temporary directory (%s): /metrics and /status tell of one worker only", error.strerror)
+        yield
+    finally:
+        os.environ.pop(DIRECTORY, None)
 
 
 def drain_before_exit(readiness: Readiness, delay: float) -> None:

@@ -1,15 +1,12 @@
 """The settings that exist: frozen structs with defaults and ranges. ``config.py`` reads them.
 
-Every setting ``[section] name`` of the TOML file is ``PROXY_<SECTION>_<NAME>`` in the environment,
-but for the few with fixed names of their own (:data:`FIXED_NAMES`).
+``fields.py`` says what each is called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from proxy.secret import Secret
@@ -49,6 +46,8 @@ JwtKeyPath = Annotated[str, Meta(min_length=1, description="the path of a file t
 JwksURL = Annotated[str, Meta(min_length=1, description="http(s)://host[:port]/path, without user or fragment")]
 ClaimText = Annotated[str, Meta(min_length=1, max_length=1024, description="a text of 1 to 1024 characters")]
 Leeway = Annotated[float, Meta(ge=0, le=300, description="seconds, from 0 to 300")]
+LogFormat = Annotated[Literal["auto", "json", "text"], Meta(description="auto, json or text")]
+PasswordPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the password")]
 Refresh = Annotated[float, Meta(ge=1, le=86_400, description="seconds, from 1 to 86400")]
 
 
@@ -103,6 +102,7 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     """The cache that replicas share; without a URL there is only memory."""
 
     url: RedisURL | None = None
+    password_file: PasswordPath | None = None
     timeout: Timeout = 0.05
     connections: Count = 16
     replicas: Count = 1
@@ -178,6 +178,20 @@ class JwtSettings(Struct, frozen=True, kw_only=True):
     jwks_min_interval: Refresh = 10.0
 
 
+class LogSettings(Struct, frozen=True, kw_only=True):
+    """What is written to standard error, and how."""
+
+    format: LogFormat = "auto"
+    requests: Switch = True
+
+
+class TracingSettings(Struct, frozen=True, kw_only=True):
+    """Spans for OpenTelemetry; where they are sent, its own variables say."""
+
+    enabled: Switch = False
+    ratio: Part = 1.0
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """All settings."""
 
@@ -190,49 +204,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     cors: CorsSettings = CorsSettings()
     admin: AdminSettings = AdminSettings()
     jwt: JwtSettings = JwtSettings()
-
-
-FIXED_NAMES: Final = {
-    ("hub", "url"): "OXEN_HUB_URL",
-    ("hub", "api_key"): "OXEN_API_KEY",
-    ("hub", "api_key_file"): "OXEN_API_KEY_FILE",
-    ("redis", "url"): "REDIS_URL",
-    ("server", "host"): "PROXY_HOST",
-    ("server", "port"): "PROXY_PORT",
-    ("server", "workers"): "PROXY_WORKERS",
-}
-
-
-class Field(Struct, frozen=True):
-    """One setting: its place in the file, its variable, its type, default, and range in words."""
-
-    section: str
-    name: str
-    variable: str
-    type: Any
-    default: object
-    allowed: str
-
-
-def fields() -> Iterator[Field]:
-    """All settings, in the order of the structs."""
-    for section in msgspec.structs.fields(Settings):
-        hints = get_type_hints(section.type, include_extras=True)
-        for field in msgspec.structs.fields(section.type):
-            fixed = FIXED_NAMES.get((section.name, field.name))
-            yield Field(
-                section=section.name,
-                name=field.name,
-                variable=fixed or f"PROXY_{section.name}_{field.name}".upper(),
-                type=hints[field.name],
-                default=field.default,
-                allowed=_description(hints[field.name]),
-            )
-
-
-def _description(hint: Any) -> str:
-    for part in (hint, *get_args(hint)):
-        for meta in getattr(part, "__metadata__", ()):
-            if isinstance(meta, Meta) and meta.description:
-                return meta.description
-    raise TypeError(f"a setting of type {hint} has no description of what is allowed")
+    log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()

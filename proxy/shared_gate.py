@@ -16,6 +16,7 @@ from proxy.gate import (
     Pause,
     Refused,
     Report,
+    Standing,
     Turn,
 )
 from proxy.question import REDIS_PREFIX
@@ -28,6 +29,7 @@ KEPT: Final = int(2 * LONGEST * 1000)
 _ADMIT: Final = Script("admit")
 _STAY: Final = Script("stay")
 _LEAVE: Final = Script("leave")
+_STANDING: Final = Script("standing")
 
 
 class SharedGate:
@@ -82,6 +84,15 @@ class SharedGate:
         ]
         answer = await self._link.run(_LEAVE, "leave", _keys(gate), arguments)
         return None if answer is None else Pause(float(answer[0]), answer[1].decode(), int(answer[2]))
+
+    async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
+        """What is left of the allowance; nothing changes by looking."""
+        arguments: list[Any] = [repr(allowance.rate), repr(allowance.burst), self._now]
+        answer = await self._link.run(_STANDING, "standing", _keys(gate), arguments)
+        if answer is None:
+            return None
+        pause = Pause(float(answer[2]), answer[3].decode(), int(answer[4]))
+        return Standing(float(answer[0]), int(answer[1]), pause)
 
     @property
     def _now(self) -> str:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from proxy import errors
 from proxy.detached import Detached
 from proxy.errors import ProxyError
-from proxy.gate import SLOT, Allowance, Gate, Pause, Refused, Report, Turn
+from proxy.gate import SLOT, Allowance, Gate, Pause, Refused, Report, Standing, Turn
 from proxy.renewal import renewing
 from proxy.shared_gate import SharedGate
 
@@ -52,7 +52,7 @@ class Shield:
         replicas: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._allowance = allowance
+        self.allowance = allowance
         self._shared = shared
         self._gate_name = gate_name
         self._replicas = replicas
@@ -92,6 +92,14 @@ class Shield:
         finally:
             if report is not None:
                 self._leaving.spawn(self._leave(ticket, granted, report))
+
+    async def standing(self) -> Standing:
+        """What is left of the budget: of all replicas', or of this process' share while they cannot be asked."""
+        shared = None if self._shared is None else await self._shared.standing(self._gate_name(), self.allowance)
+        if shared is not None:
+            return shared
+        share = self.allowance if self._shared is None else self.allowance.share(self._replicas())
+        return self._local.standing(self._clock(), share)
 
     def make_room(self, gate: bytes = b"") -> None:
         """Somebody has left; whoever is first in line looks again. ``gate``: where, if that is known."""
@@ -144,7 +152,7 @@ class Shield:
         try:
             while True:
                 self._room.clear()
-                allowance = self._allowance.ahead() if ahead else self._allowance
+                allowance = self.allowance.ahead() if ahead else self.allowance
                 left = 0.0 if ahead else max(0.0, latest - self._clock())
                 decision, granted = await self._ask(ticket, allowance, left, paid=paid)
                 if decision != _FULL or not left:

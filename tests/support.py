@@ -32,7 +32,9 @@ from proxy.settings import (
     LimitSettings,
     RedisSettings,
     Settings,
+    TracingSettings,
 )
+from proxy.siblings import Siblings
 from proxy.simulator import Controlled, Simulator, World
 from proxy.sockets import LOOPBACK, listen, serving, url_of
 from proxy.web.telemetry import RequestEvent
@@ -90,6 +92,8 @@ async def rig(
     origins: tuple[str, ...] = (),
     jwt: JwtSettings | None = None,
     limits: LimitSettings | None = None,
+    siblings: Siblings | None = None,
+    tracing: TracingSettings | None = None,
     **hub: Any,
 ) -> AsyncIterator[Rig]:
     """A proxy and a simulator, joined without sockets; time stands still."""
@@ -102,6 +106,7 @@ async def rig(
         cors=CorsSettings(origins=origins),
         jwt=jwt or JwtSettings(),
         limits=limits or LimitSettings(),
+        tracing=tracing or TracingSettings(),
         redis=RedisSettings(timeout=0.5),
     )
     events: list[RequestEvent] = []
@@ -111,6 +116,7 @@ async def rig(
         redis=redis,
         clock=clock,
         sinks=[events.append],
+        siblings=siblings,
     )
     async with (
         app.lifespan(),

@@ -197,6 +197,10 @@ def test_serve_ends_at_once_on_ctrl_c(hub: str) -> None:
 def test_workers(hub: str, redis_server: RedisServer) -> None:
     with serving(hub, "--workers", "2", REDIS_URL=redis_server.url, PROXY_SERVER_DRAIN_DELAY="0") as (url, process):
         assert all(get(f"{url}{LIST}?page_size=4")[0] == 200 for _ in range(20))
+        eventually(lambda: b'worker="1"' in get(f"{url}/metrics")[2])
+        scraped = get(f"{url}/metrics")[2].decode()
+        counted = re.findall(r'^\S+requests_total{endpoint="list",.*worker="\d"} (\d+)\.0$', scraped, re.MULTILINE)
+        assert sum(map(int, counted)) == 20, "of both, whichever is asked"
         process.terminate()
         assert process.wait(PATIENCE) == 0
 

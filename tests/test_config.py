@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from proxy.config import SettingsError, is_loopback, load, require_credential, require_safe_address
+from proxy.fields import fields
+from proxy.redis_client import check as check_redis_url
 from proxy.redis_client import place
 from proxy.secret import Secret
-from proxy.settings import Settings, fields
+from proxy.settings import Settings
 
 
 def faults(environ: dict[str, str], config: str | None = None) -> list[str]:
@@ -46,6 +48,11 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "PROXY_CACHE_COMPOSE": "false",
         "PROXY_CACHE_LISTING_DEPTH": "70",
         "PROXY_LIMITS_HIT_WEIGHT": "0.5",
+        "PROXY_TRACING_RATIO": "0.5",
+        "PROXY_REDIS_PASSWORD_FILE": str(tmp_path / "token"),
+        "PROXY_LOG_FORMAT": "json",
+        "PROXY_LOG_REQUESTS": "false",
+        "PROXY_TRACING_ENABLED": "true",
     }
     tables = {
         "PROXY_HUB_CREDENTIALS": {"name": "farm", "namespaces": ["moo"], "api_key": "token"},
@@ -299,3 +306,42 @@ def test_a_redis_url_that_no_client_can_be_made_of(url: str) -> None:
 )
 def test_faults_of_a_redis_url_show_no_password(url: str) -> None:
     assert "s3cr3t" not in str(faults({"REDIS_URL": url}))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://redis:6379/0", "redis://:s%40cr%2Ft@redis:6379/0"),
+        ("redis://web@redis/0", "redis://web:s%40cr%2Ft@redis/0"),
+        ("rediss+cluster://a:1,b:2", "rediss+cluster://:s%40cr%2Ft@a:1,b:2"),
+        ("redis+sentinel://a,b/mymaster/1", "redis+sentinel://:s%40cr%2Ft@a,b/mymaster/1"),
+        ("unix:///run/redis.sock", "unix://:s%40cr%2Ft@/run/redis.sock"),
+    ],
+)
+def test_redis_password_from_a_file(tmp_path: Path, url: str, expected: str) -> None:
+    file = tmp_path / "password"
+    file.write_text("s@cr/t\n")
+    loaded = load({"REDIS_URL": url, "PROXY_REDIS_PASSWORD_FILE": str(file)}).settings
+    assert loaded.redis.url == Secret(expected)
+    check_redis_url(loaded.redis.url)
+    assert "s@cr" not in repr(loaded)
+    assert "s%40cr" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("content", "url", "fault"),
+    [
+        (None, "redis://redis", "cannot read"),
+        (b"", "redis://redis", "holds no password: it has 0 characters"),
+        (b"\xff", "redis://redis", "it is not text"),
+        (b"one", "redis://:two@redis", "the URL holds a password too"),
+    ],
+)
+def test_a_password_that_cannot_be_used(tmp_path: Path, content: bytes | None, url: str, fault: str) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        load({"REDIS_URL": url, "PROXY_REDIS_PASSWORD_FILE": str(file)})
+    assert any(one.startswith("PROXY_REDIS_PASSWORD_FILE: ") and fault in one for one in caught.value.faults)
+    assert not any("two" in one for one in caught.value.faults)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.settings import fields
+from proxy.fields import fields
 from tests.support import ROOT, free_port
 from tests.test_cli import PATIENCE, eventually, get, running
 
@@ -65,27 +65,42 @@ def test_the_lock_holds_every_dependency_with_hashes() -> None:
 
 
 def test_compose_names_what_exists() -> None:
-    proxy = COMPOSE["services"]["proxy"]
+    services = COMPOSE["services"]
+    proxy = services["proxy-a"]
+    assert services["proxy-b"] == proxy
     variables = {field.variable for field in fields()}
     assert set(proxy["environment"]) <= variables
     assert proxy["environment"]["OXEN_API_KEY_FILE"] == "/run/secrets/" + proxy["secrets"][0]
     assert set(proxy["secrets"]) == set(COMPOSE["secrets"])
     assert set(proxy["depends_on"]) <= set(COMPOSE["services"])
     assert proxy["environment"]["REDIS_URL"].split("/")[2].split(":")[0] in COMPOSE["services"]
-    assert all(port.startswith("127.0.0.1:") for port in proxy["ports"])
-    secret = COMPOSE["secrets"]["oxen_api_key"]["file"].removeprefix("./")
-    assert f"/{secret}" in (ROOT / ".gitignore").read_text().split()
+    assert proxy["environment"]["PROXY_REDIS_PASSWORD_FILE"] == "/run/secrets/redis_password"
+    for service in services.values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), "nothing beyond this machine"
+        assert set(service.get("depends_on", [])) <= set(services)
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
+    for secret in COMPOSE["secrets"].values():
+        assert secret["file"].replace("./", "/") in (ROOT / ".gitignore").read_text().split()
 
 
 def test_compose_gives_the_drain_its_time() -> None:
     defaults = {field.variable: field.default for field in fields()}
     needed = defaults["PROXY_SERVER_DRAIN_DELAY"] + defaults["PROXY_SERVER_SHUTDOWN_TIMEOUT"]  # type: ignore[operator]
-    assert float(COMPOSE["services"]["proxy"]["stop_grace_period"].removesuffix("s")) > needed
+    assert float(COMPOSE["services"]["proxy-a"]["stop_grace_period"].removesuffix("s")) > needed
 
 
-def test_compose_redis_evicts() -> None:
-    command = COMPOSE["services"]["redis"]["command"]
-    assert command[command.index("--maxmemory-policy") + 1] == "allkeys-lru"
+def test_compose_observes_only_if_asked_to() -> None:
+    profiles = {name: service.get("profiles") for name, service in COMPOSE["services"].items()}
+    assert {name for name, given in profiles.items() if given == ["observability"]} == {"prometheus", "grafana"}
+    assert {name for name, given in profiles.items() if not given} == {"proxy-a", "proxy-b", "balancer", "redis"}
+
+
+def test_prometheus_and_the_balancer_know_both_replicas() -> None:
+    for file in ("prometheus/prometheus.yml", "haproxy/haproxy.cfg"):
+        named = set(re.findall(r"\b(proxy-\w+):8080", (ROOT / "deploy" / file).read_text()))
+        assert named == {name for name in COMPOSE["services"] if name.startswith("proxy-")}
 
 
 def test_the_healthcheck_by_hand() -> None:

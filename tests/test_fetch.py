@@ -196,7 +196,7 @@ async def test_a_refusal_of_the_hub_is_not_repeated(status: int) -> None:
 
 async def test_a_repetition_is_within_the_budget() -> None:
     async with fixture() as it:
-        it.fetcher._upstreams["default"].shield._allowance = Allowance(rate=0.001, burst=1, concurrency=8)
+        it.fetcher._upstreams["default"].shield.allowance = Allowance(rate=0.001, burst=1, concurrency=8)
         it.hub.status = 0
         with pytest.raises(errors.HubUnreachable):
             await it.ask()

@@ -22,6 +22,7 @@ from proxy.gate import (
     Pause,
     Refused,
     Report,
+    Standing,
     Turn,
 )
 from proxy.redis_client import connect
@@ -310,6 +311,12 @@ async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: l
                 jitter = (number % 10) / 10
                 here_pause = gate.leave(ticket, now, epoch, value, jitter)
                 assert await shared.leave(name, ticket, epoch, value, jitter) == here_pause
+        shared.now = now
+        standing = await shared.standing(name, allowance)
+        assert standing is not None
+        here_standing = gate.standing(now, allowance)
+        assert (standing.held, standing.pause) == (here_standing.held, here_standing.pause)
+        assert standing.turns == pytest.approx(here_standing.turns)
 
 
 @settings(deadline=None)
@@ -348,6 +355,9 @@ async def test_something_else_under_the_keys() -> None:
     shared = SharedGate(RedisLink(redis, 2.0))
     answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, untold=Pause())
     assert answer == (Turn(0.0, 0), Pause())
+    for key in ("g:gate", "g:slots"):
+        await redis.set(f"other:{key}", "x")
+    assert await shared.standing("other:g", ALLOWANCE) == Standing(ALLOWANCE.burst, 0, Pause())
     await redis.set("g:slots", "x")
     assert await shared.leave("g", "t", 0, ANSWERED, 0.5) == Pause()
     assert 0 < await redis.pttl("g:gate") <= 2 * 3600 * 1000, "nothing is kept for good"

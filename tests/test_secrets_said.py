@@ -227,7 +227,7 @@ def test_the_processes_say_no_secret(own_redis: RedisServer) -> None:
             assert process.stdout is not None
             output = process.stdout.read()
             assert process.wait(test_cli.PATIENCE) == 0
-    assert output.count("caller=ox") > 5
+    assert output.count('"caller":"ox"') > 5
     assert "Redis fault" in output
     assert found([*said, *lines, output]) == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy import errors
-from proxy.settings import fields
+from proxy.fields import fields
 from tests.support import ROOT
 
 PACKAGE = ROOT / "proxy"
@@ -19,7 +19,10 @@ README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["secret", "contract", "errors", "detached", "retry_after", "logs", "record", "gate", "quota"],
+    ["tracing", "siblings"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
+    ["fields", "redis_password"],
+    ["hub_faults"],
     ["credential", "question", "flight", "redis_link", "callers", "envelope"],
     ["page"],
     ["keys", "freshness", "hub", "outcome", "purges", "stored", "limiter", "rows"],
@@ -28,6 +31,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["jwks", "memory", "directives", "shared", "ahead"],
     ["known_rows"],
     ["tokens"],
+    ["setting_faults"],
     ["config"],
     ["news", "untold", "shared_gate"],
     ["trust"],
@@ -35,9 +39,10 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["fetch"],
     ["pages"],
     ["web.reading", "web.telemetry", "web.answers"],
-    ["web.problems", "web.health", "web.metrics", "web.admin", "web.authentication", "web.cors", "web.limits"],
-    ["web.openapi", "web.edge", "web.protocol"],
-    ["web.asking"],
+    ["web.problems", "web.health", "web.admin", "web.authentication", "web.cors", "web.limits", "web.request_metrics"],
+    ["web.openapi", "web.edge", "web.protocol", "web.state_metrics"],
+    ["web.spans", "web.metrics"],
+    ["web.asking", "web.observing"],
     ["web.routes"],
     ["app", "sockets"],
     ["serve", "check", "demo"],
@@ -54,12 +59,14 @@ SIMULATOR_LAYERS = [
 ]
 FOREIGN = {  # who may import a library, and why
     "litestar": {"app", "web"},
-    "httpx": {"hub", "jwks", "demo"},  # the demo plays callers
+    "httpx": {"hub", "hub_faults", "jwks", "demo"},  # the demo plays callers
     "jwt": {"tokens", "keys"},
     "redis": {"redis_client", "redis_link", "news"},
     "uvicorn": {"serve", "sockets", "web"},
     "click": {"cli"},
     "zstandard": {"stored"},
+    "prometheus_client": {"web"},
+    "opentelemetry": {"web"},
 }
 
 

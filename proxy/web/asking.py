@@ -11,7 +11,7 @@ from proxy import directives
 from proxy.callers import Caller
 from proxy.errors import HubFoundNothing
 from proxy.freshness import OK
-from proxy.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.outcome import Outcome
 from proxy.page import UNFIT, namespace_of
 from proxy.pages import Pages
 from proxy.question import Question
@@ -50,6 +50,7 @@ class Asking:
         wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
         moment = ",".join(headers.getall("listing-moment", ()))
         for question in questions:
+            state["question"] = question
             outcome = await self._pages.answer(question, wishes, moment if question.kind == "page" else "")
             tab.settle(outcome)
             if outcome.page.status == OK:
@@ -58,7 +59,7 @@ class Asking:
             raise _nothing(caller, question, outcome) if questions else _hidden()
         if question.single and not (caller.sees_all or caller.sees(namespace_of(question, outcome.page))):
             raise _hidden()
-        state["outcome"] = _name(outcome)
+        state["served"] = outcome
         known = matches(outcome.page.etag, headers.getall("if-none-match", ()))
         return respond(request, 304 if known else 200, page_headers(outcome), outcome.page.body)
 
@@ -74,15 +75,3 @@ def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNo
 def _hidden() -> HubFoundNothing:
     """What a caller without the grant is told of a generation: the same whether it is another's or nobody's."""
     return HubFoundNothing("There is no such generation in the namespaces that are granted to this caller.", None)
-
-
-def _name(outcome: Outcome) -> str:
-    match outcome:
-        case Hit():
-            return "hit"
-        case StaleHit():
-            return "stale"
-        case Miss(collapsed=True):
-            return "joined"
-        case Miss():
-            return "miss"

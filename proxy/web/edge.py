@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from proxy import tracing
+from proxy.tracing import Trace
 from proxy.web.health import Readiness
 from proxy.web.problems import refusal
-from proxy.web.telemetry import RequestEvent, Sink
+from proxy.web.telemetry import RequestEvent, Sink, describe
 
 MAX_URI: Final = 32 * 1024
 MAX_HEADERS: Final = 32 * 1024
 """Bytes of a request's path with its query, and of the names and values of its headers."""
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+Refused: TypeAlias = Callable[[int, str], None]
+"""Told of an answer, its status and error's type, that the server gave in the application's place."""
+Tracer: TypeAlias = Callable[[HTTPScope], Trace]
+"""Says where a request belongs."""
 
 
-def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGIApp:
+def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness, tracer: Tracer | None = None) -> ASGIApp:
     """Wrap ``app``: adds ``X-Request-Id`` to each answer and feeds ``sinks``.
 
     While draining, answers also carry ``Connection: close``, so that callers on kept-alive connections
@@ -35,35 +40,52 @@ def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGI
         request_id = secrets.token_hex(12)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        status = 0
+        if tracer is not None:
+            state["trace"] = trace = tracer(scope)
+            tracing.current.set(trace)  # the server runs each request in a context of its own
+        status = size = 0
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message["headers"], (b"x-request-id", request_id.encode()), *state.get("headers", ())]
                 if readiness.draining:
                     headers.append((b"connection", b"close"))
                 message["headers"] = headers
+            elif message["type"] == "http.response.body":
+                size += len(message["body"])
             await send(message)
 
         try:
             await (_too_large(scope) or app)(scope, receive, sending)
         finally:
-            method = scope["method"]
-            event = RequestEvent(
-                request_id=request_id,
-                method=method if method in _METHODS else "other",
-                caller=state.get("caller", "-"),
-                path=_shown(scope["path"]),
-                status=status,
-                outcome=state.get("outcome", "-"),
-                seconds=time.perf_counter() - began,
-            )
+            event = describe(scope, status=status, seconds=time.perf_counter() - began, size=size)
             for sink in sinks:
                 sink(event)
 
     return edge
+
+
+def refused_by_server(sinks: Sequence[Sink]) -> Refused:
+    """What makes an event of a request that never became one: no HTTP, too large a head, or one that never ended."""
+
+    def refused(status: int, kind: str) -> None:
+        nothing = "-"
+        event = RequestEvent(
+            request_id=nothing,
+            method="other",
+            caller=nothing,
+            endpoint="other",
+            path=nothing,
+            status=status,
+            outcome=kind,
+            seconds=0.0,
+        )
+        for sink in sinks:
+            sink(event)
+
+    return refused
 
 
 def _too_large(scope: Scope) -> ASGIApp | None:
@@ -73,8 +95,3 @@ def _too_large(scope: Scope) -> ASGIApp | None:
     if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
         return refusal(431, "headers_too_large", "The header is too large", f"At most {MAX_HEADERS} bytes are read.")
     return None
-
-
-def _shown(path: str) -> str:
-    """A caller's path as a log may hold it: short, printable, without spaces."""
-    return "".join(c if c.isprintable() and not c.isspace() else "?" for c in path[:100])

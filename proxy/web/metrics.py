@@ -1,69 +1,108 @@
-"""``/metrics``: what an operator's alarm has to know, in Prometheus' text format; read when it is scraped.
+"""``/metrics``, in Prometheus' text format: of all worker processes behind the port, whichever of them is asked.
 
-Each process speaks for itself: with several workers behind one port, a scrape gets one of them.
+With several, each sample carries the worker's number. Adding them up here would not do: the sum falls when a worker
+is replaced, and Prometheus would take what is left of it for new requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from proxy.errors import HubRefusedCredential
-from proxy.fetch import Fetcher, Upstream
-from proxy.redis_link import RedisLink
+from proxy.siblings import Siblings
 from proxy.web.reading import reading, respond
+from proxy.web.request_metrics import RequestMetrics
+from proxy.web.state_metrics import Parts, StateMetrics
 
 METRICS_PATH: Final = "/metrics"
-PREFIX: Final = "generations_proxy"
+WORD: Final = "metrics"
+"""What workers ask each other."""
 
 
-def metrics_handler(fetcher: Fetcher, upstreams: Mapping[str, Upstream], redis: RedisLink | None) -> HTTPRouteHandler:
-    """The handler of ``/metrics``."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Metrics(fetcher, upstreams, redis))
+class _Family(Struct, array_like=True):
+    """A metric on its way between workers; samples are name, labels and value."""
 
-    @reading(METRICS_PATH)
-    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-        headers = {"content-type": CONTENT_TYPE_LATEST, "cache-control": "no-store"}
-        return respond(request, 200, headers, generate_latest(registry))
-
-    return metrics
+    name: str
+    text: str
+    kind: str
+    samples: list[tuple[str, dict[str, str], float]]
 
 
-class _Metrics(Collector):
-    """Labels are bounded: the names of credentials are the operator's, kinds of faults are redis-py's classes."""
+class Metrics:
+    """All metrics of this process.
 
-    def __init__(self, fetcher: Fetcher, upstreams: Mapping[str, Upstream], redis: RedisLink | None) -> None:
-        self._fetcher = fetcher
-        self._upstreams = upstreams
-        self._redis = redis
+    Attributes:
+        requests: the sinks.
+    """
+
+    def __init__(self, parts: Parts, siblings: Siblings | None = None) -> None:
+        self._parts = parts
+        self._siblings = siblings
+        self._registry = CollectorRegistry(auto_describe=False)
+        self.requests = RequestMetrics(self._registry)
+        self._state = StateMetrics(parts)
+        self._registry.register(self._state)
+        ProcessCollector(registry=self._registry)
+        if siblings is not None:
+            siblings.answers[WORD] = self._told
+
+    async def text(self) -> bytes:
+        """What Prometheus reads."""
+        if self._siblings is None:
+            return generate_latest(_Fixed(await self._collected()))
+        told = await self._siblings.ask(WORD)
+        return generate_latest(_Fixed(_merged(told)))
+
+    async def _collected(self) -> list[Metric]:
+        standings = await self._parts.standings()
+        self._state.standings = standings
+        return list(self._registry.collect())
+
+    async def _told(self) -> bytes:
+        return msgspec.msgpack.encode(
+            [
+                _Family(one.name, one.documentation, one.type, [(s.name, s.labels, s.value) for s in one.samples])
+                for one in await self._collected()
+            ]
+        )
+
+
+class _Fixed(Collector):
+    """Metrics that have been collected."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
-        refused = GaugeMetricFamily(
-            f"{PREFIX}_credential_refused", "1 if the hub refused this token when last asked.", labels=["credential"]
-        )
-        for name, state in self._fetcher.hub_states.items():
-            refused.add_metric([name], state == HubRefusedCredential.type)
-        yield refused
-        requests = CounterMetricFamily(
-            f"{PREFIX}_hub_requests", "Requests sent to the hub, answered or not.", labels=["credential"]
-        )
-        for name, upstream in self._upstreams.items():
-            requests.add_metric([name], upstream.hub.requests)
-        yield requests
-        if self._redis is not None:
-            yield GaugeMetricFamily(
-                f"{PREFIX}_redis_up", "1 if Redis answered when last asked.", value=self._redis.state == "up"
-            )
-            faults = CounterMetricFamily(f"{PREFIX}_redis_faults", "Faults of Redis.", labels=["call", "fault"])
-            for kind, times in self._redis.faults.items():
-                call, _, fault = kind.partition(": ")
-                faults.add_metric([call, fault], times)
-            yield faults
+        yield from self._metrics
+
+
+def _merged(told: dict[int, bytes]) -> Iterable[Metric]:
+    """The families of all workers, each sample with its worker's number."""
+    merged: dict[str, Metric] = {}
+    for number, answer in told.items():
+        for family in msgspec.msgpack.decode(answer, type=list[_Family]):
+            metric = merged.setdefault(family.name, Metric(family.name, family.text, family.kind))
+            for name, labels, value in family.samples:
+                metric.add_sample(name, {**labels, "worker": str(number)}, value)
+    return merged.values()
+
+
+def metrics_handler(metrics: Metrics) -> HTTPRouteHandler:
+    """The handler of ``/metrics``."""
+
+    @reading(METRICS_PATH)
+    async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
+        headers = {"content-type": CONTENT_TYPE_LATEST, "cache-control": "no-store"}
+        return respond(request, 200, headers, await metrics.text())
+
+    return show

@@ -17,6 +17,8 @@ from proxy.web.problems import ErrorBody, ErrorResponse
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request's head that are read while it has not ended; the edge allows less of one that has."""
+REFUSED: Final = "refused"
+"""The key of the application's state under which is whom to tell of what is refused here."""
 HEAD_TIMEOUT: Final = 15.0
 """Seconds from the first byte of a request to the end of its head."""
 
@@ -69,6 +71,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, kind: str, title: str) -> None:
         if self.transport.is_closing():
             return
+        if tell := getattr(self.app, "state", {}).get(REFUSED):
+            tell(status.value, kind)
         body = msgspec.json.encode(ErrorResponse(error=ErrorBody(type=kind, title=title), status_message=kind))
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"

@@ -1,50 +1,158 @@
-"""One frozen event for each request, and what is made of it."""
+"""One frozen event for each request, and the log line that is made of it; metrics and spans are made elsewhere."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias
 
-from msgspec import Struct
+from litestar.types import HTTPScope
+
+from proxy.logs import Event
+from proxy.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.question import LIST_PATH, QUEUE_PATH, Question
+from proxy.tracing import Trace
 
 _log: Final = logging.getLogger("proxy.access")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+Endpoint: TypeAlias = Literal[
+    "list", "generation", "queue", "queued", "events", "health", "metrics", "schema", "admin", "status", "other"
+]
+"""What is asked for, of a bounded number: labels are made of it."""
+_ENDPOINTS: Final[Mapping[str, Endpoint]] = {
+    LIST_PATH: "list",
+    QUEUE_PATH: "queue",
+    "/api/events": "events",
+    "/metrics": "metrics",
+    "/status": "status",
+}
+_BELOW: Final[Mapping[str, Endpoint]] = {
+    f"{LIST_PATH}/": "generation",
+    f"{QUEUE_PATH}/": "queued",
+    "/health/": "health",
+    "/schema/": "schema",
+    "/admin/": "admin",
+    "/status/": "status",
+}
 
 
-class RequestEvent(Struct, frozen=True):
+class RequestEvent(Event, frozen=True, kw_only=True):
     """A request that has been answered.
 
     Attributes:
-        request_id: as in the answer's X-Request-Id.
+        request_id: as in the answer's X-Request-Id; ``-`` for what is no HTTP and got none.
         method: of the request; ``other`` for one that HTTP does not define.
         caller: who asked; ``-`` if that is not known.
+        endpoint: what was asked for.
         path: of the request, shortened.
         status: of the answer; 0 if the caller got none.
         outcome: ``hit``, ``stale``, ``miss``, ``joined``; an error's type; ``-`` for anything else.
         seconds: from the request's head to the answer's end.
+        bytes: of the answer's body, as they were sent.
+        listing: what the keys of the listing begin with, in Redis too; ``-`` if none was asked for.
+        filters: of the listing, canonical; for operators, and not for the log, as they hold names.
+        age: seconds since the hub vouched for what was served.
+        hub_seconds: that the hub took to answer, if it was asked by this process for this request.
+        trace: where the request belongs, with tracing on.
     """
 
     request_id: str
     method: str
     caller: str
+    endpoint: Endpoint
     path: str
     status: int
     outcome: str
     seconds: float
+    bytes: int = 0
+    listing: str = "-"
+    filters: str = ""
+    age: float | None = None
+    hub_seconds: float | None = None
+    trace: Trace | None = None
+
+    def members(self) -> dict[str, object]:
+        """For the log: the query's values are left out, as they may hold names; its filters' names are not."""
+        shown: dict[str, object] = {
+            "event": "request",
+            "id": self.request_id,
+            "method": self.method,
+            "caller": self.caller,
+            "path": self.path,
+            "status": self.status,
+            "outcome": self.outcome,
+            "ms": round(self.seconds * 1000, 2),
+            "bytes": self.bytes,
+        }
+        if self.listing != "-":
+            names = [pair.partition("=")[0] for pair in self.filters.split("&") if "=" in pair]
+            shown |= {"listing": self.listing, "filters": ",".join(names) or "-"}
+        if self.age is not None:
+            shown["age"] = round(self.age, 1)
+        if self.hub_seconds is not None:
+            shown["hub_ms"] = round(self.hub_seconds * 1000, 1)
+        if self.trace is not None:
+            shown |= {"trace": self.trace.trace_id, "span": self.trace.span_id}
+        return shown
 
 
 Sink: TypeAlias = Callable[[RequestEvent], None]
 
 
 def log_request(event: RequestEvent) -> None:
-    """Write the event as one line of ``key=value``; the query is left out, as it may hold names."""
-    _log.info(
-        "id=%s method=%s caller=%s path=%s status=%d outcome=%s ms=%.1f",
-        event.request_id,
-        event.method,
-        event.caller,
-        event.path,
-        event.status,
-        event.outcome,
-        event.seconds * 1000,
+    """Hand the event to the log; it is put into words by the thread that writes."""
+    if _log.isEnabledFor(logging.INFO):  # made by hand: the logger's own way looks for the line that called it
+        _log.handle(logging.LogRecord(_log.name, logging.INFO, "", 0, event, (), None))
+
+
+def describe(scope: HTTPScope, *, status: int, seconds: float, size: int) -> RequestEvent:
+    """The event of a request, from what was noted in its state on the way."""
+    state: dict[str, Any] = scope["state"]
+    question: Question | None = state.get("question")
+    served: Outcome | None = state.get("served")
+    method, path = scope["method"], scope["path"]
+    return RequestEvent(
+        request_id=state["request_id"],
+        method=method if method in _METHODS else "other",
+        caller=state.get("caller", "-"),
+        endpoint=endpoint_of(path),
+        path=shown(path),
+        status=status,
+        outcome=state.get("outcome", "-") if served is None else name_of(served),
+        seconds=seconds,
+        bytes=size,
+        listing="-" if question is None else question.listing,
+        filters="" if question is None else question.filters,
+        age=None if served is None else served.age,
+        hub_seconds=served.hub_seconds if isinstance(served, Miss) else None,
+        trace=state.get("trace"),
     )
+
+
+def name_of(outcome: Outcome) -> Literal["hit", "stale", "joined", "miss"]:
+    """An outcome in one word."""
+    match outcome:
+        case Hit():
+            return "hit"
+        case StaleHit():
+            return "stale"
+        case Miss(collapsed=True):
+            return "joined"
+        case Miss():
+            return "miss"
+
+
+def endpoint_of(path: str) -> Endpoint:
+    """What a path asks for."""
+    if known := _ENDPOINTS.get(path):
+        return known
+    return next((name for prefix, name in _BELOW.items() if path.startswith(prefix)), "other")
+
+
+def shown(path: str) -> str:
+    """A caller's path as a log may hold it: short, printable, without spaces."""
+    path = path[:100]
+    if path.isascii() and path.isprintable() and " " not in path:
+        return path
+    return "".join(c if c.isprintable() and not c.isspace() else "?" for c in path)

@@ -1,0 +1,68 @@
+"""What is made of all that happens, put together: metrics, and spans if there is tracing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from litestar.handlers import HTTPRouteHandler
+
+from proxy.hub import HubCall
+from proxy.settings import Settings
+from proxy.siblings import Siblings
+from proxy.web.edge import Tracer
+from proxy.web.metrics import Metrics, metrics_handler
+from proxy.web.state_metrics import Parts
+from proxy.web.telemetry import Sink
+
+if TYPE_CHECKING:
+    from proxy.web.spans import Spans
+
+
+class Observing:
+    """Tells all sinks of requests and of the hub's answers, and shows what they know.
+
+    Args:
+        others: further sinks.
+        siblings: this worker's way to the others behind the same port.
+
+    Attributes:
+        sinks: what is to be told of each request.
+        tracer: what says where a request belongs, with tracing on.
+        handlers: of what is shown.
+    """
+
+    def __init__(self, settings: Settings, parts: Parts, others: Sequence[Sink], siblings: Siblings | None) -> None:
+        self._siblings = siblings
+        self._spans = _spans(settings)
+        metrics = Metrics(parts, siblings)
+        self.sinks: list[Sink] = [*others, metrics.requests.note]
+        self.tracer: Tracer | None = None
+        self.handlers: list[HTTPRouteHandler] = [metrics_handler(metrics)]
+        of_the_hub: list[Callable[[HubCall], None]] = [metrics.requests.note_hub]
+        if self._spans is not None:
+            self.sinks.append(self._spans.note)
+            self.tracer = self._spans.begin
+            of_the_hub.append(self._spans.note_hub)
+        for upstream in parts.upstreams.values():
+            upstream.hub.on_call += of_the_hub
+
+    async def start(self) -> None:
+        """Begin to answer the other workers."""
+        if self._siblings is not None:
+            await self._siblings.start()
+
+    async def aclose(self, timeout: float) -> None:
+        """Send what is left to send, in at most ``timeout`` seconds."""
+        if self._siblings is not None:
+            await self._siblings.aclose()
+        if self._spans is not None:
+            await self._spans.aclose(timeout)
+
+
+def _spans(settings: Settings) -> Spans | None:
+    if not settings.tracing.enabled:
+        return None
+    from proxy.web.spans import Spans  # noqa: PLC0415  an optional extra
+
+    return Spans(settings.tracing.ratio)

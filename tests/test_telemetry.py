@@ -1,0 +1,150 @@
+"""One event for each request, and the line that the log makes of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from proxy import logs
+from proxy.logs import JSONFormatter, TextFormatter, wants_colours
+from proxy.simulator import Fault
+from proxy.web.telemetry import RequestEvent, endpoint_of, log_request, shown
+from tests.support import LIST, rig
+
+
+async def test_an_event_tells_the_whole_of_a_request() -> None:
+    async with rig() as it:
+        it.hub.faults.set(Fault(latency=0.02))
+        answer = await it.get("namespace=bessie&status=succeeded&page_size=5")
+        it.clock.advance(3)
+        await it.get("namespace=bessie&status=succeeded&page_size=5")
+        miss, hit = it.events
+        assert miss.request_id == answer.headers["x-request-id"]
+        assert (miss.endpoint, miss.outcome, miss.status, miss.bytes) == ("list", "miss", 200, len(answer.content))
+        assert miss.seconds >= (miss.hub_seconds or 0) >= 0.02
+        assert miss.filters == "namespace=bessie&status=succeeded"
+        assert miss.listing.startswith("gp1:{")
+        assert (hit.outcome, hit.age, hit.hub_seconds, hit.listing) == ("hit", 3, None, miss.listing)
+
+
+async def test_events_of_what_the_router_refuses() -> None:
+    async with rig() as it:
+        await it.caller.get("/nowhere")
+        await it.caller.post(LIST)
+        await it.get("page=0")
+        await it.caller.get("/health/live")
+        assert [(e.endpoint, e.status, e.outcome, e.listing) for e in it.events] == [
+            ("other", 404, "resource_not_found", "-"),
+            ("list", 405, "method_not_allowed", "-"),
+            ("list", 400, "invalid_parameter", "-"),
+            ("health", 200, "-", "-"),
+        ]
+
+
+EVENT = RequestEvent(
+    request_id="r1",
+    method="GET",
+    caller="web",
+    endpoint="list",
+    path=LIST,
+    status=200,
+    outcome="hit",
+    seconds=0.00123,
+    bytes=321,
+    listing="gp1:{ab}",
+    filters="namespace=a-secret-project&status=failed",
+    age=3.14159,
+)
+
+
+def line_of(formatter: logging.Formatter, message: object, level: int = logging.INFO) -> str:
+    return formatter.format(logging.LogRecord("proxy.access", level, "", 0, message, (), None))
+
+
+def test_a_line_for_machines_names_filters_and_not_their_values() -> None:
+    found = json.loads(line_of(JSONFormatter(), EVENT))
+    assert found.pop("time").endswith("Z")
+    assert found == {
+        "level": "info",
+        "logger": "proxy.access",
+        "event": "request",
+        "id": "r1",
+        "method": "GET",
+        "caller": "web",
+        "path": LIST,
+        "status": 200,
+        "outcome": "hit",
+        "ms": 1.23,
+        "bytes": 321,
+        "listing": "gp1:{ab}",
+        "filters": "namespace,status",
+        "age": 3.1,
+    }
+
+
+def test_a_line_for_people() -> None:
+    line = line_of(TextFormatter(), EVENT)
+    assert "outcome=hit ms=1.23 bytes=321 listing=gp1:{ab} filters=namespace,status age=3.1" in line
+    assert "secret" not in line
+    assert "\x1b" not in line
+
+
+def test_a_traceback_is_one_line_of_json() -> None:
+    error = ValueError("wrong\nin two lines")
+    record = logging.LogRecord("proxy.web", logging.ERROR, "", 0, "failed: %s", ("x",), (ValueError, error, None))
+    line = JSONFormatter().format(record)
+    assert "\n" not in line
+    assert json.loads(line)["message"].startswith("failed: x\n")
+
+
+def test_colours_are_for_terminals_that_want_them() -> None:
+    coloured = TextFormatter(colours=True)
+    assert line_of(coloured, "gone", logging.ERROR).startswith("\x1b[31m")
+    assert line_of(coloured, "gone", logging.ERROR).endswith("\x1b[0m")
+    assert "\x1b" in line_of(coloured, "well")
+    assert wants_colours({})
+    assert wants_colours({"NO_COLOR": ""})
+    assert not wants_colours({"NO_COLOR": "1"})
+    assert not wants_colours({"TERM": "dumb"})
+
+
+def test_an_event_is_put_into_words_by_the_thread_that_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("proxy.access"), "propagate", False)  # pytest's own handler does not wait
+    monkeypatch.setattr(RequestEvent, "members", lambda _: pytest.fail("a caller waits for this"))
+    handler = logs.Writing(lambda _: None).handler
+    logger = logging.getLogger("proxy.access")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        log_request(EVENT)
+        record = handler._lines.get_nowait()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    assert record is not None
+    assert record.msg is EVENT
+
+
+@pytest.mark.parametrize(
+    ("path", "endpoint"),
+    [
+        (LIST, "list"),
+        (f"{LIST}/x", "generation"),
+        ("/api/ai/queue", "queue"),
+        ("/api/ai/queue/x", "queued"),
+        ("/api/events", "events"),
+        ("/health/ready", "health"),
+        ("/metrics", "metrics"),
+        ("/admin/purge", "admin"),
+        (f"{LIST}s", "other"),
+        ("/", "other"),
+    ],
+)
+def test_endpoints(path: str, endpoint: str) -> None:
+    assert endpoint_of(path) == endpoint
+
+
+def test_a_path_cannot_break_a_line() -> None:
+    assert shown("/a b\n\x1b[31m\u2028x" + "y" * 200) == "/a?b??[31m?x" + "y" * 88

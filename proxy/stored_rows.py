@@ -85,15 +85,15 @@ _decode_row = msgspec.msgpack.Decoder(Row).decode
 
 
 def write(key: str, listing: Listing, before: Listing | None, expected: str, lineage: str) -> Written:
-    """What changes in Redis, where ``before`` is kept under the version ``expected``; None: nothing that is of use.
+    """What changes in Redis, where ``before`` is kept under the version ``expected``; all, without any.
 
     ``lineage``: of the versions to come, if what is kept goes as a whole.
     """
     known = {} if before is None else _rows(before)
-    rows = _rows(listing)
+    whole, rows = not known, _rows(listing)
     changed = {id_: _encode(row) for id_, row in rows.items() if id_ not in known or known[id_].digest != row.digest}
     number, _, line = expected.partition(".")
-    version = f"1.{lineage}" if before is None else f"{int(number) + 1}.{line}"
+    version = f"1.{lineage}" if whole else f"{int(number) + 1}.{line}"
     head = _encode(
         _Head(
             FORMAT,
@@ -106,7 +106,7 @@ def write(key: str, listing: Listing, before: Listing | None, expected: str, lin
         )
     )
     gone = [id_ for id_ in known if id_ not in rows]
-    return Written(expected, before is None, version.encode() + b" " + head, changed, gone)
+    return Written(expected, whole, version.encode() + b" " + head, changed, gone)
 
 
 def version_of(head: bytes) -> str:

@@ -33,7 +33,9 @@ from tests.support import KEY, LIST, Clock, RedisServer, Rig, rig
 pytestmark = pytest.mark.slow
 
 T = TypeVar("T")
-CACHE = CacheSettings(live_ttl=1, settled_ttl=5, max_page_age=40, stale_if_error=100, stale_if_error_live=20)
+CACHE = CacheSettings(
+    live_ttl=1, settled_ttl=5, max_page_age=40, stale_if_error=100, stale_if_error_live=20, compose=False
+)
 TERMINAL = ("succeeded", "failed", "cancelled")
 LINK_LIFETIME = 60
 FILTERS = ("", "status=succeeded&", "media_type=video&", "namespace=bessie&")
@@ -58,6 +60,8 @@ class Coherence(RuleBasedStateMachine):
     """Replicas of the proxy with one Redis, and a world that changes under them."""
 
     redis_url = ""
+    cache = CACHE
+    history = 12
     news: ClassVar[list[News]] = []
     in_flight: Bundle[Generation] = Bundle("in_flight")
 
@@ -68,7 +72,7 @@ class Coherence(RuleBasedStateMachine):
         self.stop = asyncio.Event()
         self.running: list[asyncio.Task[None]] = []
         self.clock = Clock()
-        world = World(clock=self.clock, speed=0, history=12, namespaces=("ox", "bessie"))
+        world = World(clock=self.clock, speed=0, history=self.history, namespaces=("ox", "bessie"))
         self.hub = Recording(world, api_key=KEY, clock=self.clock, link_lifetime=LINK_LIFETIME)
         self.moments: dict[str, list[tuple[float, tuple[int, str | None]]]] = {}
         self.shown: dict[str, int] = {}
@@ -94,7 +98,7 @@ class Coherence(RuleBasedStateMachine):
         async def live() -> None:
             client = connect(Secret(self.redis_url))
             budget: dict[str, Any] = {"rate": 1e6, "burst": 1_000_000}
-            async with rig(cache=CACHE, redis=client, simulator=self.hub, clock=self.clock, **budget) as replica:
+            async with rig(cache=self.cache, redis=client, simulator=self.hub, clock=self.clock, **budget) as replica:
                 opened.set_result(replica)
                 await self.stop.wait()
 

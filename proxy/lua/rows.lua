@@ -1,5 +1,10 @@
 -- Begins scripts that read or write a listing's rows: its head, a hash of rows, and a sorted set of their ids by the
 -- number of the version in which each was written.
+local function is(kind, key)
+  local found = redis.call('TYPE', key).ok
+  return found == kind or found == 'none'
+end
+
 local function version_of(head)
   return type(head) == 'string' and string.match(head, '^(%d+%.%x+) ') or ''
 end
@@ -9,7 +14,7 @@ end
 local function rows_since(known, head_key, rows_key, written_key)
   local head = redis.pcall('GET', head_key)
   local version = version_of(head)
-  if version == '' or redis.call('TYPE', rows_key).ok ~= 'hash' or redis.call('TYPE', written_key).ok ~= 'zset' then
+  if version == '' or not is('hash', rows_key) or not is('zset', written_key) then
     return '', {}
   end
   if version == known then
@@ -33,8 +38,11 @@ local function write_rows(at, milliseconds, head_key, rows_key, written_key)
   if version ~= ARGV[at] then
     return 0
   end
-  if ARGV[at + 1] == '1' or redis.call('TYPE', rows_key).ok ~= 'hash' or redis.call('TYPE', written_key).ok ~= 'zset' then
+  if ARGV[at + 1] == '1' then
     redis.call('DEL', rows_key, written_key)
+  elseif redis.call('TYPE', rows_key).ok ~= 'hash' or redis.call('TYPE', written_key).ok ~= 'zset' then
+    redis.call('DEL', head_key) -- what has changed is no use without what has not: evicted, or overwritten
+    return 0
   end
   local number, last = string.match(ARGV[at + 2], '^(%d+)'), at + 3 + 2 * tonumber(ARGV[at + 3])
   for place = at + 4, last, 2 do

@@ -30,6 +30,8 @@ from proxy.rows import Row, Window, amount
 
 WALKABLE: Final = 150.0
 """Seconds for which a moment can be returned to after it has passed; 120 are promised."""
+MAX_BYTES: Final = 4 * 2**20
+"""Bytes of a listing's rows that are kept, from the top."""
 ENDED_CHAINS: Final = 4
 """Chains that can be returned to after they have ended."""
 
@@ -153,6 +155,7 @@ def _continue(listing: Listing, window: Window, now: float, added: frozenset[str
     shown = [_latest(row, *old.get(row.id, (None, entries if row.id in added else 0))) for row in window.rows]
     rows = (*chain.rows[:start], *(row for row, _ in shown), *chain.rows[below:])
     born = (*chain.born[:start], *(born for _, born in shown), *chain.born[below:])
+    kept = _fitting(rows, depth)
     moments = [moment for moment in chain.moments[:-1] if moment.until > now]
     if chain.moments[-1].stamp != window.stamp:
         moments.append(Moment(chain.moments[-1].stamp, now + WALKABLE))
@@ -160,14 +163,14 @@ def _continue(listing: Listing, window: Window, now: float, added: frozenset[str
         stamp=window.stamp,
         asked_at=max(listing.asked_at, window.asked_at),
         envelope=window.envelope,
-        chain=Chain(chain.name, rows[:depth], born[:depth], (*moments, Moment(window.stamp, math.inf))),
+        chain=Chain(chain.name, rows[:kept], born[:kept], (*moments, Moment(window.stamp, math.inf))),
         ended=_walkable(listing.ended, now),
     )
 
 
 def _begin(listing: Listing | None, window: Window, now: float, name: str, depth: int) -> Listing:
     """A new chain, of what the answer shows, if that is the top."""
-    rows = window.rows[:depth] if window.start == 0 else ()
+    rows = window.rows[: _fitting(window.rows, depth)] if window.start == 0 else ()
     chain = Chain(name, rows, (0,) * len(rows), (Moment(window.stamp, math.inf),))
     ended: tuple[Chain, ...] = ()
     if listing is not None:
@@ -175,6 +178,16 @@ def _begin(listing: Listing | None, window: Window, now: float, name: str, depth
         moments = (*listing.chain.moments[:-1], Moment(last.stamp, now + WALKABLE))
         ended = (*listing.ended, replace(listing.chain, moments=moments))
     return Listing(window.stamp, window.asked_at, window.envelope, chain, _walkable(ended, now))
+
+
+def _fitting(rows: Sequence[Row], depth: int) -> int:
+    """How many rows are kept."""
+    room = MAX_BYTES
+    for number, row in enumerate(rows[:depth]):
+        room -= len(row.text)
+        if room < 0:
+            return number
+    return min(depth, len(rows))
 
 
 def _latest(row: Row, before: Row | None, born: int) -> tuple[Row, int]:

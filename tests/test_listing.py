@@ -174,6 +174,15 @@ def test_no_more_is_kept_than_the_depth() -> None:
     assert not listing.complete
 
 
+def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(answer(OLD).rows[0].text)
+    monkeypatch.setattr("proxy.listing.MAX_BYTES", 3 * size)
+    listing, _ = after(answer(OLD))
+    assert ids(listing) == of(OLD[:3])
+    listing, faults = after(answer(OLD), answer([row(11), *OLD], page_size=4, at=1.0))
+    assert (ids(listing), faults) == (of([row(11), *OLD[:2]]), [None])
+
+
 def test_moments_can_be_returned_to() -> None:
     now, later = [row(11), *OLD], [row(12), row(11), OLD[0], row(99), *OLD[1:]]
     listing, _ = after(answer(OLD), answer(now, page_size=4, at=5.0), answer(later, page_size=4, at=6.0))

@@ -5,16 +5,20 @@ local function is(kind, key)
   return found == kind or found == 'none'
 end
 
-local function version_of(head)
-  return type(head) == 'string' and string.match(head, '^(%d+%.%x+) ') or ''
+-- The head and its version; the empty string, where there is none, or something else in the place of its rows.
+local function read_head(head_key, rows_key, written_key)
+  local head = redis.pcall('GET', head_key)
+  if type(head) ~= 'string' or not is('hash', rows_key) or not is('zset', written_key) then
+    return '', ''
+  end
+  return head, string.match(head, '^(%d+%.%x+) ') or ''
 end
 
 -- What somebody lacks who knows the version `known`: 1 and nothing, if that is the latest; the empty string, if there
 -- is no listing; else its head, and the rows written since or, to those who know of another lineage, all.
 local function rows_since(known, head_key, rows_key, written_key)
-  local head = redis.pcall('GET', head_key)
-  local version = version_of(head)
-  if version == '' or not is('hash', rows_key) or not is('zset', written_key) then
+  local head, version = read_head(head_key, rows_key, written_key)
+  if version == '' then
     return '', {}
   end
   if version == known then
@@ -34,14 +38,14 @@ end
 -- Put a listing in the place of the version that it was computed on; 0 if that is no longer the latest.
 -- ARGV from `at` on: expected version, whole (0 or 1), head, number of rows, id and row of each, ids that go
 local function write_rows(at, milliseconds, head_key, rows_key, written_key)
-  local version = version_of(redis.pcall('GET', head_key))
+  local _, version = read_head(head_key, rows_key, written_key)
   if version ~= ARGV[at] then
     return 0
   end
   if ARGV[at + 1] == '1' then
     redis.call('DEL', rows_key, written_key)
-  elseif redis.call('TYPE', rows_key).ok ~= 'hash' or redis.call('TYPE', written_key).ok ~= 'zset' then
-    redis.call('DEL', head_key) -- what has changed is no use without what has not: evicted, or overwritten
+  elseif redis.call('EXISTS', rows_key, written_key) < 2 then
+    redis.call('DEL', head_key) -- evicted: what has changed is no use without what has not
     return 0
   end
   local number, last = string.match(ARGV[at + 2], '^(%d+)'), at + 3 + 2 * tonumber(ARGV[at + 3])

@@ -48,6 +48,15 @@ _ERRORS: Final = {
 }
 
 
+_MOMENT: Final = {
+    "Listing-Moment": "The moment that this page is of. Sent back, as a header of the request for another page of the"
+    " same listing, it has that page of the same moment.",
+}
+_MOMENT_GONE: Final = (
+    "The moment that the request's Listing-Moment names cannot be returned to; begin again without it."
+)
+
+
 def document() -> bytes:
     """The document as JSON."""
     return msgspec.json.encode(
@@ -130,6 +139,9 @@ def _operations() -> Iterator[tuple[str, Schema]]:
 
 
 def _operation(name: str, summary: str, description: str, parameters: list[Schema], answer: Schema) -> Schema:
+    walked = any(parameter["name"] in query.MAXIMA for parameter in parameters)
+    headers = _headers(_HEADERS | _MOMENT if walked else _HEADERS)
+    errors = dict(sorted((_ERRORS | {412: _MOMENT_GONE}).items())) if walked else _ERRORS
     return {
         "tags": [],
         "summary": summary,
@@ -137,9 +149,9 @@ def _operation(name: str, summary: str, description: str, parameters: list[Schem
         "operationId": f"OxenApiWeb.Controllers.{name}",
         "parameters": parameters,
         "responses": {
-            "200": {**answer, "headers": _headers()},
-            "304": {"description": "The answer is the one that If-None-Match names.", "headers": _headers()},
-            **{str(status): _json_response(text, ErrorResponse) for status, text in _ERRORS.items()},
+            "200": {**answer, "headers": headers},
+            "304": {"description": "The answer is the one that If-None-Match names.", "headers": headers},
+            **{str(status): _json_response(text, ErrorResponse) for status, text in errors.items()},
         },
     }
 
@@ -171,10 +183,10 @@ def _json_response(description: str, struct: type) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": reference}}}
 
 
-def _headers() -> Schema:
+def _headers(texts: Mapping[str, str]) -> Schema:
     return {
         name: {"description": text, "schema": {"type": "integer" if name == "Age" else "string"}}
-        for name, text in _HEADERS.items()
+        for name, text in texts.items()
     }
 
 

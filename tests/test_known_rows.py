@@ -1,0 +1,186 @@
+"""Rows over several replicas and one Redis: all know what one learned, and none undoes what another did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from proxy.question import rows_keys
+from proxy.redis_client import connect
+from proxy.secret import Secret
+from proxy.settings import CacheSettings
+from proxy.simulator import Simulator
+from tests.support import KEY, Clock, RedisServer, Rig, rig, still_world
+from tests.test_listing import question
+
+TOP = "page_size=50"
+
+
+@dataclass
+class Pair:
+    """Two replicas with one clock; the world is 120 rows long."""
+
+    one: Rig
+    other: Rig
+    hub: Simulator
+    clock: Clock
+    redis: RedisServer
+
+    @property
+    def asked(self) -> int:
+        return self.hub.journal.count
+
+    def arrive(self) -> None:
+        self.clock.advance(0.1)
+        self.hub.world.end(self.hub.world.enqueue("ox"))
+        self.clock.advance(6)
+
+    def keys(self, ending: str) -> list[str]:
+        return [key.decode() for key in self.redis.command("KEYS", f"gp1:*:{ending}")]
+
+
+@asynccontextmanager
+async def pair(redis: RedisServer, **cache: Any) -> AsyncIterator[Pair]:
+    redis.command("FLUSHALL")
+    clock = Clock()
+    hub = Simulator(still_world(clock, history=120), api_key=KEY, clock=clock)
+    async with AsyncExitStack() as stack:
+        replicas = [
+            await stack.enter_async_context(
+                rig(cache=CacheSettings(**cache), redis=connect(Secret(redis.url)), simulator=hub, clock=clock)
+            )
+            for _ in range(2)
+        ]
+        yield Pair(replicas[0], replicas[1], hub, clock, redis)
+
+
+def detail(answer: Any) -> str:
+    assert answer.status_code == 200, answer.text
+    return str(answer.headers["cache-status"].rpartition("; ")[2])
+
+
+def ids(answer: Any) -> list[str]:
+    return [row["generation_id"] for row in answer.json()["generations"]]
+
+
+async def test_what_one_learned_the_other_composes(own_redis: RedisServer) -> None:
+    async with pair(own_redis) as it:
+        await it.one.get("page_size=100")
+        other = await it.other.get("page_size=7&page=3")
+        assert (detail(other), it.asked) == ("detail=composed", 1)
+        assert ids(other) == [row.id for row in list(it.hub.world.newest_first("ox"))[14:21]]
+
+
+async def test_a_move_is_learned_once_and_known_to_all(own_redis: RedisServer) -> None:
+    async with pair(own_redis) as it:
+        await it.one.get("page_size=100")
+        await it.other.get("page_size=20&page=4")
+        it.arrive()
+        await it.one.get("page_size=50")
+        asked = it.asked
+        deep = await it.other.get("page_size=20&page=4")
+        assert (detail(deep), it.asked) == ("detail=composed", asked)
+        assert ids(deep) == [row.id for row in list(it.hub.world.newest_first("ox"))[60:80]]
+
+
+async def test_rows_in_flight_that_were_seen_again_are_so_everywhere(own_redis: RedisServer) -> None:
+    """Their bytes are the same; that they were looked at is what the other replica has to know."""
+    async with pair(own_redis) as it:
+        it.hub.world.enqueue("ox")
+        await it.one.get(TOP)
+        await it.other.get("page_size=5")
+        it.clock.advance(1.5)
+        await it.one.get(TOP)
+        asked = it.asked
+        live = await it.other.get("page_size=5")
+        assert (detail(live), live.headers["age"], it.asked) == ("detail=composed", "0", asked)
+
+
+async def test_two_that_learn_at_once_both_count(own_redis: RedisServer) -> None:
+    """Whoever comes second learns again, from what the first made of it."""
+    async with pair(own_redis) as it:
+        await it.one.get("page_size=50")
+        for number in range(2, 12):
+            await asyncio.gather(
+                it.one.get(f"page_size={100 - number}&page=1", **{"cache-control": "no-cache"}),
+                it.other.get(f"page_size={100 + number}&page=1", **{"cache-control": "no-cache"}),
+            )
+        asked = it.asked
+        for replica in (it.one, it.other):
+            assert len(ids(await replica.get("page_size=110"))) == 110
+        assert it.asked == asked, "all 111 rows that were seen are known to both"
+
+
+@pytest.mark.parametrize("key", range(3))
+@pytest.mark.parametrize("value", ["", "garbage", "1.ab \x97\x01", "wrong type", "gone", "another's"])
+async def test_whatever_is_under_the_keys(own_redis: RedisServer, key: int, value: str) -> None:
+    """It costs a hub request at the most, and is put right by the next answer."""
+    async with pair(own_redis) as it:
+        await it.one.get("page_size=100")
+        await it.one.get("page_size=100&status=succeeded")
+        name = rows_keys(next(iter(it.keys("head"))).removesuffix(":head"))[key]
+        match value:
+            case "gone":
+                it.redis.command("DEL", name)
+            case "wrong type":
+                it.redis.command("DEL", name)
+                it.redis.command("LPUSH", name, "x")
+            case "another's":
+                other = next(one for one in it.keys(name.rpartition(":")[2]) if one != name)
+                it.redis.command("COPY", other, name, "REPLACE")
+            case _:
+                it.redis.command("SET", name, value)
+        for query in ("page_size=9&page=2", "page_size=9&page=2&status=succeeded"):
+            filtered = [
+                row for row in it.hub.world.newest_first("ox") if "&s" not in query or row.status == "succeeded"
+            ]
+            assert ids(await it.other.get(query)) == [row.id for row in filtered[9:18]]
+        it.arrive()
+        for query in ("page_size=100", "page_size=100&status=succeeded"):
+            await it.other.get(query)
+            await it.one.get(query)
+        asked = it.asked
+        for replica in (it.one, it.other):
+            found = await replica.get("page_size=9&page=3")
+            assert (detail(found), it.asked) == ("detail=composed", asked)
+
+
+async def test_without_redis_rows_go_on(own_redis: RedisServer) -> None:
+    async with pair(own_redis) as it:
+        await it.one.get("page_size=100")
+        await it.other.get("page_size=100")
+        own_redis.kill()
+        it.arrive()
+        assert len(ids(await it.one.get("page_size=50"))) == 50
+        deep = await it.one.get("page_size=10&page=6")
+        assert (detail(deep), len(ids(deep))) == ("detail=composed", 10)
+        own_redis.start()
+        async with asyncio.timeout(10):
+            while True:
+                it.clock.advance(6)
+                await it.one.get("page_size=50")
+                if it.keys("head"):
+                    break
+                await asyncio.sleep(0.05)
+        asked = it.asked
+        assert len(ids(await it.other.get("page_size=10&page=6"))) == 10
+        assert it.asked <= asked + 1
+
+
+async def test_no_rows_without_composing(own_redis: RedisServer) -> None:
+    async with pair(own_redis, compose=False) as it:
+        for query in ("page_size=100", "page_size=9&page=2"):
+            answer = await it.one.get(query)
+            assert "listing-moment" not in answer.headers
+        assert it.asked == 2
+        assert it.keys("head") == []
+
+
+def test_the_keys_are_in_the_slot_of_the_listing() -> None:
+    asked = question()
+    assert all(key.startswith(f"{asked.listing}:") for key in rows_keys(asked.listing))

@@ -1,0 +1,79 @@
+"""Rows in Redis: what goes in comes out, by parts too; what does not fit together is no listing."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.listing import Listing, learn
+from proxy.stored_rows import read, version_of, write
+from tests.test_listing import OLD, after, answer, row
+
+KEY = "gp1:{k}"
+FIRST = after(answer(OLD))[0]
+MOVED = after(answer(OLD), answer([row(11, "processing", None), *OLD], page_size=4, at=5.0))[0]
+ENDED = after(answer(OLD), answer(OLD[1:], at=5.0))[0]
+
+
+def kept(listing: Listing) -> tuple[bytes, dict[str, bytes]]:
+    written = write(KEY, listing, None, "", "ab")
+    return written.head, written.rows
+
+
+@pytest.mark.parametrize("listing", [FIRST, MOVED, ENDED, after(answer(OLD, 2, 3))[0]])
+def test_what_goes_in_comes_out(listing: Listing) -> None:
+    head, rows = kept(listing)
+    assert version_of(head) == "1.ab"
+    assert read(KEY, head, rows.values(), None) == listing
+
+
+def test_only_what_has_changed_is_written() -> None:
+    written = write(KEY, MOVED, FIRST, "7.ab", "cd")
+    assert (written.expected, written.version, written.whole) == ("7.ab", "8.ab", False)
+    assert list(written.rows) == ["g11"], "the others were shown again, but are the same bytes"
+    assert read(KEY, written.head, written.rows.values(), FIRST) == MOVED
+    assert {one.asked_at for one in read(KEY, written.head, written.rows.values(), FIRST).rows} == {0.0, 5.0}
+
+
+def test_rows_that_nothing_needs_go() -> None:
+    written = write(KEY, ENDED, FIRST, "7.ab", "cd")
+    assert written.gone == [], "the chain that ended can be returned to"
+    later = learn(ENDED, answer(OLD[1:], at=500.0), 500.0, since=0.0, name="z", depth=99)[0]
+    assert write(KEY, later, ENDED, "8.ab", "cd").gone == ["g10"]
+
+
+def test_what_is_missing_or_another_is_no_listing() -> None:
+    head, rows = kept(FIRST)
+    with pytest.raises(ValueError, match="missing"):
+        read(KEY, head, list(rows.values())[1:], None)
+    with pytest.raises(ValueError, match="another listing"):
+        read("gp1:{other}", head, rows.values(), None)
+    other, _ = after(answer([row(10, "failed"), *OLD[1:]]))
+    with pytest.raises(ValueError, match="not the one"):
+        read(KEY, head, kept(other)[1].values(), None)
+    newer = msgspec.msgpack.decode(head.partition(b" ")[2])
+    with pytest.raises(ValueError, match="another format"):
+        read(KEY, b"1.ab " + msgspec.msgpack.encode([99, *newer[1:]]), rows.values(), None)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_no_listing(garbage: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        read(KEY, garbage, [], None)
+    with pytest.raises(ValueError):  # noqa: PT011
+        read(KEY, kept(FIRST)[0], [garbage], None)
+
+
+@given(st.data())
+def test_a_flipped_bit_in_a_row_is_found(data: st.DataObject) -> None:
+    head, rows = kept(FIRST)
+    name = data.draw(st.sampled_from(sorted(rows)))
+    value = bytearray(rows[name])
+    value[data.draw(st.integers(0, len(value) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        found = read(KEY, head, [*(text for id_, text in rows.items() if id_ != name), bytes(value)], None)
+    except ValueError:
+        return
+    assert [one.text for one in found.rows] == [one.text for one in FIRST.rows]

@@ -26,6 +26,11 @@ class _Doubted(Struct):
     generations: dict[str, float] = {}
     listings: dict[Trait, float] = {}
 
+    def forget(self, until: float) -> None:
+        """Forget what is doubted since then, or since earlier."""
+        self.generations = {what: since for what, since in self.generations.items() if since > until}
+        self.listings = {what: since for what, since in self.listings.items() if since > until}
+
 
 class Doubts:
     """All doubts that still matter.
@@ -41,18 +46,20 @@ class Doubts:
 
     def add(self, credential: str, completion: Completion, at: float) -> None:
         """Doubt what the end of a generation, heard of at ``at``, can have changed."""
-        doubted = self._of(credential, at)
-        _raise(doubted.generations, completion.generation_id, at)
-        _raise(doubted.listings, trait_of(completion), at)
-        if len(doubted.generations) > GENERATIONS or len(doubted.listings) > TRAITS:
+        doubted = self._of(credential)
+        generation_id, trait = completion.generation_id, trait_of(completion)
+        doubted.generations[generation_id] = max(at, doubted.generations.get(generation_id, 0.0))
+        doubted.listings[trait] = max(at, doubted.listings.get(trait, 0.0))
+        if _too_many(doubted):
+            doubted.forget(at - self._keep)
+        if _too_many(doubted):
             self.add_all(credential, max(*doubted.generations.values(), *doubted.listings.values()))
 
     def add_all(self, credential: str, at: float) -> None:
         """Doubt everything: events may have been missed until ``at``."""
-        doubted = self._of(credential, at)
+        doubted = self._of(credential)
         doubted.everything = max(doubted.everything, at)
-        doubted.generations = {what: since for what, since in doubted.generations.items() if since > at}
-        doubted.listings = {what: since for what, since in doubted.listings.items() if since > at}
+        doubted.forget(at)
 
     def since(self, question: Question) -> float:
         """The time before which answers to the question are in doubt; 0 if there is none."""
@@ -66,21 +73,17 @@ class Doubts:
             since = self._remembered[question.listing] = _since(doubted, question)
         return since
 
-    def _of(self, credential: str, at: float) -> _Doubted:
-        """What is doubted of the credential and still matters; it is about to change."""
+    def _of(self, credential: str) -> _Doubted:
+        """What is doubted of the credential; it is about to change."""
         self._remembered.clear()
-        doubted = self._by_credential.setdefault(credential, _Doubted())
-        oldest = at - self._keep
-        doubted.generations = {what: since for what, since in doubted.generations.items() if since >= oldest}
-        doubted.listings = {what: since for what, since in doubted.listings.items() if since >= oldest}
-        return doubted
+        return self._by_credential.setdefault(credential, _Doubted())
+
+
+def _too_many(doubted: _Doubted) -> bool:
+    return len(doubted.generations) > GENERATIONS or len(doubted.listings) > TRAITS
 
 
 def _since(doubted: _Doubted, question: Question) -> float:
     if question.single:
         return max(doubted.everything, doubted.generations.get(question.place, 0.0))
     return max([doubted.everything, *(at for trait, at in doubted.listings.items() if trait.can_change(question))])
-
-
-def _raise(marks: dict[str, float] | dict[Trait, float], what: str | Trait, at: float) -> None:
-    marks[what] = max(at, marks.get(what, 0.0))  # type: ignore[index, arg-type]  # each with its own kind

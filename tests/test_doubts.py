@@ -101,22 +101,23 @@ def test_later_events_count() -> None:
     assert (doubts.since(page()), doubts.since(page(status="succeeded"))) == (105.0, 103.0)
 
 
-def test_doubts_are_bounded_in_number_and_time() -> None:
-    doubts = Doubts(60)
+def test_too_many_doubts_become_one_of_everything() -> None:
+    doubts = Doubts(1000)
     for number in range(GENERATIONS + 1):
-        doubts.add("default", Completion(f"g{number}", "failed", "video", None, ""), float(number) / 100)
-    known = doubts._by_credential["default"]
-    assert known.everything == GENERATIONS / 100
-    assert not known.generations
+        doubts.add("default", Completion(f"g{number}", "failed", "video", None, ""), number / 100)
+    assert doubts.since(page(status="cancelled")) == GENERATIONS / 100
     for number in range(TRAITS + 1):
-        doubts.add("default", Completion(ID, "failed", None, f"m{number}", ""), 20.0 + number / 10)
-    assert doubts.since(page(status="cancelled")) == 20.0 + TRAITS / 10
-    doubts.add("default", DONE, 200.0)
-    doubts.add("default", FAILED, 261.0)
-    assert doubts.since(page(status="succeeded")) == 20.0 + TRAITS / 10, (
-        "whatever was asked for before 200 is stale anyway"
-    )
-    assert len(known.listings) == 1
+        doubts.add("default", Completion(ID, "failed", None, f"m{number}", ""), 200.0 + number)
+    assert doubts.since(page(status="cancelled")) == 200.0 + TRAITS
+
+
+def test_old_doubts_make_room() -> None:
+    doubts = Doubts(60)
+    for number in range(3 * TRAITS):
+        doubts.add("default", Completion(ID, "failed", None, f"m{number}", ""), float(number))
+    assert doubts.since(page(status="cancelled")) == 0.0
+    assert doubts.since(page(model=f"m{3 * TRAITS - 50}")) == 3 * TRAITS - 50
+    assert len(doubts._by_credential["default"].listings) <= TRAITS
 
 
 @pytest.mark.parametrize(

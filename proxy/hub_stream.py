@@ -24,7 +24,7 @@ from proxy.secret import Secret
 from proxy.settings import HubSettings
 from proxy.sse import Event, Parser, StreamFault
 
-PATH: Final = "/api/events"
+EVENTS_PATH: Final = "/api/events"
 _log: Final = logging.getLogger("proxy.events")
 
 
@@ -152,7 +152,7 @@ class HubStream:
             raise NoStream("the hub's answer is no event stream", absent=True)
 
     def _request(self, client: httpx.AsyncClient, token: Secret) -> httpx.Request:
-        raw_path = self._base.raw_path.rstrip(b"/") + PATH.encode()
+        raw_path = self._base.raw_path.rstrip(b"/") + EVENTS_PATH.encode()
         authorization = {"authorization": f"Bearer {token.reveal()}"}
         return client.build_request("GET", self._base.copy_with(raw_path=raw_path), headers=authorization)
 

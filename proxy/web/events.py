@@ -16,13 +16,13 @@ from proxy.credential import Credentials
 from proxy.errors import HubFoundNothing, Unauthorized
 from proxy.events import Events
 from proxy.feed import Behind, Feed, Listener
+from proxy.hub_stream import EVENTS_PATH
 from proxy.web.answers import VARY
 from proxy.web.authentication import Authentication
 from proxy.web.limits import Limits
 from proxy.web.protocol import connection_of
 from proxy.web.reading import reading
 
-EVENTS_PATH: Final = "/api/events"
 KEEP_ALIVE: Final = 15.0
 """Seconds between signs of life, as the hub's; as often it is looked whether the caller may still listen."""
 RETRY: Final = 2.0

@@ -14,7 +14,7 @@ class Entry(Struct):
 
     Attributes:
         at: when it was heard of, Unix seconds.
-        completion: None: events may have been missed before this.
+        completion: None: events may have been missed before this, unless it is where the log ``begins``.
         dead_at: from when on a link in it is dead.
         id: in the log; None while it is this process' own.
         namespace: of the generation, once ``settled``; None if it has none, or if it could not be found out.
@@ -28,6 +28,12 @@ class Entry(Struct):
     namespace: str | None = None
     settled: bool = False
     lost: bool = False
+    begins: bool = False
+
+    @property
+    def gap(self) -> bool:
+        """Whether events may have been missed before this."""
+        return self.completion is None and not self.begins
 
 
 class _Value(Struct, frozen=True, array_like=True):

@@ -98,6 +98,7 @@ class EventLog:
         if await self._tell(entry):
             return
         if self._shared is None:
+            entry.begins = self._last == BEGINNING
             event_id = f"{self._number + 1}-0"
             if self._take(entry, event_id):
                 self._number, self._last = self._number + 1, event_id
@@ -163,8 +164,10 @@ class EventLog:
             self._add(Entry(self._clock(), None))  # the log was cut short, or is another
         for event_id, value in found:
             if _order(event_id) > _order(self.last):
+                entry = read_entry(value)
+                entry.begins = self._last == BEGINNING
                 self._last = event_id
-                self._take(read_entry(value), event_id)
+                self._take(entry, event_id)
 
     def _arrive(self, before: str, event_id: str, entry: Entry) -> None:
         """Something was appended to the log in Redis, by whomever."""
@@ -173,6 +176,7 @@ class EventLog:
         if before != self._last:
             self.missed()
             return
+        entry.begins = before == BEGINNING
         self._last = event_id
         self._take(entry, event_id)
 

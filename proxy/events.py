@@ -89,6 +89,8 @@ class Events:
 
     def _doubt(self, credential: str, entry: Entry) -> None:
         """Have pages asked for again that an event can have changed; first of all, so that who is told may ask."""
+        if entry.begins and entry.completion is None:
+            return  # nobody was subscribed before, so that nothing is doubtful
         at = min(entry.at, self._clock())  # another replica's clock; what is asked for from now on is not in doubt
         if entry.completion is None:
             self._doubts.add_all(credential, at)

@@ -81,10 +81,11 @@ class Listener:
         self._gap = False
         for name in self._places:
             while len(events) < most and (entry := self._next(name)) is not None:
-                if entry.completion is None or (entry.lost and not self.caller.sees_all):
+                done = entry.completion
+                if entry.gap or (entry.lost and not self.caller.sees_all):
                     events.append(self._missed())
-                elif self._is_for_them(entry) and self._is_new(entry.completion.identity):
-                    events.append(sse.Event(completion.TYPE, entry.completion.data, self.position))
+                elif done is not None and self._is_for_them(entry) and self._is_new(done.identity):
+                    events.append(sse.Event(completion.TYPE, done.data, self.position))
         return events
 
     def _before(self) -> dict[str, None]:

@@ -139,6 +139,20 @@ async def test_all_replicas_know_at_once_and_refresh_once(redis_server: RedisSer
         assert it.hub.streams.open.total() == 1
 
 
+async def test_the_first_connection_makes_nothing_doubtful() -> None:
+    async with proxies(1, None, Fault(path=EVENTS, status=500)) as it:
+        await page(it.url)
+        it.hub.faults.clear()
+        async with listening(it.url) as heard:
+            await until(lambda: it.hub.streams.open.total() == 1)
+            await asyncio.sleep(0.1)
+            assert "hit" in (await page(it.url)).headers["cache-status"]
+            assert it.hub.journal.count == 1
+            done = it.complete()
+            await until(lambda: heard.completions == [done])
+            assert heard.gaps == 0
+
+
 async def test_what_was_missed_while_away_is_not_known() -> None:
     async with proxies() as it:
         await page(it.url)

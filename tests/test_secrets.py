@@ -29,6 +29,7 @@ from proxy.settings import (
 from proxy.simulator import Fault
 from proxy.sockets import LOOPBACK, listen, serving, url_of
 from proxy.web.admin import PURGE_PATH
+from tests.listening import listening
 from tests.secret_search import (
     CALLER,
     EVERY_FAULT,
@@ -55,7 +56,6 @@ from tests.secret_search import (
     of_the_app,
     reachable,
 )
-from tests.listening import listening
 from tests.support import RedisServer, free_port, started_redis
 from tests.test_subscription import until
 
@@ -247,7 +247,8 @@ async def dump(client: redis.asyncio.Redis) -> list[bytes]:
             case b"zset":
                 values = list(await client.zrange(key, 0, -1))
             case b"stream":
-                values = [part for _, fields in await client.xrange(key) for part in fields.values()]
+                entries: Any = await client.xrange(key)
+                values = [part for _, fields in entries for part in fields.values()]
             case _:
                 values = [await client.dump(key)]
         texts += [part for part in (key, kind, *values) if isinstance(part, bytes)]

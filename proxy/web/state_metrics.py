@@ -122,9 +122,10 @@ class StateMetrics(Collector):
 
     def _events(self) -> Iterator[Metric]:
         subscriptions = self._parts.events.subscriptions
-        subscribed = {(name,): one.state == "subscribed" for name, one in subscriptions.items()}
+        here = {name for name, one in subscriptions.items() if one.state == "subscribed"}
+        subscribed = {(name,): name in here for name in self._parts.upstreams}
         yield _gauge("events_subscribed", "1 if this process listens to the hub.", ["credential"], subscribed)
-        heard = {(name,): one.heard for name, one in subscriptions.items()}
+        heard = {(n,): subscriptions[n].heard if n in subscriptions else 0 for n in self._parts.upstreams}
         yield _counter("events_heard", "Completions that this process heard of the hub.", ["credential"], heard)
         yield _gauge("event_listeners", "Callers who listen to events.", [], len(self._parts.events.feed))
 

@@ -31,6 +31,11 @@ class Entry(Struct):
     begins: bool = False
 
     @property
+    def size(self) -> int:
+        """Characters of the event's data."""
+        return 0 if self.completion is None else len(self.completion.data)
+
+    @property
     def gap(self) -> bool:
         """Whether events may have been missed before this."""
         return self.completion is None and not self.begins

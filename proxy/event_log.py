@@ -18,6 +18,8 @@ from proxy.detached import Detached
 from proxy.entry import Entry, entry_of, read_entry, write_entry
 from proxy.shared_log import BEGINNING, KEPT, KEPT_FOR, SharedLog
 
+KEPT_BYTES: Final = 4 * 2**20
+"""Bytes of events that a process keeps of one log."""
 UNTOLD: Final = 1000
 """Events that are kept for others until Redis is back."""
 
@@ -44,6 +46,7 @@ class EventLog:
         self._untold: deque[Entry] = deque(maxlen=UNTOLD)
         self._catching_up = Detached()
         self._behind = False
+        self._bytes = 0
         self._number = 0
         self.on_entry: list[Callable[[Entry], None]] = []
         self.first = 0
@@ -194,6 +197,7 @@ class EventLog:
 
     def _add(self, entry: Entry) -> None:
         self._entries.append(entry)
+        self._bytes += entry.size
         self._forget()
         for tell in self.on_entry:
             tell(entry)
@@ -203,9 +207,12 @@ class EventLog:
         now = self._clock()
         dead = [number for number, one in enumerate(self._entries) if one.dead_at is not None and one.dead_at <= now]
         kept = len(self._entries) - (dead[-1] + 1 if dead else 0)
-        while self._entries and (len(self._entries) > min(kept, KEPT) or self._entries[0].at < now - KEPT_FOR):
+        while self._entries and (
+            len(self._entries) > min(kept, KEPT) or self._bytes > KEPT_BYTES or self._entries[0].at < now - KEPT_FOR
+        ):
             gone = self._entries.popleft()
             self.first += 1
+            self._bytes -= gone.size
             self._base = gone.id or self._base
             if gone.completion is not None:
                 self._known.pop(gone.completion.identity, None)

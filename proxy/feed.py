@@ -72,7 +72,7 @@ class Listener:
         return ",".join(f"{self._sources[name].log.tag}-{last}" for name, (_, last) in self._places.items())
 
     def take(self, most: int) -> list[sse.Event]:
-        """The next events, at most so many; none if there is nothing new yet.
+        """The next events, of about so many bytes; none if there is nothing new yet.
 
         Raises:
             Behind: the listener is too slow.
@@ -80,7 +80,7 @@ class Listener:
         events = [self._missed()] if self._gap else []
         self._gap = False
         for name in self._places:
-            while len(events) < most and (entry := self._next(name)) is not None:
+            while sum(len(event.data) for event in events) < most and (entry := self._next(name)) is not None:
                 done = entry.completion
                 if entry.gap or (entry.lost and not self.caller.sees_all):
                     events.append(self._missed())

@@ -14,7 +14,7 @@ from msgspec import Struct
 MEDIA_TYPE: Final = "text/event-stream"
 MAX_LINE: Final = 64 * 1024
 """Bytes of a line."""
-MAX_DATA: Final = 256 * 1024
+MAX_DATA: Final = 64 * 1024
 """Bytes of the data of one event."""
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from proxy import completion
 from proxy.completion import Completion
 from proxy.entry import Entry, entry_of, read_entry, write_entry
-from proxy.event_log import EventLog
+from proxy.event_log import KEPT_BYTES, EventLog
 from proxy.redis_client import connect
 from proxy.redis_link import RedisLink
 from proxy.secret import Secret
@@ -259,3 +259,12 @@ async def test_garbage_in_redis_is_written_over(redis_server: RedisServer) -> No
         found = await log.since("-")
         assert found is not None
         assert [value for _, value in found] == [b"one"]
+
+
+async def test_the_log_is_bounded_in_bytes() -> None:
+    log = EventLog(Clock())
+    for number in range(100):
+        await log.append(done(number, "x" * 60_000))
+    assert 60 <= log.end - log.first <= 70
+    assert log._bytes == sum(entry.size for entry in log._entries) <= KEPT_BYTES
+    assert len(log._known) == log.end - log.first

@@ -28,9 +28,9 @@ KEEP_ALIVE: Final = 15.0
 RETRY: Final = 2.0
 """Seconds after which a listener whose stream broke is to come back."""
 STALLED: Final = 10.0
-"""Seconds for which a listener may not read before it is cut off; what waits for it meanwhile is less than 128 KiB."""
-AT_ONCE: Final = 32
-"""Events that are sent in one piece."""
+"""Seconds for which a listener may not read before it is cut off; what waits for it meanwhile is less than 192 KiB."""
+AT_ONCE: Final = 32 * 1024
+"""Bytes of events after which a piece of the stream is sent."""
 SPREAD: Final = 1.0
 """Seconds over which streams end when the process is about to, so that listeners do not all come back at once."""
 _HEADERS: Final = {
@@ -57,7 +57,6 @@ def events_handler(
         if all(events.subscriptions[name].state == "absent" for name in names):
             raise HubFoundNothing("There are no events; ask the other endpoints again and again.", None)
         listener = await events.feed.join(caller, names, request.headers.get("last-event-id"))
-        request.scope["state"]["outcome"] = "stream"
         return _Stream(events.feed, listener, authentication, request)
 
     return stream
@@ -97,6 +96,8 @@ class _Stream:
         finally:
             self._feed.leave(self._listener)
             gone.cancel()
+            if connection is not None:
+                connection.on_shutdown = None  # it may be kept alive
 
     async def _tell(self, writer: _Writer, gone: asyncio.Future[None]) -> None:
         """Send events until the listener leaves or is to leave.

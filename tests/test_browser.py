@@ -400,19 +400,19 @@ async def test_an_event_source_where_nobody_has_to_say_who_they_are(browser: Bro
             page.set_default_timeout(PATIENCE)
             await page.goto(f"{url_of(sock)}/browser.html")
             await page.evaluate(EVENT_SOURCE, proxy.proxy_url + EVENTS)
-            await page.wait_for_function("source.readyState === EventSource.OPEN")
+            await page.wait_for_function("() => source.readyState === EventSource.OPEN")
             world = proxy.hub.world
             ids = []
             for _ in range(3):
                 row = world.enqueue("ox")
                 world.end(row)
                 ids.append(row.id)
-            await page.wait_for_function("heard.length === 3")
+            await page.wait_for_function("() => heard.length === 3")
             await page.context.set_offline(True)
             await page.context.set_offline(False)
             row = world.enqueue("ox")
             world.end(row)
-            await page.wait_for_function("heard.length === 4")
+            await page.wait_for_function("() => heard.length === 4")
             heard = await page.evaluate("heard")
             assert [one for one, _ in heard] == [*ids, row.id]
             assert len({last for _, last in heard}) == 4

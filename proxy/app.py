@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -11,8 +11,10 @@ from typing import Final
 from litestar import Litestar
 
 from proxy.credential import Credential, Credentials
+from proxy.events import Events
 from proxy.fetch import Fetcher, Upstream
 from proxy.gate import Allowance
+from proxy.hearing import Pace
 from proxy.hub import Hub, Transport
 from proxy.knowledge import Knowledge
 from proxy.landings import Landings
@@ -22,7 +24,7 @@ from proxy.news import News
 from proxy.pages import Pages
 from proxy.redis_client import Client, connect
 from proxy.redis_link import RedisLink
-from proxy.settings import Settings
+from proxy.settings import RedisSettings, Settings
 from proxy.shared import Shared
 from proxy.shared_gate import SharedGate, gate_name
 from proxy.shield import Shield
@@ -32,6 +34,7 @@ from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
 from proxy.web.edge import refused_by_server, with_edge
+from proxy.web.events import events_handler
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.limits import Limits
 from proxy.web.observing import Observing
@@ -51,6 +54,7 @@ def create_app(
     transport: Transport | None = None,
     redis: Client | None = None,
     clock: Callable[[], float] = time.time,
+    pace: Pace | None = None,
     readiness: Readiness | None = None,
     sinks: Sequence[Sink] = (log_request,),
     on_startup: Sequence[Callable[[], None]] = (),
@@ -63,6 +67,7 @@ def create_app(
         transport: how the hub is reached, in place of the network.
         redis: a client in place of one for ``settings.redis.url``; closed with the application.
         clock: Unix seconds.
+        pace: of the subscription to the hub's events, in place of the usual.
         readiness: to be turned false by whoever is about to stop the server.
         sinks: what is told of each request.
         on_startup: called in the running event loop before the first request.
@@ -73,11 +78,9 @@ def create_app(
     """
     readiness = readiness or Readiness()
     credentials = Credentials(settings.hub)
-    if redis is None and settings.redis.url is not None:
-        redis = connect(settings.redis.url)
     rows_bytes = settings.cache.memory_bytes // 2 if settings.cache.compose else 0
     memory = Memory(settings.cache.memory_bytes - rows_bytes)
-    link = None if redis is None else RedisLink(redis, settings.redis.timeout, settings.redis.connections)
+    link = _link(settings.redis, redis)
     shared = None if link is None else Shared(link)
     news = None if link is None else News(link)
     knowledge = Knowledge(settings.cache, memory, shared, news, rows_bytes=rows_bytes, clock=clock)
@@ -89,22 +92,31 @@ def create_app(
         for credential in credentials.all
     }
 
-    def make_room(gate: bytes) -> None:
-        for one in upstreams.values():
-            one.shield.make_room(gate)
-
     authentication = Authentication(settings, clock=clock)
-    limits = Limits(settings.limits, Limiter(link, replicas=partial(_replicas, settings, news)))
+    counted = partial(_replicas, settings, news)
+    limits = Limits(settings.limits, Limiter(link, replicas=counted))
     landings = Landings()
     fetcher = Fetcher(upstreams, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
     if news is not None:
         news.topics[b"landed"] = landings.hear
-        news.topics[b"room"] = make_room
+        news.topics[b"room"] = partial(_make_room, upstreams)
         news.on_gap.append(landings.wake_all)
+    events = Events(
+        settings,
+        credentials,
+        upstreams,
+        pages,
+        knowledge.doubts,
+        link,
+        news,
+        transport=transport,
+        pace=pace,
+        clock=clock,
+    )
+    readiness.on_draining.append(events.feed.close)
 
-    replicas = partial(_replicas, settings, news)
-    parts = Parts(upstreams, fetcher, pages, memory, readiness, knowledge, link, replicas)
+    parts = Parts(upstreams, fetcher, pages, memory, readiness, knowledge, events, link, counted)
     observing = Observing(settings, parts, sinks, siblings)
 
     @asynccontextmanager
@@ -112,17 +124,18 @@ def create_app(
         if news is not None:
             news.start()
         await observing.start()
+        events.start()
         try:
             yield
         finally:
+            await events.aclose()
             await pages.drain(CLOSING)
             await fetcher.release()
             await fetcher.drain(CLOSING)
             await knowledge.drain(CLOSING)
             await authentication.aclose()
             for one in upstreams.values():
-                await one.shield.drain(CLOSING)
-                await one.hub.aclose()
+                await one.aclose(CLOSING)
             if news is not None:
                 await news.aclose()
             if link is not None:
@@ -132,7 +145,8 @@ def create_app(
     app = Litestar(
         route_handlers=[
             *api_handlers(Asking(pages, authentication, limits), credentials),
-            *admin_handlers(knowledge, settings.admin.key),
+            events_handler(events, authentication, limits, credentials),
+            *admin_handlers(knowledge.purging, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
             *observing.handlers,
         ],
@@ -149,6 +163,12 @@ def create_app(
     return app
 
 
+def _link(settings: RedisSettings, client: Client | None) -> RedisLink | None:
+    if client is None and settings.url is not None:
+        client = connect(settings.url)
+    return None if client is None else RedisLink(client, settings.timeout, settings.connections)
+
+
 def _shield(settings: Settings, credential: Credential, link: RedisLink | None, news: News | None) -> Shield:
     def name() -> str:
         credential.token()  # looks whether it has been renewed, which ends the pause of one that was refused
@@ -160,6 +180,11 @@ def _shield(settings: Settings, credential: Credential, link: RedisLink | None, 
         gate_name=name,
         replicas=lambda: _replicas(settings, news),
     )
+
+
+def _make_room(upstreams: Mapping[str, Upstream], gate: bytes) -> None:
+    for one in upstreams.values():
+        one.shield.make_room(gate)
 
 
 def _replicas(settings: Settings, news: News | None) -> int:

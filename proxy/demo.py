@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import httpx
 
+from proxy import completion
 from proxy.app import create_app
+from proxy.hub_stream import EVENTS_PATH
 from proxy.secret import Secret
 from proxy.settings import HubSettings, Settings
 from proxy.simulator import Controlled, Simulator, World
@@ -30,6 +32,7 @@ QUESTIONS: Final = (
     "?namespace=bessie&status=succeeded&page=3",
 )
 """What the demo's dashboards show."""
+COMPLETION: Final = completion.TYPE
 Say = Callable[[str], object]
 
 
@@ -58,6 +61,7 @@ async def run_demo(*, port: int, hub_port: int, callers: int, seconds: float | N
                     _ask_every_second(f"{proxy_url}/api/ai/generations{QUESTIONS[n % len(QUESTIONS)]}")
                     for n in range(callers)
                 ),
+                _listen(f"{proxy_url}{EVENTS_PATH}", asked),
                 _report_every_second(asked, simulator, say),
             ):
                 await _interrupted(seconds)
@@ -85,6 +89,7 @@ Try, in another terminal, twice in a row:
   curl -i '{proxy}/api/ai/generations?namespace=moo&status=succeeded&page_size=2'
 
 and look for the line Cache-Status: fwd=uri-miss says that the hub was asked, hit that it was not.
+What ends is told at once, as it is by the hub: curl -N '{proxy}/api/events'
 Ctrl-C ends both.
 """
 
@@ -96,14 +101,16 @@ async def _report_every_second(asked: Counter[str], simulator: Simulator, say: S
         await asyncio.sleep(1)
         now, hub_now = Counter(asked), simulator.journal.count
         recent = now - before
+        told = recent.pop(COMPLETION, 0)
+        total = now.total() - now[COMPLETION]
         if recent:
             outcomes = ", ".join(f"{outcome} {number}" for outcome, number in recent.most_common())
             say(
                 f"asked {recent.total():4d} ({outcomes}), hub requests {hub_now - hub_before:3d}; "
-                f"since the start {now.total()} asked, {hub_now} to the hub"
+                f"{told} completions told; since the start {total} asked, {hub_now} to the hub"
             )
         else:
-            say(f"nothing asked; since the start {now.total()} asked, {hub_now} to the hub")
+            say(f"nothing asked, {told} completions told; since the start {total} asked, {hub_now} to the hub")
         before, hub_before = now, hub_now
 
 
@@ -115,6 +122,17 @@ async def _ask_every_second(url: str) -> None:
             with contextlib.suppress(httpx.HTTPError):
                 response = await client.get(url, headers={"if-none-match": etag} if etag else {})
                 etag = response.headers.get("etag", etag)
+            await asyncio.sleep(1)
+
+
+async def _listen(url: str, told: Counter[str]) -> None:
+    """A frontend that is told of completions, and counts them."""
+    async with httpx.AsyncClient(trust_env=False, timeout=None) as client:  # noqa: S113  it is to wait
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                async with client.stream("GET", url) as response:
+                    async for line in response.aiter_lines():
+                        told[COMPLETION] += line == f"event: {COMPLETION}"
             await asyncio.sleep(1)
 
 

@@ -7,6 +7,7 @@
     ├── Unauthorized              401 unauthorized             credentials are missing or wrong
     ├── Forbidden                 403 forbidden                the namespace is not granted to the caller
     ├── TooManyRequests           429 too_many_requests        the caller has used up what it may ask
+    ├── TooManyListeners          503 too_many_listeners       there is no room for another listener to events
     ├── BadPurge                  400 bad_purge                the operator's request says nothing to purge
     ├── Forwarded                     the hub's own error body, byte for byte
     │   ├── HubRejectedQuestion   400 (the hub's own type)     hub answered 400 or 422
@@ -86,6 +87,10 @@ class Forbidden(ProxyError, status=403, type="forbidden", title="The namespace i
 
 class TooManyRequests(ProxyError, status=429, type="too_many_requests", title="The caller asks too much"):
     """The caller has used up what it may ask."""
+
+
+class TooManyListeners(ProxyError, status=503, type="too_many_listeners", title="Too many listen to events"):
+    """There is no room for another listener to events in this process."""
 
 
 class BadPurge(ProxyError, status=400, type="bad_purge", title="The purge request is not valid"):

@@ -16,13 +16,19 @@ from proxy.record import Record
 from proxy.settings import CacheSettings
 
 OK: Final = 200
+MOMENT: Final = 0.1
+"""Seconds for which a page is fresh whatever events say, so that many of them do not cost a hub request each."""
 
 
 class Fresh(Struct, frozen=True):
-    """May be served as it is for ``ttl`` more seconds; the hub vouched for it ``age`` seconds ago."""
+    """May be served as it is for ``ttl`` more seconds; the hub vouched for it ``age`` seconds ago.
+
+    ``doubted``, here and below: it was before an event that puts it in doubt.
+    """
 
     ttl: float
     age: float
+    doubted: bool = False
 
 
 class Stale(Struct, frozen=True):
@@ -30,26 +36,39 @@ class Stale(Struct, frozen=True):
 
     ttl: float
     age: float
+    doubted: bool = False
 
 
 class Gone(Struct, frozen=True):
     """Must not be served."""
 
+    age: float = 0.0
+    doubted: bool = False
+
 
 Verdict: TypeAlias = Fresh | Stale | Gone
 
 
-def judge(page: Page, record: Record | None, now: float, cache: CacheSettings, *, apart: bool = False) -> Verdict:
+def judge(
+    page: Page,
+    record: Record | None,
+    now: float,
+    cache: CacheSettings,
+    *,
+    apart: bool = False,
+    doubted_at: float = 0.0,
+) -> Verdict:
     """Say whether ``page`` may be served at ``now`` (Unix seconds).
 
     ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
-    a live page is.
+    a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
     """
     if record is None or not current(page, record) or now >= gone_at(page, record, cache):
         return Gone()
     age = max(0.0, now - vouched_at(page, record))  # a clock may step back
-    ttl = fresh_until(page, record, cache, apart=apart) - now
-    return Fresh(ttl, age) if ttl > 0 else Stale(ttl, age)
+    ttl = fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at) - now
+    doubted = _in_doubt(page, record, doubted_at)
+    return Fresh(ttl, age, doubted) if ttl > 0 else Stale(ttl, age, doubted)
 
 
 def current(page: Page, record: Record) -> bool:
@@ -82,11 +101,20 @@ def lifetime(page: Page, cache: CacheSettings) -> float:
     return cache.settled_item_ttl if page.single else cache.settled_ttl
 
 
-def fresh_until(page: Page, record: Record, cache: CacheSettings, *, apart: bool = False) -> float:
-    """The Unix time until which the page is fresh; never past a dead link."""
+def fresh_until(
+    page: Page, record: Record, cache: CacheSettings, *, apart: bool = False, doubted_at: float = 0.0
+) -> float:
+    """The Unix time until which the page is fresh; never past a dead link, nor long past a doubt."""
     ttl = lifetime(page, cache)
     until = vouched_at(page, record) + (min(cache.live_ttl, ttl) if apart else ttl)
+    if _in_doubt(page, record, doubted_at):
+        until = min(until, max(doubted_at, vouched_at(page, record) + MOMENT))
     return min(until, _longest_fresh(page, cache), math.inf if page.dead_at is None else page.dead_at)
+
+
+def _in_doubt(page: Page, record: Record, doubted_at: float) -> bool:
+    """Whether an event came after all that vouches for the page. None can change a generation that has ended."""
+    return vouched_at(page, record) < doubted_at and not (page.single and page.settled)
 
 
 def gone_at(page: Page, record: Record, cache: CacheSettings) -> float:

@@ -176,7 +176,7 @@ class Hub:
         status = response.status_code
         if status == 200:
             body = await _body(response, self._settings.answer_bytes, until)
-            if _echoes(token, body):
+            if echoes(token, body):
                 raise errors.HubAnswerNotAPage(
                     "The hub's answer holds the token that it was asked with.", hub_status=200
                 )
@@ -235,7 +235,7 @@ async def _error_body(response: httpx.Response, token: Secret, until: float) -> 
     return None if msgspec.json.encode(token.reveal())[1:-1] in plain else body
 
 
-def _echoes(token: Secret, body: bytes) -> bool:
+def echoes(token: Secret, body: bytes) -> bool:
     """Whether a page holds the token, as it is or with its slashes escaped; a short one may stand there by chance."""
     text = token.encoded()
     return len(text) >= MIN_ECHO and (text in body or (b"/" in text and text.replace(b"/", b"\\/") in body))

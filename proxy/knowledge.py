@@ -7,14 +7,14 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from proxy.detached import Detached
+from proxy.doubts import Doubts
 from proxy.freshness import Fresh, Gone, Verdict, current, fresh_until, judge, keep_until, longest, vouched_at
 from proxy.known_rows import KnownRows
 from proxy.memory import Memory
 from proxy.news import News
 from proxy.outcome import Landed, Led
 from proxy.page import Page
-from proxy.purges import Purge, Purges
+from proxy.purging import Purging
 from proxy.question import Question
 from proxy.record import Record, learn
 from proxy.settings import CacheSettings
@@ -25,12 +25,14 @@ from proxy.untold import Untold
 
 ROWS_BYTES: Final = 2**24
 """Bytes of listings' rows in memory, where nothing else is said."""
+UNDER_WAY: Final = 3600.0
+"""Seconds: no answer is under way for longer, whatever is set."""
 RECORD_MARGIN: Final = 60.0
 """Seconds for which Redis keeps a record longer than any page that it judges."""
 
 
 class Knowledge:
-    """Memory and Redis as one."""
+    """Memory and Redis as one; what was asked for before ``doubts`` is not fresh, before ``purging`` not served."""
 
     def __init__(
         self,
@@ -47,15 +49,15 @@ class Knowledge:
         self._shared = shared
         self._clock = clock
         self.trust = Trust(news, others=shared is not None, doubt=memory.suspect_all, reunite=self._reunite)
-        self._purges = Purges()
+        self.purging = Purging(shared, keep=self._keep_record, clock=clock)
+        self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, UNDER_WAY))
         self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
-        self._reading = Detached()
         self.rows = KnownRows(settings, rows_bytes, shared, keep=self._keep_record, clock=clock)
         if news is not None:
-            news.on_subscribed = self.read_purges
+            news.on_subscribed = self.purging.read
             news.on_gap.append(self.trust.gap)
             news.topics[b"record"] = self._hear_record
-            news.topics[b"purged"] = self._hear_purge
+            news.topics[b"purged"] = self.purging.hear
 
     def kept(self, question: Question, *, suspect: bool = False) -> tuple[Page | None, Verdict]:
         """Return the page in memory and whether it may be served now.
@@ -65,8 +67,8 @@ class Knowledge:
         record = self._memory.record(question.listing, suspect=suspect)
         page = self._memory.get(question.key)
         verdict: Verdict = Gone()
-        if page is not None and page.asked_at >= self._purges.since(question):
-            verdict = judge(page, record, self._clock(), self._settings, apart=self.trust.apart)
+        if page is not None and page.asked_at >= self.purging.since(question):
+            verdict = self._judge(question, page, record)
         if not isinstance(verdict, Fresh) and record is not None:
             return self._composed(question, record, page, verdict)
         return page, verdict
@@ -75,10 +77,10 @@ class Knowledge:
         self, question: Question, record: Record, page: Page | None, verdict: Verdict
     ) -> tuple[Page | None, Verdict]:
         """A page composed of rows, if that is better than the one that is kept."""
-        outline = self.rows.outlined(question, record, purged_at=self._purges.since(question))
+        outline = self.rows.outlined(question, record, purged_at=self.purging.since(question))
         if outline is None:
             return page, verdict
-        better = judge(outline, record, self._clock(), self._settings, apart=self.trust.apart)
+        better = self._judge(question, outline, record)
         if isinstance(better, Fresh) or (isinstance(verdict, Gone) and not isinstance(better, Gone)):
             composed = self.rows.composed(question, record)
             if composed is not None:
@@ -115,7 +117,7 @@ class Knowledge:
         if found is None:
             return False
         if not self.trust.together:
-            await self.read_purges()  # as news of them does not come
+            await self.purging.read()  # as news of them does not come
         page, record = found.page, found.record
         self.rows.take_in(question, found)
         if record is None:
@@ -128,17 +130,22 @@ class Knowledge:
         return True
 
     def _newer(self, question: Question, found: Found, since: float) -> Landed | None:
-        """The page that was found, if the hub vouched for it after ``since``: fresh or not, as any answer is."""
+        """The page that was found, if the hub vouched for it after ``since``: fresh or not, as any answer is.
+
+        No event may have made it doubtful: whoever waits for it may have begun to after that.
+        """
         page, record, now = found.page, self._memory.record(question.listing), self._clock()
-        if page is None or record is None or not current(page, record) or page.asked_at < self._purges.since(question):
+        if page is None or record is None or not current(page, record) or page.asked_at < self.purging.since(question):
             return None
-        if vouched_at(page, record) <= since or (page.dead_at is not None and page.dead_at <= now):
+        if vouched_at(page, record) <= since or vouched_at(page, record) < self.doubts.since(question):
+            return None
+        if page.dead_at is not None and page.dead_at <= now:
             return None
         return Landed(
             page=replace(page, moment=self.rows.moment(question, page)),
             learned="confirmed",
             vouched_at=vouched_at(page, record),
-            ttl=fresh_until(page, record, self._settings, apart=self.trust.apart) - now,
+            ttl=self._fresh_until(question, page, record) - now,
             stored=keep_until(page, self._settings) > now,
             collapsed=True,
         )
@@ -155,7 +162,7 @@ class Knowledge:
 
     def at(self, question: Question, token: str) -> Page | None:
         """The page as of the moment of the token, if that can be returned to and its rows are known."""
-        return self.rows.at(question, token, purged_at=self._purges.since(question))
+        return self.rows.at(question, token, purged_at=self.purging.since(question))
 
     def vouched(self, question: Question) -> float:
         """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""
@@ -188,7 +195,7 @@ class Knowledge:
             if self._untold is not None:
                 self._untold.note(question.listing, result[0])
         record, learned, kept = result
-        if page.asked_at < self._purges.since(question):
+        if page.asked_at < self.purging.since(question):
             learned = "behind"  # purged while it was under way
         if learned != "behind" and change is not None and kept:
             self.rows.keep(question, change, told=told)
@@ -202,27 +209,22 @@ class Knowledge:
             page=page,
             learned=learned,
             vouched_at=page.asked_at,
-            ttl=fresh_until(page, record, self._settings, apart=self.trust.apart) - now,
+            ttl=self._fresh_until(question, page, record) - now,
             stored=useful and self._memory.put(question.listing, page),
             told=told and result[1] != "behind",
         )
 
-    async def purge(self, purge: Purge) -> bool:
-        """Serve nothing of this any more that was asked for before now; return whether all replicas were told."""
-        now = self._clock()
-        self._purges.forget(now - self._keep_record)
-        self._purges.add(purge, now)
-        return self._shared is None or await self._shared.purge(purge, now, keep=self._keep_record)
-
-    async def read_purges(self) -> None:
-        """Take in the purges of all replicas."""
-        if self._shared is not None:
-            for purge, at in (await self._shared.purges()).items():
-                self._purges.add(purge, at)
-
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
         return 0 if self._untold is None else await self._untold.drain(timeout)
+
+    def _judge(self, question: Question, page: Page, record: Record | None) -> Verdict:
+        doubted_at = self.doubts.since(question)
+        return judge(page, record, self._clock(), self._settings, apart=self.trust.apart, doubted_at=doubted_at)
+
+    def _fresh_until(self, question: Question, page: Page, record: Record) -> float:
+        doubted_at = self.doubts.since(question)
+        return fresh_until(page, record, self._settings, apart=self.trust.apart, doubted_at=doubted_at)
 
     def _version(self, question: Question) -> str:
         return self.rows.listings.told_version(question.listing)
@@ -235,9 +237,6 @@ class Knowledge:
     def _hear_record(self, news: bytes) -> None:
         listing, _, record = news.partition(b" ")
         self._memory.hear(listing.decode(), read_record(record))
-
-    def _hear_purge(self, _: bytes) -> None:
-        self._reading.spawn(self.read_purges())
 
     @property
     def _keep_record(self) -> float:

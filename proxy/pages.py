@@ -21,7 +21,7 @@ from proxy.directives import Directives
 from proxy.errors import HubBusy, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
-from proxy.freshness import Fresh, Gone, Stale
+from proxy.freshness import MOMENT, Fresh, Gone, Stale
 from proxy.knowledge import Knowledge
 from proxy.outcome import Hit, Landed, Miss, Outcome, StaleHit
 from proxy.question import Question
@@ -55,7 +55,7 @@ class Pages:
         self._clock = clock
         self._looks: Flights[bool] = Flights()
         self._fetches: Flights[Landed] = Flights()
-        self._ahead = Ahead(cache, self._refresh_ahead)
+        self.ahead = Ahead(cache, self._refresh_ahead, knowledge.kept)
         self._waiting = 0
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
@@ -70,6 +70,7 @@ class Pages:
         if moment:
             return await self._at(question, wishes, moment)
         self._known.rows.note(question)
+        self.ahead.demand.note(question)
         if self._known.trust.together and (outcome := self._from_cache(question, wishes, "memory")):
             return outcome
         if self._known.trust.others:
@@ -117,7 +118,7 @@ class Pages:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
-        work = (self._looks, self._ahead, self._fetches)
+        work = (self._looks, self.ahead, self._fetches)
         return sum([await one.drain(timeout) for one in work])
 
     def _from_cache(
@@ -129,7 +130,7 @@ class Pages:
             return None
         match verdict:
             case Fresh(ttl, age):
-                self._ahead.note(question, page, verdict)
+                self.ahead.note(question, page, verdict)
                 return Hit(page, age, ttl, "composed" if page.composed else source)
             case Stale(ttl, age):
                 return StaleHit(page, age, ttl, "allowed")
@@ -164,9 +165,11 @@ class Pages:
     ) -> tuple[Landed, bool] | StaleHit:
         """Start or join a fetch; return what landed and whether another had asked for it.
 
-        A fetch that was joined may have been sent too long ago for this caller, who then asks again.
+        A fetch that was joined may have been sent too long ago for this caller, or before an event that this caller
+        comes after: then it asks again. Events that come later do not count, as they might never end.
         """
         until = asyncio.get_running_loop().time() + self._limits.deadline + GRACE
+        doubted_at = self._known.doubts.since(question)
         since = self._known.vouched(question)
         exact = asked_before = False
         self._waiting += 1
@@ -192,7 +195,8 @@ class Pages:
                     landed = replace(made, collapsed=landed.collapsed)
                 collapsed = joined or landed.collapsed
                 age = self._clock() - landed.vouched_at
-                if not collapsed or age <= max(wishes.max_age, self._settings.min_refresh):
+                recent = age <= max(wishes.max_age, self._settings.min_refresh)
+                if not collapsed or (recent and landed.vouched_at >= doubted_at):
                     return landed, collapsed
                 since = landed.vouched_at
         finally:
@@ -224,11 +228,18 @@ class Pages:
         return None
 
     async def _refresh_ahead(self, question: Question) -> None:
-        """Refresh a page unless another replica has."""
-        if self._known.trust.others:
-            await self._looks.share(question.key, lambda: self._known.look(question))
-        page, verdict = self._known.kept(question)
-        if page is None or not isinstance(verdict, Fresh) or self._ahead.is_due(page, verdict):
-            target = self._known.rows.to_ask(question)
+        """Refresh a page unless another replica has; again, if it is still, or once more, doubtful."""
+        target = self._known.rows.to_ask(question)
+        while True:
+            if self._known.trust.others:
+                await self._looks.share(question.key, lambda: self._known.look(question))
+            page, verdict = self._known.kept(question)
+            if page is not None and verdict.doubted:
+                await asyncio.sleep(max(0.0, MOMENT - verdict.age))
+            elif page is not None and isinstance(verdict, Fresh) and not self.ahead.is_due(page, verdict):
+                return
             start = partial(self._fetcher.fetch, target, since=self._known.vouched(question), ahead=True)
             await self._fetches.share(target.key, start)
+            if not (self._known.kept(question)[1].doubted and self.ahead.demand.has(question)):
+                return
+            target = question  # the other may have shown too little of the listing

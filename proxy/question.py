@@ -39,6 +39,7 @@ class Question(Struct, frozen=True):
         page, page_size: of a listing's page, else 0.
         settles: an answer with terminal rows only stays as it is. A queue moves on as soon as there is a new row,
             unless only terminal ones are asked for.
+        selection: the query as it was read; None for a single generation.
     """
 
     credential: str
@@ -53,6 +54,7 @@ class Question(Struct, frozen=True):
     page: int = 0
     page_size: int = 0
     settles: bool = True
+    selection: ListQuery | None = None
 
     @property
     def single(self) -> bool:
@@ -89,6 +91,7 @@ def page_question(credential_id: str, query: ListQuery, *, credential: str = "de
         namespace=query.namespace,
         page=query.page,
         page_size=query.page_size,
+        selection=query,
     )
 
 
@@ -120,6 +123,7 @@ def queue_question(credential_id: str, query: ListQuery, *, credential: str = "d
         namespace=query.namespace,
         kind="queue",
         settles=query.status in TERMINAL,
+        selection=query,
     )
 
 

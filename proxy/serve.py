@@ -111,6 +111,7 @@ def drain_before_exit(readiness: Readiness, delay: float) -> None:
             stop(number, frame)
             return
         readiness.draining = True
+        loop.call_soon_threadsafe(readiness.drain)
         _log.info("SIGTERM: not ready any more, stopping in %g s", delay)
         loop.call_soon_threadsafe(loop.call_later, delay, stop, number, frame)
 

@@ -40,6 +40,7 @@ RedisURL = Annotated[
     Meta(description="redis[s]://host, unix://path, redis[s]+cluster://host,… or redis[s]+sentinel://host,…/service"),
 ]
 
+EventMode = Annotated[Literal["auto", "off"], Meta(description="auto or off")]
 JwtAlgorithm = Annotated[Literal["HS256", "RS256", "ES256", "EdDSA"], Meta(description="HS256, RS256, ES256 or EdDSA")]
 JwtKey = Annotated[Secret, Meta(description="a secret of at least 32 bytes for HS256, else a public key as PEM")]
 JwtKeyPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the key")]
@@ -106,6 +107,13 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     timeout: Timeout = 0.05
     connections: Count = 16
     replicas: Count = 1
+
+
+class EventSettings(Struct, frozen=True, kw_only=True):
+    """The hub's events: whether they are listened to, and for how many callers."""
+
+    mode: EventMode = "auto"
+    listeners: Many = 1000
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
@@ -198,6 +206,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     hub: HubSettings = HubSettings()
     cache: CacheSettings = CacheSettings()
     redis: RedisSettings = RedisSettings()
+    events: EventSettings = EventSettings()
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()

@@ -27,6 +27,7 @@ from proxy.settings import (
     AuthSettings,
     CacheSettings,
     CorsSettings,
+    EventSettings,
     HubSettings,
     JwtSettings,
     LimitSettings,
@@ -108,6 +109,7 @@ async def rig(
         limits=limits or LimitSettings(),
         tracing=tracing or TracingSettings(),
         redis=RedisSettings(timeout=0.5),
+        events=EventSettings(mode="off"),  # httpx.ASGITransport hands out no answer before it has ended
     )
     events: list[RequestEvent] = []
     app = create_app(

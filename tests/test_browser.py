@@ -19,6 +19,7 @@ from proxy.secret import Secret
 from proxy.settings import CacheSettings, CorsSettings, JwtSettings, Settings
 from proxy.simulator.faults import Fault
 from proxy.sockets import LOOPBACK, listen, serving, url_of
+from tests.listening import EVENTS
 from tests.support import LIST, ROOT, SocketRig, socket_rig
 
 try:
@@ -349,3 +350,70 @@ async def test_a_phone_shows_it_without_scrolling_sideways(browser: Browser, sch
         assert (red < 64) == (scheme == "dark")
         if folder := os.environ.get("BROWSER_SCREENSHOTS"):
             await tab.page.screenshot(path=Path(folder, f"{scheme}.png"))
+
+
+FETCH = """
+async ([url, token]) => {
+  const answer = await fetch(url, {headers: {Authorization: token, "Last-Event-ID": "unknown"}});
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  globalThis.stream = {status: answer.status, text: ""};
+  (async () => {
+    let piece;
+    while (!(piece = await reader.read()).done) globalThis.stream.text += piece.value;
+  })();
+}
+"""
+EVENT_SOURCE = """
+(url) => {
+  globalThis.heard = [];
+  globalThis.source = new EventSource(url);
+  globalThis.source.addEventListener("media_generation_completed", (event) => {
+    globalThis.heard.push([JSON.parse(event.data).generation_id, event.lastEventId]);
+  });
+}
+"""
+
+
+async def test_a_stream_by_fetch_with_a_token(browser: Browser) -> None:
+    """Across origins, with a preflight for both headers."""
+    async with opened(browser) as tab:
+        await tab.open(None)
+        await tab.page.evaluate(FETCH, [tab.proxy.proxy_url + EVENTS, f"Bearer {token()}"])
+        world = tab.proxy.hub.world
+        hidden, shown = world.enqueue("moo"), world.enqueue("ox")
+        world.end(hidden)
+        world.end(shown)
+        await tab.page.wait_for_function("(id) => stream.text.includes(id)", arg=shown.id)
+        text = await tab.page.evaluate("stream.text")
+        assert await tab.page.evaluate("stream.status") == 200
+        assert "event: gap" in text
+        assert hidden.id not in text
+        tab.expected += [CORS_REFUSAL, re.compile("network error")]
+
+
+async def test_an_event_source_where_nobody_has_to_say_who_they_are(browser: Browser) -> None:
+    """It comes back by itself, and gets what it missed."""
+    with listen(LOOPBACK, 0) as sock:
+        settings = Settings(cors=CorsSettings(origins=(url_of(sock),)))
+        async with serving(page_server, sock), socket_rig(settings) as proxy:
+            page = await (await browser.new_context()).new_page()
+            page.set_default_timeout(PATIENCE)
+            await page.goto(f"{url_of(sock)}/browser.html")
+            await page.evaluate(EVENT_SOURCE, proxy.proxy_url + EVENTS)
+            await page.wait_for_function("() => source.readyState === EventSource.OPEN")
+            world = proxy.hub.world
+            ids = []
+            for _ in range(3):
+                row = world.enqueue("ox")
+                world.end(row)
+                ids.append(row.id)
+            await page.wait_for_function("() => heard.length === 3")
+            await page.context.set_offline(True)
+            await page.context.set_offline(False)
+            row = world.enqueue("ox")
+            world.end(row)
+            await page.wait_for_function("() => heard.length === 4")
+            heard = await page.evaluate("heard")
+            assert [one for one, _ in heard] == [*ids, row.id]
+            assert len({last for _, last in heard}) == 4
+            await page.context.close()

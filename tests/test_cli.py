@@ -122,7 +122,10 @@ def test_demo(number: signal.Signals) -> None:
         assert "hit" in second[1]["cache-status"]
         while "hub requests" not in said:
             said += process.stdout.readline()
-        assert re.search(r"asked +\d+ \(.*\), hub requests +\d+; since the start \d+ asked, \d+ to the hub\n", said)
+        assert re.search(
+            r"asked +\d+ \(.*\), hub requests +\d+; \d+ completions told; since the start \d+ asked, \d+ to the hub\n",
+            said,
+        )
         process.send_signal(number)
         said += process.stdout.read()
         assert process.wait(PATIENCE) == 0

@@ -51,6 +51,7 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "PROXY_TRACING_RATIO": "0.5",
         "PROXY_REDIS_PASSWORD_FILE": str(tmp_path / "token"),
         "PROXY_LOG_FORMAT": "json",
+        "PROXY_EVENTS_MODE": "off",
         "PROXY_LOG_REQUESTS": "false",
         "PROXY_TRACING_ENABLED": "true",
     }

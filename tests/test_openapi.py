@@ -56,6 +56,13 @@ def test_the_operations_are_the_hubs(path: str) -> None:
     assert [one["name"] for one in in_path if one["required"]] == (["generation_id"] if "{" in path else [])
 
 
+def test_the_stream_is_described() -> None:
+    stream = DOCUMENT["paths"]["/api/events"]["get"]
+    assert list(stream["responses"]["200"]["content"]) == ["text/event-stream"]
+    assert set(stream["responses"]) == {"200", "400", "404", "405", "503"}
+    assert [(one["in"], one["name"]) for one in stream["parameters"]] == [("header", "Last-Event-ID")]
+
+
 def test_rows_allow_further_members() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     assert "additionalProperties" not in str([schemas[name] for name in hub_contract.RESPONSES])

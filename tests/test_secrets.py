@@ -7,7 +7,7 @@ import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -29,6 +29,7 @@ from proxy.settings import (
 from proxy.simulator import Fault
 from proxy.sockets import LOOPBACK, listen, serving, url_of
 from proxy.web.admin import PURGE_PATH
+from tests.listening import listening
 from tests.secret_search import (
     CALLER,
     EVERY_FAULT,
@@ -42,6 +43,7 @@ from tests.secret_search import (
     PASSWORD,
     QUESTIONS,
     SECRETS,
+    TOKEN,
     Capture,
     Evidence,
     Hub,
@@ -55,6 +57,7 @@ from tests.secret_search import (
     reachable,
 )
 from tests.support import RedisServer, free_port, started_redis
+from tests.test_subscription import until
 
 
 @pytest.mark.parametrize(("name", "secret"), SECRETS.items())
@@ -143,6 +146,25 @@ class Run:
                     self.evidence.answers.append(await ask(port, method, target, headers))
                 self.evidence.objects += of_the_app(app)
 
+    async def events_come(self) -> None:
+        """Completions, one of which holds the token; what fails of a stream does so with the faults of the hub."""
+        app = create_app(made(f"{self._hub_url}/events", self.redis_url, credentials=()))
+        with listen(LOOPBACK, 0) as sock:
+            async with serving(app, sock):
+                await until(lambda: self.hub.simulator.streams.open.total() == 1)
+                keys = [f"Authorization: Bearer {key}" for key in (CALLER, EVERYONE, TOKEN)]
+                async with AsyncExitStack() as stack:
+                    heard = [await stack.enter_async_context(listening(url_of(sock), key)) for key in keys]
+                    world = self.hub.simulator.world
+                    for model in (HUB, "the last"):
+                        row = world.enqueue("ox", model=model)
+                        world.on_end.append(world.delete)  # what lists the token is another test's
+                        world.end(row)
+                        world.on_end.pop()
+                    await until(lambda: row.id in heard[1].completions)
+                self.evidence.answers += [repr((one.headers, one.blocks)).encode() for one in heard]
+                self.evidence.objects += of_the_app(app)
+
     async def the_hub_fails(self) -> None:
         """One after another: replicas that ask the same at once share one answer."""
         for fault in EVERY_FAULT:
@@ -194,6 +216,7 @@ async def the_run(server: RedisServer, directory: Path, capture: Capture) -> Evi
         async with serving(hub, sock):
             run = Run(hub, url_of(sock), server, directory, evidence)
             await run.all_goes_well_and_every_caller_is_wrong()
+            await run.events_come()
             await run.the_hub_fails()
             await run.the_token_file_fails()
             while message := await news.get_message(timeout=0.05):
@@ -223,6 +246,9 @@ async def dump(client: redis.asyncio.Redis) -> list[bytes]:
                 values = [part for pair in (await client.hgetall(key)).items() for part in pair]
             case b"zset":
                 values = list(await client.zrange(key, 0, -1))
+            case b"stream":
+                entries: Any = await client.xrange(key)
+                values = [part for _, fields in entries for part in fields.values()]
             case _:
                 values = [await client.dump(key)]
         texts += [part for part in (key, kind, *values) if isinstance(part, bytes)]
@@ -267,6 +293,9 @@ def test_the_run_had_every_failure(evidence: Evidence) -> None:
     assert "lead: OutOfMemoryError" in lines or "lead: ResponseError" in lines
     assert b"record gp1:" in b"".join(evidence.heard)
     assert b"landed gp1:" in b"".join(evidence.heard)
+    assert b"event " in b"".join(evidence.heard)
+    assert "the last" in said, "listeners heard what holds no token"
+    assert "not passed on" in lines
     assert any(text.startswith(b'{"') and b'"generations"' in text for text in evidence.redis), "pages, decompressed"
     assert len(evidence.objects) > 5000
     assert {f"Bearer {token}" for token in (HUB, FARM, FILED)} == set(evidence.asked), "and nobody else's key"
@@ -304,7 +333,7 @@ BOOMS: Final = {
     "pages": ("proxy.pages.Pages.answer", LISTING),
     "authentication": ("proxy.web.authentication.digest", LISTING),
     "tokens": ("jwt.decode", WITH_TOKEN),
-    "purge": ("proxy.knowledge.Knowledge.purge", PURGING),
+    "purge": ("proxy.purging.Purging.purge", PURGING),
     "hub": ("httpx.AsyncClient.send", LISTING),
     "hub's answer": ("proxy.hub._body", LISTING),
     "hub's error body": ("msgspec.json.decode", LISTING),

@@ -14,10 +14,12 @@ from proxy.simulator.events import Events
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.journal import Budget, Journal, Request
 from proxy.simulator.sending import Receive, Refusal, Scope, Send, disconnected, send_answer
+from proxy.simulator.streaming import Streams
 from proxy.simulator.wire import Writer, error
 from proxy.simulator.world import Generation, World
 
 DEMO_KEY: Final = "demo-key"
+EVENTS_PATH: Final = "/api/events"
 TICK: Final = 0.05
 """Seconds between looks at what is due in the world."""
 _ENUMS: Final = {
@@ -39,10 +41,12 @@ class Simulator:
     ) -> None:
         self.world = World(clock=clock) if world is None else world
         self.api_key = api_key
+        self.further_keys: set[str] = set()
         self.faults = Faults()
         self.journal = Journal()
         self.budget = Budget()
         self.events = Events()
+        self.streams = Streams(self.events)
         self.writer = Writer(link_lifetime)
         self._clock = clock
         self.world.on_end.append(lambda row: self.events.tell(row, self.writer, clock()))
@@ -73,20 +77,24 @@ class Simulator:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        authorized = self._authorized(headers.pop("authorization", ""))
+        scheme, _, token = headers.pop("authorization", "").partition(" ")
+        authorized = scheme == "Bearer" and self._authorized(token)
         path, query = scope["path"], scope["query_string"].decode("latin-1")
         request = Request(self._clock(), scope["method"], path, query, headers, authorized)
+        if path == EVENTS_PATH:
+            await self._reply(request, token, self.faults.befall(path), receive, send)
+            return
         with self.journal.noting(request):
-            await self._reply(request, self.faults.befall(path), receive, send)
+            await self._reply(request, token, self.faults.befall(path), receive, send)
 
-    async def _reply(self, request: Request, fault: Fault, receive: Receive, send: Send) -> None:
+    async def _reply(self, request: Request, token: str, fault: Fault, receive: Receive, send: Send) -> None:
         if fault.hang:
             await disconnected(receive)
             return
         if fault.latency:
             await asyncio.sleep(fault.latency)
-        if request.path == "/api/events" and request.authorized and fault.status is None:
-            await self._stream(receive, send)
+        if request.path == EVENTS_PATH and request.authorized and fault.status is None:
+            await self.streams.serve(token, fault, receive, send)
             return
         try:
             status, body = 200, self._admit(request, fault)
@@ -107,8 +115,8 @@ class Simulator:
         self.world.advance()
         return self._answer(request.path, request.query)
 
-    def _authorized(self, authorization: str) -> bool:
-        return hmac.compare_digest(authorization.encode(), f"Bearer {self.api_key}".encode())
+    def _authorized(self, token: str) -> bool:
+        return any(hmac.compare_digest(token.encode(), key.encode()) for key in (self.api_key, *self.further_keys))
 
     def _answer(self, path: str, query: str) -> bytes:
         parameters = dict(parse_qsl(query, keep_blank_values=True))
@@ -147,23 +155,6 @@ class Simulator:
         if row is None:
             raise Refusal(404)
         return row
-
-    async def _stream(self, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b": connected\n\n", "more_body": True})
-        queue, gone = self.events.listen(), asyncio.ensure_future(disconnected(receive))
-        try:
-            while not gone.done():
-                block = asyncio.ensure_future(queue.get())
-                await asyncio.wait({block, gone}, timeout=15, return_when=asyncio.FIRST_COMPLETED)
-                body = block.result() if block.done() else b": keep-alive\n\n"
-                block.cancel()
-                if not gone.done():
-                    await send({"type": "http.response.body", "body": body, "more_body": True})
-        finally:
-            gone.cancel()
-            self.events.leave(queue)
 
 
 def _number(parameters: dict[str, str], name: str, default: int, most: int) -> int:

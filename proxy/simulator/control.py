@@ -3,7 +3,9 @@
 Under ``/_simulator/``:
 
 - ``GET requests``: count, the most at once, those under way and a list of what the API was asked; ``DELETE
-  requests``: begin anew
+  requests``: begin anew (event streams are counted apart)
+- ``GET streams``: how many event streams are open, by a digest of their token, and how many have been opened;
+  ``DELETE streams`` ends them
 - ``PUT faults``: a list of faults in place of those set; ``DELETE faults``
 - ``PUT budget``: ``{"rate": 20, "burst": 40}``; ``{"rate": null}`` lifts the limit
 - ``PUT key``: ``{"api_key": "..."}``, the token that is accepted from now on
@@ -70,6 +72,11 @@ class Controlled:
                 return {**counts, "under_way": journal.under_way, "requests": list(journal.requests)}
             case "DELETE", "requests":
                 simulator.journal.clear()
+            case "GET", "streams":
+                streams = simulator.streams
+                return {"open": {token: n for token, n in streams.open.items() if n}, "opened": streams.opened}
+            case "DELETE", "streams":
+                simulator.streams.cut()
             case "PUT", "faults":
                 simulator.faults.set(*msgspec.json.decode(body, type=list[Fault]))
             case "DELETE", "faults":

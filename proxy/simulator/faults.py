@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Literal
 
 from msgspec import Struct
 
@@ -22,6 +23,9 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
         drip: seconds between pieces of the body, which is sent in 16.
         times: for so many requests; None: until the faults are cleared.
         path: only for requests whose path begins so.
+        stream: with a path of ``/api/events``, what becomes of a stream: ``cut``: it ends after a moment; ``silent``:
+            nothing comes, no keep-alive either; ``garbage``: lines that mean nothing, and bytes that are no text;
+            ``endless``: one line without an end.
     """
 
     latency: float = 0.0
@@ -34,7 +38,8 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     cut_off: int | None = None
     drip: float = 0.0
     times: int | None = None
-    path: str = "/api/"
+    path: str = "/api/ai/"
+    stream: Literal["cut", "silent", "garbage", "endless"] | None = None
 
 
 NONE = Fault()

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from proxy import query
 from proxy.errors import BadPurge, Unauthorized
-from proxy.knowledge import Knowledge
 from proxy.purges import Purge
+from proxy.purging import Purging
 from proxy.secret import Secret
 from proxy.web.reading import respond
 
@@ -28,7 +28,7 @@ class PurgeRequest(Struct, forbid_unknown_fields=True):
     everything: bool = False
 
 
-def admin_handlers(knowledge: Knowledge, key: Secret | None) -> list[HTTPRouteHandler]:
+def admin_handlers(purging: Purging, key: Secret | None) -> list[HTTPRouteHandler]:
     """Handlers for operators; none without a key, so that the path is as unknown as any other."""
     if key is None:
         return []
@@ -39,7 +39,7 @@ def admin_handlers(knowledge: Knowledge, key: Secret | None) -> list[HTTPRouteHa
         if scheme.lower() != "bearer" or Secret(given) != key:
             raise Unauthorized("Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
         wanted = read_purge(await request.body())
-        everywhere = await knowledge.purge(wanted)
+        everywhere = await purging.purge(wanted)
         body = msgspec.json.encode({"purged": {wanted.scope: wanted.what or True}, "everywhere": everywhere})
         return respond(request, 200, {"cache-control": "no-store"}, body)
 

@@ -15,7 +15,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 EXPOSED: Final = b"Age, Cache-Status, ETag, Listing-Moment, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 METHODS: Final = frozenset({"GET", "HEAD"})
 HEADERS: Final = frozenset(
-    {"authorization", "x-api-key", "cache-control", "pragma", "if-none-match", "listing-moment", "accept"}
+    {"authorization", "x-api-key", "cache-control", "pragma", "if-none-match", "listing-moment"}
+    | {"accept", "last-event-id"}
 )
 MAX_AGE: Final = b"600"
 """Seconds for which a browser need not ask again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -15,10 +16,21 @@ from proxy.web.reading import reading, respond
 
 
 class Readiness:
-    """Whether this process wants requests; turned false before it stops listening."""
+    """Whether this process wants requests; turned false before it stops listening.
+
+    Attributes:
+        on_draining: called when it is.
+    """
 
     def __init__(self) -> None:
         self.draining = False
+        self.on_draining: list[Callable[[], object]] = []
+
+    def drain(self) -> None:
+        """This process is about to end."""
+        self.draining = True
+        for tell in self.on_draining:
+            tell()
 
 
 class LiveResponse(Struct):

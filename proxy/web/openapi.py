@@ -13,13 +13,14 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import inspect
 
-from proxy import __version__, query
+from proxy import __version__, query, sse
 from proxy.contract import (
     GenerationsListResponse,
     GenerationsShowResponse,
     QueueGenerationResponse,
     QueueListResponse,
 )
+from proxy.hub_stream import EVENTS_PATH
 from proxy.question import LIST_PATH, QUEUE_PATH
 from proxy.web.health import LIVE_PATH, READY_PATH, LiveResponse, ReadyResponse
 from proxy.web.problems import ErrorResponse
@@ -69,6 +70,7 @@ def document() -> bytes:
             },
             "paths": {
                 **{path: {"get": operation} for path, operation in _operations()},
+                EVENTS_PATH: {"get": _events()},
                 LIVE_PATH: {"get": _probe("live", "Whether the process lives", LiveResponse, {200: "It does."})},
                 READY_PATH: {
                     "get": _probe(
@@ -136,6 +138,27 @@ def _operations() -> Iterator[tuple[str, Schema]]:
             _json_response("Generation details", queued),
         ),
     )
+
+
+def _events() -> Schema:
+    last = {"name": "Last-Event-ID", "in": "header", "required": False, "schema": _STRING}
+    last["description"] = "The id of the last event that was received; later ones that are still kept come first."
+    stream = {"description": "Events, until one side ends it.", "content": {sse.MEDIA_TYPE: {"schema": _STRING}}}
+    errors = {400: _ERRORS[400], 404: "The hub offers no events, or they are off.", 405: _ERRORS[405]}
+    errors[503] = "There is no room for another listener; Retry-After says when to come back."
+    return {
+        "summary": "Be told of completions",
+        "description": (
+            "`media_generation_completed` as the hub sends it, for generations of the namespaces that the caller may"
+            " see; `gap` where events may have been missed."
+        ),
+        "operationId": "events",
+        "parameters": [last],
+        "responses": {
+            "200": stream,
+            **{str(status): _json_response(text, ErrorResponse) for status, text in errors.items()},
+        },
+    }
 
 
 def _operation(name: str, summary: str, description: str, parameters: list[Schema], answer: Schema) -> Schema:

@@ -7,10 +7,12 @@ head and never end it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
+from litestar.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.web.problems import ErrorBody, ErrorResponse
@@ -23,12 +25,27 @@ HEAD_TIMEOUT: Final = 15.0
 """Seconds from the first byte of a request to the end of its head."""
 
 
+EXTENSION: Final = "generations_proxy"
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses a head that is too large or takes too long, and answers what is no HTTP in the hub's envelope."""
 
     _head: int | None = 0
     """Bytes of the head that is being read; None while none is."""
     _timer: asyncio.TimerHandle | None = None
+    on_shutdown: Callable[[], object] | None = None
+    """Called when the server stops, if the answer that is being sent has no end of its own."""
+
+    def shutdown(self) -> None:
+        """The server stops (uvicorn's name)."""
+        super().shutdown()
+        if self.on_shutdown is not None:
+            self.on_shutdown()
+
+    def abort(self) -> None:
+        """Break the connection off, with what the caller has not read."""
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come (asyncio's name)."""
@@ -42,6 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins (httptools' name)."""
         super().on_message_begin()
+        self.scope["extensions"] = {EXTENSION: {"connection": self}}
         self._head = self._head or 0
 
     def on_headers_complete(self) -> None:
@@ -80,3 +98,9 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
+
+
+def connection_of(scope: Scope) -> BoundedProtocol | None:
+    """The connection that a request came by; None under another server."""
+    found = ((scope.get("extensions") or {}).get(EXTENSION) or {}).get("connection")
+    return found if isinstance(found, BoundedProtocol) else None

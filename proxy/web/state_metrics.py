@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from proxy import __version__
 from proxy.errors import HubRefusedCredential
+from proxy.events import Events
 from proxy.fetch import Fetcher, Upstream
 from proxy.gate import Cause, Standing
 from proxy.knowledge import Knowledge
@@ -37,6 +38,7 @@ class Parts(Struct, frozen=True):
     memory: Memory
     readiness: Readiness
     knowledge: Knowledge
+    events: Events
     redis: RedisLink | None
     replicas: Callable[[], int]
 
@@ -61,6 +63,7 @@ class StateMetrics(Collector):
         yield from self._hub()
         yield from self._work()
         yield from self._redis()
+        yield from self._events()
         yield _gauge("build_info", "The running release.", ["version"], {(__version__,): 1})
         yield _gauge("draining", "1 while this process ends and wants no requests.", [], self._parts.readiness.draining)
         yield _counter("log_lines_dropped", "Log lines that came faster than they could be written.", [], _dropped())
@@ -116,6 +119,15 @@ class StateMetrics(Collector):
         text = "1 while memory is as good as Redis: there is none, or news of the other replicas is sure to arrive."
         yield _gauge("memory_trusted", text, [], parts.knowledge.trust.together)
         yield _gauge("replicas", "Processes that share budget and limits, as far as is known.", [], parts.replicas())
+
+    def _events(self) -> Iterator[Metric]:
+        subscriptions = self._parts.events.subscriptions
+        here = {name for name, one in subscriptions.items() if one.state == "subscribed"}
+        subscribed = {(name,): name in here for name in self._parts.upstreams}
+        yield _gauge("events_subscribed", "1 if this process listens to the hub.", ["credential"], subscribed)
+        heard = {(n,): subscriptions[n].heard if n in subscriptions else 0 for n in self._parts.upstreams}
+        yield _counter("events_heard", "Completions that this process heard of the hub.", ["credential"], heard)
+        yield _gauge("event_listeners", "Callers who listen to events.", [], len(self._parts.events.feed))
 
 
 def _gauge(name: str, text: str, labels: list[str], values: Mapping[Labels, float] | float) -> Metric:

@@ -284,10 +284,11 @@ async def measure() -> list[System]:
         places = {ttl: await serve(simulator) for ttl, simulator in hubs.items()}
         urls = await stack.enter_async_context(nginx(places))
         systems += [System(f"nginx, TTL {ttl} s", urls[ttl], hubs[ttl]) for ttl in NGINX_TTLS]
-        own = hub()
-        process = proxy_process(await serve(own), output=DEVNULL)
-        url, _ = await asyncio.to_thread(stack.enter_context, process)
-        systems.append(System("generations-proxy", url, own))
+        for name, mode in (("generations-proxy, events off", "off"), ("generations-proxy", "auto")):
+            own = hub()
+            process = proxy_process(await serve(own), output=DEVNULL, PROXY_EVENTS_MODE=mode)
+            url, _ = await asyncio.to_thread(stack.enter_context, process)
+            systems.append(System(name, url, own))
         for system in systems[1:]:
             await asyncio.to_thread(eventually, partial(answers, system.url))
         for system in systems:

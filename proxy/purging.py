@@ -1,0 +1,47 @@
+"""Purges, agreed with all replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.detached import Detached
+from proxy.purges import Purge, Purges
+from proxy.question import Question
+from proxy.shared import Shared
+
+
+class Purging:
+    """What is purged, here and in Redis.
+
+    Args:
+        keep: seconds after which nothing is kept that was there before a purge.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, shared: Shared | None, *, keep: float, clock: Callable[[], float]) -> None:
+        self._shared = shared
+        self._keep = keep
+        self._clock = clock
+        self._purges = Purges()
+        self._reading = Detached()
+
+    def since(self, question: Question) -> float:
+        """The time before which answers to the question are purged; 0 if there is none."""
+        return self._purges.since(question)
+
+    async def purge(self, purge: Purge) -> bool:
+        """Serve nothing of this any more that was asked for before now; return whether all replicas were told."""
+        now = self._clock()
+        self._purges.forget(now - self._keep)
+        self._purges.add(purge, now)
+        return self._shared is None or await self._shared.purge(purge, now, keep=self._keep)
+
+    async def read(self) -> None:
+        """Take in the purges of all replicas."""
+        if self._shared is not None:
+            for purge, at in (await self._shared.purges()).items():
+                self._purges.add(purge, at)
+
+    def hear(self, _: bytes) -> None:
+        """There is news of one."""
+        self._reading.spawn(self.read())

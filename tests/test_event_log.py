@@ -1,0 +1,270 @@
+"""The log of a token's events in several replicas, whatever becomes of the news between them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import fakeredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy import completion
+from proxy.completion import Completion
+from proxy.entry import Entry, entry_of, read_entry, write_entry
+from proxy.event_log import KEPT_BYTES, EventLog
+from proxy.redis_client import connect
+from proxy.redis_link import RedisLink
+from proxy.secret import Secret
+from proxy.shared_log import KEPT_FOR, Appended, SharedLog
+from tests.support import Clock, RedisServer
+
+
+def done(number: int = 0, url: str = "https://x") -> Completion:
+    generation = uuid.UUID(int=number)
+    return completion.read(f'{{"generation_id": "{generation}", "status": "succeeded", "url": "{url}"}}')
+
+
+def ids(log: EventLog) -> list[int | None]:
+    entries = [log.entry(number) for number in range(log.first, log.end)]
+    return [None if one.completion is None else uuid.UUID(one.completion.generation_id).int for one in entries if one]
+
+
+class Redis(SharedLog):
+    """A log in memory that is told as one in Redis is, and can be away. Its news goes nowhere by itself."""
+
+    def __init__(self, entries: list[tuple[str, bytes]], seen: set[str], news: list[bytes]) -> None:
+        self.name = "log"
+        self.entries, self.seen, self.news = entries, seen, news
+        self.away = False
+        self.trimmed = 0
+
+    async def append(self, value: bytes, identity: str | None) -> Appended | None:
+        if self.away:
+            return None
+        if identity is not None and identity in self.seen:
+            return Appended(None, None)
+        self.seen |= {identity} if identity else set()
+        before = self.entries[-1][0] if self.entries else "0-0"
+        event_id = f"{len(self.entries) + 1}-0"
+        self.entries.append((event_id, value))
+        self.news.append(b"%b %b %b" % (before.encode(), event_id.encode(), value))
+        return Appended(before, event_id)
+
+    async def since(self, last: str) -> list[tuple[str, bytes]] | None:
+        if self.away:
+            return None
+        start = 0 if last in ("-", "0-0") else int(last.partition("-")[0]) - 1
+        return self.entries[max(start, self.trimmed) :]
+
+
+@dataclass
+class Two:
+    """Two replicas with one Redis."""
+
+    clock: Clock = field(default_factory=Clock)
+    news: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        entries: list[tuple[str, bytes]] = []
+        seen: set[str] = set()
+        self.redis = [Redis(entries, seen, self.news) for _ in range(2)]
+        self.logs = [EventLog(self.clock) for _ in range(2)]
+        for log, redis in zip(self.logs, self.redis, strict=True):
+            log.open(redis)
+
+    async def begin(self) -> None:
+        for log in self.logs:
+            await log.catch_up()
+
+
+async def test_without_redis() -> None:
+    log = EventLog(Clock())
+    told: list[Entry] = []
+    log.on_entry.append(told.append)
+    await log.append(None)
+    for number in (1, 2, 1):
+        await log.append(done(number))
+    assert (
+        ids(log)
+        == [None, 1, 2]
+        == [one and one.completion and uuid.UUID(one.completion.generation_id).int for one in told]
+    )
+    assert log.after(log.last) == log.end == 3
+    assert log.after("1-0") == 1
+    assert log.after("0-0") == 0
+    assert log.after("7-0") is None
+
+
+async def test_news_is_enough() -> None:
+    it = Two()
+    await it.begin()
+    for number in range(3):
+        await it.logs[0].append(done(number))
+    for news in it.news:
+        it.logs[1].hear(news)
+    assert ids(it.logs[0]) == ids(it.logs[1]) == [0, 1, 2]
+    assert it.logs[1].after("2-0") == 2
+
+
+FATES = st.lists(
+    st.sampled_from(["first tells", "second tells", "both tell", "gap", "first away", "first back"]), max_size=25
+)
+
+
+async def happen(it: Two, fate: str, number: int) -> bool:
+    """Let something happen; return whether an event was heard."""
+    match fate:
+        case "first tells":
+            await it.logs[0].append(done(number))
+        case "second tells":
+            await it.logs[1].append(done(number))
+        case "both tell":
+            await it.logs[0].append(done(number))
+            await it.logs[1].append(done(number))
+        case "gap":
+            await it.logs[1].append(None)
+        case _:
+            it.redis[0].away = fate == "first away"
+    return fate.endswith(("tells", "tell"))
+
+
+@settings(deadline=None)
+@given(FATES, st.randoms(use_true_random=False))
+async def test_whatever_becomes_of_the_news(fates: list[str], chance: Any) -> None:
+    """Each replica has each event exactly once, in the order of the log, once it has looked."""
+    it = Two()
+    await it.begin()
+    told = []
+    for number, fate in enumerate(fates):
+        told += [number] if await happen(it, fate, number) else []
+        for log in it.logs:
+            for news in chance.sample(it.news, k=chance.randint(0, len(it.news))):
+                log.hear(news)
+        await asyncio.sleep(0)
+    it.redis[0].away = False
+    for log in (*it.logs, *it.logs):
+        await log.look()
+        await log.drain(5)
+    for log in it.logs:
+        assert sorted(one for one in ids(log) if one is not None) == told, "none lost, none twice"
+    in_redis = [read_entry(value).completion for _, value in it.redis[0].entries]
+    order = [uuid.UUID(one.generation_id).int for one in in_redis if one]
+    assert [one for one in ids(it.logs[1]) if one is not None] == order
+
+
+async def test_what_was_cut_off_is_a_gap() -> None:
+    it = Two()
+    await it.begin()
+    await it.logs[0].append(done(1))
+    it.logs[1].hear(it.news[-1])
+    await it.logs[0].append(done(2))
+    it.redis[1].trimmed = 1
+    await it.logs[1].look()
+    assert ids(it.logs[1]) == [1, None, 2]
+
+
+async def test_another_log_begins_with_a_gap() -> None:
+    log = EventLog(Clock())
+    await log.append(done(1))
+    tag = log.tag
+    log.open(None)
+    assert ids(log) == [1, None]
+    assert log.tag != tag
+    assert log.after("1-0") is None
+
+
+async def test_what_is_old_or_dead_is_forgotten() -> None:
+    clock = Clock()
+    log = EventLog(clock)
+    await log.append(done(1))
+    clock.advance(KEPT_FOR + 1)
+    await log.append(done(2, f"https://s3/x?Expires={int(clock()) + 100}"))
+    await log.append(done(3))
+    assert ids(log) == [2, 3]
+    assert log.after("1-0") == log.first, "what follows it is known"
+    clock.advance(81)  # a fifth of the link's life is left
+    assert log.after("3-0") == log.end
+    assert ids(log) == [3]
+    assert log.after("1-0") is None
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc1", b"\x92\xcb", write_entry(Entry(1.0, None))[:-1], b"\x92\x01\xa1x"])
+def test_what_is_no_entry(value: bytes) -> None:
+    with pytest.raises(ValueError, match=r"no entry|names no generation"):
+        read_entry(value)
+
+
+def test_entries_are_read_as_written() -> None:
+    for heard in (None, done(7)):
+        assert read_entry(write_entry(entry_of(12.5, heard))) == entry_of(12.5, heard)
+
+
+@asynccontextmanager
+async def shared(url: str | None) -> AsyncIterator[SharedLog]:
+    client = fakeredis.FakeAsyncRedis() if url is None else connect(Secret(url))
+    link = RedisLink(client, 1.0)
+    yield SharedLog(link, uuid.uuid4().hex)
+    await link.aclose()
+
+
+@pytest.mark.parametrize("real", [False, True])
+async def test_the_log_in_redis(real: bool, redis_server: RedisServer) -> None:
+    async with shared(redis_server.url if real else None) as log:
+        assert await log.since("-") == []
+        first = await log.append(b"one", "a")
+        assert first is not None
+        assert first.before == "0-0"
+        assert await log.append(b"one again", "a") == Appended(None, None)
+        second = await log.append(b"two", None)
+        third = await log.append(b"three", None)
+        assert second is not None
+        assert third is not None
+        assert (second.before, third.before) == (first.id, second.id)
+        assert await log.since("-") == [(first.id, b"one"), (second.id, b"two"), (third.id, b"three")]
+        assert await log.since(str(second.id)) == [(second.id, b"two"), (third.id, b"three")]
+
+
+@pytest.mark.parametrize("real", [False, True])
+async def test_the_lease_in_redis(real: bool, redis_server: RedisServer) -> None:
+    async with shared(redis_server.url if real else None) as log:
+        other = SharedLog(log._link, log.name)
+        assert await log.hold() == (True, 0.0)
+        assert await other.hold() == (False, 0.0)
+        assert await log.hold() == (True, 0.0)
+        await other.give_up()
+        assert await other.hold() == (False, 0.0), "it was not its own"
+        await log.give_up()
+        assert await other.hold() == (True, 0.0)
+        await other.give_up(60.0)
+        for one in (log, other):
+            held = await one.hold()
+            assert held is not None
+            assert not held[0]
+            assert 55 < held[1] <= 60
+
+
+async def test_garbage_in_redis_is_written_over(redis_server: RedisServer) -> None:
+    async with shared(redis_server.url) as log:
+        redis_server.command("SET", f"gp1:{{{log.name}}}:events", "x")
+        redis_server.command("HSET", f"gp1:{{{log.name}}}:subscriber", "x", "y")
+        assert await log.since("-") is None
+        assert await log.hold() == (True, 0.0)
+        assert await log.append(b"one", "a") is not None
+        found = await log.since("-")
+        assert found is not None
+        assert [value for _, value in found] == [b"one"]
+
+
+async def test_the_log_is_bounded_in_bytes() -> None:
+    log = EventLog(Clock())
+    for number in range(100):
+        await log.append(done(number, "x" * 60_000))
+    assert 60 <= log.end - log.first <= 70
+    assert log._bytes == sum(entry.size for entry in log._entries) <= KEPT_BYTES
+    assert len(log._known) == log.end - log.first

@@ -18,22 +18,20 @@ from msgspec.structs import replace
 from proxy import directives as callers
 from proxy.ahead import Ahead
 from proxy.directives import Directives
-from proxy.errors import HubBusy, HubError, HubRefusedCredential, MomentGone, NotCached
+from proxy.errors import HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
 from proxy.freshness import MOMENT, Fresh, Gone, Stale
 from proxy.knowledge import Knowledge
+from proxy.line import Line
 from proxy.outcome import Hit, Landed, Miss, Outcome, StaleHit
 from proxy.question import Question
 from proxy.settings import CacheSettings, HubSettings
-from proxy.shield import GaveWay
 
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""
-CROWDED: Final = 1.0
-"""Seconds after which those may come again who found too many waiting."""
-GRACE: Final = 0.5
-"""Seconds beyond the deadline in which a fetch says itself what became of it."""
+WINDOWS: Final = 2
+"""Answers to other questions about the listing that may leave a page unknown before it is asked for itself."""
 
 
 class Pages:
@@ -49,14 +47,11 @@ class Pages:
         clock: Callable[[], float],
     ) -> None:
         self._settings = cache
-        self._limits = hub
         self._known = knowledge
-        self._fetcher = fetcher
         self._clock = clock
         self._looks: Flights[bool] = Flights()
-        self._fetches: Flights[Landed] = Flights()
+        self._line = Line(fetcher, hub)
         self.ahead = Ahead(cache, self._refresh_ahead, knowledge.kept)
-        self._waiting = 0
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
@@ -84,12 +79,12 @@ class Pages:
     @property
     def flights(self) -> int:
         """How many questions are being put to the hub."""
-        return len(self._fetches)
+        return len(self._line)
 
     @property
     def waiting(self) -> int:
         """How many callers wait for the hub."""
-        return self._waiting
+        return self._line.waiting
 
     async def _at(self, question: Question, wishes: Directives, moment: str) -> Outcome:
         """Serve the page of a moment; if its rows are not known, the hub is asked for all that can be kept, once.
@@ -102,10 +97,7 @@ class Pages:
             page = self._known.at(question, moment)
         if page is None and self._known.rows.lasts(question, moment) and not wishes.only_if_cached:
             whole = self._known.rows.whole(question)
-            start = partial(self._fetcher.fetch, whole, since=self._known.vouched(whole))
-            fetch, _ = self._fetches.join(whole.key, start)
-            await self._wait(fetch, question, None, asyncio.get_running_loop().time() + self._limits.deadline + GRACE)
-            fetch.result()
+            await self._line.fetch(whole, since=self._known.vouched(whole), until=self._line.deadline())
             page = self._known.at(question, moment)
             if page is None and (outcome := await self.answer(question, wishes)).page.moment == moment:
                 return outcome
@@ -118,7 +110,7 @@ class Pages:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
-        work = (self._looks, self.ahead, self._fetches)
+        work = (self._looks, self.ahead, self._line)
         return sum([await one.drain(timeout) for one in work])
 
     def _from_cache(
@@ -163,58 +155,34 @@ class Pages:
     async def _wait_for_hub(
         self, question: Question, wishes: Directives, patience: float | None
     ) -> tuple[Landed, bool] | StaleHit:
-        """Start or join a fetch; return what landed and whether another had asked for it.
+        """Have a question fetched that answers this one; return what landed and whether another had asked for it.
 
-        A fetch that was joined may have been sent too long ago for this caller, or before an event that this caller
-        comes after: then it asks again. Events that come later do not count, as they might never end.
+        An answer that does not explain what has changed in the listing leaves the page unknown, which then is asked
+        for itself. A fetch that was joined may have been sent too long ago for this caller, or before an event that
+        this caller comes after: then it asks again. Events that come later do not count, as they might never end.
         """
-        until = asyncio.get_running_loop().time() + self._limits.deadline + GRACE
-        doubted_at = self._known.doubts.since(question)
+        until, doubted_at = self._line.deadline(), self._known.doubts.since(question)
         since = self._known.vouched(question)
-        exact = asked_before = False
-        self._waiting += 1
-        try:
-            while True:
-                if max(self._waiting, len(self._fetches)) > self._limits.max_waiting:
-                    raise HubBusy("Too many wait for the hub (hub.max_waiting).", retry_after=CROWDED)
-                target = question if exact else self._known.rows.to_ask(question)
-                start = partial(self._fetcher.fetch, target, since=since)
-                fetch, joined = self._fetches.join(target.key, start)
-                if stale := await self._wait(fetch, question, patience, until):
-                    return stale
-                try:
-                    landed = fetch.result()
-                except GaveWay:
-                    continue  # it was to be refreshed for nobody; now somebody waits
-                if target.key != question.key:
-                    made = self._known.landed(question, since=since)
-                    if made is None:  # it did not explain what has changed
-                        exact = asked_before
-                        asked_before = True
-                        continue
-                    landed = replace(made, collapsed=landed.collapsed)
-                collapsed = joined or landed.collapsed
-                age = self._clock() - landed.vouched_at
-                recent = age <= max(wishes.max_age, self._settings.min_refresh)
-                if not collapsed or (recent and landed.vouched_at >= doubted_at):
-                    return landed, collapsed
-                since = landed.vouched_at
-        finally:
-            self._waiting -= 1
-
-    async def _wait(
-        self, fetch: asyncio.Task[Landed], question: Question, patience: float | None, until: float
-    ) -> StaleHit | None:
-        """Wait until the fetch has ended, or for as long as the caller's patience lasts if a page can stand in."""
-        now = asyncio.get_running_loop().time
-        await asyncio.wait({fetch}, timeout=max(0.0, until - now()) if patience is None else patience)
-        if patience is not None and not fetch.done():
-            if stale := self._stand_in(question, PATIENCE):
-                return stale
-            await asyncio.wait({fetch}, timeout=max(0.0, until - now()))
-        if not fetch.done():
-            raise HubBusy(f"No answer of the hub within {self._limits.deadline:g} s.", retry_after=CROWDED)
-        return None
+        stand_in = partial(self._stand_in, question, PATIENCE)
+        in_vain = 0
+        while True:
+            target = question if in_vain >= WINDOWS else self._known.rows.to_ask(question)
+            answer = await self._line.fetch(target, since=since, until=until, patience=patience, stand_in=stand_in)
+            if isinstance(answer, StaleHit):
+                return answer
+            landed, joined = answer
+            if target.key != question.key:
+                made = self._known.landed(question, since=since)
+                if made is None:
+                    in_vain += 1
+                    continue
+                landed = replace(made, collapsed=landed.collapsed)
+            collapsed = joined or landed.collapsed
+            age = self._clock() - landed.vouched_at
+            recent = age <= max(wishes.max_age, self._settings.min_refresh)
+            if not collapsed or (recent and landed.vouched_at >= doubted_at):
+                return landed, collapsed
+            since = landed.vouched_at
 
     def _stand_in(self, question: Question, reason: str) -> StaleHit | None:
         """Serve a kept page though it is not fresh. Judged now: the listing may have moved meanwhile.
@@ -238,8 +206,7 @@ class Pages:
                 await asyncio.sleep(max(0.0, MOMENT - verdict.age))
             elif page is not None and isinstance(verdict, Fresh) and not self.ahead.is_due(page, verdict):
                 return
-            start = partial(self._fetcher.fetch, target, since=self._known.vouched(question), ahead=True)
-            await self._fetches.share(target.key, start)
+            await self._line.refresh(target, since=self._known.vouched(question))
             if not (self._known.kept(question)[1].doubted and self.ahead.demand.has(question)):
                 return
             target = question  # the other may have shown too little of the listing

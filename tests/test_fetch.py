@@ -227,8 +227,8 @@ async def test_too_many_who_wait_are_turned_away_or_served_what_is_kept(monkeypa
         kept = page_question("c", ListQuery(page=3))
         await it.ask(kept)
         it.clock.advance(10)
-        limits = it.pages._limits
-        monkeypatch.setattr(it.pages, "_limits", type(limits)(max_waiting=2))
+        limits = it.pages._line._limits
+        monkeypatch.setattr(it.pages._line, "_limits", type(limits)(max_waiting=2))
         it.hub.gate.clear()
         waiting = [asyncio.create_task(it.ask(page_question("c", ListQuery(model=f"m{n}")))) for n in range(2)]
         await until_asked(it.hub, 3)

@@ -37,6 +37,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["trust"],
     ["knowledge", "shield", "event_log"],
     ["fetch", "hearing"],
+    ["line"],
     ["pages", "subscription"],
     ["owners"],
     ["feed"],

@@ -1,0 +1,104 @@
+"""Callers who wait for the hub: for one fetch of all who ask the same, and bounded in number and time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from proxy.errors import HubBusy
+from proxy.fetch import Fetcher
+from proxy.flight import Flights
+from proxy.outcome import Landed, StaleHit
+from proxy.question import Question
+from proxy.settings import HubSettings
+from proxy.shield import GaveWay
+
+CROWDED: Final = 1.0
+"""Seconds after which those may come again who found too many waiting."""
+GRACE: Final = 0.5
+"""Seconds beyond the deadline in which a fetch says itself what became of it."""
+
+
+class Line:
+    """Has questions fetched.
+
+    Attributes:
+        waiting: callers who wait.
+    """
+
+    def __init__(self, fetcher: Fetcher, limits: HubSettings) -> None:
+        self._fetcher = fetcher
+        self._limits = limits
+        self._fetches: Flights[Landed] = Flights()
+        self.waiting = 0
+
+    def __len__(self) -> int:
+        """How many questions are being put to the hub."""
+        return len(self._fetches)
+
+    def deadline(self) -> float:
+        """Until when (the loop's time) a caller who comes now waits."""
+        return asyncio.get_running_loop().time() + self._limits.deadline + GRACE
+
+    async def fetch(
+        self,
+        question: Question,
+        *,
+        since: float,
+        until: float,
+        patience: float | None = None,
+        stand_in: Callable[[], StaleHit | None] = lambda: None,
+    ) -> tuple[Landed, bool] | StaleHit:
+        """Start or join a fetch; return what landed and whether another had asked for it.
+
+        A caller with ``patience`` (seconds) is given the ``stand_in`` after that, if there is one.
+
+        Raises:
+            ProxyError: as the fetch's; HubBusy, if there are too many or it takes too long.
+        """
+        self.waiting += 1
+        try:
+            while True:
+                if max(self.waiting, len(self._fetches)) > self._limits.max_waiting:
+                    raise HubBusy("Too many wait for the hub (hub.max_waiting).", retry_after=CROWDED)
+                fetch, joined = self._fetches.join(question.key, partial(self._fetcher.fetch, question, since=since))
+                if stale := await self._wait(fetch, until, patience, stand_in):
+                    return stale
+                try:
+                    return fetch.result(), joined
+                except GaveWay:
+                    continue  # it was to be refreshed for nobody; now somebody waits
+        finally:
+            self.waiting -= 1
+
+    async def refresh(self, question: Question, *, since: float) -> None:
+        """Fetch for nobody, or join a fetch.
+
+        Raises:
+            ProxyError: as the fetch's; GaveWay, if there is room only for callers who wait.
+        """
+        await self._fetches.share(question.key, partial(self._fetcher.fetch, question, since=since, ahead=True))
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
+        return await self._fetches.drain(timeout)
+
+    async def _wait(
+        self,
+        fetch: asyncio.Task[Landed],
+        until: float,
+        patience: float | None,
+        stand_in: Callable[[], StaleHit | None],
+    ) -> StaleHit | None:
+        """Wait until the fetch has ended, or for as long as the caller's patience lasts if a page can stand in."""
+        now = asyncio.get_running_loop().time
+        await asyncio.wait({fetch}, timeout=max(0.0, until - now()) if patience is None else patience)
+        if patience is not None and not fetch.done():
+            if stale := stand_in():
+                return stale
+            await asyncio.wait({fetch}, timeout=max(0.0, until - now()))
+        if not fetch.done():
+            raise HubBusy(f"No answer of the hub within {self._limits.deadline:g} s.", retry_after=CROWDED)
+        return None

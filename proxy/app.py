@@ -107,7 +107,7 @@ def create_app(
         credentials,
         upstreams,
         pages,
-        knowledge.doubts,
+        knowledge,
         link,
         news,
         transport=transport,

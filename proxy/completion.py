@@ -65,11 +65,12 @@ class Trait(Struct, frozen=True):
     status: str
     media_type: str | None
     model: str | None
+    namespace: str | None = None
 
     def can_change(self, question: Question) -> bool:
         """Whether a listing or queue can have such a row, or have had it while it was in flight.
 
-        What an event does not name, it may have of any kind.
+        What is not known of a row may be anything; so may be the namespace that a question leaves out.
         """
         wanted = question.selection
         if wanted is None:
@@ -78,9 +79,22 @@ class Trait(Struct, frozen=True):
             return False
         if wanted.media_type is not None and self.media_type not in (None, wanted.media_type):
             return False
+        if wanted.namespace is not None and self.namespace not in (None, wanted.namespace):
+            return False
         return wanted.model is None or self.model in (None, wanted.model)
 
 
-def trait_of(completion: Completion) -> Trait:
+class Origin(Struct, frozen=True):
+    """What a row says of where its generation belongs."""
+
+    target_namespace: str | None = None
+    model_name: str | None = None
+
+
+UNKNOWN: Final = Origin()
+
+
+def trait_of(completion: Completion, origin: Origin = UNKNOWN) -> Trait:
     """What its listings depend on."""
-    return Trait(completion.status, completion.media_type, completion.model)
+    model = completion.model or origin.model_name
+    return Trait(completion.status, completion.media_type, model, origin.target_namespace)

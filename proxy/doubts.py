@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from proxy.completion import Completion, Trait, trait_of
+from proxy.completion import UNKNOWN, Completion, Origin, Trait, trait_of
 from proxy.question import Question
 
 GENERATIONS = 10_000
 """Generations that are doubted apart, for each credential; one more, and everything is doubted."""
-TRAITS = 64
+TRAITS = 256
 """The same for kinds of listings."""
 REMEMBERED = 16_384
 """Questions for which the answer is remembered until there is another doubt."""
@@ -44,10 +44,10 @@ class Doubts:
         self._by_credential: dict[str, _Doubted] = {}
         self._remembered: dict[str, float] = {}
 
-    def add(self, credential: str, completion: Completion, at: float) -> None:
+    def add(self, credential: str, completion: Completion, at: float, origin: Origin = UNKNOWN) -> None:
         """Doubt what the end of a generation, heard of at ``at``, can have changed."""
         doubted = self._of(credential)
-        generation_id, trait = completion.generation_id, trait_of(completion)
+        generation_id, trait = completion.generation_id, trait_of(completion, origin)
         doubted.generations[generation_id] = max(at, doubted.generations.get(generation_id, 0.0))
         doubted.listings[trait] = max(at, doubted.listings.get(trait, 0.0))
         if _too_many(doubted):

@@ -137,6 +137,11 @@ class EventLog:
         if not self._catching_up:
             self._catching_up.spawn(self.catch_up())
 
+    async def aclose(self, timeout: float) -> None:
+        """Ask Redis no more, whatever news of a gap the end brings; wait at most ``timeout`` seconds for who does."""
+        self._shared = None
+        await self._catching_up.drain(timeout)
+
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is being read."""
         return await self._catching_up.drain(timeout)

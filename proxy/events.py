@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from proxy.credential import Credentials
-from proxy.doubts import Doubts
 from proxy.entry import Entry
 from proxy.event_log import EventLog
 from proxy.feed import Feed, Source
@@ -15,6 +14,7 @@ from proxy.fetch import Upstream
 from proxy.hearing import Hearing, Pace
 from proxy.hub import Transport
 from proxy.hub_stream import HubStream
+from proxy.knowledge import Knowledge
 from proxy.news import News
 from proxy.owners import Owners
 from proxy.pages import Pages
@@ -41,7 +41,7 @@ class Events:
         credentials: Credentials,
         upstreams: Mapping[str, Upstream],
         pages: Pages,
-        doubts: Doubts,
+        knowledge: Knowledge,
         link: RedisLink | None,
         news: News | None,
         *,
@@ -50,7 +50,8 @@ class Events:
         clock: Callable[[], float],
     ) -> None:
         self._ahead = pages.ahead
-        self._doubts = doubts
+        self._doubts = knowledge.doubts
+        self._rows = knowledge.rows
         self._clock = clock
         self.subscriptions: dict[str, Subscription] = {}
         self._sources: dict[str, Source] = {}
@@ -95,7 +96,10 @@ class Events:
         if entry.completion is None:
             self._doubts.add_all(credential, at)
         else:
-            self._doubts.add(credential, entry.completion, at)
+            origin = self._rows.origin_of(entry.completion.generation_id)
+            if origin.target_namespace is not None:
+                entry.namespace, entry.settled = origin.target_namespace, True
+            self._doubts.add(credential, entry.completion, at, origin)
         self._ahead.refresh_doubted(credential)
 
     def _hear(self, news: bytes) -> None:

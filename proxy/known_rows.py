@@ -7,8 +7,10 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
+from proxy.completion import UNKNOWN, Origin
 from proxy.composing import compose, compose_at, lasts, outline, write_token
 from proxy.envelope import Unfit
 from proxy.listing import Fault, Listing, learn
@@ -27,6 +29,8 @@ ATTEMPTS: Final = 3
 """How often rows are computed anew when other replicas have moved them meanwhile."""
 LARGEST: Final = 1000
 """Rows that the hub shows at most in one answer (hub contract)."""
+
+_decode_origin = msgspec.json.Decoder(Origin).decode
 
 
 class Change(Struct, frozen=True):
@@ -69,6 +73,14 @@ class KnownRows:
         """The page of the listing's latest moment, if its rows are known."""
         listing = self._current(question, record)
         return None if listing is None else compose(question, listing)
+
+    def origin_of(self, generation_id: str) -> Origin:
+        """Where a generation belongs, as far as any row in memory says."""
+        row = self.listings.row(generation_id)
+        try:
+            return UNKNOWN if row is None else _decode_origin(row.text)
+        except msgspec.MsgspecError:
+            return UNKNOWN
 
     def at(self, question: Question, token: str, *, purged_at: float) -> Page | None:
         """The page of an earlier moment, if all of its rows are known, and their links live."""

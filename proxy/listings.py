@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from typing import Final
 
 from proxy.listing import Listing
+from proxy.rows import Row
 
 ROW_OVERHEAD: Final = 400
 """Bytes charged for a row beside its text: the objects that hold it (measured: about 370)."""
@@ -41,6 +42,14 @@ class Listings:
             return None
         self._kept.move_to_end(key)
         return kept[0]
+
+    def row(self, generation_id: str) -> Row | None:
+        """What any listing shows of a generation."""
+        for listing, _ in reversed(self._kept.values()):
+            for row in listing.rows:
+                if row.id == generation_id:
+                    return row
+        return None
 
     def version(self, key: str) -> str:
         """The version in Redis, as far as is known; ``""`` for none."""

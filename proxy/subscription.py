@@ -90,7 +90,7 @@ class Subscription:
         await self._stop()
         if self._held and self._shared is not None:
             await self._shared.give_up()
-        await self.log.drain(ENDING)
+        await self.log.aclose(ENDING)
 
     async def _run(self) -> None:
         while True:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import completion
-from proxy.completion import Completion
+from proxy.completion import Completion, Origin
 from proxy.contract import MEDIA_TYPES, STATUSES, TERMINAL
 from proxy.doubts import GENERATIONS, TRAITS, Doubts
 from proxy.query import ListQuery
@@ -79,6 +79,17 @@ def test_no_listing_that_changes_is_missed(filters: dict[str, str | None], statu
     assert doubted(done, page_question("c", ListQuery(**filters))) == changed  # type: ignore[arg-type]
     unnamed = Completion(ID, status, media, None, "")
     assert doubted(unnamed, page_question("c", ListQuery(**filters))) or not changed  # type: ignore[arg-type]
+
+
+def test_where_the_namespace_is_known_others_are_not_doubted() -> None:
+    doubts = Doubts(60)
+    doubts.add("default", FAILED, 100.0, Origin("ox", "veo-4"))
+    assert doubts.since(page(namespace="ox")) == 100.0
+    assert doubts.since(page()) == 100.0, "it may be the token's own"
+    assert doubts.since(page(namespace="bessie")) == 0.0
+    assert doubts.since(page(namespace="ox", model="kling-3")) == 0.0
+    assert doubts.since(queue_question("c", ListQuery(namespace="bessie"))) == 0.0
+    assert doubts.since(generation_question("c", "generation", ID)) == 100.0
 
 
 def test_a_gap_makes_everything_of_the_credential_doubtful() -> None:

@@ -268,3 +268,13 @@ async def test_the_log_is_bounded_in_bytes() -> None:
     assert 60 <= log.end - log.first <= 70
     assert log._bytes == sum(entry.size for entry in log._entries) <= KEPT_BYTES
     assert len(log._known) == log.end - log.first
+
+
+async def test_a_closed_log_asks_no_more() -> None:
+    it = Two()
+    await it.begin()
+    await it.logs[0].append(done(1))
+    await it.logs[1].aclose(5)
+    it.logs[1].missed()
+    await it.logs[1].drain(5)
+    assert ids(it.logs[1]) == []

@@ -207,6 +207,23 @@ async def test_each_hears_of_its_namespaces_only() -> None:
         assert sorted(it.lookups()) == sorted(f"{LIST}/{generation}" for _, generation in done), "each once"
 
 
+async def test_a_row_in_memory_spares_the_look_up_and_other_namespaces() -> None:
+    async with proxies(settings=Settings(auth=CALLERS, cache=SETTLED)) as it:
+        row = it.hub.world.enqueue("ox")
+        key = {"authorization": "Bearer key-of-both"}
+        for namespace in ("ox", "bessie"):
+            await page(it.url, f"namespace={namespace}&page_size=3", **key)
+        async with listening(it.url, key_of("ox")) as heard, listening(it.url, key_of("bessie")) as other:
+            await asyncio.sleep(0.1)
+            it.hub.world.end(row)
+            await until(lambda: heard.completions == [row.id])
+            asked = it.hub.journal.count
+            assert "hit" in (await page(it.url, "namespace=bessie&page_size=3", **key)).headers["cache-status"]
+            assert it.hub.journal.count == asked
+            assert other.completions == []
+            assert it.lookups() == []
+
+
 async def test_a_look_up_that_fails_is_tried_again() -> None:
     async with proxies(settings=Settings(auth=CALLERS)) as it, listening(it.url, key_of("ox")) as heard:
         it.hub.faults.set(Fault(status=500, times=1))

@@ -97,9 +97,8 @@ def page_question(credential_id: str, query: ListQuery, *, credential: str = "de
 
 def top_of(question: Question, page_size: int) -> Question:
     """The question for the first page, of this size, of the listing that a page's question is about."""
-    assert question.selection is not None, "a page has filters"
     credential_id = question.key.partition(" ")[0]
-    top = replace(question.selection, page=1, page_size=page_size)
+    top = replace(question.selection or ListQuery(), page=1, page_size=page_size)
     return page_question(credential_id, top, credential=question.credential)
 
 

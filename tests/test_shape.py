@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["secret", "contract", "errors", "detached", "retry_after", "logs", "record", "gate", "quota", "sse"],
-    ["tracing", "siblings"],
+    ["tracing", "siblings", "terminal"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
     ["fields", "redis_password"],
     ["hub_faults"],
@@ -68,7 +68,7 @@ FOREIGN = {  # who may import a library, and why
     "jwt": {"tokens", "keys"},
     "redis": {"redis_client", "redis_link", "news"},
     "uvicorn": {"serve", "sockets", "web"},
-    "click": {"cli"},
+    "click": {"cli", "terminal"},
     "zstandard": {"stored"},
     "prometheus_client": {"web"},
     "opentelemetry": {"web"},

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from litestar import Litestar
+from litestar.datastructures import State
 
 from proxy.credential import Credential, Credentials
 from proxy.events import Events
@@ -117,7 +118,7 @@ def create_app(
     readiness.on_draining.append(events.feed.close)
 
     parts = Parts(upstreams, fetcher, pages, memory, readiness, knowledge, events, link, counted)
-    observing = Observing(settings, parts, sinks, siblings)
+    observing = Observing(settings, parts, sinks, siblings, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -134,6 +135,7 @@ def create_app(
             await fetcher.drain(CLOSING)
             await knowledge.drain(CLOSING)
             await authentication.aclose()
+            await observing.withdraw()
             for one in upstreams.values():
                 await one.aclose(CLOSING)
             if news is not None:
@@ -153,11 +155,11 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         on_startup=on_startup,
+        state=State({REFUSED: refused_by_server(observing.sinks), "observing": observing}),
         logging_config=None,
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    app.state[REFUSED] = refused_by_server(observing.sinks)
     inner = with_cors(app.asgi_handler, settings.cors.origins)
     app.asgi_handler = with_edge(inner, observing.sinks, readiness, observing.tracer)
     return app

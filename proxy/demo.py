@@ -18,7 +18,7 @@ from proxy import completion
 from proxy.app import create_app
 from proxy.hub_stream import EVENTS_PATH
 from proxy.secret import Secret
-from proxy.settings import HubSettings, Settings
+from proxy.settings import HubSettings, Settings, StatusSettings
 from proxy.simulator import Controlled, Simulator, World
 from proxy.sockets import LOOPBACK, listen, serving, url_of
 from proxy.web.telemetry import RequestEvent
@@ -50,7 +50,8 @@ async def run_demo(*, port: int, hub_port: int, callers: int, seconds: float | N
 
     with listen(LOOPBACK, hub_port) as hub_socket, _listen_or_any(port, say) as proxy_socket:
         hub_url, proxy_url = url_of(hub_socket), url_of(proxy_socket)
-        settings = Settings(hub=HubSettings(url=hub_url, api_key=Secret(simulator.api_key)))
+        hub = HubSettings(url=hub_url, api_key=Secret(simulator.api_key))
+        settings = Settings(hub=hub, status=StatusSettings(open=True))
         async with (
             serving(Controlled(simulator), hub_socket),
             serving(create_app(settings, sinks=[count]), proxy_socket),

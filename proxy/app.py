@@ -10,6 +10,7 @@ from typing import Final
 
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
 
 from proxy.credential import Credential, Credentials
 from proxy.events import Events
@@ -60,6 +61,7 @@ def create_app(
     sinks: Sequence[Sink] = (log_request,),
     on_startup: Sequence[Callable[[], None]] = (),
     siblings: Siblings | None = None,
+    handlers: Sequence[HTTPRouteHandler] = (),
 ) -> Litestar:
     """Make the ASGI application.
 
@@ -73,6 +75,7 @@ def create_app(
         sinks: what is told of each request.
         on_startup: called in the running event loop before the first request.
         siblings: this worker's way to the others behind the same port.
+        handlers: of further paths.
 
     Raises:
         TokenFault: there is no usable token for the hub.
@@ -151,6 +154,7 @@ def create_app(
             *admin_handlers(knowledge.purging, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
             *observing.handlers,
+            *handlers,
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],

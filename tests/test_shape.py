@@ -59,7 +59,7 @@ SIMULATOR_LAYERS = [
     ["world"],
     ["wire", "faults", "journal"],
     ["sending", "events"],
-    ["streaming"],
+    ["streaming", "results"],
     ["app"],
     ["control"],
 ]

@@ -1,4 +1,4 @@
-"""``/status``: who may look, what is told, and that any replica tells of all. (The page itself: test_pages_seen.)"""
+"""``/status``: who may look, what is told, and that any replica tells of all. (The page itself: test_status_page.)"""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from functools import partial
 from typing import Final
 
 from litestar import Litestar
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
 
 from proxy.credential import Credential, Credentials
 from proxy.events import Events
@@ -59,6 +61,7 @@ def create_app(
     sinks: Sequence[Sink] = (log_request,),
     on_startup: Sequence[Callable[[], None]] = (),
     siblings: Siblings | None = None,
+    handlers: Sequence[HTTPRouteHandler] = (),
 ) -> Litestar:
     """Make the ASGI application.
 
@@ -72,6 +75,7 @@ def create_app(
         sinks: what is told of each request.
         on_startup: called in the running event loop before the first request.
         siblings: this worker's way to the others behind the same port.
+        handlers: of further paths.
 
     Raises:
         TokenFault: there is no usable token for the hub.
@@ -117,7 +121,7 @@ def create_app(
     readiness.on_draining.append(events.feed.close)
 
     parts = Parts(upstreams, fetcher, pages, memory, readiness, knowledge, events, link, counted)
-    observing = Observing(settings, parts, sinks, siblings)
+    observing = Observing(settings, parts, sinks, siblings, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -134,6 +138,7 @@ def create_app(
             await fetcher.drain(CLOSING)
             await knowledge.drain(CLOSING)
             await authentication.aclose()
+            await observing.withdraw()
             for one in upstreams.values():
                 await one.aclose(CLOSING)
             if news is not None:
@@ -149,15 +154,16 @@ def create_app(
             *admin_handlers(knowledge.purging, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
             *observing.handlers,
+            *handlers,
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         on_startup=on_startup,
+        state=State({REFUSED: refused_by_server(observing.sinks), "observing": observing}),
         logging_config=None,
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    app.state[REFUSED] = refused_by_server(observing.sinks)
     inner = with_cors(app.asgi_handler, settings.cors.origins)
     app.asgi_handler = with_edge(inner, observing.sinks, readiness, observing.tracer)
     return app

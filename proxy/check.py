@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import pairwise
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -153,7 +154,9 @@ async def _redis_check(settings: Settings) -> Line:
     try:
         version, policy, memory = await describe(settings.redis.url)
     except ConnectionError as error:
-        return Line("fail", "Redis", f"{error}; the proxy would run without it")
+        where = urlsplit(settings.redis.url.reveal())
+        shown = where.netloc.rpartition("@")[2] or where.path
+        return Line("fail", "Redis", f"{error}. Is REDIS_URL right ({shown})? The proxy would run without it.")
     found = f"version {version}, eviction policy {policy}, maxmemory {memory or 'unlimited'}"
     if policy == "noeviction":
         return Line("warn", "Redis", f"{found}; when full it refuses new pages: set maxmemory-policy allkeys-lru")

@@ -1,7 +1,6 @@
 """The command ``generations-proxy``.
 
-Exit statuses: 0 all is well; 1 it could not be done, or ``check`` found a fault; 2 the command line or
-the settings are wrong.
+Exit statuses: see :data:`_EPILOG`. Nothing is coloured but for a terminal, and not there if ``NO_COLOR`` is set.
 """
 
 from __future__ import annotations
@@ -13,32 +12,48 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import Final, NoReturn
+from typing import Final
 
 import click
+from click.shell_completion import get_completion_class
 
 from proxy import __version__, config
+from proxy.logs import wants_colours
 from proxy.settings import Settings
+from proxy.terminal import cannot_listen, complain, fail, say_check
 
-_WRONG_SETTINGS: Final = 2
+PROGRAM: Final = "generations-proxy"
 _config_option = click.option(
     "--config", "config_path", metavar="FILE", help=f"TOML file with settings (default: ${config.CONFIG})."
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="generations-proxy")
-def main() -> None:
+_EPILOG: Final = """\b
+Exit status:
+  0  all is well
+  1  it could not be done, or check found a fault
+  2  the command line or the settings are wrong
+
+Settings come from the environment and a TOML file; the README lists them. "generations-proxy demo" needs none.
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=_EPILOG.strip())
+@click.version_option(__version__, prog_name=PROGRAM)
+@click.pass_context
+def main(context: click.Context) -> None:
     """A caching proxy in front of the Oxen hub's read API for AI image and video generations."""
+    if not wants_colours(os.environ):
+        context.color = False  # else click decides: colours for a terminal only
 
 
-@main.command()
+@main.command(short_help="Run the proxy.")
 @click.option("--host", help="Address to listen on (default: $PROXY_HOST, else 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port (default: $PROXY_PORT, else 8080).")
 @click.option("--workers", type=click.IntRange(1), help="Processes (default: $PROXY_WORKERS, else 1).")
 @_config_option
 def serve(host: str | None, port: int | None, workers: int | None, config_path: str | None) -> None:
-    """Run the proxy.
+    """Run the proxy until it is told to stop.
 
     SIGTERM turns readiness false, then drains; Ctrl-C drains at once.
     """
@@ -51,12 +66,12 @@ def serve(host: str | None, port: int | None, workers: int | None, config_path: 
     try:
         run_server(settings)
     except OSError as error:
-        _fail(_cannot_listen(settings.server.host, settings.server.port, error))
+        fail(cannot_listen(settings.server.host, settings.server.port, error))
     except KeyboardInterrupt:
         pass
 
 
-@main.command()
+@main.command(short_help="Run the proxy before a simulated hub; nothing to configure.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
@@ -82,10 +97,10 @@ def demo(port: int, hub_port: int, callers: int, seconds: float | None) -> None:
     try:
         asyncio.run(run_demo(port=port, hub_port=hub_port, callers=callers, seconds=seconds, say=click.echo))
     except OSError as error:
-        _fail(_cannot_listen("127.0.0.1", hub_port, error))
+        fail(cannot_listen("127.0.0.1", hub_port, error))
 
 
-@main.command()
+@main.command(short_help="Run the simulated hub alone.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8090, show_default=True, help="Port on 127.0.0.1.")
 @click.option("--api-key", default="demo-key", show_default=True, help="The token that it accepts.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
@@ -120,19 +135,19 @@ def simulate(port: int, api_key: str, seed: int, speed: float, history: int, lin
     try:
         asyncio.run(run_simulator(simulator, port, say=click.echo))
     except OSError as error:
-        _fail(_cannot_listen("127.0.0.1", port, error))
+        fail(cannot_listen("127.0.0.1", port, error))
 
 
-@main.command()
+@main.command(short_help="Check settings, hub, token and Redis.")
 @_config_option
 def check(config_path: str | None) -> None:
     """Check the settings, the hub, its answers, and Redis; exit with 0 if the proxy can do its work."""
     from proxy.check import run_checks  # noqa: PLC0415  loaded when used
 
-    sys.exit(0 if asyncio.run(run_checks(os.environ, config_path, say=click.echo)) else 1)
+    sys.exit(0 if asyncio.run(run_checks(os.environ, config_path, say=say_check)) else 1)
 
 
-@main.command()
+@main.command(short_help="Make a caller's key and its settings.")
 @click.argument("name", default="web")
 @click.option("--namespace", "namespaces", multiple=True, help="That may be seen; may be given again. '*': all.")
 def key(name: str, namespaces: tuple[str, ...]) -> None:
@@ -160,7 +175,7 @@ unnamed = false  # true: may leave the namespace out, which then is the hub toke
 """
 
 
-@main.command()
+@main.command(short_help="Have what is kept served no more.")
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where the proxy is.")
 @click.option("--page", metavar="QUERY", help="A page, as in 'namespace=ox&page=2'.")
 @click.option("--listing", metavar="QUERY", help="All pages of a listing, as in 'namespace=ox&status=failed'.")
@@ -182,12 +197,27 @@ def purge(url: str, **what: str | bool | None) -> None:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  likewise
             told = json.load(answer)["everywhere"]
     except urllib.error.HTTPError as error:
-        _fail(f"the proxy answered {error.code}: {error.read(2000).decode('utf-8', 'replace')}")
+        fail(f"the proxy answered {error.code}: {error.read(2000).decode('utf-8', 'replace')}")
     except (OSError, ValueError) as error:
-        _fail(f"the proxy at {url} cannot be asked: {error}")
+        fail(f"the proxy at {url} cannot be asked: {error}")
     if not told:
-        _fail("purged in one process only: Redis, by which the others are told, cannot be had")
+        fail("purged in one process only: Redis, by which the others are told, cannot be had")
     click.echo("Purged.")
+
+
+@main.command(short_help="Print what completes this command in a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    r"""Print what has SHELL complete this command's words.
+
+    \b
+    bash:  eval "$(generations-proxy completion bash)"      in ~/.bashrc
+    zsh:   eval "$(generations-proxy completion zsh)"       in ~/.zshrc, after compinit
+    fish:  generations-proxy completion fish > ~/.config/fish/completions/generations-proxy.fish
+    """
+    made = get_completion_class(shell)
+    assert made is not None  # noqa: S101  click has it for each of the choices
+    click.echo(made(main, {}, PROGRAM, "_GENERATIONS_PROXY_COMPLETE").source())
 
 
 def _settings(environ: Mapping[str, str], *requirements: Callable[[Settings], None]) -> Settings:
@@ -195,25 +225,9 @@ def _settings(environ: Mapping[str, str], *requirements: Callable[[Settings], No
     try:
         loaded = config.load(environ)
     except config.SettingsError as error:
-        _complain(error.faults)
+        complain(error.faults)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     if faults := config.unmet(loaded.settings, *requirements):
-        _complain(faults)
+        complain(faults)
     return loaded.settings
-
-
-def _complain(faults: list[str]) -> NoReturn:
-    click.echo(f"{len(faults)} setting(s) cannot be used:", err=True)
-    for fault in faults:
-        click.echo(f"  {fault}", err=True)
-    sys.exit(_WRONG_SETTINGS)
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
-    return f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(1)

@@ -18,14 +18,16 @@ from proxy import completion
 from proxy.app import create_app
 from proxy.hub_stream import EVENTS_PATH
 from proxy.secret import Secret
-from proxy.settings import HubSettings, Settings
-from proxy.simulator import Controlled, Simulator, World
+from proxy.settings import HubSettings, Settings, StatusSettings
+from proxy.simulator import PLAIN_PROMPTS, Controlled, Simulator, World
 from proxy.sockets import LOOPBACK, listen, serving, url_of
+from proxy.web.page_files import PageFile, page_handler
 from proxy.web.telemetry import RequestEvent
 
 QUESTIONS: Final = (
     "",
     "?status=succeeded",
+    "?namespace=ox&page_size=24",  # as the gallery
     "?namespace=bessie&page_size=20",
     "?media_type=video",
     "?page=2",
@@ -42,7 +44,7 @@ async def run_demo(*, port: int, hub_port: int, callers: int, seconds: float | N
     Raises:
         OSError: ``hub_port`` cannot be listened on.
     """
-    simulator = Simulator(World(speed=4.0))
+    simulator = Simulator(World(speed=4.0, prompts=PLAIN_PROMPTS))
     asked: Counter[str] = Counter()
 
     def count(event: RequestEvent) -> None:
@@ -50,10 +52,13 @@ async def run_demo(*, port: int, hub_port: int, callers: int, seconds: float | N
 
     with listen(LOOPBACK, hub_port) as hub_socket, _listen_or_any(port, say) as proxy_socket:
         hub_url, proxy_url = url_of(hub_socket), url_of(proxy_socket)
-        settings = Settings(hub=HubSettings(url=hub_url, api_key=Secret(simulator.api_key)))
+        simulator.serve_results(hub_url)
+        gallery = page_handler("/", PageFile("gallery.html", images=hub_url))
+        hub = HubSettings(url=hub_url, api_key=Secret(simulator.api_key))
+        settings = Settings(hub=hub, status=StatusSettings(open=True))
         async with (
             serving(Controlled(simulator), hub_socket),
-            serving(create_app(settings, sinks=[count]), proxy_socket),
+            serving(create_app(settings, sinks=[count], handlers=[gallery]), proxy_socket),
         ):
             say(_INTRODUCTION.format(hub=hub_url, proxy=proxy_url, callers=callers))
             async with _tasks(
@@ -83,6 +88,8 @@ async def run_simulator(simulator: Simulator, port: int, *, say: Say) -> None:
 _INTRODUCTION: Final = """\
 simulated hub  {hub}
 proxy          {proxy}   (memory only; {callers} simulated dashboards ask it once a second)
+gallery        {proxy}/   what a frontend may look like
+status page    {proxy}/status
 
 Try, in another terminal, twice in a row:
 

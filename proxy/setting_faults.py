@@ -43,6 +43,7 @@ CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("hub", "url"): _check_hub_url,
     ("hub", "api_key"): check_token,
     ("admin", "key"): check_token,
+    ("status", "key"): check_token,
     ("hub", "credentials"): _check_credentials,
     ("hub", "api_key_file"): _check_token_file,
     ("redis", "url"): check_redis_url,

@@ -186,6 +186,13 @@ class JwtSettings(Struct, frozen=True, kw_only=True):
     jwks_min_interval: Refresh = 10.0
 
 
+class StatusSettings(Struct, frozen=True, kw_only=True):
+    """Who may look at the status page; with neither, it does not exist, unless operators have a key."""
+
+    key: Token | None = None
+    open: Switch = False
+
+
 class LogSettings(Struct, frozen=True, kw_only=True):
     """What is written to standard error, and how."""
 
@@ -214,4 +221,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     admin: AdminSettings = AdminSettings()
     jwt: JwtSettings = JwtSettings()
     log: LogSettings = LogSettings()
+    status: StatusSettings = StatusSettings()
     tracing: TracingSettings = TracingSettings()

@@ -24,6 +24,7 @@ from litestar import Litestar
 from proxy.app import create_app
 from proxy.secret import Secret
 from proxy.settings import (
+    AdminSettings,
     AuthSettings,
     CacheSettings,
     CorsSettings,
@@ -33,6 +34,7 @@ from proxy.settings import (
     LimitSettings,
     RedisSettings,
     Settings,
+    StatusSettings,
     TracingSettings,
 )
 from proxy.siblings import Siblings
@@ -95,6 +97,8 @@ async def rig(
     limits: LimitSettings | None = None,
     siblings: Siblings | None = None,
     tracing: TracingSettings | None = None,
+    status: StatusSettings | None = None,
+    admin: AdminSettings | None = None,
     **hub: Any,
 ) -> AsyncIterator[Rig]:
     """A proxy and a simulator, joined without sockets; time stands still."""
@@ -108,6 +112,8 @@ async def rig(
         jwt=jwt or JwtSettings(),
         limits=limits or LimitSettings(),
         tracing=tracing or TracingSettings(),
+        status=status or StatusSettings(),
+        admin=admin or AdminSettings(),
         redis=RedisSettings(timeout=0.5),
         events=EventSettings(mode="off"),  # httpx.ASGITransport hands out no answer before it has ended
     )

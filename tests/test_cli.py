@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -286,6 +287,7 @@ def test_check_with_nothing_there() -> None:
     done = run("check", OXEN_HUB_URL=f"http://{nowhere}", OXEN_API_KEY=KEY, REDIS_URL=f"redis://:pass-word@{nowhere}")
     assert done.returncode == 1
     assert marks(done) == {"settings": "ok", "hub reachable": "FAIL", "Redis": "FAIL"}
+    assert f"Is REDIS_URL right ({nowhere})?" in done.stdout
     assert "pass-word" not in done.stdout
 
 
@@ -327,6 +329,86 @@ def test_help_and_version() -> None:
         assert done.returncode == 0
         assert done.stdout
     assert run("no-such-command").returncode == 2
+
+
+def test_help_says_what_there_is() -> None:
+    said = run("--help").stdout
+    for word in (
+        "serve",
+        "demo",
+        "simulate",
+        "check",
+        "key",
+        "purge",
+        "completion",
+        "Exit status",
+        "settings are wrong",
+    ):
+        assert word in said
+    assert "..." not in said.partition("Options")[2], "no text is cut short"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    done = run("completion", shell)
+    assert done.returncode == 0
+    assert "_GENERATIONS_PROXY_COMPLETE" in done.stdout
+    asked = {"COMP_WORDS": "generations-proxy se", "COMP_CWORD": "se" if shell == "fish" else "1"}
+    command = [str(Path(sys.executable).parent / "generations-proxy")]
+    given = environment(_GENERATIONS_PROXY_COMPLETE=f"{shell}_complete", **asked)
+    found = subprocess.run(command, env=given, capture_output=True, text=True, timeout=PATIENCE, check=False).stdout
+    assert "serve" in found
+    assert "demo" not in found
+
+
+def test_completion_in_a_real_bash() -> None:
+    script = """
+        eval "$(PATH=$1:$PATH generations-proxy completion bash)"
+        PATH=$1:$PATH COMP_WORDS=(generations-proxy serve --wor) COMP_CWORD=2
+        _generations_proxy_completion generations-proxy
+        echo "${COMPREPLY[@]}"
+    """
+    command = ["bash", "-c", script, "bash", str(Path(sys.executable).parent)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.stdout.strip() == "--workers"
+
+
+def on_a_terminal(*arguments: str, **given: str) -> str:
+    """What a command says to a terminal."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen([*COMMAND, *arguments], env=environment(TERM="xterm", **given), stdout=follower, cwd=ROOT):
+        os.close(follower)
+        said = b""
+        with contextlib.suppress(OSError):  # Linux: EIO when nobody has the other end any more
+            while more := os.read(leader, 65_536):
+                said += more
+    os.close(leader)
+    return said.decode()
+
+
+def test_colours_are_for_terminals_and_not_with_no_color() -> None:
+    assert "\x1b[31mFAIL" in on_a_terminal("check")
+    assert "\x1b" not in on_a_terminal("check", NO_COLOR="1")
+    assert "\x1b" not in run("check").stdout
+
+
+def test_a_bad_token_is_said_once_and_in_words(hub: str) -> None:
+    with serving(hub, OXEN_API_KEY="an-old-one") as (url, process):
+        assert [get(f"{url}{LIST}?page={page}")[0] for page in range(1, 5)] == [502] * 4
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read() if process.stdout else ""
+    assert said.count("the hub refuses the token of credential default: renew it") == 1
+    assert "an-old-one" not in said
+
+
+def test_a_missing_redis_is_said_once_and_serves_on(hub: str) -> None:
+    with serving(hub, REDIS_URL=f"redis://:pass-word@{LOOPBACK}:{free_port()}/0") as (url, process):
+        assert [get(f"{url}{LIST}?page={page}")[0] for page in range(1, 5)] == [200] * 4
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read() if process.stdout else ""
+    assert said.count("Redis fault, going on without it") == 1
+    assert "Traceback" not in said
+    assert "pass-word" not in said
 
 
 def test_an_unread_log_does_not_stop_the_service(hub: str) -> None:

@@ -41,6 +41,8 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "OXEN_HUB_URL": "http://hub.test:81/prefix",
         "OXEN_API_KEY": "token",
         "PROXY_ADMIN_KEY": "token",
+        "PROXY_STATUS_KEY": "token",
+        "PROXY_STATUS_OPEN": "true",
         "OXEN_API_KEY_FILE": str(tmp_path / "token"),
         "REDIS_URL": "rediss://user:pw@redis.test:6380/2",
         "PROXY_HOST": "::1",

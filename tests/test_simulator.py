@@ -255,3 +255,32 @@ def test_a_budget_is_a_token_bucket() -> None:
     assert [budget.take(), budget.take()] == [True, False]
     clock.advance(100)
     assert [budget.take() for _ in range(4)] == [True, True, True, False]
+
+
+async def test_results_are_drawn_for_links_that_are_good() -> None:
+    """As a store of objects: by signature and time, the same picture each time, and none of the API's requests."""
+    clock = Clock()
+    simulator = Simulator(still_world(clock), api_key=KEY, link_lifetime=60, clock=clock)
+    simulator.serve_results("http://hub.test")
+    row = next(one for one in simulator.world.newest_first("ox") if one.status == "succeeded")
+    first, second = (simulator.writer.link(row, clock()) for _ in range(2))
+    assert first != second
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(simulator), base_url="http://hub.test") as caller:
+        answers = [await caller.get(link) for link in (first, second)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert answers[0].content == answers[1].content
+        assert answers[0].headers["content-type"] == "image/svg+xml"
+        assert answers[0].content.startswith(b"<svg ")
+        other = next(one for one in simulator.world.newest_first("bessie") if one.status == "succeeded")
+        for wrong, status in (
+            (first.replace(row.id, other.id), 404),
+            (first.replace("/ox/", "/moo/"), 404),
+            (first[:-1] + ("0" if first[-1] != "0" else "1"), 403),
+            (first.replace("X-Amz-Date=2", "X-Amz-Date=3"), 403),
+            (first.partition("?")[0], 403),
+            ("http://hub.test/results/nothing", 404),
+        ):
+            assert (await caller.get(wrong)).status_code == status, wrong
+        clock.advance(61)
+        assert (await caller.get(first)).status_code == 403
+    assert simulator.journal.count == 0

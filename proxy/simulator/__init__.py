@@ -7,6 +7,7 @@ Nothing of the proxy proper is used here, so that neither can hide a fault of th
 from proxy.simulator.app import Simulator
 from proxy.simulator.control import Controlled
 from proxy.simulator.faults import Fault
+from proxy.simulator.parameters import PLAIN_PROMPTS
 from proxy.simulator.world import World
 
-__all__ = ["Controlled", "Fault", "Simulator", "World"]
+__all__ = ["PLAIN_PROMPTS", "Controlled", "Fault", "Simulator", "World"]

@@ -13,9 +13,10 @@ from urllib.parse import parse_qsl
 from proxy.simulator.events import Events
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.journal import Budget, Journal, Request
+from proxy.simulator.results import Results
 from proxy.simulator.sending import Receive, Refusal, Scope, Send, disconnected, send_answer
 from proxy.simulator.streaming import Streams
-from proxy.simulator.wire import Writer, error
+from proxy.simulator.wire import RESULTS_PATH, Writer, error
 from proxy.simulator.world import Generation, World
 
 DEMO_KEY: Final = "demo-key"
@@ -48,6 +49,7 @@ class Simulator:
         self.events = Events()
         self.streams = Streams(self.events)
         self.writer = Writer(link_lifetime)
+        self.results = Results(self.world, self.writer)
         self._clock = clock
         self.world.on_end.append(lambda row: self.events.tell(row, self.writer, clock()))
 
@@ -58,6 +60,10 @@ class Simulator:
                 await self._live(receive, send)
             case "http":
                 await self._serve(scope, receive, send)
+
+    def serve_results(self, url: str) -> None:
+        """Let links lead here, to ``url``: what they lead to is drawn. Requests for it are none of the API's."""
+        self.writer.results = url + RESULTS_PATH
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Let the world turn while the server runs."""
@@ -76,6 +82,9 @@ class Simulator:
             await asyncio.sleep(TICK)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(f"{RESULTS_PATH}/"):
+            await self.results.send(scope["path"], scope["query_string"].decode("latin-1"), self._clock(), send)
+            return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         scheme, _, token = headers.pop("authorization", "").partition(" ")
         authorized = scheme == "Bearer" and self._authorized(token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
 
@@ -23,6 +24,21 @@ PROMPTS: Final = (
     "</script><script>alert(1)</script> & &amp; <b>",
     "",
 )
+PLAIN_PROMPTS: Final = (
+    "An ox on a ridge at first light, mist in the valley",
+    "Layers of blue hills after rain, soft poster colours",
+    "A low sun over the marsh, wide and quiet",
+    "Paper lanterns drifting over a lake at dusk",
+    "Soap bubbles against a summer sky, close up",
+    "Coloured glass spheres, studio light, shallow focus",
+    "Long waves rolling in, seen from a cliff",
+    "Dunes under a warm evening sky, minimalist",
+    "Ribbons of silk in slow motion, pastel",
+    "A herd crossing the plain, far away, aerial view",
+    "Terraced fields in autumn, gouache",
+    "Northern lights over bare hills",
+)
+"""For a world that is to be looked at."""
 NUMBERS: Final = tuple(
     map(
         Verbatim,
@@ -32,9 +48,9 @@ NUMBERS: Final = tuple(
 SEEDS: Final = (0, 42, 2**53 + 1, 2**63 - 1, 2**64 + 13, -(2**53) - 1)
 
 
-def request_parameters(chance: random.Random, media_type: str) -> dict[str, object]:
+def request_parameters(chance: random.Random, media_type: str, prompts: Sequence[str] = PROMPTS) -> dict[str, object]:
     """What a caller might have sent with the request for a generation."""
-    parameters: dict[str, object] = {"prompt": chance.choice(PROMPTS), "seed": chance.choice(SEEDS)}
+    parameters: dict[str, object] = {"prompt": chance.choice(prompts), "seed": chance.choice(SEEDS)}
     if media_type == "video":
         parameters |= {"duration": chance.choice((5, 8, Verbatim("7.50"))), "aspect_ratio": "16:9"}
     extras: tuple[dict[str, object], ...] = (

@@ -20,6 +20,9 @@ from typing import Final
 from proxy.simulator.parameters import Verbatim
 from proxy.simulator.world import Generation
 
+RESULTS: Final = "https://results.example"
+"""Where links lead, unless the simulator is to serve what they lead to."""
+RESULTS_PATH: Final = "/results"
 _SIGNING_KEY: Final = b"simulated signing key"
 _ESCAPED: Final = re.compile('["\\\\/\x00-\x1f\x7f\u2028\u2029\U00010000-\U0010ffff]')
 _SHORT: Final = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\n": "\\n", "\t": "\\t"}
@@ -74,10 +77,14 @@ class Writer:
 
     Args:
         link_lifetime: seconds for which a presigned URL is good.
+
+    Attributes:
+        results: what links begin with.
     """
 
     def __init__(self, link_lifetime: float) -> None:
         self.link_lifetime = link_lifetime
+        self.results = RESULTS
         self._texts: dict[tuple[str, bool], tuple[int, str, str]] = {}
         self._signatures = count(1)
 
@@ -112,13 +119,22 @@ class Writer:
         """A presigned URL, signed for this answer alone."""
         date = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
         suffix = "png" if row.media_type == "image" else "mp4"
-        signed = f"{row.id}{date}{next(self._signatures)}".encode()
         return (
-            f"https://results.example/{row.namespace}/{row.id}.{suffix}?X-Amz-Algorithm=AWS4-HMAC-SHA256"
+            f"{self.results}/{row.namespace}/{row.id}.{suffix}?X-Amz-Algorithm=AWS4-HMAC-SHA256"
             f"&X-Amz-Credential=SIMULATED%2F{date[:8]}%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date={date}"
             f"&X-Amz-Expires={int(self.link_lifetime)}&X-Amz-SignedHeaders=host"
-            f"&X-Amz-Signature={hmac.new(_SIGNING_KEY, signed, hashlib.sha256).hexdigest()}"
+            f"&X-Amz-Signature={_sign(row.id, date, f'{next(self._signatures):08x}')}"
         )
+
+    def signed(self, generation_id: str, given: Mapping[str, str], now: float) -> bool:
+        """Whether the query of a link is one that was signed, and still good."""
+        date, signature = given.get("X-Amz-Date", ""), given.get("X-Amz-Signature", "")
+        try:
+            began = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            return False
+        right = _sign(generation_id, date, signature[-8:])
+        return hmac.compare_digest(right.encode(), signature.encode()) and now < began + self.link_lifetime
 
     def _rows(self, rows: Iterable[Generation], now: float, *, full: bool) -> str:
         return ", ".join(self._row(row, now, full=full) for row in rows)
@@ -129,6 +145,12 @@ class Writer:
             kept = self._texts[row.id, full] = (row.version, *_around_link(row, full=full))
         link = dumps(self.link(row, now)) if row.status == "succeeded" else "null"
         return f"{kept[1]}{link}{kept[2]}"
+
+
+def _sign(generation_id: str, date: str, number: str) -> str:
+    """A signature that is another for each answer, and can be looked at all the same: its end is the number."""
+    text = f"{generation_id}{date}{number}".encode()
+    return hmac.new(_SIGNING_KEY, text, hashlib.sha256).hexdigest()[:-8] + number
 
 
 def _around_link(row: Generation, *, full: bool) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from decimal import Decimal
 from itertools import count
 from typing import Final
 
-from proxy.simulator.parameters import request_parameters
+from proxy.simulator.parameters import PROMPTS, request_parameters
 
 TERMINAL: Final = ("succeeded", "failed", "cancelled")
 IMAGE_MODELS: Final = ("flux-2-pro", "imagen-5", "qwen-image-3")
@@ -67,6 +67,7 @@ class World:
         speed: how many times faster than in life generations arrive and run; 0 freezes the world.
         rate: arrivals a second and namespace at speed 1.
         history: terminal generations of each namespace at the start.
+        prompts: what callers may have asked for.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class World:
         rate: float = 0.2,
         history: int = 180,
         namespaces: Sequence[str] = ("ox", "bessie", "moo"),
+        prompts: Sequence[str] = PROMPTS,
     ) -> None:
+        self._prompts = prompts
         self._random = random.Random(seed)
         self._clock = clock
         self._speed = speed
@@ -195,7 +198,7 @@ class World:
             repo=chance.choice(REPOS),
             folder=chance.choice(FOLDERS),
             username=chance.choice(("ada", "grace", "edsger")),
-            parameters=request_parameters(chance, media_type),
+            parameters=request_parameters(chance, media_type, self._prompts),
         )
 
     def _price(self, media_type: str) -> Decimal:

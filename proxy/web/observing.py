@@ -9,10 +9,12 @@ from litestar.handlers import HTTPRouteHandler
 
 from proxy.hub import HubCall
 from proxy.settings import Settings
+from proxy.shared_status import SharedStatus
 from proxy.siblings import Siblings
 from proxy.web.edge import Tracer
 from proxy.web.metrics import Metrics, metrics_handler
 from proxy.web.state_metrics import Parts
+from proxy.web.status import Status, status_handlers
 from proxy.web.telemetry import Sink
 
 if TYPE_CHECKING:
@@ -32,14 +34,29 @@ class Observing:
         handlers: of what is shown.
     """
 
-    def __init__(self, settings: Settings, parts: Parts, others: Sequence[Sink], siblings: Siblings | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        parts: Parts,
+        others: Sequence[Sink],
+        siblings: Siblings | None,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
         self._siblings = siblings
         self._spans = _spans(settings)
         metrics = Metrics(parts, siblings)
+        shared = None if parts.redis is None else SharedStatus(parts.redis)
+        self._status = Status(parts, shared, siblings, clock=clock)
         self.sinks: list[Sink] = [*others, metrics.requests.note]
         self.tracer: Tracer | None = None
-        self.handlers: list[HTTPRouteHandler] = [metrics_handler(metrics)]
+        shown = status_handlers(self._status, settings)
+        self.handlers: list[HTTPRouteHandler] = [metrics_handler(metrics), *shown]
         of_the_hub: list[Callable[[HubCall], None]] = [metrics.requests.note_hub]
+        self._tells = bool(shown)
+        if self._tells:
+            self.sinks.append(self._status.samples.note)
+            of_the_hub.append(self._status.samples.note_hub)
         if self._spans is not None:
             self.sinks.append(self._spans.note)
             self.tracer = self._spans.begin
@@ -51,6 +68,13 @@ class Observing:
         """Begin to answer the other workers."""
         if self._siblings is not None:
             await self._siblings.start()
+        if self._tells:
+            self._status.start()
+
+    async def withdraw(self) -> None:
+        """Tell the other replicas that this one ends, while there is a way to them."""
+        if self._tells:
+            await self._status.aclose()
 
     async def aclose(self, timeout: float) -> None:
         """Send what is left to send, in at most ``timeout`` seconds."""

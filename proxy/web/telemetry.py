@@ -26,6 +26,7 @@ _ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "/api/events": "events",
     "/metrics": "metrics",
     "/status": "status",
+    "/status.json": "status",
 }
 _BELOW: Final[Mapping[str, Endpoint]] = {
     f"{LIST_PATH}/": "generation",
@@ -33,7 +34,6 @@ _BELOW: Final[Mapping[str, Endpoint]] = {
     "/health/": "health",
     "/schema/": "schema",
     "/admin/": "admin",
-    "/status/": "status",
 }
 
 

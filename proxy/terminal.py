@@ -1,0 +1,35 @@
+"""What people at a terminal are told; in colours, if it is one that wants them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final, NoReturn
+
+import click
+
+_WRONG_SETTINGS: Final = 2
+
+
+def say_check(line: str) -> None:
+    """Say a line of ``check``, its mark in colour."""
+    colour = {"ok": "green", "WARN": "yellow", "FAIL": "red"}.get(line[:4].strip())
+    click.echo(f"{click.style(line[:4], fg=colour)}{line[4:]}" if colour else line)
+
+
+def complain(faults: list[str]) -> NoReturn:
+    """Say what is wrong with the settings, and exit."""
+    click.echo(f"{len(faults)} setting(s) cannot be used:", err=True)
+    for fault in faults:
+        click.echo(f"  {fault}", err=True)
+    sys.exit(_WRONG_SETTINGS)
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> str:
+    """What to say where a port cannot be had."""
+    return f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+
+
+def fail(message: str) -> NoReturn:
+    """Say what could not be done, and exit."""
+    click.echo(f"{click.style('error:', fg='red')} {message}", err=True)
+    sys.exit(1)

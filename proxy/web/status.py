@@ -1,0 +1,203 @@
+"""``/status.json``: what this proxy does, costs and suffers, of all its processes; and the page that shows it.
+
+The page holds nothing: it asks for the JSON, with a key that is typed in once. Whoever may read the JSON is decided by
+a grant of its own, ``[status] key``; the operator's key, which allows more, does as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import msgspec
+from litestar import Request, Response
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+from proxy import __version__
+from proxy.errors import Unauthorized
+from proxy.secret import Secret
+from proxy.settings import Settings
+from proxy.shared_status import SharedStatus
+from proxy.siblings import Siblings
+from proxy.web.page_files import PageFile, page_handler
+from proxy.web.reading import reading, respond
+from proxy.web.samples import INTERVAL, Samples, Told, merged
+from proxy.web.state_metrics import Parts
+
+PAGE_PATH: Final = "/status"
+JSON_PATH: Final = "/status.json"
+WORD: Final = "status"
+"""What workers ask each other."""
+
+
+class Budget(Struct):
+    """What is left of a credential's budget; ``state``: as in /health/ready."""
+
+    credential: str
+    state: str
+    turns: float
+    turns_max: float
+    under_way: int
+    under_way_max: int
+    pause_seconds: float
+    pause_cause: str
+
+
+class Process(Struct):
+    """How a process fares. Times in Unix seconds."""
+
+    id: str
+    version: str
+    started_at: float
+    draining: bool
+    redis: str
+    memory_trusted: bool
+    memory_bytes: int
+    memory_bytes_max: int
+    memory_pages: int
+    flights: int
+    waiting: int
+
+
+class Report(Struct):
+    """What a process tells the others."""
+
+    process: Process
+    budgets: list[Budget]
+    told: Told
+
+
+class StatusResponse(Struct):
+    """What is shown. ``scope``: of all replicas, of the workers behind this port, or of this process."""
+
+    at: float
+    scope: Literal["fleet", "workers", "process"]
+    interval: int
+    processes: list[Process]
+    budgets: list[Budget]
+    told: Told
+
+
+_read: Final = msgspec.msgpack.Decoder(Report).decode
+
+
+class Status:
+    """Tells of this process, and knows what the others tell."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        shared: SharedStatus | None,
+        siblings: Siblings | None,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._parts = parts
+        self._shared = shared
+        self._siblings = siblings
+        self._clock = clock
+        self._id = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._started_at = clock()
+        self._telling: asyncio.Task[None] | None = None
+        self.samples = Samples(clock)
+        if siblings is not None:
+            siblings.answers[WORD] = self._encoded
+
+    def start(self) -> None:
+        """Begin to tell the other replicas."""
+        if self._shared is not None:
+            self._telling = asyncio.create_task(self._tell(self._shared))
+
+    async def aclose(self) -> None:
+        """Tell them no more."""
+        if self._telling is not None and self._shared is not None:
+            self._telling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._telling
+            await self._shared.withdraw(self._id)
+
+    async def response(self) -> StatusResponse:
+        """What is shown: of all processes, by whichever way there is to them."""
+        scope: Literal["fleet", "workers", "process"] = "process"
+        reports: dict[str, Report] = {}
+        told = None if self._shared is None else await self._shared.read(self._clock())
+        if told is not None:
+            scope = "fleet"
+        elif self._siblings is not None:
+            scope, told = "workers", {str(number): one for number, one in (await self._siblings.ask(WORD)).items()}
+        for one in (told or {}).values():
+            with contextlib.suppress(msgspec.MsgspecError):  # another release's, or not ours
+                report = _read(one)
+                reports[report.process.id] = report
+        own = await self._report()
+        reports[self._id] = own  # what it told the others is seconds old
+        return StatusResponse(
+            at=self._clock(),
+            scope=scope,
+            interval=INTERVAL,
+            processes=sorted((one.process for one in reports.values()), key=lambda process: process.id),
+            budgets=own.budgets,
+            told=merged([one.told for one in reports.values()]),
+        )
+
+    async def _tell(self, shared: SharedStatus) -> None:
+        while True:
+            await shared.publish(self._id, self._clock(), await self._encoded())
+            await asyncio.sleep(INTERVAL)
+
+    async def _encoded(self) -> bytes:
+        return msgspec.msgpack.encode(await self._report())
+
+    async def _report(self) -> Report:
+        parts = self._parts
+        process = Process(
+            id=self._id,
+            version=__version__,
+            started_at=self._started_at,
+            draining=parts.readiness.draining,
+            redis="off" if parts.redis is None else parts.redis.state,
+            memory_trusted=parts.knowledge.trust.together,
+            memory_bytes=parts.memory.bytes,
+            memory_bytes_max=parts.memory.limit,
+            memory_pages=len(parts.memory),
+            flights=parts.pages.flights,
+            waiting=parts.pages.waiting,
+        )
+        budgets = [
+            Budget(
+                credential=name,
+                state=parts.fetcher.hub_states[name],
+                turns=standing.turns,
+                turns_max=parts.upstreams[name].shield.allowance.burst,
+                under_way=standing.held,
+                under_way_max=parts.upstreams[name].shield.allowance.concurrency,
+                pause_seconds=standing.pause.seconds,
+                pause_cause=standing.pause.cause,
+            )
+            for name, standing in (await parts.standings()).items()
+        ]
+        return Report(process, budgets, self.samples.tell())
+
+
+def status_handlers(status: Status, settings: Settings) -> list[HTTPRouteHandler]:
+    """Handlers of the page and its JSON; none unless somebody may read them."""
+    keys = [key for key in (settings.status.key, settings.admin.key) if key is not None]
+    if not keys and not settings.status.open:
+        return []
+
+    @reading(JSON_PATH)
+    async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
+        if not settings.status.open:
+            scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or Secret(given) not in keys:
+                raise Unauthorized("Send the key of the status page (PROXY_STATUS_KEY) as Authorization: Bearer.")
+        body = msgspec.json.encode(await status.response())
+        return respond(request, 200, {"cache-control": "no-store"}, body)
+
+    return [show, page_handler(PAGE_PATH, PageFile("status.html"))]

@@ -13,7 +13,7 @@ from msgspec import Struct
 from proxy.completion import UNKNOWN, Origin
 from proxy.composing import compose, compose_at, lasts, outline, write_token
 from proxy.envelope import Unfit
-from proxy.listing import Fault, Listing, learn
+from proxy.listing import MAX_BYTES, Fault, Listing, learn
 from proxy.listings import Listings
 from proxy.page import Page
 from proxy.question import Question, top_of
@@ -23,7 +23,7 @@ from proxy.settings import CacheSettings
 from proxy.shared import Found, Shared
 from proxy.stored import OFF_LOOP
 from proxy.stored_rows import Written, read, version_of, write
-from proxy.windows import STEP, Wanted, to_ask
+from proxy.windows import STEP, Wanted, fitting, to_ask
 
 ATTEMPTS: Final = 3
 """How often rows are computed anew when other replicas have moved them meanwhile."""
@@ -112,8 +112,11 @@ class KnownRows:
     def whole(self, question: Question) -> Question:
         """The question that shows as much of the listing as is kept, from the top."""
         listing = self.listings.get(question.listing)
-        entries = LARGEST if listing is None else listing.stamp.total_entries + STEP
-        return top_of(question, min(LARGEST, self._settings.listing_depth, -(-entries // STEP) * STEP))
+        most = min(LARGEST, self._settings.listing_depth)
+        if listing is not None:
+            entries = -(-(listing.stamp.total_entries + STEP) // STEP) * STEP
+            most = max(1, min(most, entries, fitting(listing, MAX_BYTES)))
+        return top_of(question, most)
 
     async def read(self, question: Question, page: Page) -> Window | None:
         """Read an answer as rows, away from the event loop if it is large; None if nothing can be composed of it."""

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 from proxy import directives as callers
 from proxy.ahead import Ahead
 from proxy.directives import Directives
-from proxy.errors import HubError, HubRefusedCredential, MomentGone, NotCached
+from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
 from proxy.freshness import MOMENT, Fresh, Gone, Stale
@@ -97,7 +98,8 @@ class Pages:
             page = self._known.at(question, moment)
         if page is None and self._known.rows.lasts(question, moment) and not wishes.only_if_cached:
             whole = self._known.rows.whole(question)
-            await self._line.fetch(whole, since=self._known.vouched(whole), until=self._line.deadline())
+            with contextlib.suppress(HubAnswerTooLarge):
+                await self._line.fetch(whole, since=self._known.vouched(whole), until=self._line.deadline())
             page = self._known.at(question, moment)
             if page is None and (outcome := await self.answer(question, wishes)).page.moment == moment:
                 return outcome
@@ -167,7 +169,13 @@ class Pages:
         in_vain = 0
         while True:
             target = question if in_vain >= WINDOWS else self._known.rows.to_ask(question)
-            answer = await self._line.fetch(target, since=since, until=until, patience=patience, stand_in=stand_in)
+            try:
+                answer = await self._line.fetch(target, since=since, until=until, patience=patience, stand_in=stand_in)
+            except HubAnswerTooLarge:
+                if target.key == question.key:
+                    raise
+                in_vain = WINDOWS
+                continue
             if isinstance(answer, StaleHit):
                 return answer
             landed, joined = answer

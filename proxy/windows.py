@@ -22,6 +22,9 @@ CHEAP: Final = 100
 WIDE: Final = 300
 """Rows of a window that is to show several pages at once whose rows are not known."""
 
+LARGE: Final = 2 * 2**20
+"""Bytes that a window is to have at the most, by the size of the rows that are known."""
+
 Place = tuple[int, int]
 """Page number and page size."""
 
@@ -68,14 +71,21 @@ def to_ask(question: Question, listing: Listing | None, wanted: list[Place]) -> 
     if start >= entries or set(wanted) <= {(question.page, question.page_size)}:
         return question
     ends = [min(page * size, entries) for page, size in wanted]
+    room = fitting(listing, LARGE)
     if end > known:
-        unknown = [one for one in ends if known < one <= WIDE]
-        return _top(question, max(unknown)) if len(unknown) > 1 and end <= WIDE else question
+        unknown = [one for one in ends if known < one <= min(WIDE, room)]
+        return _top(question, max(unknown)) if len(unknown) > 1 and end <= max(unknown) else question
     in_flight = [place for place, row in enumerate(listing.rows, 1) if not row.settled]
     rows = max([STEP, *(one for one in ends if one <= CHEAP), *(place for place in in_flight if place <= WIDE)])
-    if any(start < place <= end and place > rows for place in in_flight):
+    if rows > room or any(start < place <= end and place > rows for place in in_flight):
         return question
     return _top(question, rows)
+
+
+def fitting(listing: Listing, size: int) -> int:
+    """How many rows of a listing so many bytes hold, by those that are known."""
+    known = sum(len(row.text) for row in listing.rows)
+    return size * len(listing.rows) // known if known else size
 
 
 def _top(question: Question, rows: int) -> Question:

@@ -14,7 +14,7 @@ import pytest
 
 from proxy.settings import CacheSettings, Settings
 from proxy.simulator import Fault, Simulator
-from tests.support import KEY, LIST, ROOT, Rig, rig, socket_rig, still_world
+from tests.support import KEY, LIST, ROOT, Clock, Rig, rig, socket_rig, still_world
 
 
 def ids(answer: httpx.Response) -> list[str]:
@@ -160,6 +160,23 @@ async def test_deeper_than_rows_are_kept_a_moment_lasts_as_long_as_nothing_moves
         await it.get("page_size=30")
         assert ids(await it.get("page_size=10&page=2", **{"listing-moment": moment})) == before[10:20]
         assert (await it.get("page_size=30&page=2", **{"listing-moment": moment})).status_code == 412
+
+
+async def test_rows_so_large_that_the_hub_cannot_show_all_at_once() -> None:
+    clock = Clock()
+    hub = Simulator(still_world(clock, history=120), api_key=KEY, clock=clock)
+    async with rig(simulator=hub, clock=clock, answer_bytes=70_000) as it:
+        before = order(it)
+        moment = (await it.get("page_size=50")).headers["listing-moment"]
+        assert ids(await it.get("page_size=50&page=2")) == before[50:100]
+        arrive(it)
+        now, asked = order(it), it.hub_requests
+        assert ids(await it.get("page_size=50")) == now[:50]
+        assert it.hub_requests == asked + 2, "100 rows do not fit, 50 do"
+        assert ids(await it.get("page_size=50&page=2")) == now[50:100]
+        assert ids(await it.get("page_size=50&page=2", **{"listing-moment": moment})) == before[50:100]
+        too_deep = await it.get("page_size=50&page=3", **{"listing-moment": moment})
+        assert too_deep.json()["error"]["type"] == "moment_gone"
 
 
 async def test_past_the_end_there_is_nothing() -> None:

@@ -45,6 +45,15 @@ def test_to_ask(
     assert (target.page, target.page_size) == expected, name
 
 
+def test_large_rows_make_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = after(answer(LONG, page_size=400))[0]
+    size = sum(len(row.text) for row in listing.rows) // 400
+    monkeypatch.setattr("proxy.windows.LARGE", 70 * size)
+    assert to_ask(question(1, 50), listing, [(1, 50), (2, 50)]).query == question(1, 50).query
+    assert to_ask(question(2, 50), listing, [(1, 50), (2, 50)]).query == question(2, 50).query
+    assert to_ask(question(3, 50), listing, [(1, 50), (3, 50)]).query == question(1, 50).query
+
+
 def test_rows_in_flight_too_deep_for_a_window_are_asked_for_themselves() -> None:
     rows = [*LONG[:340], row(9999, "processing", None), *LONG[340:]]
     listing = after(answer(rows, page_size=400))[0]

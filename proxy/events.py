@@ -83,7 +83,7 @@ class Events:
         for one in self.subscriptions.values():
             await one.aclose()
         for source in self._sources.values():
-            await source.owners.drain(ENDING)
+            await source.owners.aclose(ENDING)
 
     def _ring(self) -> None:
         self.feed.ring()

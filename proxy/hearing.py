@@ -91,6 +91,7 @@ class Hearing:
         if self._connection is not None:
             await self._connection.aclose()
         await asyncio.wait({self._task}, timeout=timeout)
+        self._task.cancel()  # it waits for its turn, or for the hub's answer, whose request goes on by itself
 
     async def _run(self) -> None:
         vain, lost = 0, False

@@ -7,6 +7,7 @@ age will do. Only what somebody listens for is looked up who may not see everyth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Final
@@ -47,30 +48,39 @@ class Owners:
         self._asked = asyncio.Semaphore(AT_ONCE)
         self._under_way: set[str] = set()
         self._detached = Detached()
+        self._closing = asyncio.Event()
 
     def find(self, entry: Entry) -> None:
         """Find out whose generation an entry tells of, in a task of its own."""
-        if entry.settled or entry.completion is None or entry.completion.identity in self._under_way:
+        if (
+            self._closing.is_set()
+            or entry.settled
+            or entry.completion is None
+            or entry.completion.identity in self._under_way
+        ):
             return
         self._under_way.add(entry.completion.identity)
         self._detached.spawn(self._find(entry, entry.completion.generation_id))
 
-    async def drain(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds for look-ups under way; return how many go on."""
-        return await self._detached.drain(timeout)
+    async def aclose(self, timeout: float) -> None:
+        """Look up nothing any more, and wait at most ``timeout`` seconds for what is being looked up."""
+        self._closing.set()
+        await self._detached.drain(timeout)
 
     async def _find(self, entry: Entry, generation_id: str) -> None:
         now = asyncio.get_running_loop().time
         until, wait = now() + self._give_up, FIRST_WAIT
         try:
             async with self._asked:
-                while True:
+                while not self._closing.is_set():
                     found, after = await self._look(entry, generation_id)
                     wait = max(wait, after)
                     if found or now() + wait > until:
                         entry.lost = not found
                         return
-                    await asyncio.sleep(wait)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(wait):
+                            await self._closing.wait()
                     wait *= 2
         finally:
             entry.settled = True

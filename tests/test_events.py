@@ -295,10 +295,9 @@ async def test_too_long_an_absence_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> 
     async with proxies() as it:
         async with listening(it.url) as heard:
             pass
-        done = [it.complete() for _ in range(20)]
         async with listening(it.url) as other:
-            pass
-        await until(lambda: other.status == 200)
+            done = [it.complete() for _ in range(20)]
+            await until(lambda: other.completions[-1:] == done[-1:])
         async with listening(it.url, f"Last-Event-ID: {heard.last_id}") as again:
             later = it.complete()
             await until(lambda: later in again.completions)

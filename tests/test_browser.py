@@ -127,7 +127,7 @@ async def opened(browser: Browser, *, listed: bool = True, **context: Any) -> As
         settings = Settings(
             cors=CorsSettings(origins=(origin if listed else "https://app.example",)),
             jwt=JwtSettings(algorithm="HS256", key=Secret(KEY), issuer=ISSUER, audience=AUDIENCE),
-            cache=CacheSettings(live_ttl=300, settled_ttl=300),
+            cache=CacheSettings(live_ttl=300, settled_ttl=300, compose=False),
         )
         async with serving(page_server, sock), socket_rig(settings) as proxy:
             page = await (await browser.new_context(**context)).new_page()

@@ -17,7 +17,7 @@ from proxy.record import Stamp
 
 
 class Page(Struct, frozen=True):
-    """A 200 or 404 of the hub, byte for byte, with what judging it needs.
+    """A 200 or 404 of the hub, byte for byte, or a page composed of its rows, with what judging it needs.
 
     Attributes:
         key: the full key of the question, checked wherever a page is read back.

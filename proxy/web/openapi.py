@@ -32,7 +32,10 @@ _STRUCTS: Final = (GenerationsListResponse, GenerationsShowResponse, QueueListRe
 _STRING: Final = {"type": "string"}
 _PRIMITIVES: Final = {inspect.StrType: "string", inspect.IntType: "integer"}
 
-_BODY: Final = "A 200's body is the hub's, byte for byte; Cache-Status says whether the hub was asked for it, Age when."
+_BODY: Final = (
+    "Each row is the hub's, byte for byte, and so is the whole body unless Cache-Status says that it was composed of"
+    " rows; it also says whether the hub was asked for it, and Age when."
+)
 _HEADERS: Final = {
     "Cache-Status": "What the cache did (RFC 9211).",
     "Age": "Seconds since the hub was asked (RFC 9111).",

@@ -50,7 +50,7 @@ class Budget(Struct):
 
 
 class Process(Struct):
-    """How a process fares. Times in Unix seconds."""
+    """How a process fares. Times in Unix seconds. ``events``: by credential, how it stands with the hub's stream."""
 
     id: str
     version: str
@@ -63,6 +63,8 @@ class Process(Struct):
     memory_pages: int
     flights: int
     waiting: int
+    events: dict[str, str]
+    listeners: int
 
 
 class Report(Struct):
@@ -168,6 +170,8 @@ class Status:
             memory_pages=len(parts.memory),
             flights=parts.pages.flights,
             waiting=parts.pages.waiting,
+            events={name: str(one.state) for name, one in parts.events.subscriptions.items()},
+            listeners=len(parts.events.feed),
         )
         budgets = [
             Budget(

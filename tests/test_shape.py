@@ -6,11 +6,14 @@ import ast
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from proxy import errors
 from proxy.fields import fields
+from proxy.outcome import Hit, Miss
+from proxy.pages import PATIENCE
 from tests.support import ROOT
 
 PACKAGE = ROOT / "proxy"
@@ -185,17 +188,15 @@ def test_every_fault_names_its_test() -> None:
 
 
 def test_every_cache_status_is_documented() -> None:
-    for text in (
-        "hit; ttl=",
-        "detail=memory",
-        "detail=redis",
-        "detail=stale-",
-        "fwd=uri-miss",
-        "fwd=stale",
-        "stored",
-        "collapsed",
-    ):
-        assert text in README
+    """What the types of outcomes allow, in the README's table: neither more nor less."""
+    table = "\n".join(re.findall(r"^\| `((?:hit|fwd|…|detail)[^`]*)`", README, re.MULTILINE))
+    found = {name: set(re.findall(rf"\b{name}=([a-z-]+\w*)", table)) for name in ("detail", "fwd")}
+    stale = {f"stale-{reason}" for reason in (PATIENCE, "allowed", errors.HubTimeout.type)}
+    own = {errors.HubFailed.type, errors.InvalidParameter.type}
+    assert found["detail"] == {*get_args(get_type_hints(Hit)["source"]), *stale, *own}
+    assert found["fwd"] == {*get_args(get_type_hints(Miss)["forward"]), "miss"}
+    assert "; stored" in table
+    assert "; collapsed" in table
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -135,6 +135,29 @@ def test_demo(number: signal.Signals) -> None:
         assert "\x1b" not in said
 
 
+def test_the_demo_is_seen_within_a_minute(tmp_path: Path) -> None:
+    """As a new user would, from an empty directory: the gallery, its pictures, and the status page."""
+    began = time.monotonic()
+    command = [str(Path(sys.executable).parent / "generations-proxy"), "demo", "--port", "0"]
+    with subprocess.Popen(command, env=environment(), cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            while "status page" not in said:
+                said += process.stdout.readline()
+            (gallery,) = re.findall(r"^gallery +(\S+)", said, re.MULTILINE)
+            (status,) = re.findall(r"^status page +(\S+)", said, re.MULTILINE)
+            assert get(gallery)[1]["content-type"] == "text/html; charset=utf-8"
+            page = json.loads(get(f"{gallery.rstrip('/')}{LIST}?status=succeeded")[2])
+            code, headers, picture = get(page["generations"][0]["result_url"])
+            assert (code, headers["content-type"], picture[:5]) == (200, "image/svg+xml", b"<svg ")
+            assert get(status)[0] == get(f"{status}.json")[0] == 200
+        finally:
+            process.kill()
+    assert time.monotonic() - began < 30
+    assert not list(tmp_path.iterdir()), "it leaves nothing behind"
+
+
 def test_demo_takes_a_free_port_if_its_own_is_busy() -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -82,6 +83,7 @@ def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balanced]:
         redis_url, password = stack.enter_context(redis_of_deploy(tmp_path))
         hub = stack.enter_context(hub_process())
         settings = {"REDIS_URL": redis_url, "PROXY_REDIS_PASSWORD_FILE": str(password), "PROXY_HUB_RATE": "1000"}
+        settings["PROXY_STATUS_OPEN"] = "true"
         replicas = [Replica(hub.url, settings) for _ in range(2)]
         for replica in replicas:
             stack.callback(replica.close)
@@ -130,6 +132,14 @@ def test_callers_notice_nothing(it: Balanced, deed: str) -> None:
     assert set(seen.statuses) == {200}
     assert seen.statuses[200] > 500
     assert all(requests(replica) > 10 for replica in it.replicas), "both serve again"
+
+
+def test_the_status_page_of_any_replica_tells_of_both(it: Balanced) -> None:
+    def told() -> bool:
+        found = json.loads(get(f"{it.url}/status.json")[2])
+        return bool(found["scope"] == "fleet" and len(found["processes"]) == 2)
+
+    eventually(told)
 
 
 def test_metrics_are_not_to_be_had_through_it(it: Balanced) -> None:

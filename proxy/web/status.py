@@ -157,7 +157,7 @@ class Status:
         return msgspec.msgpack.encode(await self._report())
 
     async def _report(self) -> Report:
-        parts = self._parts
+        parts, rows = self._parts, self._parts.knowledge.rows.listings
         process = Process(
             id=self._id,
             version=__version__,
@@ -165,8 +165,8 @@ class Status:
             draining=parts.readiness.draining,
             redis="off" if parts.redis is None else parts.redis.state,
             memory_trusted=parts.knowledge.trust.together,
-            memory_bytes=parts.memory.bytes,
-            memory_bytes_max=parts.memory.limit,
+            memory_bytes=parts.memory.bytes + rows.bytes,
+            memory_bytes_max=parts.memory.limit + rows.limit,
             memory_pages=len(parts.memory),
             flights=parts.pages.flights,
             waiting=parts.pages.waiting,

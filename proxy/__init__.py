@@ -2,9 +2,10 @@
 
 The way of a request:
 
-``web/edge`` gives it an id → ``web/asking`` finds out who asks, and has ``web/routes`` and ``query`` read a ``question``
-→ ``pages`` answers it from what is in ``knowledge``: ``memory``, then ``shared`` (Redis); else ``fetch``, in one
-flight for all who ask the same, takes its turn at the ``shield`` and asks the ``hub``, whose answer moves its
+``web/wire`` and ``web/express`` answer at once what they know by its bytes and have at hand; else
+``web/edge`` gives it an id → ``web/asking`` finds out who asks, and has ``web/routes`` and ``query`` read a
+``question`` → ``pages`` answers it from what is in ``knowledge``: ``memory``, then ``shared`` (Redis); else ``fetch``,
+in one flight for all who ask the same, takes its turn at the ``shield`` and asks the ``hub``, whose answer moves its
 ``listing`` forward;
 ``freshness`` judges what may be served → ``web/answers`` makes HTTP of it, ``web/problems`` of what went wrong.
 """

@@ -10,6 +10,7 @@ from typing import Final
 from litestar import Litestar
 
 from proxy.credential import Credential, Credentials
+from proxy.encoder import Encoder
 from proxy.fetch import Fetcher, Upstream
 from proxy.gate import Allowance
 from proxy.hub import Hub, Transport
@@ -30,12 +31,15 @@ from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
 from proxy.web.edge import with_edge
+from proxy.web.express import Express, with_express
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.limits import Limits
 from proxy.web.metrics import metrics_handler
 from proxy.web.problems import EXCEPTION_HANDLERS
+from proxy.web.request_ids import request_ids
 from proxy.web.routes import api_handlers
 from proxy.web.telemetry import Sink, log_request
+from proxy.web.wire import WIRE, Wire
 
 CLOSING: Final = 2.0
 """Seconds that hub requests and stores still under way are given when the application ends."""
@@ -88,9 +92,12 @@ def create_app(
 
     authentication = Authentication(settings, clock=clock)
     limits = Limits(settings.limits, Limiter(link, replicas=lambda: _replicas(settings, news)))
+    encoder = Encoder(memory)
     landings = Landings()
     fetcher = Fetcher(upstreams, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
+    express = Express(pages, limits, credentials.all, readiness, settings.cors.origins)
+    ids = request_ids()
     if news is not None:
         news.topics[b"landed"] = landings.hear
         news.topics[b"room"] = make_room
@@ -104,6 +111,7 @@ def create_app(
             yield
         finally:
             await pages.drain(CLOSING)
+            await encoder.drain(CLOSING)
             await fetcher.release()
             await fetcher.drain(CLOSING)
             await knowledge.drain(CLOSING)
@@ -118,7 +126,7 @@ def create_app(
 
     app = Litestar(
         route_handlers=[
-            *api_handlers(Asking(pages, authentication, limits), credentials),
+            *api_handlers(Asking(pages, encoder, authentication, limits, express), credentials),
             *admin_handlers(knowledge, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
             metrics_handler(fetcher, upstreams, link),
@@ -130,7 +138,9 @@ def create_app(
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    app.asgi_handler = with_edge(with_cors(app.asgi_handler, settings.cors.origins), sinks, readiness)
+    inner = with_cors(with_express(app.asgi_handler, express), settings.cors.origins)
+    app.asgi_handler = with_edge(inner, sinks, readiness, ids)
+    app.state[WIRE] = Wire(express, ids, sinks, origins=bool(settings.cors.origins))
     return app
 
 

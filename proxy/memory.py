@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from proxy.encodings import Coding
 from proxy.freshness import current
 from proxy.listing import Record
 from proxy.page import Page
@@ -28,6 +29,10 @@ class Memory:
 
     Records may be *suspect*: while news from other replicas could not be heard, one may have moved. A suspect
     record becomes trusted again when it is learned anew.
+
+    Attributes:
+        bytes: charged for all pages, their variants and overhead included.
+        evictions: pages that went because there was no room, since the start.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,6 +41,7 @@ class Memory:
         self._listings: OrderedDict[str, _Listing] = OrderedDict()
         self._epoch = 0
         self.bytes = 0
+        self.evictions = 0
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -101,9 +107,16 @@ class Memory:
         self._pages[page.key] = (page, listing)
         known.pages.add(page.key)
         self.bytes += _cost(page)
-        while self.bytes > self._limit:
-            self._drop(next(iter(self._pages)))
+        self._evict()
         return True
+
+    def enrich(self, page: Page, coding: Coding, variant: bytes) -> None:
+        """Keep the page's body in a coding with it; that counts like the body."""
+        kept = self._pages.get(page.key)
+        if kept is not None and kept[0] is page:
+            self.bytes += len(variant) - len(page.variants.get(coding, b""))
+        page.variants[coding] = variant
+        self._evict()
 
     def forget(self, listing: str) -> None:
         """Drop the listing's record and pages."""
@@ -112,6 +125,11 @@ class Memory:
                 self._drop(key)
             del self._listings[listing]
 
+    def _evict(self) -> None:
+        while self.bytes > self._limit:
+            self._drop(next(iter(self._pages)))
+            self.evictions += 1
+
     def _drop(self, key: str) -> None:
         page, listing = self._pages.pop(key)
         self._listings[listing].pages.discard(key)
@@ -119,4 +137,4 @@ class Memory:
 
 
 def _cost(page: Page) -> int:
-    return len(page.body) + OVERHEAD
+    return len(page.body) + sum(map(len, page.variants.values())) + OVERHEAD

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from proxy import links
 from proxy.contract import TERMINAL
+from proxy.encodings import Coding
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON
 from proxy.listing import Stamp
 from proxy.question import Question
@@ -30,6 +31,8 @@ class Page(Struct, frozen=True):
         dead_at: Unix seconds from which a link in it is dead, or None.
         single: one generation.
         status: 200, or 404 where the hub knows of nothing.
+        variants: the body as it has been encoded so far; no part of what the page says. Once the page is in memory,
+            only ``Memory.enrich`` adds to them.
     """
 
     key: str
@@ -41,6 +44,7 @@ class Page(Struct, frozen=True):
     dead_at: float | None
     single: bool = False
     status: int = 200
+    variants: dict[Coding, bytes] = {}
 
 
 UNFIT: Final = b"null"

@@ -64,7 +64,7 @@ class Pages:
             Forwarded: the hub's answer is an error of its own.
             NotCached: the caller asked for a kept page only, and there is none.
         """
-        if self._known.trusted() and (outcome := self._from_cache(question, wishes, "memory")):
+        if outcome := self.at_hand(question, wishes):
             return outcome
         if self._known.others:
             looked, _ = await self._looks.share(question.key, lambda: self._known.look(question))
@@ -73,6 +73,10 @@ class Pages:
         if wishes.only_if_cached:
             raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
         return await self._from_hub(question, wishes)
+
+    def at_hand(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
+        """The page in memory, if it may be trusted and is what the caller asks for."""
+        return self._from_cache(question, wishes, "memory") if self._known.trusted() else None
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""

@@ -14,7 +14,6 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import parent_process
 from types import FrameType
 from typing import Final, cast
 
@@ -27,6 +26,7 @@ from proxy.settings import ServerSettings
 from proxy.sockets import listen, url_of
 from proxy.web.health import Readiness
 from proxy.web.protocol import BoundedProtocol
+from proxy.web.telemetry import ACCESS, line_of
 
 _log: Final = logging.getLogger("proxy.serve")
 
@@ -37,10 +37,10 @@ def run_server(server: ServerSettings) -> None:
     Raises:
         OSError: the address cannot be listened on.
     """
-    with listen(server.host, server.port) as sock, logs.to_stderr():
+    with listen(server.host, server.port) as sock, logs.to_stderr() as log:
         _log.info("listening on %s with %d worker(s), process %d", url_of(sock), server.workers, os.getpid())
         settings = uvicorn.Config(
-            "proxy.serve:production_app",
+            "proxy.serve:worker_app" if server.workers > 1 else partial(production_app, log),
             factory=True,
             workers=server.workers,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -62,14 +62,19 @@ def run_server(server: ServerSettings) -> None:
             uvicorn.Server(settings).run(sockets=[sock])
 
 
-def production_app() -> object:
-    """The application of one worker."""
-    if parent_process() is not None:  # spawned by run_server, whose log writer did not come along
-        logs.to_stderr().start()
+def worker_app() -> object:
+    """The application of one worker of several, a process of its own: the log writer did not come along."""
+    log = logs.to_stderr()
+    log.start()
+    return production_app(log)
+
+
+def production_app(log: logs.Writing) -> object:
+    """The application of this process."""
     settings = config.load(os.environ).settings
     readiness = Readiness()
     drain = partial(drain_before_exit, readiness, settings.server.drain_delay)
-    return create_app(settings, readiness=readiness, on_startup=[drain])
+    return create_app(settings, readiness=readiness, sinks=[log.later(ACCESS, line_of)], on_startup=[drain])
 
 
 def drain_before_exit(readiness: Readiness, delay: float) -> None:

@@ -20,7 +20,7 @@ class Pipe:
 
     def __call__(self, text: str) -> None:
         self.may_go.wait(10)
-        self.written.append(text.rsplit("proxy.test ", maxsplit=1)[-1].rstrip())
+        self.written += [line.rsplit("proxy.test ", maxsplit=1)[-1] for line in text.splitlines()]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_stuck_pipe_drops_lines_and_says_how_many(pipe: Pipe, monkeypatch: pyt
     kept = [line for line in pipe.written if line.startswith("line ")]
     (report,) = [line for line in pipe.written if "dropped" in line]
     assert report.startswith(f"{1000 - len(kept)} log line(s) dropped")
-    assert 10 <= len(kept) <= 11
+    assert 10 <= len(kept) <= 20, "as many may wait, and as many may be in the writer's hands"
 
 
 def test_finish_does_not_wait_for_ever(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from litestar.enums import ScopeType
@@ -12,7 +11,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.web.health import Readiness
 from proxy.web.problems import refusal
-from proxy.web.telemetry import RequestEvent, Sink
+from proxy.web.telemetry import RequestEvent, Sink, shown
 
 MAX_URI: Final = 32 * 1024
 MAX_HEADERS: Final = 32 * 1024
@@ -20,8 +19,8 @@ MAX_HEADERS: Final = 32 * 1024
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
-def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGIApp:
-    """Wrap ``app``: adds ``X-Request-Id`` to each answer and feeds ``sinks``.
+def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness, ids: Iterator[str]) -> ASGIApp:
+    """Wrap ``app``: adds ``X-Request-Id``, the next of ``ids``, to each answer and feeds ``sinks``.
 
     While draining, answers also carry ``Connection: close``, so that callers on kept-alive connections
     go to another replica before this one is gone.
@@ -32,7 +31,7 @@ def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGI
             await app(scope, receive, send)
             return
         began = time.perf_counter()
-        request_id = secrets.token_hex(12)
+        request_id = next(ids)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 0
@@ -55,7 +54,7 @@ def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness) -> ASGI
                 request_id=request_id,
                 method=method if method in _METHODS else "other",
                 caller=state.get("caller", "-"),
-                path=_shown(scope["path"]),
+                path=shown(scope["path"]),
                 status=status,
                 outcome=state.get("outcome", "-"),
                 seconds=time.perf_counter() - began,
@@ -73,8 +72,3 @@ def _too_large(scope: Scope) -> ASGIApp | None:
     if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
         return refusal(431, "headers_too_large", "The header is too large", f"At most {MAX_HEADERS} bytes are read.")
     return None
-
-
-def _shown(path: str) -> str:
-    """A caller's path as a log may hold it: short, printable, without spaces."""
-    return "".join(c if c.isprintable() and not c.isspace() else "?" for c in path[:100])

@@ -28,6 +28,7 @@ from proxy.question import Question
 from proxy.renewal import renewing
 from proxy.shared import LEASE, Shared
 from proxy.shield import GaveWay, Shield
+from proxy.stored import OFF_LOOP
 
 _log: Final = logging.getLogger("proxy.hub")
 ATTEMPTS: Final = 3
@@ -200,4 +201,6 @@ class Fetcher:
                 body = await upstream.hub.get(question.path, question.query, deadline=max(0.0, until - now()))
             except HubFoundNothing as nothing:  # an answer like any other, but for its status
                 return not_found(question, nothing.body, asked_at)
+            if len(body) > OFF_LOOP:
+                return await asyncio.to_thread(read, question, body, asked_at)
             return read(question, body, asked_at)

@@ -45,11 +45,13 @@ def judge(page: Page, record: Record | None, now: float, cache: CacheSettings, *
     ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is.
     """
-    if record is None or not current(page, record) or now >= gone_at(page, record, cache):
+    if record is None or not current(page, record):
         return Gone()
     age = max(0.0, now - vouched_at(page, record))  # a clock may step back
     ttl = fresh_until(page, record, cache, apart=apart) - now
-    return Fresh(ttl, age) if ttl > 0 else Stale(ttl, age)
+    if ttl > 0:  # asked first, as nearly all are; what is fresh is never gone
+        return Fresh(ttl, age)
+    return Gone() if now >= gone_at(page, record, cache) else Stale(ttl, age)
 
 
 def current(page: Page, record: Record) -> bool:

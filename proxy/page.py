@@ -104,7 +104,8 @@ def read(question: Question, body: bytes, asked_at: float) -> Page:
         HubAnswerNotJSON, HubAnswerCutOff, HubAnswerNotAPage: saying what was found.
     """
     try:
-        body.decode("utf-8")  # msgspec does not look into the strings that it skips
+        if not body.isascii():
+            body.decode("utf-8")  # msgspec does not look into the strings that it skips
         rows, stamp = _rows(question, body)
     except UnicodeDecodeError:
         raise HubAnswerNotJSON("The hub's answer is not valid UTF-8.", hub_status=200) from None

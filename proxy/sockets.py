@@ -60,6 +60,7 @@ async def serving(app: Any, sock: socket.socket) -> AsyncIterator[None]:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             http=BoundedProtocol,
             ws="none",
             lifespan="on",

@@ -20,7 +20,7 @@ from proxy.page import Page
 
 FORMAT: Final = 3
 OFF_LOOP: Final = 128 * 1024
-"""Bytes from which (de)compression is worth a thread: below it takes less than about 0.5 ms."""
+"""Bytes from which compressing, decompressing or judging a body is worth a thread: below it takes less than 0.5 ms."""
 _MAX_BODY: Final = 2**30
 
 

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
@@ -37,8 +38,8 @@ from proxy.web.health import Readiness
 from proxy.web.limits import Limits, rate_limit_headers
 from proxy.web.telemetry import shown
 
-REMEMBERED: Final = 262_144
-"""Words that are remembered; the least recently used go first."""
+REMEMBERED: Final = 131_072
+"""Words, and as many heads, that are remembered; the least recently used go first."""
 MAX_WORDS: Final = 8 * 1024
 """Bytes of words that are remembered."""
 HEAD: Final = "head"
@@ -114,10 +115,11 @@ class Express:
         self._credentials: Mapping[str, Credential] = {one.name: one for one in credentials}
         self._readiness = readiness
         self._origins = frozenset(origin.encode() for origin in origins)
-        self._heard: OrderedDict[bytes, Heard] = OrderedDict()
+        self._by_words: OrderedDict[bytes, Heard] = OrderedDict()
+        self._by_head: OrderedDict[bytes, Heard] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._heard)
+        return len(self._by_words) + len(self._by_head)
 
     def remember(self, scope: HTTPScope, meaning: Meaning) -> None:
         """Take in what a request meant that has just been answered with a page."""
@@ -126,23 +128,36 @@ class Express:
             return  # the token was renewed meanwhile
         origin = allowed_origin(scope, self._origins)
         heard = Heard(meaning, credential, credential.id, scope["method"], shown(scope["path"]), origin)
-        words, head = words_of(scope), scope["state"].get(HEAD)
-        for one in (words,) if head is None else (words, head):
-            if len(one) <= MAX_WORDS:
-                self._heard[hashlib.sha256(one).digest()] = heard
-        while len(self._heard) > REMEMBERED:
-            self._heard.popitem(last=False)
+        _keep(self._by_words, words_of(scope), heard)
+        self._learn_head(scope, heard)
 
-    def recall(self, words: bytes) -> Answer | None:
-        """Answer a request of these words without waiting for anything; None: it has to go the slow way."""
+    def recall_head(self, head: bytes) -> Answer | None:
+        """Answer a request of this head without waiting for anything; None: it has to go the slow way."""
+        return self._recall(self._by_head, head)
+
+    def recall(self, scope: HTTPScope) -> Answer | None:
+        """The same of a request that has been parsed; next time, its head will do."""
+        answer = self._recall(self._by_words, words_of(scope))
+        if answer is not None:
+            self._learn_head(scope, answer.heard)
+        return answer
+
+    def _learn_head(self, scope: HTTPScope, heard: Heard) -> None:
+        if (head := scope["state"].get(HEAD)) is not None:
+            origin = allowed_origin(scope, self._origins)  # no part of the words
+            _keep(
+                self._by_head, head, heard if origin == heard.origin else msgspec.structs.replace(heard, origin=origin)
+            )
+
+    def _recall(self, known: OrderedDict[bytes, Heard], words: bytes) -> Answer | None:
         name = hashlib.sha256(words).digest()
-        heard = self._heard.get(name)
+        heard = known.get(name)
         if heard is None or self._readiness.draining:
             return None
         if heard.credential.id != heard.credential_id or not heard.meaning.valid():
-            del self._heard[name]
+            del known[name]
             return None
-        self._heard.move_to_end(name)
+        known.move_to_end(name)
         return self._answer(heard)
 
     def _answer(self, heard: Heard) -> Answer | None:
@@ -169,7 +184,7 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
     """Wrap ``app``, which is asked what ``express`` cannot answer."""
 
     async def lane(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or (answer := express.recall(words_of(scope))) is None:
+        if scope["type"] != ScopeType.HTTP or (answer := express.recall(scope)) is None:
             await app(scope, receive, send)
             return
         state: dict[str, Any] = scope["state"]
@@ -184,6 +199,13 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     return lane
+
+
+def _keep(known: OrderedDict[bytes, Heard], words: bytes, heard: Heard) -> None:
+    if len(words) <= MAX_WORDS:
+        known[hashlib.sha256(words).digest()] = heard
+        if len(known) > REMEMBERED:
+            known.popitem(last=False)
 
 
 def words_of(scope: HTTPScope) -> bytes:

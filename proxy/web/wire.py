@@ -46,7 +46,7 @@ class Wire:
     def answer(self, head: bytes, server_headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
         """The head and the body of an answer to a request of this head; None: it has to go the slow way."""
         began = time.perf_counter()
-        answer = self._express.recall(head)
+        answer = self._express.recall_head(head)
         if answer is None:
             return None
         request_id = next(self._ids)

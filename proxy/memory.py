@@ -14,8 +14,8 @@ from proxy.page import Page
 
 OVERHEAD: Final = 640
 """Bytes charged for a page beside its body: key, tag, and the objects that hold them (measured: about 550)."""
-LISTINGS: Final = 16_384
-"""Records that are kept; a listing whose record goes loses its pages."""
+LISTINGS: Final = 131_072
+"""Records that are kept (measured: about 700 bytes each); a listing whose record goes loses its pages."""
 
 
 class _Listing(Struct):

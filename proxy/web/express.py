@@ -13,8 +13,6 @@ on its answer, so that a header of no interest (a trace id) does not send a requ
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -36,12 +34,9 @@ from proxy.web.answers import body_headers, matching, page_headers
 from proxy.web.cors import allowed_origin
 from proxy.web.health import Readiness
 from proxy.web.limits import Limits, rate_limit_headers
+from proxy.web.recollection import Recollection
 from proxy.web.telemetry import shown
 
-REMEMBERED: Final = 131_072
-"""Words, and as many heads, that are remembered; the least recently used go first."""
-MAX_WORDS: Final = 8 * 1024
-"""Bytes of words that are remembered."""
 HEAD: Final = "head"
 """Where in a request's state the protocol leaves its head, if that came alone and whole."""
 BEARING: Final = frozenset(
@@ -115,8 +110,8 @@ class Express:
         self._credentials: Mapping[str, Credential] = {one.name: one for one in credentials}
         self._readiness = readiness
         self._origins = frozenset(origin.encode() for origin in origins)
-        self._by_words: OrderedDict[bytes, Heard] = OrderedDict()
-        self._by_head: OrderedDict[bytes, Heard] = OrderedDict()
+        self._by_words: Recollection[Heard] = Recollection()
+        self._by_head: Recollection[Heard] = Recollection()
 
     def __len__(self) -> int:
         return len(self._by_words) + len(self._by_head)
@@ -128,7 +123,7 @@ class Express:
             return  # the token was renewed meanwhile
         origin = allowed_origin(scope, self._origins)
         heard = Heard(meaning, credential, credential.id, scope["method"], shown(scope["path"]), origin)
-        _keep(self._by_words, words_of(scope), heard)
+        self._by_words.keep(words_of(scope), heard)
         self._learn_head(scope, heard)
 
     def recall_head(self, head: bytes) -> Answer | None:
@@ -145,19 +140,15 @@ class Express:
     def _learn_head(self, scope: HTTPScope, heard: Heard) -> None:
         if (head := scope["state"].get(HEAD)) is not None:
             origin = allowed_origin(scope, self._origins)  # no part of the words
-            _keep(
-                self._by_head, head, heard if origin == heard.origin else msgspec.structs.replace(heard, origin=origin)
-            )
+            self._by_head.keep(head, heard if origin == heard.origin else msgspec.structs.replace(heard, origin=origin))
 
-    def _recall(self, known: OrderedDict[bytes, Heard], words: bytes) -> Answer | None:
-        name = hashlib.sha256(words).digest()
-        heard = known.get(name)
+    def _recall(self, known: Recollection[Heard], words: bytes) -> Answer | None:
+        heard = known.get(words)
         if heard is None or self._readiness.draining:
             return None
         if heard.credential.id != heard.credential_id or not heard.meaning.valid():
-            del known[name]
+            known.forget(words)
             return None
-        known.move_to_end(name)
         return self._answer(heard)
 
     def _answer(self, heard: Heard) -> Answer | None:
@@ -199,13 +190,6 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     return lane
-
-
-def _keep(known: OrderedDict[bytes, Heard], words: bytes, heard: Heard) -> None:
-    if len(words) <= MAX_WORDS:
-        known[hashlib.sha256(words).digest()] = heard
-        if len(known) > REMEMBERED:
-            known.popitem(last=False)
 
 
 def words_of(scope: HTTPScope) -> bytes:

@@ -7,6 +7,7 @@ head and never end it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from http import HTTPStatus
 from typing import Final
@@ -14,10 +15,12 @@ from typing import Final
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from proxy.web.express import HEAD, MAX_WORDS
+from proxy.web.express import HEAD
 from proxy.web.problems import ErrorBody, ErrorResponse
+from proxy.web.recollection import LONGEST
 from proxy.web.wire import Wire, wire_of
 
+_log: Final = logging.getLogger("proxy.web")
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request's head that are read while it has not ended; the edge allows less of one that has."""
 HEAD_TIMEOUT: Final = 15.0
@@ -46,7 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come (asyncio's name)."""
-        if self._wire is None or not self._at_start or len(data) > MAX_WORDS:
+        if self._wire is None or not self._at_start or len(data) > LONGEST:
             self._parse(data)
         elif not self._answer_at_once(self._wire, data):
             self._begun = 0
@@ -57,7 +60,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer without parsing, if these bytes are known as a whole request and no other is under way."""
         if (self.cycle is not None and not self.cycle.response_complete) or self.flow.write_paused or self._head:
             return False
-        answer = wire.answer(data, self.server_state.default_headers)
+        try:
+            answer = wire.answer(data, self.server_state.default_headers)
+        except Exception:  # noqa: BLE001  the slow way has an answer for faults
+            _log.exception("the express lane failed")
+            return False
         if answer is None:
             return False
         self.transport.writelines(answer)

@@ -40,10 +40,12 @@ class Wire:
         self._express = express
         self._ids = ids
         self._sinks = sinks
+        self._server_headers: Sequence[tuple[bytes, bytes]] = ()
+        self._server_lines = b""
         kinds: list[tuple[int, Coding | None]] = [(304, None), (OK, None), *((OK, coding) for coding in CODINGS)]
         self._heads = {kind: _fixed(*kind, origins=origins) for kind in kinds}
 
-    def answer(self, head: bytes, server_headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
+    def answer(self, head: bytes, server_headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
         """The head and the body of an answer to a request of this head; None: it has to go the slow way."""
         began = time.perf_counter()
         answer = self._express.recall_head(head)
@@ -65,20 +67,27 @@ class Wire:
             sink(event)
         return written, b"" if heard.method == "HEAD" else answer.body
 
-    def _head(self, answer: Answer, request_id: str, server_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def _head(self, answer: Answer, request_id: str, server_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         outcome, status = answer.outcome, answer.status
         coding = answer.coding if status == OK else None
         moving = _MOVING.format(answer.etag, int(outcome.age), cache_status(outcome), request_id)
         if status == OK:
             moving = f"{moving}content-length: {len(answer.body)}\r\n"
-        others = [*server_headers, *answer.limits, *readable_by(answer.heard.origin)]
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in others])
-        return b"%b%b%b\r\n" % (self._heads[status, coding], moving.encode("latin-1"), lines)
+        if server_headers is not self._server_headers:  # the server makes them anew once a second
+            self._server_headers, self._server_lines = server_headers, _lines(server_headers)
+        rare = answer.limits + readable_by(answer.heard.origin)
+        return b"".join(
+            (self._heads[status, coding], moving.encode("latin-1"), self._server_lines, _lines(rare), b"\r\n")
+        )
 
 
 def wire_of(app: Any) -> Wire | None:
     """The wire of a server's application, if it is one of ``create_app``'s and nothing is wrapped around it."""
     return app.state.get(WIRE) if isinstance(app, Litestar) else None
+
+
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def _fixed(status: int, coding: Coding | None, *, origins: bool) -> bytes:

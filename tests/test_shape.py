@@ -18,22 +18,23 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
-    ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing", "gate", "quota"],
+    ["secret", "contract", "errors", "detached", "retry_after", "logs", "listing", "gate", "quota", "encodings"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
     ["credential", "question", "flight", "redis_link", "callers"],
     ["page"],
     ["keys", "freshness", "hub", "outcome", "purges", "stored", "limiter"],
     ["jwks", "memory", "directives", "shared", "ahead"],
-    ["tokens"],
+    ["tokens", "encoder"],
     ["config"],
     ["news", "untold", "shared_gate"],
     ["knowledge", "shield"],
     ["fetch"],
     ["pages"],
-    ["web.reading", "web.telemetry", "web.answers"],
+    ["web.reading", "web.telemetry", "web.answers", "web.recollection", "web.request_ids"],
     ["web.problems", "web.health", "web.metrics", "web.admin", "web.authentication", "web.cors", "web.limits"],
-    ["web.openapi", "web.edge", "web.protocol"],
-    ["web.asking"],
+    ["web.openapi", "web.edge", "web.express"],
+    ["web.asking", "web.wire"],
+    ["web.protocol"],
     ["web.routes"],
     ["app", "sockets"],
     ["serve", "check", "demo"],
@@ -55,7 +56,7 @@ FOREIGN = {  # who may import a library, and why
     "redis": {"redis_client", "redis_link", "news"},
     "uvicorn": {"serve", "sockets", "web"},
     "click": {"cli"},
-    "zstandard": {"stored"},
+    "zstandard": {"stored", "encodings"},
 }
 
 

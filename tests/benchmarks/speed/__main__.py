@@ -1,4 +1,4 @@
-"""How fast is it, and beside what? ``python -m tests.benchmarks.speed [--smoke] [--json FILE] [SECTION…]``.
+"""How fast is it, and beside what? ``python -m tests.benchmarks.speed [--smoke] [--rounds N] [--json FILE] [SECTION…]``.
 
 Everything runs on loopback on this machine, the load generator (``wrk``, 32 connections) on the same cores: compare
 ratios, and only those of one run. Who is compared takes turns, round by round; medians over the rounds. Needs wrk,
@@ -28,8 +28,8 @@ HEADINGS = {
 }
 
 
-def measure(folder: Path, chosen: Iterable[str], *, smoke: bool) -> dict[str, list[list[object]]]:
-    seconds, rounds = (1.0, 1) if smoke else (2.0, 5)
+def measure(folder: Path, chosen: Iterable[str], rounds: int, *, smoke: bool) -> dict[str, list[list[object]]]:
+    seconds, rounds = (1.0, 1) if smoke else (2.0, rounds)
     sections: dict[str, Callable[[], Iterable[list[object]]]] = {
         "hits": lambda: all_hits(folder, seconds, rounds, smoke=smoke),
         "misses": lambda: times.misses(folder, 30 if smoke else 1500),
@@ -67,15 +67,16 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure speed side by side.")
     parser.add_argument("--smoke", action="store_true", help="only show that it runs")
+    parser.add_argument("--rounds", type=int, default=5, help="of 2 s each, of which the median counts (default: 5)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("sections", nargs="*", help=f"some of {', '.join(HEADINGS)}")
     options = parser.parse_args()
     at = f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC"
-    print(f"{at}, {machine()}\n")
+    print(f"{at}, {machine()}, {1 if options.smoke else options.rounds} round(s)\n")
     with tempfile.TemporaryDirectory(prefix="speed-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        found = measure(folder, options.sections or HEADINGS, smoke=options.smoke)
+        found = measure(folder, options.sections or HEADINGS, options.rounds, smoke=options.smoke)
     if options.json:
         figures = {name: [dict(zip(HEADINGS[name], row, strict=True)) for row in rows] for name, rows in found.items()}
         options.json.write_text(json.dumps({"at": at, "machine": machine(), **figures}, indent=1))

@@ -54,7 +54,7 @@ async def test_only_our_own_headers_come_back() -> None:
     """The hub's cookie, request id and cache-control stay behind: the answer's headers are an allow-list."""
     async with rig() as it:
         for _ in range(2):
-            response = await it.get(**{"accept-encoding": "identity"})
+            response = await it.get()
             assert set(response.headers) == REQUIRED_HEADERS | {"age", "etag"}
 
 

@@ -1,4 +1,4 @@
-"""How fast is it, and beside what? ``python -m tests.benchmarks.speed [--smoke] [--rounds N] [--json FILE] [SECTION…]``.
+"""How fast, and beside what? ``python -m tests.benchmarks.speed [--smoke] [--rounds N] [--json FILE] [SECTION…]``.
 
 Everything runs on loopback on this machine, the load generator (``wrk``, 32 connections) on the same cores: compare
 ratios, and only those of one run. Who is compared takes turns, round by round; medians over the rounds. Needs wrk,

@@ -70,6 +70,7 @@ class Way:
         body = await self.reader.readexactly(size)
         if dict(headers).get("connection") == "close":
             self.writer.close()
+            await self.writer.wait_closed()
         return lines[0], headers, body
 
     async def connect(self) -> None:
@@ -134,6 +135,7 @@ async def way(hub: Simulator | None = None, *, express: bool = True, **hub_setti
                 yield it
             finally:
                 it.writer.close()
+                await it.writer.wait_closed()
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ AT_ONCE: Final = 64
 ENDING: Final = 1.0
 """Seconds that :func:`finish` gives to the lines that still wait."""
 T = TypeVar("T")
-_Line: TypeAlias = logging.LogRecord | tuple[float, Callable[[Any], str], Any]
+_Line: TypeAlias = logging.LogRecord | tuple[float, str, Callable[[Any], str], Any]
 
 
 class DroppingQueueHandler(QueueHandler):
@@ -55,7 +55,7 @@ class Writing:
         self._waking = threading.Event()
         self._ending = threading.Event()
         self._awake = False
-        self._second: tuple[int, str] = (0, "")
+        self._now: tuple[int, str] = (0, "")
         self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
         self.handler = DroppingQueueHandler(self._put)
         self.dropped = 0
@@ -84,12 +84,10 @@ class Writing:
 
     def later(self, logger: str, line: Callable[[T], str]) -> Callable[[T], None]:
         """What logs a thing at INFO, as ``line`` makes a text of it in the writing thread; it must not change."""
-
-        def text(thing: T) -> str:
-            return f"INFO {logger} {line(thing)}"
+        head = f" INFO {logger} "
 
         def put(thing: T) -> None:
-            self._put((time.time(), text, thing))
+            self._put((time.time(), head, line, thing))
 
         return put
 
@@ -119,11 +117,12 @@ class Writing:
     def _text(self, line: _Line) -> str:
         if isinstance(line, logging.LogRecord):
             return self._formatter.format(line) + "\n"
-        at, text, thing = line
-        second = int(at)
-        if second != self._second[0]:
-            self._second = (second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second)))
-        return f"{self._second[1]},{int((at - second) * 1000):03d} {text(thing)}\n"
+        at, head, text, thing = line
+        milliseconds = int(at * 1000)
+        if milliseconds != self._now[0]:  # a busy process has many lines of one millisecond
+            second = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(milliseconds // 1000))
+            self._now = (milliseconds, f"{second},{milliseconds % 1000:03d}")
+        return f"{self._now[1]}{head}{text(thing)}\n"
 
 
 def to_stderr() -> Writing:

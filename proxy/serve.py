@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +24,7 @@ from uvicorn.supervisors import Multiprocess
 from proxy import config, logs
 from proxy.app import create_app
 from proxy.settings import ServerSettings
-from proxy.sockets import listen, url_of
+from proxy.sockets import OwnSocket, listen, reserve, url_of
 from proxy.web.health import Readiness
 from proxy.web.protocol import BoundedProtocol
 from proxy.web.telemetry import ACCESS, line_of
@@ -37,7 +38,11 @@ def run_server(server: ServerSettings) -> None:
     Raises:
         OSError: the address cannot be listened on.
     """
-    with listen(server.host, server.port) as sock, logs.to_stderr() as log:
+    shares = server.workers > 1 and sys.platform == "linux"
+    if shares:
+        listen(server.host, server.port).close()  # fails if another proxy listens there, which would share as well
+    open_socket = partial(reserve, shared=True) if shares else listen
+    with open_socket(server.host, server.port) as sock, logs.to_stderr() as log:
         _log.info("listening on %s with %d worker(s), process %d", url_of(sock), server.workers, os.getpid())
         settings = uvicorn.Config(
             "proxy.serve:worker_app" if server.workers > 1 else partial(production_app, log),
@@ -55,7 +60,8 @@ def run_server(server: ServerSettings) -> None:
             timeout_graceful_shutdown=int(server.shutdown_timeout) or 1,
         )
         if server.workers > 1:
-            Multiprocess(settings, sockets=[sock]).run()
+            sockets = [cast("socket.socket", OwnSocket(sock)) if shares else sock]
+            Multiprocess(settings, sockets=sockets).run()
         else:
             # uvicorn raises the signal that ended it once more; without this the exit status would be the signal's.
             signal.signal(signal.SIGTERM, lambda *_: None)

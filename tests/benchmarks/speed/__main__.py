@@ -24,7 +24,7 @@ HEADINGS = {
     "misses": ["asked", "median ms", "beyond the hub itself, ms", "p99 ms"],
     "redis": ["asked", "bytes", "requests/s", "proxy's rate / its"],
     "pages": ["pages cached", "bytes of each", "requests/s", "of one page's", "memory MB", "memory bytes a page"],
-    "workers": ["workers", "requests/s", "of one worker's"],
+    "workers": ["asked", "workers", "requests/s", "of one worker's"],
 }
 
 

@@ -55,7 +55,7 @@ class Writing:
         self._waking = threading.Event()
         self._ending = threading.Event()
         self._awake = False
-        self._now: tuple[int, str] = (0, "")
+        self._now: tuple[int, str] = (-1, "")
         self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
         self.handler = DroppingQueueHandler(self._put)
         self.dropped = 0

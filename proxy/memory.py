@@ -84,9 +84,13 @@ class Memory:
         else:
             self._listings.move_to_end(listing)
             if record.is_after(known.record):
-                known.record, known.epoch = record, self._epoch
-                for key in [key for key in known.pages if not current(self._pages[key][0], record)]:
-                    self._drop(key)
+                before, known.record, known.epoch = known.record, record, self._epoch
+                if (before.stamp, before.since) != (
+                    record.stamp,
+                    record.since,
+                ):  # else all pages are as current as ever
+                    for key in [key for key in known.pages if not current(self._pages[key][0], record)]:
+                        self._drop(key)
         return known.record
 
     def hear(self, listing: str, record: Record) -> None:

@@ -37,7 +37,7 @@ def pages(folder: Path, counts: list[int], seconds: float, rounds: int) -> Itera
         for count, url in urls.items():
             wrk(
                 url,
-                max(1.0, count / 20_000),
+                max(1.0, count / 5_000),
                 AUTHORIZATION,
                 ask_pages(folder, f"{LIST}?namespace=ox&page_size=1&page=", count),
             )  # each once

@@ -39,8 +39,10 @@ def test_a_port_that_is_taken_is_refused() -> None:
 
 
 def test_two_proxies_with_workers_do_not_share_a_port(hub: str, redis_server: RedisServer) -> None:
-    with serving(hub, "--workers", "2", REDIS_URL=redis_server.url) as (url, _):
+    with serving(hub, "--workers", "2", REDIS_URL=redis_server.url, PROXY_SERVER_DRAIN_DELAY="0") as (url, process):
         port = url.rpartition(":")[2]
         second = run("serve", "--workers", "2", "--port", port, OXEN_API_KEY="k", OXEN_HUB_URL=hub)
         assert second.returncode == 1
         assert "cannot listen" in second.stderr
+        process.terminate()  # its workers too
+        assert process.wait(20) == 0

@@ -13,6 +13,7 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
 from proxy.credential import Credential, Credentials
+from proxy.encoder import Encoder
 from proxy.events import Events
 from proxy.fetch import Fetcher, Upstream
 from proxy.gate import Allowance
@@ -37,20 +38,23 @@ from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
 from proxy.web.edge import refused_by_server, with_edge
 from proxy.web.events import events_handler
+from proxy.web.express import Express, with_express
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.limits import Limits
 from proxy.web.observing import Observing
 from proxy.web.problems import EXCEPTION_HANDLERS
 from proxy.web.protocol import REFUSED
+from proxy.web.request_ids import request_ids
 from proxy.web.routes import api_handlers
 from proxy.web.state_metrics import Parts
 from proxy.web.telemetry import Sink, log_request
+from proxy.web.wire import WIRE, Wire
 
 CLOSING: Final = 2.0
 """Seconds that hub requests and stores still under way are given when the application ends."""
 
 
-def create_app(
+def create_app(  # noqa: PLR0915  what depends on what is all here
     settings: Settings,
     *,
     transport: Transport | None = None,
@@ -99,9 +103,12 @@ def create_app(
     authentication = Authentication(settings, clock=clock)
     counted = partial(_replicas, settings, news)
     limits = Limits(settings.limits, Limiter(link, replicas=counted))
+    encoder = Encoder(memory)
     landings = Landings()
     fetcher = Fetcher(upstreams, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
+    express = Express(pages, limits, credentials.all, readiness, settings.cors.origins)
+    ids = request_ids()
     if news is not None:
         news.topics[b"landed"] = landings.hear
         news.topics[b"room"] = partial(_make_room, upstreams)
@@ -134,6 +141,7 @@ def create_app(
         finally:
             await events.aclose()
             await pages.drain(CLOSING)
+            await encoder.drain(CLOSING)
             await fetcher.release()
             await fetcher.drain(CLOSING)
             await knowledge.drain(CLOSING)
@@ -149,7 +157,7 @@ def create_app(
 
     app = Litestar(
         route_handlers=[
-            *api_handlers(Asking(pages, authentication, limits), credentials),
+            *api_handlers(Asking(pages, encoder, authentication, limits, express), credentials),
             events_handler(events, authentication, limits, credentials),
             *admin_handlers(knowledge.purging, settings.admin.key),
             *health_handlers(fetcher, link, readiness),
@@ -164,8 +172,10 @@ def create_app(
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    inner = with_cors(app.asgi_handler, settings.cors.origins)
-    app.asgi_handler = with_edge(inner, observing.sinks, readiness, observing.tracer)
+    inner = with_cors(with_express(app.asgi_handler, express), settings.cors.origins)
+    app.asgi_handler = with_edge(inner, observing.sinks, readiness, ids, observing.tracer)
+    if observing.tracer is None:  # a span wants the whole way
+        app.state[WIRE] = Wire(express, ids, observing.sinks, origins=bool(settings.cors.origins))
     return app
 
 

@@ -30,6 +30,7 @@ from proxy.record import Learned
 from proxy.renewal import renewing
 from proxy.shared import LEASE, Shared
 from proxy.shield import GaveWay, Shield
+from proxy.stored import OFF_LOOP
 
 _log: Final = logging.getLogger("proxy.hub")
 ATTEMPTS: Final = 3
@@ -210,4 +211,7 @@ class Fetcher:
                 body = await upstream.hub.get(question.path, question.query, deadline=max(0.0, until - now()))
             except HubFoundNothing as nothing:  # an answer like any other, but for its status
                 return not_found(question, nothing.body, asked_at), now() - sent
-            return read(question, body, asked_at), now() - sent
+            seconds = now() - sent
+            if len(body) > OFF_LOOP:
+                return await asyncio.to_thread(read, question, body, asked_at), seconds
+            return read(question, body, asked_at), seconds

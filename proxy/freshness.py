@@ -63,12 +63,14 @@ def judge(
     ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
     """
-    if record is None or not current(page, record) or now >= gone_at(page, record, cache):
+    if record is None or not current(page, record):
         return Gone()
     age = max(0.0, now - vouched_at(page, record))  # a clock may step back
     ttl = fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at) - now
     doubted = _in_doubt(page, record, doubted_at)
-    return Fresh(ttl, age, doubted) if ttl > 0 else Stale(ttl, age, doubted)
+    if ttl > 0:  # asked first, as nearly all are; what is fresh is never gone
+        return Fresh(ttl, age, doubted)
+    return Gone() if now >= gone_at(page, record, cache) else Stale(ttl, age, doubted)
 
 
 def current(page: Page, record: Record) -> bool:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from msgspec.structs import replace
-
 from proxy.doubts import Doubts
 from proxy.freshness import Fresh, Gone, Verdict, current, fresh_until, judge, keep_until, longest, vouched_at
 from proxy.known_rows import KnownRows
 from proxy.memory import Memory
 from proxy.news import News
 from proxy.outcome import Landed, Led
-from proxy.page import Page
+from proxy.page import Page, of_moment
 from proxy.purging import Purging
 from proxy.question import Question
 from proxy.record import Record, learn
@@ -142,7 +140,7 @@ class Knowledge:
         if page.dead_at is not None and page.dead_at <= now:
             return None
         return Landed(
-            page=replace(page, moment=self.rows.moment(question, page)),
+            page=of_moment(page, self.rows.moment(question, page)),
             learned="confirmed",
             vouched_at=vouched_at(page, record),
             ttl=self._fresh_until(question, page, record) - now,
@@ -202,7 +200,7 @@ class Knowledge:
         elif learned != "behind" and window is not None and (not kept or expected[1] == "behind"):
             await self.rows.catch_up(question, window, record)
         record = self._memory.learn(question.listing, record)
-        page = replace(page, moment=self.rows.moment(question, page))
+        page = of_moment(page, self.rows.moment(question, page))
         now = self._clock()
         useful = learned != "behind" and keep_until(page, self._settings) > now
         return Landed(
@@ -232,7 +230,7 @@ class Knowledge:
     def _put(self, question: Question, page: Page) -> bool:
         """Keep a page in memory, with the moment that it is of."""
         moment = self.rows.moment(question, page)
-        return self._memory.put(question.listing, replace(page, moment=moment) if moment else page)
+        return self._memory.put(question.listing, of_moment(page, moment))
 
     def _hear_record(self, news: bytes) -> None:
         listing, _, record = news.partition(b" ")

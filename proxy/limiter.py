@@ -88,6 +88,10 @@ class Limiter:
             held.waiting -= units
         return self.standing(caller, terms)
 
+    def pay(self, caller: str, terms: Terms, units: float) -> Standing | None:
+        """Charge ``units`` that are held already; None: they are not, and nothing has been charged."""
+        return self.standing(caller, terms) if self._spend(self._of(caller, terms), units) else None
+
     def owe(self, caller: str, terms: Terms, units: float) -> None:
         """Charge what a request has cost beyond what was charged before: it is paid with the next one."""
         self._of(caller, terms).units -= units

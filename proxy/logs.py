@@ -1,20 +1,21 @@
-"""Logging that never makes a caller wait.
+"""Logging that never makes a caller wait, and hardly costs one.
 
-Lines are written by a thread of their own from a bounded queue: a full pipe, a slow disk or a stuck log
-collector then costs lines, not answers. The thread writes many at a time, so that a busy process is not woken for each.
+Lines are written by a thread of their own, some milliseconds' worth at a time: a full pipe, a slow disk or a stuck log
+collector then costs lines, not answers. What is logged of each request is not even made a line before that thread has
+it (``Writing.later``).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from logging.handlers import QueueHandler
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -22,10 +23,10 @@ from msgspec import Struct
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 QUEUED: Final = 10_000
 """Lines that may wait to be written; what comes on top is dropped and counted."""
-GATHERING: Final = 0.02
-"""Seconds for which lines are gathered before they are written together."""
-AT_ONCE: Final = 1_000
-"""Lines that are written together at the most."""
+COLLECTED: Final = 0.02
+"""Seconds for which lines are collected before they are written."""
+AT_ONCE: Final = 64
+"""Lines that are made before they are written; meanwhile the event loop has to wait for the interpreter."""
 ENDING: Final = 1.0
 """Seconds that :func:`finish` gives to the lines that still wait."""
 
@@ -43,12 +44,17 @@ class Event(Struct, frozen=True):
         return " ".join(f"{name}={value}" for name, value in self.members().items())
 
 
+_Line: TypeAlias = logging.LogRecord | tuple[float, str, Event]
+"""What waits to be written: a record, or an event with its time and logger."""
+
+
 class TextFormatter(logging.Formatter):
     """Lines for people; ``colours`` for those before a terminal."""
 
     def __init__(self, *, colours: bool = False) -> None:
         super().__init__(FORMAT)
         self._colours = colours
+        self._second = (-1, "")
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, more if there is a traceback."""
@@ -56,31 +62,49 @@ class TextFormatter(logging.Formatter):
         if not self._colours:
             return line
         colour = _RED if record.levelno >= logging.ERROR else _YELLOW if record.levelno >= logging.WARNING else ""
-        return f"{colour}{line}{_PLAIN}" if colour else line.replace(record.asctime, f"{_GREY}{record.asctime}{_PLAIN}")
+        return f"{colour}{line}{_PLAIN}" if colour else line.replace(record.asctime, self._shaded(record.asctime))
+
+    def line(self, at: float, logger: str, event: Event) -> str:
+        """The line of an event at INFO."""
+        second = int(at)
+        if second != self._second[0]:  # a busy process has many lines in a second
+            self._second = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        return f"{self._shaded(f'{self._second[1]},{int(at * 1000) % 1000:03d}')} INFO {logger} {event}"
+
+    def _shaded(self, text: str) -> str:
+        return f"{_GREY}{text}{_PLAIN}" if self._colours else text
 
 
 class JSONFormatter(logging.Formatter):
     """One JSON object a line: time, level and logger, then an event's members, or a message."""
 
+    _second = (-1, "")
+
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever is in it."""
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        head = {
-            "time": f"{at}.{int(record.created * 1000) % 1000:03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-        }
-        said = record.msg.members() if isinstance(record.msg, Event) else {"message": super().format(record)}
+        said: dict[str, object] = (
+            record.msg.members() if isinstance(record.msg, Event) else {"message": super().format(record)}
+        )
+        return self._line(record.created, record.levelname.lower(), record.name, said)
+
+    def line(self, at: float, logger: str, event: Event) -> str:
+        """The line of an event at INFO."""
+        return self._line(at, "info", logger, event.members())
+
+    def _line(self, at: float, level: str, logger: str, said: dict[str, object]) -> str:
+        second = int(at)
+        if second != self._second[0]:  # a busy process has many lines in a second
+            self._second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        head = {"time": f"{self._second[1]}.{int(at * 1000) % 1000:03d}Z", "level": level, "logger": logger}
         return msgspec.json.encode(head | said).decode()
 
 
 class DroppingQueueHandler(QueueHandler):
-    """Queues records for the writing thread; drops them, counted, when the queue is full."""
+    """Queues records for the writing thread; ``dropped``: lines that were not written, since the start."""
 
-    def __init__(self, lines: queue.SimpleQueue[logging.LogRecord | None], limit: int) -> None:
-        super().__init__(lines)
-        self._lines = lines
-        self._limit = limit
+    def __init__(self, put: Callable[[logging.LogRecord], object]) -> None:
+        super().__init__(None)  # type: ignore[arg-type]  # it is only used in enqueue
+        self._put = put
         self.dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
@@ -89,23 +113,21 @@ class DroppingQueueHandler(QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Queue a record, or drop it."""
-        if self._lines.qsize() >= self._limit:
-            self.dropped += 1
-        else:
-            self._lines.put(record)
+        self._put(record)
 
 
 class Writing:
     """Everything logged in this process goes through here, from start to finish; also a context manager."""
 
-    def __init__(self, write: Callable[[str], object], formatter: logging.Formatter | None = None) -> None:
+    def __init__(self, write: Callable[[str], object], formatter: TextFormatter | JSONFormatter | None = None) -> None:
         self._write = write
         self._formatter = formatter or TextFormatter()
-        self._lines: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+        self._lines: deque[_Line] = deque()
+        self._waking = threading.Event()
         self._ending = threading.Event()
-        self._reported = 0
-        self.handler = DroppingQueueHandler(self._lines, QUEUED)
+        self._awake = False
+        self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+        self.handler = DroppingQueueHandler(self._put)
 
     def __enter__(self) -> Self:
         self.start()
@@ -126,29 +148,46 @@ class Writing:
         """Write what waits, but wait for that at most ENDING seconds: whoever reads may be gone."""
         logging.getLogger().removeHandler(self.handler)
         self._ending.set()
-        self._lines.put(None)
+        self._waking.set()
         self._thread.join(ENDING)
 
-    def _run(self) -> None:
-        while (record := self._lines.get()) is not None:
-            self._ending.wait(GATHERING)
-            gathered = [record]
-            while len(gathered) < AT_ONCE and not self._lines.empty():
-                record = self._lines.get()
-                if record is None:
-                    self._write_all(gathered)
-                    return
-                gathered.append(record)
-            self._write_all(gathered)
+    def later(self, logger: str) -> Callable[[Event], None]:
+        """What logs an event at INFO, past ``logging``: it is put into words by the thread that writes."""
 
-    def _write_all(self, records: list[logging.LogRecord]) -> None:
-        lines = [self._formatter.format(record) for record in records]
-        self._write("\n".join(lines) + "\n")
-        if self.handler.dropped > self._reported:
-            missing, self._reported = self.handler.dropped - self._reported, self.handler.dropped
-            text = f"{missing} log line(s) dropped: they came faster than they could be written"
-            report = logging.LogRecord("proxy.logs", logging.WARNING, "", 0, text, (), None)
-            self._write(self._formatter.format(report) + "\n")
+        def put(event: Event) -> None:
+            self._put((time.time(), logger, event))
+
+        return put
+
+    def _put(self, line: _Line) -> None:
+        if len(self._lines) >= QUEUED:
+            self.handler.dropped += 1
+            return
+        self._lines.append(line)
+        if not self._awake:
+            self._awake = True
+            self._waking.set()
+
+    def _run(self) -> None:
+        reported = 0
+        while not self._ending.is_set() or self._lines:
+            self._waking.wait()
+            self._waking.clear()
+            self._ending.wait(COLLECTED)
+            self._awake = False  # before looking: whoever comes later wakes this again
+            while self._lines:
+                many = min(AT_ONCE, len(self._lines))
+                self._write("".join([self._text(self._lines.popleft()) for _ in range(many)]))
+            if self.handler.dropped > reported:
+                missing, reported = self.handler.dropped - reported, self.handler.dropped
+                text = f"{missing} log line(s) dropped: they came faster than they could be written"
+                report = logging.LogRecord("proxy.logs", logging.WARNING, "", 0, text, (), None)
+                self._write(self._text(report))
+
+    def _text(self, line: _Line) -> str:
+        if isinstance(line, logging.LogRecord):
+            return f"{self._formatter.format(line)}\n"
+        return f"{self._formatter.line(*line)}\n"
 
 
 def to_stderr(style: Literal["auto", "json", "text"] = "auto") -> Writing:

@@ -7,14 +7,15 @@ from typing import Final
 
 from msgspec import Struct
 
+from proxy.encodings import Coding
 from proxy.freshness import current
 from proxy.page import Page
 from proxy.record import Record
 
 OVERHEAD: Final = 640
 """Bytes charged for a page beside its body: key, tag, and the objects that hold them (measured: about 550)."""
-LISTINGS: Final = 16_384
-"""Records that are kept; a listing whose record goes loses its pages."""
+LISTINGS: Final = 131_072
+"""Records that are kept (measured: about 700 bytes each); a listing whose record goes loses its pages."""
 
 
 class _Listing(Struct):
@@ -31,7 +32,7 @@ class Memory:
 
     Attributes:
         limit: of ``bytes``.
-        bytes: that the pages are charged.
+        bytes: charged for all pages, their variants and overhead included.
         evictions: how many pages have gone for want of room.
     """
 
@@ -84,9 +85,10 @@ class Memory:
         else:
             self._listings.move_to_end(listing)
             if record.is_after(known.record):
-                known.record, known.epoch = record, self._epoch
-                for key in [key for key in known.pages if not current(self._pages[key][0], record)]:
-                    self._drop(key)
+                before, known.record, known.epoch = known.record, record, self._epoch
+                if before.stamp != record.stamp or before.since != record.since:  # else all are as current as ever
+                    for key in [key for key in known.pages if not current(self._pages[key][0], record)]:
+                        self._drop(key)
         return known.record
 
     def hear(self, listing: str, record: Record) -> None:
@@ -107,10 +109,16 @@ class Memory:
         self._pages[page.key] = (page, listing)
         known.pages.add(page.key)
         self.bytes += _cost(page)
-        while self.bytes > self.limit:
-            self.evictions += 1
-            self._drop(next(iter(self._pages)))
+        self._evict()
         return True
+
+    def enrich(self, page: Page, coding: Coding, variant: bytes) -> None:
+        """Keep the page's body in a coding with it; that counts like the body."""
+        kept = self._pages.get(page.key)
+        if kept is not None and kept[0] is page:
+            self.bytes += len(variant) - len(page.variants.get(coding, b""))
+        page.variants[coding] = variant
+        self._evict()
 
     def forget(self, listing: str) -> None:
         """Drop the listing's record and pages."""
@@ -119,6 +127,11 @@ class Memory:
                 self._drop(key)
             del self._listings[listing]
 
+    def _evict(self) -> None:
+        while self.bytes > self.limit:
+            self._drop(next(iter(self._pages)))
+            self.evictions += 1
+
     def _drop(self, key: str) -> None:
         page, listing = self._pages.pop(key)
         self._listings[listing].pages.discard(key)
@@ -126,4 +139,4 @@ class Memory:
 
 
 def _cost(page: Page) -> int:
-    return len(page.body) + OVERHEAD
+    return len(page.body) + sum(map(len, page.variants.values())) + OVERHEAD

@@ -74,3 +74,16 @@ class Miss(Struct, frozen=True):
 
 
 Outcome: TypeAlias = Hit | StaleHit | Miss
+
+
+def name_of(outcome: Outcome) -> str:
+    """What logs and metrics call it."""
+    match outcome:
+        case Hit():
+            return "hit"
+        case StaleHit():
+            return "stale"
+        case Miss(collapsed=True):
+            return "joined"
+        case Miss():
+            return "miss"

@@ -8,9 +8,11 @@ from typing import Final, assert_never
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy import links
 from proxy.contract import TERMINAL
+from proxy.encodings import Coding
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON
 from proxy.question import Question
 from proxy.record import Stamp
@@ -34,6 +36,8 @@ class Page(Struct, frozen=True):
             live page, of those in flight. None: with all of it, at ``asked_at``.
         composed: put together from rows of several answers.
         moment: the token of the moment that it is of, if that can be returned to.
+        variants: the body as it has been encoded so far; no part of what the page says. Once the page is in memory,
+            only ``Memory.enrich`` adds to them.
     """
 
     key: str
@@ -48,6 +52,7 @@ class Page(Struct, frozen=True):
     rows_at: float | None = None
     composed: bool = False
     moment: str = ""
+    variants: dict[Coding, bytes] = {}
 
     @property
     def seen_at(self) -> float:
@@ -112,7 +117,8 @@ def read(question: Question, body: bytes, asked_at: float) -> Page:
         HubAnswerNotJSON, HubAnswerCutOff, HubAnswerNotAPage: saying what was found.
     """
     try:
-        body.decode("utf-8")  # msgspec does not look into the strings that it skips
+        if not body.isascii():
+            body.decode("utf-8")  # msgspec does not look into the strings that it skips
         rows, stamp = _rows(question, body)
     except UnicodeDecodeError:
         raise HubAnswerNotJSON("The hub's answer is not valid UTF-8.", hub_status=200) from None
@@ -134,6 +140,11 @@ def read(question: Question, body: bytes, asked_at: float) -> Page:
         dead_at=links.dead_at(body, asked_at),
         single=question.single,
     )
+
+
+def of_moment(page: Page, moment: str) -> Page:
+    """The page, with the token of its moment. Its variants are its own: memory counts what it keeps."""
+    return replace(page, moment=moment, variants=dict(page.variants))
 
 
 def not_found(question: Question, body: bytes | None, asked_at: float) -> Page:

@@ -65,9 +65,7 @@ class Pages:
         """
         if moment:
             return await self._at(question, wishes, moment)
-        self._known.rows.note(question)
-        self.ahead.demand.note(question)
-        if self._known.trust.together and (outcome := self._from_cache(question, wishes, "memory")):
+        if outcome := self.at_hand(question, wishes):
             return outcome
         if self._known.trust.others:
             looked, _ = await self._looks.share(question.key, lambda: self._known.look(question))
@@ -76,6 +74,12 @@ class Pages:
         if wishes.only_if_cached:
             raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
         return await self._from_hub(question, wishes)
+
+    def at_hand(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
+        """The page in memory, if it may be trusted and is what the caller asks for."""
+        self._known.rows.note(question)
+        self.ahead.demand.note(question)
+        return self._from_cache(question, wishes, "memory") if self._known.trust.together else None
 
     @property
     def flights(self) -> int:

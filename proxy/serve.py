@@ -12,11 +12,11 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing import parent_process
 from pathlib import Path
 from types import FrameType
 from typing import Final, cast
@@ -28,10 +28,10 @@ from proxy import config, logs
 from proxy.app import create_app
 from proxy.settings import Settings
 from proxy.siblings import DIRECTORY, Siblings
-from proxy.sockets import listen, url_of
+from proxy.sockets import OwnSocket, listen, reserve, url_of
 from proxy.web.health import Readiness
 from proxy.web.protocol import BoundedProtocol
-from proxy.web.telemetry import log_request
+from proxy.web.telemetry import ACCESS
 
 _log: Final = logging.getLogger("proxy.serve")
 
@@ -43,10 +43,14 @@ def run_server(loaded: Settings) -> None:
         OSError: the address cannot be listened on.
     """
     server = loaded.server
-    with listen(server.host, server.port) as sock, logs.to_stderr(loaded.log.format):
+    shares = server.workers > 1 and sys.platform == "linux"
+    if shares:
+        listen(server.host, server.port).close()  # fails if another proxy listens there, which would share as well
+    open_socket = partial(reserve, shared=True) if shares else listen
+    with open_socket(server.host, server.port) as sock, logs.to_stderr(loaded.log.format) as log:
         _log.info("listening on %s with %d worker(s), process %d", url_of(sock), server.workers, os.getpid())
         settings = uvicorn.Config(
-            "proxy.serve:production_app",
+            "proxy.serve:worker_app" if server.workers > 1 else partial(production_app, log),
             factory=True,
             workers=server.workers,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -61,25 +65,31 @@ def run_server(loaded: Settings) -> None:
             timeout_graceful_shutdown=int(server.shutdown_timeout) or 1,
         )
         if server.workers > 1:
+            sockets = [cast("socket.socket", OwnSocket(sock)) if shares else sock]
             with _directory():
-                Multiprocess(settings, sockets=[sock]).run()
+                Multiprocess(settings, sockets=sockets).run()
         else:
             # uvicorn raises the signal that ended it once more; without this the exit status would be the signal's.
             signal.signal(signal.SIGTERM, lambda *_: None)
             uvicorn.Server(settings).run(sockets=[sock])
 
 
-def production_app() -> object:
-    """The application of one worker."""
+def worker_app() -> object:
+    """The application of one worker of several, a process of its own: the log writer did not come along."""
+    log = logs.to_stderr(config.load(os.environ).settings.log.format)
+    log.start()
+    return production_app(log)
+
+
+def production_app(log: logs.Writing) -> object:
+    """The application of this process."""
     settings = config.load(os.environ).settings
-    if parent_process() is not None:  # spawned by run_server, whose log writer did not come along
-        logs.to_stderr(settings.log.format).start()
     readiness = Readiness()
     directory = os.environ.get(DIRECTORY)
     return create_app(
         settings,
         readiness=readiness,
-        sinks=[log_request] if settings.log.requests else [],
+        sinks=[log.later(ACCESS)] if settings.log.requests else [],
         on_startup=[partial(drain_before_exit, readiness, settings.server.drain_delay)],
         siblings=Siblings(Path(directory)) if directory else None,
     )

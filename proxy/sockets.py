@@ -16,11 +16,22 @@ from proxy.web.protocol import BoundedProtocol
 LOOPBACK: Final = "127.0.0.1"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket; ``shared``: other processes of this user may have one of their own on the same port.
 
     Raises:
         OSError: the address cannot be listened on.
+    """
+    sock = reserve(host, port, shared=shared)
+    sock.listen(2048)
+    return sock
+
+
+def reserve(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that has the address, but does not listen. ``shared``: for :class:`OwnSocket`.
+
+    Raises:
+        OSError: the address cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named because asyncio sets TCP_NODELAY only where it is; without it, a head and a body
@@ -28,13 +39,32 @@ def listen(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
-        sock.listen(2048)
     except OSError:
         sock.close()
         raise
     sock.set_inheritable(True)
     return sock
+
+
+class OwnSocket:
+    """Becomes a listening socket on the address of ``sock`` in the process that it is sent to, that process' own.
+
+    With one socket for all, whichever worker wakes first takes all connections that wait, and keeps them; among
+    sockets of their own, Linux shares connections out.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._address = sock.getsockname()[:2]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _listen_shared, self._address
+
+
+def _listen_shared(host: str, port: int) -> socket.socket:
+    return listen(host, port, shared=True)
 
 
 def url_of(sock: socket.socket) -> str:

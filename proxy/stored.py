@@ -14,12 +14,13 @@ import msgspec
 import zstandard
 from msgspec import Struct
 
+from proxy.encodings import encode
 from proxy.page import Page
 from proxy.record import Record, Stamp
 
 FORMAT: Final = 3
 OFF_LOOP: Final = 128 * 1024
-"""Bytes from which (de)compression is worth a thread: below it takes less than about 0.5 ms."""
+"""Bytes from which compressing, decompressing or judging a body is worth a thread: below it takes less than 0.5 ms."""
 _MAX_BODY: Final = 2**30
 
 
@@ -52,16 +53,18 @@ async def read_page(raw: bytes, key: str) -> Page:
         value = _decode(raw)
         if value.format != FORMAT or value.key != key:
             raise ValueError("another format, or another page's value")
-        body = await _off_loop_if_large(_decompress, value.body, zstandard.frame_content_size(value.body))
+        body = await off_loop_if_large(_decompress, value.body, zstandard.frame_content_size(value.body))
     except (msgspec.MsgspecError, zstandard.ZstdError, MemoryError) as error:
         raise ValueError(f"no page: {type(error).__name__}") from error
     stamp, judged = value.stamp, (value.settled, value.dead_at, value.single, value.status)
-    return Page(key, body, value.etag, value.asked_at, stamp, *judged)
+    return Page(key, body, value.etag, value.asked_at, stamp, *judged, variants={"zstd": value.body})
 
 
 async def write_page(page: Page) -> bytes:
-    """A page as it is kept."""
-    body = await _off_loop_if_large(_compress, page.body, len(page.body))
+    """A page as it is kept; its zstd variant is what Redis holds of the body."""
+    body = page.variants.get("zstd")
+    if body is None:
+        body = page.variants["zstd"] = await off_loop_if_large(_compress, page.body, len(page.body))
     judged = (page.settled, page.dead_at, page.single, page.status)
     return _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, *judged))
 
@@ -89,14 +92,19 @@ def microseconds(seconds: float) -> int:
 
 
 def _compress(body: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(body)
+    return encode(body, "zstd")
 
 
 def _decompress(body: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompress(body)
 
 
-async def _off_loop_if_large(work: Callable[[bytes], bytes], body: bytes, size: int) -> bytes:
+async def off_loop_if_large(work: Callable[[bytes], bytes], body: bytes, size: int) -> bytes:
+    """Do ``work`` on a body, in a thread if ``size``, that of the body before or after it, makes it take long.
+
+    Raises:
+        ValueError: ``size`` is not one that the body of a page has.
+    """
     if size <= 0 or size > _MAX_BODY:  # of no size: zstd would return no bytes without looking at the checksum
         raise ValueError("no size, or one beyond any page's, in the frame")
     return await asyncio.to_thread(work, body) if size > OFF_LOOP else work(body)

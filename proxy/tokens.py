@@ -43,7 +43,9 @@ _REFUSALS: Final[Mapping[type[jwt.PyJWTError], str]] = {  # a class stands befor
 }
 
 
-class _Verified(Struct, frozen=True):
+class Verified(Struct, frozen=True):
+    """A token that was valid: whose it is, when it expires (Unix seconds), and with which generation of keys."""
+
     caller: Caller
     exp: float
     generation: int
@@ -65,10 +67,15 @@ class Tokens:
         self._settings = settings
         self._keys = keys or (KeySet(settings) if settings.jwks_url else FixedKey(settings))
         self._clock = clock
-        self._remembered: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._remembered: OrderedDict[bytes, Verified] = OrderedDict()
 
     def known(self, token: str) -> Caller | None:
         """Return who asks if the token was verified before and is still valid; ``None`` says nothing of it."""
+        found = self.verified(token)
+        return None if found is None else found.caller
+
+    def verified(self, token: str) -> Verified | None:
+        """Return what is remembered of a token that was verified before and is still valid."""
         self._keys.look()
         if len(token) > MAX_TOKEN:
             return None
@@ -76,11 +83,16 @@ class Tokens:
         found = self._remembered.get(digest)
         if found is None:
             return None
-        if found.generation != self._keys.generation or self._clock() >= found.exp:
+        if not self.valid(found):
             del self._remembered[digest]
             return None
         self._remembered.move_to_end(digest)
-        return found.caller
+        return found
+
+    def valid(self, verified: Verified) -> bool:
+        """Whether a token that was verified is still valid."""
+        self._keys.look()
+        return verified.generation == self._keys.generation and self._clock() < verified.exp
 
     async def caller(self, token: str) -> Caller:
         """Return who asks.
@@ -96,7 +108,7 @@ class Tokens:
         exp = _check_times(claims, now, self._settings.leeway)
         caller = _caller(claims, self._settings)
         if exp > now:
-            self._remembered[_digest(token)] = _Verified(caller, exp, self._keys.generation)
+            self._remembered[_digest(token)] = Verified(caller, exp, self._keys.generation)
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
         return caller

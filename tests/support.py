@@ -128,7 +128,11 @@ async def rig(
     )
     async with (
         app.lifespan(),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://proxy.test") as caller,  # type: ignore[arg-type]
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),  # type: ignore[arg-type]
+            base_url="http://proxy.test",
+            headers={"accept-encoding": "identity"},  # who wants a coding says so
+        ) as caller,
     ):
         yield Rig(caller, simulator, clock, app, events)
 

@@ -8,7 +8,7 @@ from proxy.errors import HubFailed, HubUnreachable, InvalidParameter
 from proxy.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.page import Page
 from proxy.record import Stamp
-from proxy.web.answers import cache_status, error_cache_status, matches, page_headers
+from proxy.web.answers import cache_status, error_cache_status, listed, matching, page_headers
 
 PAGE = Page("k", b"{}", '"abc"', 100.0, Stamp(0, None), settled=True, dead_at=None)
 
@@ -34,7 +34,7 @@ PAGE = Page("k", b"{}", '"abc"', 100.0, Stamp(0, None), settled=True, dead_at=No
     ],
 )
 def test_if_none_match(values: list[str], expected: bool) -> None:
-    assert matches('"abc"', values) is expected
+    assert (matching('"abc"', None, listed(values)) == '"abc"') is expected
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_cache_status_of_errors() -> None:
 
 
 def test_headers_of_a_page() -> None:
-    assert page_headers(Hit(PAGE, 3.7, 1.0, "memory")) == {
+    assert page_headers(Hit(PAGE, 3.7, 1.0, "memory"), PAGE.etag) == {
         "cache-control": "private, no-cache",
         "etag": '"abc"',
         "age": "3",

@@ -334,7 +334,7 @@ BOOMS: Final = {
     "authentication": ("proxy.web.authentication.digest", LISTING),
     "tokens": ("jwt.decode", WITH_TOKEN),
     "purge": ("proxy.purging.Purging.purge", PURGING),
-    "hub": ("httpx.AsyncClient.send", LISTING),
+    "hub": ("httpx.Request", LISTING),
     "hub's answer": ("proxy.hub._body", LISTING),
     "hub's error body": ("msgspec.json.decode", LISTING),
     "credential": ("proxy.credential.Credential.token", LISTING),

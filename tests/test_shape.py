@@ -21,7 +21,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
-    ["secret", "contract", "errors", "detached", "retry_after", "logs", "record", "gate", "quota", "sse"],
+    ["secret", "contract", "errors", "detached", "retry_after", "logs", "record", "gate", "quota", "sse", "encodings"],
     ["tracing", "siblings", "terminal"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
     ["fields", "redis_password"],
@@ -33,7 +33,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["listings", "composing", "windows", "stored_rows"],
     ["jwks", "memory", "directives", "shared", "ahead", "hub_stream"],
     ["known_rows", "purging"],
-    ["tokens"],
+    ["tokens", "encoder"],
     ["setting_faults"],
     ["config"],
     ["news", "untold", "shared_gate", "shared_log", "shared_status"],
@@ -45,12 +45,13 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["owners"],
     ["feed"],
     ["events"],
-    ["web.reading", "web.telemetry", "web.answers"],
+    ["web.reading", "web.telemetry", "web.answers", "web.recollection", "web.request_ids"],
     ["web.problems", "web.health", "web.admin", "web.authentication", "web.cors", "web.limits", "web.request_metrics"],
-    ["web.openapi", "web.edge", "web.protocol", "web.state_metrics"],
+    ["web.openapi", "web.edge", "web.express", "web.state_metrics"],
     ["web.spans", "web.metrics", "web.page_files", "web.samples"],
     ["web.status"],
-    ["web.asking", "web.observing"],
+    ["web.asking", "web.observing", "web.wire"],
+    ["web.protocol"],
     ["web.routes", "web.events"],
     ["app", "sockets"],
     ["serve", "check", "demo"],
@@ -73,7 +74,7 @@ FOREIGN = {  # who may import a library, and why
     "redis": {"redis_client", "redis_link", "news"},
     "uvicorn": {"serve", "sockets", "web"},
     "click": {"cli", "terminal"},
-    "zstandard": {"stored"},
+    "zstandard": {"stored", "encodings"},
     "prometheus_client": {"web"},
     "opentelemetry": {"web"},
 }

@@ -113,18 +113,22 @@ def test_colours_are_for_terminals_that_want_them() -> None:
 def test_an_event_is_put_into_words_by_the_thread_that_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("proxy.access"), "propagate", False)  # pytest's own handler does not wait
     monkeypatch.setattr(RequestEvent, "members", lambda _: pytest.fail("a caller waits for this"))
-    handler = logs.Writing(lambda _: None).handler
+    writing = logs.Writing(lambda _: None)
+    handler = writing.handler
     logger = logging.getLogger("proxy.access")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         log_request(EVENT)
-        record = handler._lines.get_nowait()
+        writing.later("proxy.access")(EVENT)
+        record, later = writing._lines
     finally:
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)
-    assert record is not None
+    assert isinstance(record, logging.LogRecord)
     assert record.msg is EVENT
+    assert isinstance(later, tuple)
+    assert later[1:] == ("proxy.access", EVENT)
 
 
 @pytest.mark.parametrize(

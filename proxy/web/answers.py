@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, assert_never
 
+from proxy.encodings import CODINGS, Coding, tag
 from proxy.errors import HubError, HubFoundNothing, ProxyError
 from proxy.outcome import Hit, Miss, Outcome, StaleHit
 
 CACHE: Final = "generations-proxy"
 """The name under which Cache-Status speaks of this cache (RFC 9211 §2)."""
+CACHE_CONTROL: Final = "private, no-cache"
+"""Browsers keep and revalidate, nothing in between keeps."""
 VARY: Final = "Accept-Encoding, Authorization, Listing-Moment, X-API-Key"
 """What an answer may depend on, now or after an upgrade; said from the first so that no browser mixes them up."""
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 
 
-def page_headers(outcome: Outcome) -> dict[str, str]:
-    """The headers of a 200 or 304 with a page."""
+def page_headers(outcome: Outcome, etag: str) -> dict[str, str]:
+    """The headers of a 200 or 304 with a page, of which ``etag`` is the variant that it is sent as."""
     headers = {
-        "cache-control": "private, no-cache",  # browsers revalidate, nothing in between keeps it
-        "etag": outcome.page.etag,
+        "cache-control": CACHE_CONTROL,
+        "etag": etag,
         "age": str(int(outcome.age)),
         "vary": VARY,
         "cache-status": cache_status(outcome),
@@ -29,9 +32,34 @@ def page_headers(outcome: Outcome) -> dict[str, str]:
     return headers | {"listing-moment": outcome.page.moment} if outcome.page.moment else headers
 
 
-def matches(etag: str, if_none_match: Iterable[str]) -> bool:
-    """Weak comparison of ``etag`` with the listed tags (RFC 9110 §13.1.2); ``*`` matches whatever there is."""
-    return any(value.strip() == "*" or etag in _ENTITY_TAG.findall(value) for value in if_none_match)
+def body_headers(body: bytes, coding: Coding | None) -> dict[str, str]:
+    """The headers that belong to a page's body in a coding, to be sent with HEAD too (RFC 9110 §9.3.2)."""
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    return headers if coding is None else headers | {"content-encoding": coding}
+
+
+def listed(if_none_match: Iterable[str]) -> frozenset[str]:
+    """The entity tags in these values of If-None-Match, weak ones like strong ones (RFC 9110 §13.1.2); ``*`` if it is.
+
+    Empty: there is no condition, or none that can hold.
+    """
+    values = list(if_none_match)
+    found = {found for value in values for found in _ENTITY_TAG.findall(value)}
+    return frozenset(found | {"*"} if any(value.strip() == "*" for value in values) else found)
+
+
+def matching(etag: str, coding: Coding | None, tags: Collection[str]) -> str | None:
+    """The tag of a variant that the caller has already; None: it has none of this page.
+
+    Any variant will do, as each of them is the whole page: then the 304 is about the one that the caller has, which
+    it would otherwise not find by the answer (RFC 9111 §4.3.4).
+    """
+    if not tags:
+        return None
+    sent = tag(etag, coding)
+    if sent in tags or "*" in tags:
+        return sent
+    return next((known for known in (tag(etag, one) for one in (None, *CODINGS)) if known in tags), None)
 
 
 def cache_status(outcome: Outcome) -> str:

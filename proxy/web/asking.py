@@ -9,14 +9,18 @@ from litestar import Request, Response
 
 from proxy import directives
 from proxy.callers import Caller
+from proxy.directives import Directives
+from proxy.encoder import Encoder
+from proxy.encodings import Coding, preferred, tag, worthwhile
 from proxy.errors import HubFoundNothing
 from proxy.freshness import OK
 from proxy.outcome import Outcome
-from proxy.page import UNFIT, namespace_of
+from proxy.page import UNFIT, Page, namespace_of
 from proxy.pages import Pages
 from proxy.question import Question
-from proxy.web.answers import cache_status, matches, page_headers
+from proxy.web.answers import body_headers, cache_status, listed, matching, page_headers
 from proxy.web.authentication import Authentication
+from proxy.web.express import Express, Meaning
 from proxy.web.limits import Limits
 from proxy.web.reading import respond
 
@@ -31,10 +35,14 @@ Raises:
 class Asking:
     """Answers requests with pages."""
 
-    def __init__(self, pages: Pages, authentication: Authentication, limits: Limits) -> None:
+    def __init__(
+        self, pages: Pages, encoder: Encoder, authentication: Authentication, limits: Limits, express: Express
+    ) -> None:
         self._pages = pages
+        self._encoder = encoder
         self._authentication = authentication
         self._limits = limits
+        self._express = express
 
     async def answer(self, request: Request[Any, Any, Any], find: Finder) -> Response[bytes]:
         """Answer a request.
@@ -60,8 +68,33 @@ class Asking:
         if question.single and not (caller.sees_all or caller.sees(namespace_of(question, outcome.page))):
             raise _hidden()
         state["served"] = outcome
-        known = matches(outcome.page.etag, headers.getall("if-none-match", ()))
-        return respond(request, 304 if known else 200, page_headers(outcome), outcome.page.body)
+        page, tags = outcome.page, listed(headers.getall("if-none-match", ()))
+        liked = preferred(headers.getall("accept-encoding", ()))
+        if question is questions[0] and not moment:  # else another is to be tried first, or a moment passes
+            self._remember(request, caller, question, page, wishes, liked, tags)
+        coding = worthwhile(liked, page.body)
+        if known := matching(page.etag, coding, tags):
+            return respond(request, 304, page_headers(outcome, known), b"")
+        body = await self._encoder.body(page, coding)
+        answer = page_headers(outcome, tag(page.etag, coding)) | body_headers(body, coding)
+        return respond(request, 200, answer, body)
+
+    def _remember(
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        question: Question,
+        page: Page,
+        wishes: Directives,
+        liked: Coding | None,
+        tags: frozenset[str],
+    ) -> None:
+        """Let the same request go the express lane next time."""
+        valid = self._authentication.lasting(request.headers)
+        if valid is not None:
+            shown = page.etag if question.single and not caller.sees_all else None
+            terms = self._limits.terms(caller)
+            self._express.remember(request.scope, Meaning(caller, question, wishes, terms, valid, liked, tags, shown))
 
 
 def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNothing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from litestar.datastructures import Headers
@@ -34,6 +35,17 @@ class Authentication:
         if self._tokens is not None:
             await self._tokens.aclose()
 
+    def lasting(self, headers: Headers) -> Callable[[], bool] | None:
+        """For credentials that were accepted just now: what says, again and again, whether they still are.
+
+        None: nothing but the credentials themselves can say that.
+        """
+        credentials = _credentials(headers) if self._required else None
+        if credentials is None or digest(credentials) in self._by_digest:
+            return _always  # keys, and that none are needed, are settings: they stay
+        verified = None if self._tokens is None else self._tokens.verified(credentials)
+        return None if self._tokens is None or verified is None else partial(self._tokens.valid, verified)
+
     async def caller(self, headers: Headers) -> Caller:
         """Return who asks: known by a key, or by a token that is signed.
 
@@ -53,6 +65,10 @@ class Authentication:
         if self._tokens is not None and credentials.count(".") == 2 and "x-api-key" not in headers:
             return self._tokens.known(credentials) or await self._tokens.caller(credentials)
         raise Unauthorized("The credentials are not known here; a key may have been replaced.")
+
+
+def _always() -> bool:
+    return True
 
 
 def _credentials(headers: Headers) -> str | None:

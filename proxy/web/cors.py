@@ -37,20 +37,32 @@ def with_cors(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        given = [value for name, value in scope["headers"] if name == b"origin"]
-        origin = given[0] if len(given) == 1 and given[0] in allowed else None
+        origin = allowed_origin(scope, allowed)
         if origin is not None and scope["method"] == "OPTIONS" and _may(scope):
             await _allow(send, origin)
             return
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = _with_vary(message["headers"]) + (_readable(origin) if origin else [])
+                message["headers"] = _with_vary(message["headers"]) + readable_by(origin)
             await send(message)
 
         await app(scope, receive, sending)
 
     return cors
+
+
+def allowed_origin(scope: Scope, allowed: Collection[bytes]) -> bytes | None:
+    """The origin that a request names, if its pages may read the answer."""
+    given = [value for name, value in scope["headers"] if name == b"origin"]
+    return given[0] if len(given) == 1 and given[0] in allowed else None
+
+
+def readable_by(origin: bytes | None) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that pages of the origin may read; none where there is none."""
+    if origin is None:
+        return []
+    return [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED)]
 
 
 def _may(scope: Scope) -> bool:
@@ -71,10 +83,6 @@ async def _allow(send: Send, origin: bytes) -> None:
     ]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _readable(origin: bytes) -> list[tuple[bytes, bytes]]:
-    return [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED)]
 
 
 def _with_vary(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from litestar.enums import ScopeType
@@ -25,8 +24,10 @@ Tracer: TypeAlias = Callable[[HTTPScope], Trace]
 """Says where a request belongs."""
 
 
-def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness, tracer: Tracer | None = None) -> ASGIApp:
-    """Wrap ``app``: adds ``X-Request-Id`` to each answer and feeds ``sinks``.
+def with_edge(
+    app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness, ids: Iterator[str], tracer: Tracer | None = None
+) -> ASGIApp:
+    """Wrap ``app``: adds ``X-Request-Id``, the next of ``ids``, to each answer and feeds ``sinks``.
 
     While draining, answers also carry ``Connection: close``, so that callers on kept-alive connections
     go to another replica before this one is gone.
@@ -37,7 +38,7 @@ def with_edge(app: ASGIApp, sinks: Sequence[Sink], readiness: Readiness, tracer:
             await app(scope, receive, send)
             return
         began = time.perf_counter()
-        request_id = secrets.token_hex(12)
+        request_id = next(ids)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         if tracer is not None:

@@ -53,10 +53,9 @@ class Limits:
         Raises:
             TooManyRequests: the caller has used up what it may ask.
         """
-        rate = self._settings.rate if caller.rate is None else caller.rate
-        if not rate:
+        terms = self.terms(caller)
+        if terms is None:
             return Tab(self._limiter, caller.name, None, 0.0)
-        terms = Terms(rate, float(self._settings.burst if caller.burst is None else caller.burst))
         try:
             standing = await self._limiter.charge(caller.name, terms, self._settings.hit_weight)
         except TooManyRequests:
@@ -64,6 +63,15 @@ class Limits:
             raise
         request.scope["state"]["headers"] = rate_limit_headers(standing)
         return Tab(self._limiter, caller.name, terms, 1.0 - self._settings.hit_weight)
+
+    def terms(self, caller: Caller) -> Terms | None:
+        """What the caller may ask; None: as much as it likes."""
+        rate = self._settings.rate if caller.rate is None else caller.rate
+        return Terms(rate, float(self._settings.burst if caller.burst is None else caller.burst)) if rate else None
+
+    def pay(self, caller: Caller, terms: Terms) -> Standing | None:
+        """Charge a hit without waiting; None: that takes a look into Redis, or there is too little left."""
+        return self._limiter.pay(caller.name, terms, self._settings.hit_weight)
 
 
 def rate_limit_headers(standing: Standing) -> list[tuple[bytes, bytes]]:

@@ -7,6 +7,8 @@ head and never end it.
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
@@ -15,8 +17,12 @@ import msgspec
 from litestar.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from proxy.web.express import HEAD
 from proxy.web.problems import ErrorBody, ErrorResponse
+from proxy.web.recollection import LONGEST
+from proxy.web.wire import Wire, wire_of
 
+_log: Final = logging.getLogger("proxy.web")
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request's head that are read while it has not ended; the edge allows less of one that has."""
 REFUSED: Final = "refused"
@@ -34,6 +40,15 @@ class BoundedProtocol(HttpToolsProtocol):
     _head: int | None = 0
     """Bytes of the head that is being read; None while none is."""
     _timer: asyncio.TimerHandle | None = None
+    _wire: Wire | None = None
+    """What may answer a request by its bytes."""
+    _at_start = True
+    """Whether what comes next is the first byte of a request."""
+    _begun = 0
+    """Requests that began in the bytes that are being read."""
+    _answered_at = -math.inf
+    """The loop's time of the last answer past the parser."""
+
     on_shutdown: Callable[[], object] | None = None
     """Called when the server stops, if the answer that is being sent has no end of its own."""
 
@@ -47,8 +62,59 @@ class BoundedProtocol(HttpToolsProtocol):
         """Break the connection off, with what the caller has not read."""
         self.transport.abort()
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """There is a connection (asyncio's name)."""
+        self._wire = wire_of(self.app)
+        super().connection_made(transport)
+
     def data_received(self, data: bytes) -> None:
         """Bytes have come (asyncio's name)."""
+        if self._wire is None or not self._at_start or len(data) > LONGEST:
+            self._parse(data)
+        elif not self._answer_at_once(self._wire, data):
+            self._begun = 0
+            self._parse(data)
+            self._note_head(data)
+
+    def _answer_at_once(self, wire: Wire, data: bytes) -> bool:
+        """Answer without parsing, if these bytes are known as a whole request and no other is under way."""
+        if (self.cycle is not None and not self.cycle.response_complete) or self.flow.write_paused or self._head:
+            return False
+        try:
+            answer = wire.answer(data, self.server_state.default_headers)
+        except Exception:  # noqa: BLE001  the slow way has an answer for faults
+            _log.exception("the express lane failed")
+            return False
+        if answer is None:
+            return False
+        self.transport.writelines(answer)
+        self.server_state.total_requests += 1
+        self._answered_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_handler()
+        return True
+
+    def _note_head(self, data: bytes) -> None:
+        """Leave the request its bytes, if they were it and nothing else; its task has not begun yet.
+
+        What ends the connection is not noted, nor what wants more of it than an answer.
+        """
+        if self._begun and self.parser.should_upgrade():
+            self._wire = None  # there is no telling how the parser takes what comes next
+            return
+        ordinary = self._at_start and self._begun == 1 and self.cycle is not None and not self.cycle.body
+        if ordinary and self.cycle.keep_alive and not self.expect_100_continue:
+            self.scope["state"][HEAD] = data
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No request has come for a while, but perhaps some that were answered past the parser (uvicorn's name)."""
+        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _parse(self, data: bytes) -> None:
         if self._head is not None:
             self._head += len(data)
             self._timer = self._timer or self.loop.call_later(HEAD_TIMEOUT, self._too_late)
@@ -61,6 +127,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = {EXTENSION: {"connection": self}}
         self._head = self._head or 0
+        self._at_start = False
+        self._begun += 1
+
+    def on_message_complete(self) -> None:
+        """A request has ended (httptools' name)."""
+        super().on_message_complete()
+        self._at_start = True
 
     def on_headers_complete(self) -> None:
         """A head has ended (httptools' name)."""

@@ -30,6 +30,7 @@ def respond(request: Request[Any, Any, Any], status: int, headers: dict[str, str
     return Response(b"" if without_body else body, status_code=status, headers=headers)
 
 
-def _refuse_options(request: Request[Any, Any, Any]) -> None:
+async def _refuse_options(request: Request[Any, Any, Any]) -> None:
+    # async, though it waits for nothing: what is not, the framework runs in a thread, for each request
     if request.method == HttpMethod.OPTIONS:
         raise MethodNotAllowedException

@@ -9,11 +9,13 @@ from typing import Any, Final, Literal, TypeAlias
 from litestar.types import HTTPScope
 
 from proxy.logs import Event
-from proxy.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.outcome import Miss, Outcome, name_of
 from proxy.question import LIST_PATH, QUEUE_PATH, Question
 from proxy.tracing import Trace
 
-_log: Final = logging.getLogger("proxy.access")
+ACCESS: Final = "proxy.access"
+"""The logger of requests."""
+_log: Final = logging.getLogger(ACCESS)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 Endpoint: TypeAlias = Literal[
@@ -101,7 +103,7 @@ Sink: TypeAlias = Callable[[RequestEvent], None]
 
 
 def log_request(event: RequestEvent) -> None:
-    """Hand the event to the log; it is put into words by the thread that writes."""
+    """Log the event in the ordinary way; ``Writing.later`` is cheaper."""
     if _log.isEnabledFor(logging.INFO):  # made by hand: the logger's own way looks for the line that called it
         _log.handle(logging.LogRecord(_log.name, logging.INFO, "", 0, event, (), None))
 
@@ -128,19 +130,6 @@ def describe(scope: HTTPScope, *, status: int, seconds: float, size: int) -> Req
         hub_seconds=served.hub_seconds if isinstance(served, Miss) else None,
         trace=state.get("trace"),
     )
-
-
-def name_of(outcome: Outcome) -> Literal["hit", "stale", "joined", "miss"]:
-    """An outcome in one word."""
-    match outcome:
-        case Hit():
-            return "hit"
-        case StaleHit():
-            return "stale"
-        case Miss(collapsed=True):
-            return "joined"
-        case Miss():
-            return "miss"
 
 
 def endpoint_of(path: str) -> Endpoint:

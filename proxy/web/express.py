@@ -1,0 +1,207 @@
+"""The express lane: a question that was answered before, asked again in the same words, is not read again.
+
+Whoever answers a request on the slow way (``asking``) leaves here what its bytes meant: the question, the caller, and
+what the headers asked for. The same bytes then mean the same. Nothing of an *answer* is remembered: whether the page
+is fresh, the credentials are still good and the caller's limit allows it is asked each time, of the same functions as
+on the slow way. What they cannot say at once, and all that is unusual (errors, pages that are not in memory, a process
+that drains), goes the slow way.
+
+Bytes are remembered as digests, as the callers' keys are in them. They are of two kinds: what of a parsed request bears
+on its answer, so that a header of no interest (a trace id) does not send a request the slow way; and whole heads, for
+``wire``, which then need not even be parsed as HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from msgspec import Struct
+
+from proxy.callers import Caller
+from proxy.credential import Credential
+from proxy.directives import Directives
+from proxy.encodings import Coding, tag, worthwhile
+from proxy.freshness import OK
+from proxy.outcome import Hit, StaleHit
+from proxy.pages import Pages
+from proxy.question import Question
+from proxy.quota import Terms
+from proxy.web.answers import body_headers, matching, page_headers
+from proxy.web.cors import allowed_origin
+from proxy.web.health import Readiness
+from proxy.web.limits import Limits, rate_limit_headers
+from proxy.web.recollection import Recollection
+from proxy.web.telemetry import Endpoint, endpoint_of, shown
+
+HEAD: Final = "head"
+"""Where in a request's state the protocol leaves its head, if that came alone and whole."""
+BEARING: Final = frozenset(
+    {
+        *(b"authorization", b"x-api-key", b"accept-encoding", b"if-none-match", b"cache-control", b"pragma"),
+        b"listing-moment",
+    }
+)
+"""Headers that bear on an answer; Origin is read by ``cors``."""
+
+
+class Meaning(Struct, frozen=True):
+    """What a request's words mean.
+
+    Attributes:
+        terms: what the caller may ask; None: as much as it likes.
+        valid: says whether the caller's credentials still are.
+        liked: the coding that the caller likes best.
+        tags: of If-None-Match.
+        shown: the tag of the page whose namespace the caller was found to see; None: the question names its own.
+    """
+
+    caller: Caller
+    question: Question
+    wishes: Directives
+    terms: Terms | None
+    valid: Callable[[], bool]
+    liked: Coding | None
+    tags: frozenset[str]
+    shown: str | None
+
+
+class Heard(Struct, frozen=True):
+    """A request as it is remembered: what it means, and the rest that an answer or a log line needs of it."""
+
+    meaning: Meaning
+    credential: Credential
+    credential_id: str
+    method: str
+    path: str
+    endpoint: Endpoint
+    origin: bytes | None
+
+
+class Answer(Struct, frozen=True):
+    """An answer from memory: a 200 with ``body`` in ``coding``, or a 304; about the variant of ``etag``."""
+
+    heard: Heard
+    outcome: Hit | StaleHit
+    status: int
+    etag: str
+    coding: Coding | None
+    body: bytes
+    limits: list[tuple[bytes, bytes]]
+
+
+class Express:
+    """What requests mean, and the answers to them that are at hand.
+
+    Args:
+        credentials: of the hub.
+        origins: whose pages may read answers.
+    """
+
+    def __init__(
+        self,
+        pages: Pages,
+        limits: Limits,
+        credentials: Iterable[Credential],
+        readiness: Readiness,
+        origins: Iterable[str] = (),
+    ) -> None:
+        self._pages = pages
+        self._limits = limits
+        self._credentials: Mapping[str, Credential] = {one.name: one for one in credentials}
+        self._readiness = readiness
+        self._origins = frozenset(origin.encode() for origin in origins)
+        self._by_words: Recollection[Heard] = Recollection()
+        self._by_head: Recollection[Heard] = Recollection()
+
+    def __len__(self) -> int:
+        return len(self._by_words) + len(self._by_head)
+
+    def remember(self, scope: HTTPScope, meaning: Meaning) -> None:
+        """Take in what a request meant that has just been answered with a page."""
+        credential = self._credentials[meaning.question.credential]
+        if not meaning.question.key.startswith(f"{credential.id} "):
+            return  # the token was renewed meanwhile
+        origin = allowed_origin(scope, self._origins)
+        path = scope["path"]
+        heard = Heard(meaning, credential, credential.id, scope["method"], shown(path), endpoint_of(path), origin)
+        self._by_words.keep(words_of(scope), heard)
+        self._learn_head(scope, heard)
+
+    def recall_head(self, head: bytes) -> Answer | None:
+        """Answer a request of this head without waiting for anything; None: it has to go the slow way."""
+        return self._recall(self._by_head, head)
+
+    def recall(self, scope: HTTPScope) -> Answer | None:
+        """The same of a request that has been parsed; next time, its head will do."""
+        answer = self._recall(self._by_words, words_of(scope))
+        if answer is not None:
+            self._learn_head(scope, answer.heard)
+        return answer
+
+    def _learn_head(self, scope: HTTPScope, heard: Heard) -> None:
+        if (head := scope["state"].get(HEAD)) is not None:
+            origin = allowed_origin(scope, self._origins)  # no part of the words
+            self._by_head.keep(head, heard if origin == heard.origin else msgspec.structs.replace(heard, origin=origin))
+
+    def _recall(self, known: Recollection[Heard], words: bytes) -> Answer | None:
+        heard = known.get(words)
+        if heard is None or self._readiness.draining:
+            return None
+        if heard.credential.id != heard.credential_id or not heard.meaning.valid():
+            known.forget(words)
+            return None
+        return self._answer(heard)
+
+    def _answer(self, heard: Heard) -> Answer | None:
+        meaning = heard.meaning
+        outcome = self._pages.at_hand(meaning.question, meaning.wishes)
+        if outcome is None or outcome.page.status != OK or meaning.shown not in (None, outcome.page.etag):
+            return None
+        page = outcome.page
+        coding = worthwhile(meaning.liked, page.body)
+        known = matching(page.etag, coding, meaning.tags)
+        body = b"" if known else page.body if coding is None else page.variants.get(coding)
+        if body is None:
+            return None  # nobody has asked for this variant yet
+        limits: list[tuple[bytes, bytes]] = []
+        if meaning.terms is not None:
+            standing = self._limits.pay(meaning.caller, meaning.terms)
+            if standing is None:
+                return None
+            limits = rate_limit_headers(standing)
+        return Answer(heard, outcome, 304 if known else OK, known or tag(page.etag, coding), coding, body, limits)
+
+
+def with_express(app: ASGIApp, express: Express) -> ASGIApp:
+    """Wrap ``app``, which is asked what ``express`` cannot answer."""
+
+    async def lane(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP or (answer := express.recall(scope)) is None:
+            await app(scope, receive, send)
+            return
+        state: dict[str, Any] = scope["state"]
+        state["caller"], state["served"] = answer.heard.meaning.caller.name, answer.outcome
+        state["question"] = answer.heard.meaning.question
+        state["headers"] = answer.limits
+        headers = page_headers(answer.outcome, answer.etag)
+        if answer.status == OK:
+            headers |= body_headers(answer.body, answer.coding)
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return lane
+
+
+def words_of(scope: HTTPScope) -> bytes:
+    """What of a request bears on its answer. No part of it can hold a line's end, so that no two are mixed up."""
+    words = [scope["method"].encode(), scope["raw_path"], scope["query_string"]]
+    for header in scope["headers"]:
+        if header[0] in BEARING:
+            words += header
+    return b"\n".join(words)

@@ -1,0 +1,109 @@
+"""The express lane's answers as bytes: what HTTP, ASGI and three layers of this package would make of them.
+
+The protocol hands over a request's head as it came. If these very bytes were answered before, the answer is one
+``bytes`` of headers and the page's own body, made without a task, a scope or a message. All else that a request is
+worth is there: an id, an event, its caller's limit. A test holds every answer against that of the slow way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from litestar import Litestar
+
+from proxy.encodings import CODINGS, Coding
+from proxy.freshness import OK
+from proxy.outcome import name_of
+from proxy.web.answers import CACHE_CONTROL, VARY, cache_status
+from proxy.web.cors import readable_by
+from proxy.web.express import Answer, Express
+from proxy.web.telemetry import RequestEvent, Sink
+
+WIRE: Final = "wire"
+"""Where the application leaves its wire, in its state, for the server's protocol."""
+_MOVING: Final = "etag: {}\r\nage: {}\r\ncache-status: {}\r\nx-request-id: {}\r\n"
+
+
+class Wire:
+    """Answers heads with bytes, if there is an answer at hand.
+
+    Args:
+        ids: of requests.
+        sinks: what is told of each request.
+        origins: whether pages of other origins may read answers, which then vary on Origin.
+    """
+
+    def __init__(self, express: Express, ids: Iterator[str], sinks: Sequence[Sink], *, origins: bool) -> None:
+        self._express = express
+        self._ids = ids
+        self._sinks = sinks
+        self._server_headers: Sequence[tuple[bytes, bytes]] = ()
+        self._server_lines = b""
+        kinds: list[tuple[int, Coding | None]] = [(304, None), (OK, None), *((OK, coding) for coding in CODINGS)]
+        self._heads = {kind: _fixed(*kind, origins=origins) for kind in kinds}
+
+    def answer(self, head: bytes, server_headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
+        """The head and the body of an answer to a request of this head; None: it has to go the slow way."""
+        began = time.perf_counter()
+        answer = self._express.recall_head(head)
+        if answer is None:
+            return None
+        request_id = next(self._ids)
+        written = self._head(answer, request_id, server_headers)
+        heard, question = answer.heard, answer.heard.meaning.question
+        body = b"" if heard.method == "HEAD" else answer.body
+        event = RequestEvent(
+            request_id=request_id,
+            method=heard.method,
+            caller=heard.meaning.caller.name,
+            endpoint=heard.endpoint,
+            path=heard.path,
+            status=answer.status,
+            outcome=name_of(answer.outcome),
+            seconds=time.perf_counter() - began,
+            bytes=len(body),
+            listing=question.listing,
+            filters=question.filters,
+            age=answer.outcome.age,
+        )
+        for sink in self._sinks:
+            sink(event)
+        return written, body
+
+    def _head(self, answer: Answer, request_id: str, server_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        outcome, status = answer.outcome, answer.status
+        coding = answer.coding if status == OK else None
+        moving = _MOVING.format(answer.etag, int(outcome.age), cache_status(outcome), request_id)
+        if outcome.page.moment:
+            moving = f"{moving}listing-moment: {outcome.page.moment}\r\n"
+        if status == OK:
+            moving = f"{moving}content-length: {len(answer.body)}\r\n"
+        if server_headers is not self._server_headers:  # the server makes them anew once a second
+            self._server_headers, self._server_lines = server_headers, _lines(server_headers)
+        rare = answer.limits + readable_by(answer.heard.origin)
+        return b"".join(
+            (self._heads[status, coding], moving.encode("latin-1"), self._server_lines, _lines(rare), b"\r\n")
+        )
+
+
+def wire_of(app: Any) -> Wire | None:
+    """The wire of a server's application, if it is one of ``create_app``'s and nothing is wrapped around it."""
+    return app.state.get(WIRE) if isinstance(app, Litestar) else None
+
+
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def _fixed(status: int, coding: Coding | None, *, origins: bool) -> bytes:
+    """The lines of a head that are the same in each answer."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"cache-control: {CACHE_CONTROL}"]
+    lines.append(f"vary: {VARY}, Origin" if origins else f"vary: {VARY}")
+    if status == OK:
+        lines.append("content-type: application/json")
+    if coding is not None:
+        lines.append(f"content-encoding: {coding}")
+    return "".join(f"{line}\r\n" for line in lines).encode()

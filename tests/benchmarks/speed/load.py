@@ -1,0 +1,96 @@
+"""Load, and how it fares: ``wrk`` for rates, one blocking socket for the time of single requests."""
+
+from __future__ import annotations
+
+import re
+import socket
+import statistics
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.benchmarks.speed.competitors import found
+
+CONNECTIONS = 32
+_ASK_PAGES = """
+local page = 0
+request = function()
+  page = page % {count} + 1
+  return wrk.format("GET", "{target}" .. page)
+end
+"""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Requests a second, and the 99th percentile of their times in milliseconds."""
+
+    rate: float
+    p99: float
+
+
+def wrk(url: str, seconds: float, headers: Mapping[str, str], script: Path | None = None) -> Rate:
+    """Ask ``url`` from CONNECTIONS connections for so long; all answers are to be 2xx or 3xx."""
+    command = [found("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--latency"]
+    for name, value in headers.items():
+        command += ["-H", f"{name}: {value}"]
+    if script is not None:
+        command += ["-s", str(script)]
+    said = subprocess.run([*command, url], capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
+    assert "Non-2xx" not in said, said
+    assert "Socket errors" not in said, said
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    assert rate, said
+    assert p99, said
+    return Rate(float(rate[1]), float(p99[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[p99[2]])
+
+
+def ask_pages(folder: Path, target: str, count: int) -> Path:
+    """A script for wrk that asks for pages 1 to ``count`` in turn; their numbers end the target."""
+    path = folder / f"ask{count}.lua"
+    path.write_text(_ASK_PAGES.replace("{count}", str(count)).replace("{target}", target))
+    return path
+
+
+class Caller:
+    """One kept-alive connection over a blocking socket: next to nothing of a request's time is the caller's own."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        parts = urlsplit(url)
+        self._socket = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        self._rest = f" HTTP/1.1\r\nHost: {parts.netloc}\r\n{''.join(lines)}\r\n".encode()
+
+    def get(self, target: str) -> tuple[float, bytes, bytes]:
+        """Ask; return the seconds until the answer was whole, its head and its body."""
+        request = b"GET " + target.encode() + self._rest
+        began = time.perf_counter()
+        self._socket.sendall(request)
+        data = self._socket.recv(262_144)
+        while (end := data.find(b"\r\n\r\n")) == -1:
+            data += self._socket.recv(262_144)
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", data[:end])
+        assert length, data[:end]
+        parts, left = [data], end + 4 + int(length[1]) - len(data)
+        while left > 0:
+            parts.append(self._socket.recv(262_144))
+            left -= len(parts[-1])
+        taken = time.perf_counter() - began
+        whole = b"".join(parts)
+        return taken, whole[:end], whole[end + 4 :]
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def median(rates: list[Rate]) -> Rate:
+    return Rate(statistics.median(one.rate for one in rates), statistics.median(one.p99 for one in rates))
+
+
+def percentile(values: list[float], part: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]

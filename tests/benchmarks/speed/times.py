@@ -1,0 +1,79 @@
+"""The time that a single request takes: misses beside the hub itself and nginx, and pages that only Redis has."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.benchmarks.speed import competitors
+from tests.benchmarks.speed.hits import AUTHORIZATION
+from tests.benchmarks.speed.load import Caller, ask_pages, percentile, wrk
+from tests.support import KEY, LIST, RedisServer
+
+PAGES = 200
+"""Four times as many as fit memory, and many more than are asked for at once."""
+TARGET = f"{LIST}?namespace=ox&status=succeeded&page_size=36"
+
+
+def misses(folder: Path, rounds: int) -> Iterator[list[object]]:
+    """One caller, each in turn; nothing is kept, so that each question costs the hub a request."""
+    nothing = {"PROXY_CACHE_SETTLED_TTL": "0", "PROXY_CACHE_LIVE_TTL": "0", "PROXY_CACHE_MIN_REFRESH": "0"}
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        hub = enter(competitors.simulator(folder, 200))
+        redis = RedisServer()
+        redis.start()
+        stack.callback(redis.close)
+        callers = {
+            "the hub itself": Caller(hub, {"Authorization": f"Bearer {KEY}"}),
+            "nginx, not caching": Caller(enter(competitors.nginx(folder, hub, caching=False)), {}),
+            "generations-proxy": Caller(enter(competitors.proxy(folder, hub, **nothing))[0], AUTHORIZATION),
+            "generations-proxy with Redis": Caller(
+                enter(competitors.proxy(folder, hub, REDIS_URL=redis.url, **nothing))[0], AUTHORIZATION
+            ),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in callers}
+        for number in range(rounds + 20):
+            for name, caller in callers.items():
+                seconds, head, body = caller.get(TARGET)
+                assert b" 200 " in head, (head, body[:200])
+                assert b"; hit" not in head, head
+                if number >= 20:  # connections are made, and code is warm
+                    taken[name].append(seconds * 1000)
+        direct = statistics.median(taken["the hub itself"])
+        for name, values in taken.items():
+            middle = statistics.median(values)
+            yield [name, round(middle, 3), round(middle - direct, 3), round(percentile(values, 0.99), 3)]
+        for caller in callers.values():
+            caller.close()
+
+
+def from_redis(folder: Path, seconds: float, rounds: int) -> Iterator[list[object]]:
+    """More pages in turn than fit this process's memory, so that Redis is asked each time; beside it a GET in ASGI."""
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        source = Caller(enter(competitors.simulator(folder, 200)), {"Authorization": f"Bearer {KEY}"})
+        page = folder / "page"
+        page.write_bytes(source.get(TARGET)[2])
+        hub = enter(competitors.app(folder, "hub", str(page)))
+        redis = RedisServer()
+        redis.start()
+        stack.callback(redis.close)
+        ours, _ = enter(competitors.proxy(folder, hub, REDIS_URL=redis.url, PROXY_CACHE_MEMORY_BYTES=str(2**21)))
+        caller = Caller(ours, AUTHORIZATION)
+        answers = [caller.get(f"{TARGET}&page={number}") for _ in range(2) for number in range(1, PAGES + 1)]
+        assert all(b"detail=redis" in head for _, head, _ in answers[PAGES:]), answers[-1][1]
+        body = answers[-1][2]
+        redis.command("SET", "body", body)  # type: ignore[arg-type]  # bytes do as well
+        bare = enter(competitors.app(folder, "redis", redis.url, "body"))
+        rates: dict[str, list[float]] = {}
+        for _ in range(rounds):
+            for name, url in (("generations-proxy", ours), ("bare ASGI, GET", bare)):
+                rate = wrk(url, seconds, AUTHORIZATION, ask_pages(folder, f"{TARGET}&page=", PAGES)).rate
+                rates.setdefault(name, []).append(rate)
+        first = statistics.median(rates["generations-proxy"])
+        for name, values in rates.items():
+            yield [name, len(body), round(statistics.median(values)), round(first / statistics.median(values), 2)]
+        caller.close()

@@ -1,0 +1,305 @@
+"""The express lane answers as the slow way does: each request is sent both ways, and the whole answers compared."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import MethodType
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from proxy.app import create_app
+from proxy.callers import digest
+from proxy.secret import Secret
+from proxy.settings import (
+    AuthSettings,
+    CacheSettings,
+    CallerSettings,
+    CorsSettings,
+    HubSettings,
+    JwtSettings,
+    Settings,
+)
+from proxy.simulator import Simulator
+from proxy.sockets import LOOPBACK, listen, serving, url_of
+from proxy.web.health import Readiness
+from proxy.web.telemetry import RequestEvent
+from proxy.web.wire import WIRE
+from tests.support import KEY, LIST, NOW, Clock, still_world
+
+SIGNING = "a secret that is long enough for HS256, surely"
+ORIGIN = "https://app.example"
+CALLERS = (
+    CallerSettings(name="all", keys=(digest("gp_all"),), namespaces=("*",), unnamed=True),
+    CallerSettings(name="ox", keys=(digest("gp_ox"), digest("gp_ox2")), namespaces=("ox",)),
+    CallerSettings(name="slow", keys=(digest("gp_slow"),), namespaces=("*",), unnamed=True, rate=0.5, burst=20),
+)
+
+
+@dataclass
+class Way:
+    """A proxy, by a connection that stays open."""
+
+    url: str
+    app: Any
+    hub: Simulator
+    clock: Clock
+    readiness: Readiness = field(default_factory=Readiness)
+    events: list[RequestEvent] = field(default_factory=list)
+    answered: int = 0
+    """Requests that were answered past the parser."""
+
+    async def ask(self, raw: bytes, *, head: bool = False) -> tuple[str, list[tuple[str, str]], bytes]:
+        """Send bytes; return status line, headers in order of their names, and body."""
+        if self.writer.is_closing():
+            await self.connect()
+        self.writer.write(raw)
+        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        while lines[0] == "HTTP/1.1 100 Continue":
+            lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = sorted((line.partition(": ")[0], line.partition(": ")[2]) for line in lines[1:] if line)
+        size = 0 if head or " 304 " in lines[0] else int(dict(headers).get("content-length", "0"))
+        body = await self.reader.readexactly(size)
+        if dict(headers).get("connection") == "close":
+            self.writer.close()
+            await self.writer.wait_closed()
+        return lines[0], headers, body
+
+    async def connect(self) -> None:
+        host, port = self.url.removeprefix("http://").split(":")
+        self.reader, self.writer = await asyncio.open_connection(host, int(port))
+
+
+@dataclass
+class Ways:
+    express: Way
+    slow: Way
+    clock: Clock
+    ids: list[str]
+
+
+def hub_of(clock: Clock) -> Simulator:
+    """A hub whose links are not signed anew for each answer, so that two who ask it get the same bytes."""
+    simulator = Simulator(still_world(clock, history=30), api_key=KEY, clock=clock)
+    simulator.writer.link = MethodType(lambda _, row, now: f"https://results.example/{row.id}", simulator.writer)  # type: ignore[method-assign]  # noqa: ARG005
+    return simulator
+
+
+@asynccontextmanager
+async def way(hub: Simulator | None = None, *, express: bool = True, **hub_settings: Any) -> AsyncIterator[Way]:
+    """A proxy with callers of every kind; without ``express``, one that remembers nothing of requests."""
+    clock = Clock()
+    hub = hub or hub_of(clock)
+    clock = hub._clock if isinstance(hub._clock, Clock) else clock
+    readiness = Readiness()
+    events: list[RequestEvent] = []
+    given: dict[str, Any] = {"url": "http://hub.test", "api_key": Secret(KEY), "rate": 1e6, "burst": 1_000_000}
+    chosen = Settings(
+        hub=HubSettings(**given | hub_settings),
+        cache=CacheSettings(settled_ttl=30),
+        auth=AuthSettings(callers=CALLERS),
+        cors=CorsSettings(origins=(ORIGIN,)),
+        jwt=JwtSettings(algorithm="HS256", key=Secret(SIGNING), issuer="i", audience="a"),
+    )
+    app = create_app(
+        chosen, transport=httpx.ASGITransport(hub), clock=clock, readiness=readiness, sinks=[events.append]
+    )
+    lane = app.state[WIRE]._express
+    lane._limits._limiter._clock = clock  # units are held for a second: not one that passes between the two ways
+
+    async def slowly(scope: Any, receive: Any, send: Any) -> None:
+        lane._by_words.clear()
+        await app(scope, receive, send)
+
+    with listen(LOOPBACK, 0) as sock:
+        async with serving(app if express else slowly, sock):
+            it = Way(url_of(sock), app, hub, clock, readiness, events)
+            recall = lane.recall_head
+
+            def counting(head: bytes) -> Any:
+                answer = recall(head)
+                it.answered += answer is not None
+                return answer
+
+            lane.recall_head = counting
+            await it.connect()
+            try:
+                yield it
+            finally:
+                it.writer.close()
+                await it.writer.wait_closed()
+
+
+@asynccontextmanager
+async def two_ways() -> AsyncIterator[Ways]:
+    hub = hub_of(Clock())
+    async with way(hub) as one, way(hub, express=False) as other:
+        ids = [row.id for name in ("ox", "bessie") for row in list(hub.world.newest_first(name))[:2]]
+        yield Ways(one, other, one.clock, ids)
+
+
+def token(expires: float, namespaces: str = "ox", **claims: Any) -> str:
+    return jwt.encode(
+        {"sub": "ann", "iss": "i", "aud": "a", "exp": expires, "namespaces": namespaces} | claims, SIGNING, "HS256"
+    )
+
+
+TOKENS = [token(NOW + seconds, namespaces) for seconds in (-100, -10, 5, 500) for namespaces in ("ox", "*")]
+
+PATHS = [LIST, "/api/ai/queue", f"{LIST}/ID0", f"{LIST}/ID2", "/api/ai/queue/ID1", "/health/live", "/api/ai/generation"]
+QUERIES = [
+    "",
+    "?namespace=ox",
+    "?namespace=ox&page_size=5",
+    "?page_size=5&namespace=ox",
+    "?namespace=ox&status=succeeded",
+    "?namespace=%6Fx&page=2&page_size=5",
+    "?namespace=bessie&status=failed",
+    "?page=01",
+    "?namespace=nobody",
+]
+CREDENTIALS = [
+    *("Authorization: Bearer gp_all", "Authorization: bearer gp_ox", "X-API-Key: gp_ox", "x-api-key: gp_ox2"),
+    *("Authorization: Bearer gp_slow", "Authorization: Basic gp_ox", "Authorization: Bearer nobody", ""),
+    *(f"Authorization: Bearer {text}" for text in TOKENS),
+]
+ENCODINGS = [
+    *("gzip", "gzip, deflate, br, zstd", "zstd;q=0.5, gzip", "identity", "gzip;q=0, *", "*;q=0", "identity;q=0", "*"),
+    *("GZIP;q=1.0", "x-gzip", "br", "gzip;q=2", "identity;q=0.9, gzip;q=0.1", ""),
+]
+CONDITIONS = ["*", "TAG", "W/TAG", '"nothing", TAG', "TAG-gzip", "W/TAG-zstd", "TAG-br", '"nothing"']
+OTHERS = [
+    *("Cache-Control: no-cache", "Cache-Control: max-age=0", "Cache-Control: max-age=3, min-fresh=1"),
+    *("Cache-Control: only-if-cached", "Cache-Control: max-stale", "Pragma: no-cache", "Cookie: a=1"),
+    *(f"Origin: {ORIGIN}", "Origin: https://evil.example", f"Origin: {ORIGIN}\r\nOrigin: {ORIGIN}"),
+    *("Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Connection: close"),
+    *("Authorization: Bearer gp_all", "Range: bytes=0-10", "Expect: 100-continue", "Content-Length: 0", "Upgrade: h2c"),
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, sent so many times, so many seconds after the one before."""
+
+    method: str
+    path: str
+    query: str
+    headers: tuple[str, ...]
+    times: int
+    wait: float
+
+    def raw(self, ids: list[str], tag: str) -> bytes:
+        path = re.sub("ID([0-9])", lambda found: ids[int(found[1])], self.path)
+        lines = [f"{self.method} {path}{self.query} HTTP/1.1", "Host: proxy.test", *(h for h in self.headers if h)]
+        text = "".join(f"{line}\r\n" for line in lines) + "\r\n"
+        return re.sub("TAG(-[a-z]+)?", lambda found: f'"{tag}{found[1] or ""}"', text).encode()
+
+
+maybe = st.one_of(st.none(), st.none(), st.none(), st.sampled_from(OTHERS))
+asked = st.builds(
+    lambda method, path, query, credentials, encoding, condition, other, times, wait: Asked(
+        method,
+        path,
+        query if path in PATHS[:2] else "",
+        tuple(
+            filter(
+                None,
+                (
+                    credentials,
+                    None if encoding is None else f"Accept-Encoding: {encoding}",
+                    None if condition is None else f"If-None-Match: {condition}",
+                    other,
+                ),
+            )
+        ),
+        times,
+        wait,
+    ),
+    st.sampled_from(["GET", "GET", "GET", "GET", "HEAD", "POST", "OPTIONS"]),
+    st.sampled_from(PATHS[:5] * 3 + PATHS),
+    st.sampled_from(QUERIES),
+    st.sampled_from(CREDENTIALS),
+    st.one_of(st.none(), st.sampled_from(ENCODINGS)),
+    st.one_of(st.none(), st.sampled_from(CONDITIONS)),
+    maybe,
+    st.integers(1, 3),
+    st.sampled_from([0.0, 0.0, 0.0, 0.1, 1.0, 4.0, 29.0]),
+)
+
+
+def whole(answer: tuple[str, list[tuple[str, str]], bytes]) -> Any:
+    """An answer without what differs in each: its date and id."""
+    status, headers, body = answer
+    kept = [(name, value) for name, value in headers if name not in ("date", "x-request-id")]
+    assert len(dict(headers).get("x-request-id", "x" * 24)) == 24
+    return status, kept, re.sub(rb'"request_id":"[0-9a-f]{24}"', b"", body)
+
+
+def told(way: Way) -> list[Any]:
+    found = [(e.method, e.caller, e.path, e.status, e.outcome) for e in way.events]
+    assert all(e.seconds >= 0 and len(e.request_id) == 24 for e in way.events)
+    way.events.clear()
+    return found
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+async def compare(ways: Ways, request: Asked, tag: str) -> str:
+    """Send a request both ways; return the tag of its page, or that of the last."""
+    ways.clock.advance(request.wait)
+    raw = request.raw(ways.ids, tag)
+    for _ in range(request.times):
+        one, other = [await way.ask(raw, head=request.method == "HEAD") for way in (ways.express, ways.slow)]
+        assert whole(one) == whole(other), raw
+        assert told(ways.express) == told(ways.slow), raw
+        tag = dict(one[1]).get("etag", tag).strip('"').split("-")[0]
+    return tag
+
+
+def differ(loop: asyncio.AbstractEventLoop, examples: int) -> tuple[int, int]:
+    """Send generated requests both ways; return how many, and how many of them were answered past the parser."""
+    answered, sent = 0, 0
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.lists(asked, min_size=50, max_size=60))
+    def check(requests: list[Asked]) -> None:
+        nonlocal answered, sent
+
+        async def run() -> int:
+            async with two_ways() as ways:
+                tag = "none"
+                for request in requests:
+                    tag = await compare(ways, request, tag)
+                assert ways.slow.answered == 0
+                return ways.express.answered
+
+        answered += loop.run_until_complete(run())
+        sent += sum(request.times for request in requests)
+
+    check()
+    return sent, answered
+
+
+def test_both_ways_give_the_same_answers(loop: asyncio.AbstractEventLoop) -> None:
+    sent, answered = differ(loop, 5)
+    assert answered > sent / 20
+
+
+@pytest.mark.slow
+def test_both_ways_give_the_same_answers_to_thousands_of_requests(loop: asyncio.AbstractEventLoop) -> None:
+    sent, answered = differ(loop, 70)
+    assert sent > 5000
+    assert answered > sent / 20

@@ -1,0 +1,191 @@
+"""Answers past the parser: which bytes get one, and which must not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.web.protocol import BoundedProtocol
+from proxy.web.recollection import Recollection
+from tests.support import KEY, LIST, NOW
+from tests.test_express import Way, token, way
+
+GET = f"GET {LIST}?namespace=ox HTTP/1.1\r\nHost: proxy.test\r\nAuthorization: Bearer gp_ox\r\n\r\n".encode()
+OTHER = GET.replace(b"ox HTTP", b"ox&page_size=5 HTTP")
+
+
+@dataclass
+class Line:
+    """A connection to a proxy that knows GET by its bytes."""
+
+    way: Way
+    answers: list[bytes] = field(default_factory=list)
+
+    async def known(self, raw: bytes = GET) -> None:
+        for _ in range(2):
+            await self.way.ask(raw)
+        before = self.way.answered
+        await self.way.ask(raw)
+        assert self.way.answered == before + 1, "the third time at the latest"
+
+    async def everything(self) -> bytes:
+        """All that comes within a while."""
+        data = bytearray()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                while part := await self.way.reader.read(1 << 20):
+                    data += part
+        return bytes(data)
+
+
+@asynccontextmanager
+async def line(**given: Any) -> AsyncIterator[Line]:
+    async with way(**given) as one:
+        yield Line(one)
+
+
+async def test_the_same_bytes_again_are_answered_without_parsing() -> None:
+    async with line() as it:
+        await it.known()
+        first = await it.way.ask(GET)
+        assert first[0] == "HTTP/1.1 200 OK"
+        assert first[2].startswith(b'{"count"')
+
+
+async def test_a_head_in_two_parts_is_the_same_request() -> None:
+    async with line() as it:
+        await it.known()
+        whole = await it.way.ask(GET)
+        for at in range(1, len(GET)):
+            it.way.writer.write(GET[:at])
+            await it.way.writer.drain()
+            await asyncio.sleep(0)
+            parts = await it.way.ask(GET[at:])
+            assert parts[2] == whole[2]
+        assert (await it.way.ask(GET))[2] == whole[2]
+
+
+async def test_pipelined_requests_are_answered_in_their_order() -> None:
+    async with line() as it:
+        await it.known()
+        await it.known(OTHER)
+        sizes = [len((await it.way.ask(raw))[2]) for raw in (GET, OTHER)]
+        for raws in ([GET, OTHER, GET], [OTHER, GET], [GET] * 5):
+            for together in (True, False):
+                for raw in [b"".join(raws)] if together else raws:
+                    it.way.writer.write(raw)
+                    await asyncio.sleep(0)
+                found = [len((await it.way.ask(b""))[2]) for _ in raws]
+                assert found == [sizes[raw == OTHER] for raw in raws]
+
+
+async def test_a_body_that_looks_like_a_request_is_none() -> None:
+    async with line() as it:
+        await it.known()
+        post = GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % len(GET))
+        assert (await it.way.ask(post))[0].startswith("HTTP/1.1 405")
+        it.way.writer.write(GET)  # the body, after the answer has come
+        assert await it.everything() == b""
+        assert (await it.way.ask(GET))[0] == "HTTP/1.1 200 OK"
+
+
+async def test_a_head_whose_body_is_still_to_come_is_not_noted() -> None:
+    async with line() as it:
+        await it.known()
+        head = GET.replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % len(GET))
+        for _ in range(4):
+            it.way.writer.write(head)
+            await asyncio.sleep(0.01)
+            assert (await it.way.ask(GET))[0] == "HTTP/1.1 200 OK", "one answer for head and body"
+        assert await it.everything() == b""
+
+
+@pytest.mark.parametrize("more", ["Connection: close", "Upgrade: h2c\r\nConnection: upgrade", "Expect: 100-continue"])
+async def test_what_wants_more_than_an_answer_goes_the_slow_way(more: str) -> None:
+    async with line() as it:
+        await it.known()
+        raw = GET.replace(b"\r\n\r\n", f"\r\n{more}\r\n\r\n".encode())
+        before = it.way.answered
+        for _ in range(3):
+            assert (await it.way.ask(raw))[0] == "HTTP/1.1 200 OK"
+        assert it.way.answered == before
+
+
+async def test_a_token_counts_until_it_expires() -> None:
+    async with line() as it:
+        raw = GET.replace(b"gp_ox", token(NOW + 5).encode())
+        await it.known(raw)
+        it.way.clock.advance(4.9)
+        assert (await it.way.ask(raw))[0] == "HTTP/1.1 200 OK"
+        it.way.clock.advance(0.2 + 30)  # and the leeway that is granted to clocks
+        assert (await it.way.ask(raw))[0] == "HTTP/1.1 401 Unauthorized"
+
+
+async def test_a_renewed_hub_token_is_asked_with_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(KEY)
+    async with line(api_key=None, api_key_file=str(file)) as it:
+        await it.known()
+        it.way.hub.api_key = "another-token-of-the-hub"
+        file.write_text(it.way.hub.api_key)
+        other = await it.way.ask(OTHER)  # looks at the file, as the hub is asked
+        assert other[0] == "HTTP/1.1 200 OK"
+        before = it.way.hub.journal.count
+        answer = dict((await it.way.ask(GET))[1])
+        assert "fwd=uri-miss" in answer["cache-status"], "what another token may see is another page"
+        assert it.way.hub.journal.count == before + 1
+
+
+async def test_draining_goes_the_slow_way() -> None:
+    async with line() as it:
+        await it.known()
+        it.way.readiness.draining = True
+        assert dict((await it.way.ask(GET))[1])["connection"] == "close"
+
+
+async def test_a_fault_goes_the_slow_way(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async with line() as it:
+        await it.known()
+
+        def boom(*_: object) -> None:
+            raise RuntimeError
+
+        monkeypatch.setattr("proxy.web.wire.Wire._head", boom)
+        assert (await it.way.ask(GET))[0] == "HTTP/1.1 200 OK"
+        assert "the express lane failed" in caplog.text
+
+
+async def test_an_idle_connection_is_closed_after_its_last_answer() -> None:
+    async with line() as it:
+        await it.known()
+        (protocol,) = [one for one in gc.get_objects() if isinstance(one, BoundedProtocol) and one.app is it.way.app]
+        protocol.timeout_keep_alive_handler()
+        assert not protocol.transport.is_closing(), "it has just been used"
+        protocol._answered_at -= protocol.timeout_keep_alive
+        protocol.timeout_keep_alive_handler()
+        assert protocol.transport.is_closing()
+
+
+def test_a_recollection_is_bounded_in_number_and_bytes() -> None:
+    it: Recollection[str] = Recollection(3, 100)
+    for word in (b"a", b"b", b"c"):
+        it.keep(word * 10, word.decode())
+    assert it.get(b"a" * 10) == "a"
+    it.keep(b"d" * 10, "d")
+    assert (it.get(b"b" * 10), it.get(b"a" * 10), len(it), it.bytes) == (None, "a", 3, 30)
+    it.keep(b"e" * 90, "e")
+    assert (len(it), it.bytes) == (2, 100)
+    it.keep(b"e" * 90, "again")
+    assert (it.get(b"e" * 90), it.bytes) == ("again", 100)
+    it.keep(b"f" * 10_000, "too long")
+    it.forget(b"e" * 90)
+    it.forget(b"never known")
+    assert (len(it), it.bytes) == (1, 10)

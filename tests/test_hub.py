@@ -161,7 +161,6 @@ async def test_what_the_hub_is_sent() -> None:
             "accept",
             "accept-encoding",
             "authorization",
-            "connection",
             "host",
             "user-agent",
         ]

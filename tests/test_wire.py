@@ -19,7 +19,7 @@ from tests.support import KEY, LIST, NOW
 from tests.test_express import Way, token, way
 
 GET = f"GET {LIST}?namespace=ox HTTP/1.1\r\nHost: proxy.test\r\nAuthorization: Bearer gp_ox\r\n\r\n".encode()
-OTHER = GET.replace(b"ox HTTP", b"ox&page_size=5 HTTP")
+OTHER = GET.replace(b"ox HTTP", b"ox&status=failed HTTP")
 
 
 @dataclass

@@ -93,13 +93,13 @@ class Events:
         if entry.begins and entry.completion is None:
             return  # nobody was subscribed before, so that nothing is doubtful
         at = min(entry.at, self._clock())  # another replica's clock; what is asked for from now on is not in doubt
-        if entry.completion is None:
+        if entry.completion is None:  # whoever asks next finds out; to ask for all that is in demand would be a herd
             self._doubts.add_all(credential, at)
-        else:
-            origin = self._rows.origin_of(entry.completion.generation_id)
-            if origin.target_namespace is not None:
-                entry.namespace, entry.settled = origin.target_namespace, True
-            self._doubts.add(credential, entry.completion, at, origin)
+            return
+        origin = self._rows.origin_of(entry.completion.generation_id)
+        if origin.target_namespace is not None:
+            entry.namespace, entry.settled = origin.target_namespace, True
+        self._doubts.add(credential, entry.completion, at, origin)
         self._ahead.refresh_doubted(credential)
 
     def _hear(self, news: bytes) -> None:

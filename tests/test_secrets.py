@@ -23,6 +23,7 @@ from proxy.keys import FixedKey
 from proxy.redis_client import place
 from proxy.secret import Secret
 from proxy.settings import (
+    EventsSettings,
     HubSettings,
     Settings,
 )
@@ -342,6 +343,11 @@ BOOMS: Final = {
 }
 
 
+def without_events(settings: Settings) -> Settings:
+    """For a hub behind httpx.ASGITransport, which hands out nothing before an answer ends."""
+    return msgspec.structs.replace(settings, events=EventsSettings(mode="off"))
+
+
 async def after_fault(name: str) -> tuple[Capture, httpx.Response]:
     """What is logged and answered when something on the way raises."""
     target, (method, path, headers) = BOOMS[name]
@@ -350,7 +356,7 @@ async def after_fault(name: str) -> tuple[Capture, httpx.Response]:
     behind = httpx.ASGITransport(hub)
     url = f"redis://:{quote(PASSWORD, safe='')}@{LOOPBACK}:{free_port()}" if name == "redis" else None
     with captured() as capture:
-        app = create_app(made("http://hub.test/0", url), transport=behind)
+        app = create_app(without_events(made("http://hub.test/0", url)), transport=behind)
         front = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
         async with app.lifespan(), httpx.AsyncClient(transport=front, base_url="http://proxy.test") as caller:
             request = caller.build_request(method, path, headers=headers, content='{"namespace": "ox"}')
@@ -415,7 +421,7 @@ async def test_a_page_that_echoes_the_token() -> None:
 
 
 async def asked_once(hub: Hub) -> httpx.Response:
-    app = create_app(made("http://hub.test/0", None), transport=httpx.ASGITransport(hub), sinks=[])
+    app = create_app(without_events(made("http://hub.test/0", None)), transport=httpx.ASGITransport(hub), sinks=[])
     front = httpx.ASGITransport(app)  # type: ignore[arg-type]
     async with app.lifespan(), httpx.AsyncClient(transport=front, base_url="http://proxy.test") as caller:
         return await caller.get(LISTING[1], headers=LISTING[2])

@@ -24,7 +24,7 @@ from proxy.settings import (
     CacheSettings,
     CallerSettings,
     CorsSettings,
-    EventsSettings,
+    EventSettings,
     HubSettings,
     JwtSettings,
     Settings,
@@ -109,7 +109,7 @@ async def way(hub: Simulator | None = None, *, express: bool = True, **hub_setti
         auth=AuthSettings(callers=CALLERS),
         cors=CorsSettings(origins=(ORIGIN,)),
         jwt=JwtSettings(algorithm="HS256", key=Secret(SIGNING), issuer="i", audience="a"),
-        events=EventsSettings(mode="off"),  # httpx.ASGITransport hands out nothing before an answer ends
+        events=EventSettings(mode="off"),  # httpx.ASGITransport hands out nothing before an answer ends
     )
     app = create_app(
         chosen, transport=httpx.ASGITransport(hub), clock=clock, readiness=readiness, sinks=[events.append]

@@ -23,7 +23,7 @@ from proxy.keys import FixedKey
 from proxy.redis_client import place
 from proxy.secret import Secret
 from proxy.settings import (
-    EventsSettings,
+    EventSettings,
     HubSettings,
     Settings,
 )
@@ -345,7 +345,7 @@ BOOMS: Final = {
 
 def without_events(settings: Settings) -> Settings:
     """For a hub behind httpx.ASGITransport, which hands out nothing before an answer ends."""
-    return msgspec.structs.replace(settings, events=EventsSettings(mode="off"))
+    return msgspec.structs.replace(settings, events=EventSettings(mode="off"))
 
 
 async def after_fault(name: str) -> tuple[Capture, httpx.Response]:

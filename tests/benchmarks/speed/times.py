@@ -61,7 +61,8 @@ def from_redis(folder: Path, seconds: float, rounds: int) -> Iterator[list[objec
         redis = RedisServer()
         redis.start()
         stack.callback(redis.close)
-        ours, _ = enter(competitors.proxy(folder, hub, REDIS_URL=redis.url, PROXY_CACHE_MEMORY_BYTES=str(2**21)))
+        small = {"PROXY_CACHE_COMPOSE": "false", "PROXY_CACHE_MEMORY_BYTES": str(2**21)}
+        ours, _ = enter(competitors.proxy(folder, hub, REDIS_URL=redis.url, **small))
         caller = Caller(ours, AUTHORIZATION)
         answers = [caller.get(f"{TARGET}&page={number}") for _ in range(2) for number in range(1, PAGES + 1)]
         assert all(b"detail=redis" in head for _, head, _ in answers[PAGES:]), answers[-1][1]

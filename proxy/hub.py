@@ -43,7 +43,6 @@ URLS: Final = 1024
 """Targets whose URL is remembered: httpx takes as long to make one as the hub's connection to carry the request."""
 MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of a hub's error body that are read and passed on."""
-
 MIN_ECHO: Final = 16
 """Bytes of a token that is looked for in pages."""
 
@@ -97,6 +96,7 @@ class Hub:
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
         self._url = lru_cache(maxsize=URLS)(self._make_url)
         self.on_call: list[Callable[[HubCall], None]] = []
+        self._closed = False
 
     async def get(self, path: str, query: str, *, deadline: float | None = None) -> bytes:
         """Return the body of the hub's 200 for ``path`` with the already encoded ``query``.
@@ -117,9 +117,12 @@ class Hub:
     async def aclose(self, timeout: float = 0.0) -> None:
         """Wait at most ``timeout`` seconds for abandoned requests, then close the connections."""
         await self._detached.drain(timeout)
+        self._closed = True  # what ends with its connection now would else be repeated on a new one
         await self._transport.aclose()
 
     async def _exchange(self, path: str, query: str, until: float) -> bytes:
+        if self._closed:
+            raise errors.HubUnreachable("This process ends, and asks no more.")
         token = self._credential.token()
         try:
             return await self._ask(path, query, token, until)
@@ -219,10 +222,8 @@ async def _body(response: httpx.Response, limit: int, until: float) -> bytes:
         except zlib.error:
             raise errors.HubAnswerEncoded("The hub's gzip is broken.", hub_status=response.status_code) from None
         if len(body) > limit:
-            raise errors.HubAnswerTooLarge(
-                f"The hub's answer is longer than {limit} bytes (hub.answer_bytes).",
-                hub_status=response.status_code,
-            )
+            text = f"The hub's answer is longer than {limit} bytes (hub.answer_bytes)."
+            raise errors.HubAnswerTooLarge(text, hub_status=response.status_code)
     if inflate is not None and not inflate.eof:
         raise errors.HubAnswerCutOff("The hub's gzip ends in its middle.", hub_status=response.status_code)
     return bytes(body)

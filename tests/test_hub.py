@@ -351,3 +351,20 @@ async def test_a_body_that_drips_for_ever_takes_no_connection_for_good() -> None
         with pytest.raises(errors.HubTimeout):
             await hub.get(LIST, "")
         assert await hub.get(LIST, "") == b"ok"
+
+
+async def test_a_hub_that_is_closed_is_not_asked_again() -> None:
+    """What hangs ends with its connection when the process does, and must not be repeated on a new one."""
+    asked = 0
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        return streamed(200, b"body")
+
+    async with hub_answering(answer) as hub:
+        await hub.aclose()
+        with pytest.raises(errors.HubUnreachable) as caught:
+            await hub.get(LIST, "")
+    assert not caught.value.repeatable
+    assert asked == 0

@@ -112,7 +112,7 @@ def test_colours_are_for_terminals_that_want_them() -> None:
 
 def test_an_event_is_put_into_words_by_the_thread_that_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("proxy.access"), "propagate", False)  # pytest's own handler does not wait
-    monkeypatch.setattr(RequestEvent, "members", lambda _: pytest.fail("a caller waits for this"))
+    monkeypatch.setattr(RequestEvent, "shown", lambda _: pytest.fail("a caller waits for this"))
     writing = logs.Writing(lambda _: None)
     handler = writing.handler
     logger = logging.getLogger("proxy.access")

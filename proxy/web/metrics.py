@@ -48,8 +48,9 @@ class Metrics:
         self._parts = parts
         self._siblings = siblings
         self._registry = CollectorRegistry(auto_describe=False)
-        self.requests = RequestMetrics(self._registry)
+        self.requests = RequestMetrics()
         self._state = StateMetrics(parts)
+        self._registry.register(self.requests)
         self._registry.register(self._state)
         ProcessCollector(registry=self._registry)
         if siblings is not None:

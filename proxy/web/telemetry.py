@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from litestar.types import HTTPScope
+from msgspec import Struct
 
 from proxy.logs import Event
 from proxy.outcome import Miss, Outcome, name_of
@@ -15,6 +17,8 @@ from proxy.tracing import Trace
 
 ACCESS: Final = "proxy.access"
 """The logger of requests."""
+FILTERS: Final = 1024
+"""Combinations of filters whose names are remembered."""
 _log: Final = logging.getLogger(ACCESS)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -74,29 +78,51 @@ class RequestEvent(Event, frozen=True, kw_only=True):
     hub_seconds: float | None = None
     trace: Trace | None = None
 
-    def members(self) -> dict[str, object]:
-        """For the log: the query's values are left out, as they may hold names; its filters' names are not."""
-        shown: dict[str, object] = {
-            "event": "request",
-            "id": self.request_id,
-            "method": self.method,
-            "caller": self.caller,
-            "path": self.path,
-            "status": self.status,
-            "outcome": self.outcome,
-            "ms": round(self.seconds * 1000, 2),
-            "bytes": self.bytes,
-        }
-        if self.listing != "-":
-            names = [pair.partition("=")[0] for pair in self.filters.split("&") if "=" in pair]
-            shown |= {"listing": self.listing, "filters": ",".join(names) or "-"}
-        if self.age is not None:
-            shown["age"] = round(self.age, 1)
-        if self.hub_seconds is not None:
-            shown["hub_ms"] = round(self.hub_seconds * 1000, 1)
-        if self.trace is not None:
-            shown |= {"trace": self.trace.trace_id, "span": self.trace.span_id}
-        return shown
+    def shown(self) -> RequestLine:
+        """For the log."""
+        return RequestLine(
+            event="request",
+            id=self.request_id,
+            method=self.method,
+            caller=self.caller,
+            path=self.path,
+            status=self.status,
+            outcome=self.outcome,
+            ms=round(self.seconds * 1000, 2),
+            bytes=self.bytes,
+            listing=None if self.listing == "-" else self.listing,
+            filters=None if self.listing == "-" else _names(self.filters),
+            age=None if self.age is None else round(self.age, 1),
+            hub_ms=None if self.hub_seconds is None else round(self.hub_seconds * 1000, 1),
+            trace=None if self.trace is None else self.trace.trace_id,
+            span=None if self.trace is None else self.trace.span_id,
+        )
+
+
+class RequestLine(Struct, omit_defaults=True):
+    """A request as the log shows it: without the query's values, which may hold names; with its filters' names."""
+
+    event: str
+    id: str
+    method: str
+    caller: str
+    path: str
+    status: int
+    outcome: str
+    ms: float
+    bytes: int
+    listing: str | None = None
+    filters: str | None = None
+    age: float | None = None
+    hub_ms: float | None = None
+    trace: str | None = None
+    span: str | None = None
+
+
+@lru_cache(FILTERS)
+def _names(filters: str) -> str:
+    """The names of filters, without their values."""
+    return ",".join(pair.partition("=")[0] for pair in filters.split("&") if "=" in pair) or "-"
 
 
 Sink: TypeAlias = Callable[[RequestEvent], None]

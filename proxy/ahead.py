@@ -20,23 +20,22 @@ class Ahead:
     """Decides which hits have their page refreshed.
 
     Args:
+        demand: what callers have asked lately.
         refresh: refreshes the page of a question, unless another replica just has.
         kept: what is kept for a question.
-
-    Attributes:
-        demand: what callers have asked lately.
     """
 
     def __init__(
         self,
         settings: CacheSettings,
+        demand: Demand,
         refresh: Callable[[Question], Awaitable[object]],
         kept: Callable[[Question], tuple[Page | None, Verdict]],
     ) -> None:
         self._settings = settings
         self._refresh = refresh
         self._kept = kept
-        self.demand = Demand()
+        self._demand = demand
         self._under_way: set[str] = set()
         self._detached = Detached()
 
@@ -47,7 +46,7 @@ class Ahead:
 
     def refresh_doubted(self, credential: str) -> None:
         """An event has made pages doubtful: refresh those in demand."""
-        for question in self.demand.lately():
+        for question in self._demand.lately():
             if question.credential == credential:
                 page, verdict = self._kept(question)
                 if page is not None and verdict.doubted:

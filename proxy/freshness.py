@@ -49,6 +49,29 @@ class Gone(Struct, frozen=True):
 Verdict: TypeAlias = Fresh | Stale | Gone
 
 
+class Term(Struct, frozen=True):
+    """When a page of the latest moment may be served, reckoned once for all times. Unix seconds.
+
+    Attributes:
+        vouched_at: when the hub was last asked with an answer that vouches for the page.
+        fresh_until, gone_at: when it becomes stale, and when it is gone.
+        doubted: the hub vouched for it before an event that puts it in doubt.
+    """
+
+    vouched_at: float
+    fresh_until: float
+    gone_at: float
+    doubted: bool
+
+    def verdict(self, now: float) -> Verdict:
+        """Whether the page may be served at ``now``."""
+        ttl = self.fresh_until - now
+        age = max(0.0, now - self.vouched_at)  # a clock may step back
+        if ttl > 0:  # asked first, as nearly all are; what is fresh is never gone
+            return Fresh(ttl, age, self.doubted)
+        return Gone() if now >= self.gone_at else Stale(ttl, age, self.doubted)
+
+
 def judge(
     page: Page,
     record: Record | None,
@@ -58,19 +81,24 @@ def judge(
     apart: bool = False,
     doubted_at: float = 0.0,
 ) -> Verdict:
-    """Say whether ``page`` may be served at ``now`` (Unix seconds).
+    """Say whether ``page`` may be served at ``now`` (Unix seconds), as ``term`` has it."""
+    if record is None or not current(page, record):
+        return Gone()
+    return term(page, record, cache, apart=apart, doubted_at=doubted_at).verdict(now)
+
+
+def term(page: Page, record: Record, cache: CacheSettings, *, apart: bool = False, doubted_at: float = 0.0) -> Term:
+    """When a page that is ``current`` may be served.
 
     ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
     """
-    if record is None or not current(page, record):
-        return Gone()
-    age = max(0.0, now - vouched_at(page, record))  # a clock may step back
-    ttl = fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at) - now
-    doubted = _in_doubt(page, record, doubted_at)
-    if ttl > 0:  # asked first, as nearly all are; what is fresh is never gone
-        return Fresh(ttl, age, doubted)
-    return Gone() if now >= gone_at(page, record, cache) else Stale(ttl, age, doubted)
+    return Term(
+        vouched_at(page, record),
+        fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at),
+        gone_at(page, record, cache),
+        _in_doubt(page, record, doubted_at),
+    )
 
 
 def current(page: Page, record: Record) -> bool:

@@ -27,6 +27,7 @@ UNDER_WAY: Final = 3600.0
 """Seconds: no answer is under way for longer, whatever is set."""
 RECORD_MARGIN: Final = 60.0
 """Seconds for which Redis keeps a record longer than any page that it judges."""
+_GONE: Final[Verdict] = Gone()
 
 
 class Knowledge:
@@ -63,13 +64,14 @@ class Knowledge:
         ``suspect``: judged by a record that may be outdated too, for when the alternative is no answer at all.
         """
         record = self._memory.record(question.listing, suspect=suspect)
-        page = self._memory.get(question.key)
-        verdict: Verdict = Gone()
-        if page is not None and page.asked_at >= self.purging.since(question):
-            verdict = self._judge(question, page, record)
-        if not isinstance(verdict, Fresh) and record is not None:
-            return self._composed(question, record, page, verdict)
-        return page, verdict
+        kept = self._memory.get(question.key)
+        page, verdict = None if kept is None else kept.page, _GONE
+        if kept is not None and record is not None and kept.page.asked_at >= self.purging.since(question):
+            apart, doubted_at = self.trust.apart, self.doubts.since(question)
+            verdict = kept.judged(record, self._clock(), self._settings, apart=apart, doubted_at=doubted_at)
+        if isinstance(verdict, Fresh) or record is None:
+            return page, verdict
+        return self._composed(question, record, page, verdict)
 
     def _composed(
         self, question: Question, record: Record, page: Page | None, verdict: Verdict
@@ -164,8 +166,10 @@ class Knowledge:
 
     def vouched(self, question: Question) -> float:
         """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""
-        page, record = self._memory.get(question.key), self._memory.record(question.listing, suspect=True)
-        return 0.0 if page is None or record is None or not current(page, record) else vouched_at(page, record)
+        kept, record = self._memory.get(question.key), self._memory.record(question.listing, suspect=True)
+        if kept is None or record is None or not current(kept.page, record):
+            return 0.0
+        return vouched_at(kept.page, record)
 
     async def learn(self, question: Question, page: Page, *, token: str = "") -> Landed:
         """Take in the hub's answer that has just come, here and in Redis; it ends the lease of ``token``."""
@@ -216,7 +220,7 @@ class Knowledge:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
         return 0 if self._untold is None else await self._untold.drain(timeout)
 
-    def _judge(self, question: Question, page: Page, record: Record | None) -> Verdict:
+    def _judge(self, question: Question, page: Page, record: Record) -> Verdict:
         doubted_at = self.doubts.since(question)
         return judge(page, record, self._clock(), self._settings, apart=self.trust.apart, doubted_at=doubted_at)
 
@@ -229,8 +233,7 @@ class Knowledge:
 
     def _put(self, question: Question, page: Page) -> bool:
         """Keep a page in memory, with the moment that it is of."""
-        moment = self.rows.moment(question, page)
-        return self._memory.put(question.listing, of_moment(page, moment))
+        return self._memory.put(question.listing, of_moment(page, self.rows.moment(question, page)))
 
     def _hear_record(self, news: bytes) -> None:
         listing, _, record = news.partition(b" ")

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from proxy.completion import UNKNOWN, Origin
 from proxy.composing import compose, compose_at, lasts, outline, write_token
+from proxy.demand import Place
 from proxy.envelope import Unfit
 from proxy.listing import MAX_BYTES, Fault, Listing, learn
 from proxy.listings import Listings
@@ -23,7 +24,7 @@ from proxy.settings import CacheSettings
 from proxy.shared import Found, Shared
 from proxy.stored import OFF_LOOP
 from proxy.stored_rows import Written, read, version_of, write
-from proxy.windows import STEP, Wanted, fitting, to_ask
+from proxy.windows import STEP, fitting, to_ask
 
 ATTEMPTS: Final = 3
 """How often rows are computed anew when other replicas have moved them meanwhile."""
@@ -61,7 +62,6 @@ class KnownRows:
         self._keep = keep
         self._shared = shared
         self._clock = clock
-        self._wanted = Wanted(clock)
         self.listings = Listings(limit)
 
     def outlined(self, question: Question, record: Record, *, purged_at: float) -> Page | None:
@@ -98,16 +98,9 @@ class KnownRows:
         listing = self.listings.get(question.listing) if question.kind == "page" else None
         return "" if listing is None else write_token(listing.chain.name, page.stamp)
 
-    def note(self, question: Question) -> None:
-        """Somebody asks for the page."""
-        if self._serves(question):
-            self._wanted.note(question)
-
-    def to_ask(self, question: Question) -> Question:
-        """The question to ask the hub for this one."""
-        if not self._serves(question):
-            return question
-        return to_ask(question, self.listings.get(question.listing), self._wanted.of(question.listing))
+    def to_ask(self, question: Question, wanted: list[Place]) -> Question:
+        """The question to ask the hub for this one, with these pages of the listing in demand."""
+        return to_ask(question, self.listings.get(question.listing), wanted) if self._serves(question) else question
 
     def whole(self, question: Question) -> Question:
         """The question that shows as much of the listing as is kept, from the top."""

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from proxy.encodings import Coding
 from proxy.freshness import current
+from proxy.kept import Kept
 from proxy.page import Page
 from proxy.record import Record
 
@@ -38,7 +39,7 @@ class Memory:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._pages: OrderedDict[str, tuple[Page, str]] = OrderedDict()
+        self._pages: OrderedDict[str, Kept] = OrderedDict()
         self._listings: OrderedDict[str, _Listing] = OrderedDict()
         self._epoch = 0
         self.bytes = 0
@@ -47,13 +48,12 @@ class Memory:
     def __len__(self) -> int:
         return len(self._pages)
 
-    def get(self, key: str) -> Page | None:
+    def get(self, key: str) -> Kept | None:
         """Return the page and mark it as used."""
         found = self._pages.get(key)
-        if found is None:
-            return None
-        self._pages.move_to_end(key)
-        return found[0]
+        if found is not None:
+            self._pages.move_to_end(key)
+        return found
 
     def record(self, listing: str, *, suspect: bool = False) -> Record | None:
         """Return the listing's record; a suspect one only if that is asked for."""
@@ -87,7 +87,7 @@ class Memory:
             if record.is_after(known.record):
                 before, known.record, known.epoch = known.record, record, self._epoch
                 if before.stamp != record.stamp or before.since != record.since:  # else all are as current as ever
-                    for key in [key for key in known.pages if not current(self._pages[key][0], record)]:
+                    for key in [key for key in known.pages if not current(self._pages[key].page, record)]:
                         self._drop(key)
         return known.record
 
@@ -100,13 +100,13 @@ class Memory:
         """Keep the page if it is of its listing's latest moment and the newest of its kind; return whether."""
         known = self._listings.get(listing)
         kept = self._pages.get(page.key)
-        if known is None or not current(page, known.record) or (kept and kept[0].asked_at > page.asked_at):
+        if known is None or not current(page, known.record) or (kept and kept.page.asked_at > page.asked_at):
             return False
         if kept is not None:
             self._drop(page.key)
         if _cost(page) > self.limit:
             return False
-        self._pages[page.key] = (page, listing)
+        self._pages[page.key] = Kept(page, listing)
         known.pages.add(page.key)
         self.bytes += _cost(page)
         self._evict()
@@ -115,7 +115,7 @@ class Memory:
     def enrich(self, page: Page, coding: Coding, variant: bytes) -> None:
         """Keep the page's body in a coding with it; that counts like the body."""
         kept = self._pages.get(page.key)
-        if kept is not None and kept[0] is page:
+        if kept is not None and kept.page is page:
             self.bytes += len(variant) - len(page.variants.get(coding, b""))
         page.variants[coding] = variant
         self._evict()
@@ -133,9 +133,9 @@ class Memory:
             self.evictions += 1
 
     def _drop(self, key: str) -> None:
-        page, listing = self._pages.pop(key)
-        self._listings[listing].pages.discard(key)
-        self.bytes -= _cost(page)
+        gone = self._pages.pop(key)
+        self._listings[gone.listing].pages.discard(key)
+        self.bytes -= _cost(gone.page)
 
 
 def _cost(page: Page) -> int:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from proxy import directives as callers
 from proxy.ahead import Ahead
+from proxy.demand import Demand
 from proxy.directives import Directives
 from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
@@ -52,7 +53,8 @@ class Pages:
         self._clock = clock
         self._looks: Flights[bool] = Flights()
         self._line = Line(fetcher, hub)
-        self.ahead = Ahead(cache, self._refresh_ahead, knowledge.kept)
+        self.demand = Demand(clock)
+        self.ahead = Ahead(cache, self.demand, self._refresh_ahead, knowledge.kept)
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
@@ -77,8 +79,7 @@ class Pages:
 
     def at_hand(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
         """The page in memory, if it may be trusted and is what the caller asks for."""
-        self._known.rows.note(question)
-        self.ahead.demand.note(question)
+        self.demand.note(question)
         return self._from_cache(question, wishes, "memory") if self._known.trust.together else None
 
     @property
@@ -172,7 +173,7 @@ class Pages:
         stand_in = partial(self._stand_in, question, PATIENCE)
         in_vain = 0
         while True:
-            target = question if in_vain >= WINDOWS else self._known.rows.to_ask(question)
+            target = question if in_vain >= WINDOWS else self._to_ask(question)
             try:
                 answer = await self._line.fetch(target, since=since, until=until, patience=patience, stand_in=stand_in)
             except HubAnswerTooLarge:
@@ -207,9 +208,13 @@ class Pages:
                 return StaleHit(page, age, min(ttl, 0.0), reason)
         return None
 
+    def _to_ask(self, question: Question) -> Question:
+        """The question to the hub whose answer serves this one, and as much else that is in demand as can be."""
+        return self._known.rows.to_ask(question, self.demand.places(question.listing))
+
     async def _refresh_ahead(self, question: Question) -> None:
         """Refresh a page unless another replica has; again, if it is still, or once more, doubtful."""
-        target = self._known.rows.to_ask(question)
+        target = self._to_ask(question)
         while True:
             if self._known.trust.others:
                 await self._looks.share(question.key, lambda: self._known.look(question))
@@ -219,6 +224,6 @@ class Pages:
             elif page is not None and isinstance(verdict, Fresh) and not self.ahead.is_due(page, verdict):
                 return
             await self._line.refresh(target, since=self._known.vouched(question))
-            if not (self._known.kept(question)[1].doubted and self.ahead.demand.has(question)):
+            if not (self._known.kept(question)[1].doubted and self.demand.has(question)):
                 return
             target = question  # the other may have shown too little of the listing

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final
 
+from proxy.demand import Place
 from proxy.listing import Listing
 from proxy.question import Question, top_of
 
-LATELY: Final = 10.0
-"""Seconds for which a page counts as in demand after it was asked for."""
-LISTINGS: Final = 4096
-PLACES: Final = 32
-"""Listings, and pages of each, whose demand is known."""
 STEP: Final = 50
 """Rows: windows are multiples of the hub's usual page size, so that replicas choose the same."""
 CHEAP: Final = 100
@@ -24,36 +18,6 @@ WIDE: Final = 300
 
 LARGE: Final = 2 * 2**20
 """Bytes that a window is to have at the most, by the size of the rows that are known."""
-
-Place = tuple[int, int]
-"""Page number and page size."""
-
-
-class Wanted:
-    """Notes which pages of which listings are asked for."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._asked: OrderedDict[str, OrderedDict[Place, float]] = OrderedDict()
-
-    def note(self, question: Question) -> None:
-        """The page has been asked for."""
-        asked = self._asked.get(question.listing)
-        if asked is None:
-            asked = self._asked[question.listing] = OrderedDict()
-            if len(self._asked) > LISTINGS:
-                self._asked.popitem(last=False)
-        place = (question.page, question.page_size)
-        asked[place] = self._clock()
-        asked.move_to_end(place)
-        if len(asked) > PLACES:
-            asked.popitem(last=False)
-        self._asked.move_to_end(question.listing)
-
-    def of(self, listing: str) -> list[Place]:
-        """The pages of a listing that are in demand."""
-        since = self._clock() - LATELY
-        return [place for place, at in self._asked.get(listing, {}).items() if at > since]
 
 
 def to_ask(question: Question, listing: Listing | None, wanted: list[Place]) -> Question:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.freshness import Fresh, Gone, Stale, gone_at, judge, keep_until, longest
+from proxy.kept import Kept
 from proxy.page import Page
 from proxy.record import Record, Stamp
 from proxy.settings import CacheSettings
@@ -73,13 +74,14 @@ def test_a_ttl_of_nothing_is_never_fresh() -> None:
 
 times = st.floats(0, 1e6)
 durations = st.floats(0, 1e5)
+records = st.builds(Record, st.sampled_from([NOW, OLD]), times, times, times)
 
 
 @given(
     asked_at=times,
     settled=st.booleans(),
     dead_at=st.none() | times,
-    known=st.builds(Record, st.sampled_from([NOW, OLD]), times, times, times),
+    known=records,
     now=times,
     apart=st.booleans(),
     cache=st.builds(
@@ -118,6 +120,22 @@ def test_properties(
     order = {Fresh: 0, Stale: 1, Gone: 2}
     later = judge(it, known, now + 1, cache, apart=apart)
     assert order[type(later)] >= order[type(verdict)], "verdicts only ever go Fresh, Stale, Gone"
+
+
+@given(
+    asked_at=times,
+    settled=st.booleans(),
+    steps=st.lists(st.tuples(records, times, st.booleans(), st.sampled_from([0.0, 1.0, 40.0])), min_size=1),
+)
+def test_what_is_reckoned_once_is_judged_as_if_it_were_anew(
+    asked_at: float, settled: bool, steps: list[tuple[Record, float, bool, float]]
+) -> None:
+    it = page(asked_at=asked_at, settled=settled)
+    kept = Kept(it, "l")
+    for known, now, apart, doubted_at in steps:
+        for moment in (now, now + 1):
+            expected = judge(it, known, moment, CACHE, apart=apart, doubted_at=doubted_at)
+            assert kept.judged(known, moment, CACHE, apart=apart, doubted_at=doubted_at) == expected
 
 
 @given(asked_at=times, settled=st.booleans(), confirmed_at=times)

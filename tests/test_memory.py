@@ -43,7 +43,7 @@ def test_a_newer_page_is_not_replaced_by_an_older_one() -> None:
     assert not it.put("l", page("a", asked_at=1))
     kept = it.get("a")
     assert kept is not None
-    assert kept.asked_at == 2
+    assert kept.page.asked_at == 2
 
 
 def test_what_does_not_fit_is_not_kept_and_displaces_nothing() -> None:
@@ -118,6 +118,6 @@ def test_bytes_are_those_of_the_pages_kept(steps: list[tuple[str, int, int]]) ->
         it.put(listing, page(key, size, asked_at=float(number), stamp=stamp))
         if dice == 0:
             it.forget(listing)
-        kept = [found for name in "abcdef" if (found := it.get(name))]
+        kept = [found.page for name in "abcdef" if (found := it.get(name))]
         assert it.bytes == sum(len(found.body) + OVERHEAD for found in kept) <= 12 * KIB
         assert len(it) == len(kept)

@@ -31,6 +31,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["keys", "freshness", "hub", "outcome", "purges", "stored", "limiter", "rows", "doubts", "entry"],
     ["listing"],
     ["listings", "composing", "windows", "stored_rows"],
+    ["kept"],
     ["jwks", "memory", "directives", "shared", "ahead", "hub_stream"],
     ["known_rows", "purging"],
     ["tokens", "encoder"],

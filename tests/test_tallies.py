@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client import Histogram as Reference
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -27,7 +29,7 @@ def test_a_histogram_is_shown_as_prometheus_client_shows_one(observed: list[tupl
         reference.labels(outcome).observe(value)
 
     class Ours(Collector):
-        def collect(self):  # type: ignore[no-untyped-def]
+        def collect(self) -> Iterator[Metric]:
             yield ours.family("seconds", "How long.", "outcome")
 
     shown = CollectorRegistry()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.query import ListQuery
-from proxy.question import page_question, queue_question, top_of
-from proxy.windows import LATELY, LISTINGS, PLACES, Wanted, to_ask
-from tests.support import Clock
+from proxy.question import page_question, top_of
+from proxy.windows import to_ask
 from tests.test_listing import OLD, after, answer, question, row
 
 LONG = [row(number) for number in range(400, 0, -1)]
@@ -68,22 +67,3 @@ def test_the_top_of_a_listing_is_a_question_like_any_other() -> None:
         asked = page_question("c", query)
         top = ListQuery(namespace=query.namespace, status=query.status, page_size=100)
         assert top_of(asked, 100) == page_question("c", top)
-
-
-def test_demand_passes_and_is_bounded() -> None:
-    clock = Clock()
-    wanted = Wanted(clock)
-    first = question(1, 50)
-    wanted.note(first)
-    clock.advance(LATELY / 2)
-    wanted.note(question(2, 50))
-    assert wanted.of(first.listing) == [(1, 50), (2, 50)]
-    clock.advance(LATELY / 2 + 1)
-    assert wanted.of(first.listing) == [(2, 50)]
-    for number in range(1, PLACES + 9):
-        wanted.note(question(number, 50))
-    assert len(wanted.of(first.listing)) == PLACES
-    for number in range(LISTINGS + 5):
-        wanted.note(page_question("c", ListQuery(model=f"m{number}")))
-    assert wanted.of(first.listing) == []
-    assert queue_question("c", ListQuery()).page == 0

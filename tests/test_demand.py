@@ -1,0 +1,63 @@
+"""What callers have asked lately: it passes, it is bounded, and it may be somewhat coarse."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.demand import GRAIN, LATELY, LISTINGS, PLACES, QUESTIONS, SHARED, Demand
+from proxy.query import ListQuery
+from proxy.question import Question, page_question
+from tests.support import Clock
+
+
+def question(listing: int, page: int = 1) -> Question:
+    return page_question("c", ListQuery(model=f"m{listing}", page=page))
+
+
+def test_demand_passes() -> None:
+    clock = Clock()
+    demand = Demand(clock)
+    demand.note(question(1, 1))
+    clock.advance(LATELY)
+    demand.note(question(1, 2))
+    demand.note(question(2, 1))
+    assert list(demand.lately()) == [question(2, 1), question(1, 2), question(1, 1)]
+    assert demand.has(question(1, 1))
+    clock.advance(0.5)
+    assert list(demand.lately()) == [question(2, 1), question(1, 2)]
+    assert not demand.has(question(1, 1))
+    assert not demand.has(question(3))
+    assert [page for page, _ in demand.places(question(1).listing)] == [1, 2]
+    clock.advance(SHARED - LATELY - 0.5)
+    assert [page for page, _ in demand.places(question(1).listing)] == [2]
+    assert demand.places(question(3).listing) == []
+
+
+def test_demand_is_bounded() -> None:
+    demand = Demand(Clock())
+    for page in range(1, PLACES + 9):
+        demand.note(question(0, page))
+    assert [page for page, _ in demand.places(question(0).listing)] == list(range(9, PLACES + 9))
+    for listing in range(1, LISTINGS + 5):
+        demand.note(question(listing))
+    assert demand.places(question(0).listing) == []
+    assert len(list(demand.lately())) == QUESTIONS
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.floats(0, 2))))
+def test_it_is_as_if_each_question_were_noted(steps: list[tuple[int, int, float]]) -> None:
+    clock = Clock()
+    demand = Demand(clock)
+    asked: dict[str, float] = {}
+    for listing, page, passes in steps:
+        clock.advance(passes)
+        demand.note(question(listing, page))
+        asked[question(listing, page).key] = clock()
+    lately = [one.key for one in demand.lately()]
+    assert len(lately) == len(set(lately))
+    for key, at in asked.items():
+        if at > clock() - LATELY + GRAIN:
+            assert key in lately
+        if at < clock() - LATELY:
+            assert key not in lately

@@ -37,11 +37,15 @@ class Doubts:
 
     Args:
         keep: seconds after which no answer from before a doubt is fresh anyway, or still under way.
+
+    Attributes:
+        changes: how often they may have changed.
     """
 
     def __init__(self, keep: float) -> None:
         self._keep = keep
         self._by_credential: dict[str, _Doubted] = {}
+        self.changes = 0
         self._remembered: dict[str, float] = {}
 
     def add(self, credential: str, completion: Completion, at: float, origin: Origin = UNKNOWN) -> None:
@@ -76,6 +80,7 @@ class Doubts:
     def _of(self, credential: str) -> _Doubted:
         """What is doubted of the credential; it is about to change."""
         self._remembered.clear()
+        self.changes += 1
         return self._by_credential.setdefault(credential, _Doubted())
 
 

@@ -72,21 +72,6 @@ class Term(Struct, frozen=True):
         return Gone() if now >= self.gone_at else Stale(ttl, age, self.doubted)
 
 
-def judge(
-    page: Page,
-    record: Record | None,
-    now: float,
-    cache: CacheSettings,
-    *,
-    apart: bool = False,
-    doubted_at: float = 0.0,
-) -> Verdict:
-    """Say whether ``page`` may be served at ``now`` (Unix seconds), as ``term`` has it."""
-    if record is None or not current(page, record):
-        return Gone()
-    return term(page, record, cache, apart=apart, doubted_at=doubted_at).verdict(now)
-
-
 def term(page: Page, record: Record, cache: CacheSettings, *, apart: bool = False, doubted_at: float = 0.0) -> Term:
     """When a page that is ``current`` may be served.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
-from proxy.freshness import Gone, Term, Verdict, current, term
+from proxy.freshness import Term
 from proxy.page import Page
-from proxy.record import Record
-from proxy.settings import CacheSettings
+
+NEVER: Final = Term(0.0, 0.0, 0.0, doubted=False)
 
 
 class Kept(Struct):
@@ -15,23 +17,11 @@ class Kept(Struct):
 
     Attributes:
         listing: whose it is.
-        term: when it may be served by ``record`` and the rest; None: never.
+        term: when it may be served.
+        reckoned: what ``Knowledge.changes`` was when the term was reckoned; it is to be again when that moves on.
     """
 
     page: Page
     listing: str
-    term: Term | None = None
-    record: Record | None = None
-    apart: bool = False
-    doubted_at: float = 0.0
-
-    def judged(
-        self, record: Record, now: float, cache: CacheSettings, *, apart: bool = False, doubted_at: float = 0.0
-    ) -> Verdict:
-        """What ``judge`` says of the page; records are frozen, so that the same one is known by its identity."""
-        if self.record is not record or self.doubted_at != doubted_at or self.apart != apart:
-            self.record, self.apart, self.doubted_at = record, apart, doubted_at
-            self.term = None
-            if current(self.page, record):
-                self.term = term(self.page, record, cache, apart=apart, doubted_at=doubted_at)
-        return Gone() if self.term is None else self.term.verdict(now)
+    term: Term = NEVER
+    reckoned: int = -1

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.doubts import Doubts
-from proxy.freshness import Fresh, Gone, Verdict, current, fresh_until, judge, keep_until, longest, vouched_at
+from proxy.freshness import Fresh, current, keep_until, longest, vouched_at
+from proxy.judging import Judging
 from proxy.known_rows import KnownRows
 from proxy.memory import Memory
 from proxy.news import News
@@ -14,7 +15,7 @@ from proxy.outcome import Landed, Led
 from proxy.page import Page, of_moment
 from proxy.purging import Purging
 from proxy.question import Question
-from proxy.record import Record, learn
+from proxy.record import learn
 from proxy.settings import CacheSettings
 from proxy.shared import Found, Shared
 from proxy.stored import read_record
@@ -27,11 +28,14 @@ UNDER_WAY: Final = 3600.0
 """Seconds: no answer is under way for longer, whatever is set."""
 RECORD_MARGIN: Final = 60.0
 """Seconds for which Redis keeps a record longer than any page that it judges."""
-_GONE: Final[Verdict] = Gone()
 
 
 class Knowledge:
-    """Memory and Redis as one; what was asked for before ``doubts`` is not fresh, before ``purging`` not served."""
+    """Memory and Redis as one; what was asked for before ``doubts`` is not fresh, before ``purging`` not served.
+
+    Attributes:
+        kept, vouched: of what is in memory; see ``Judging``.
+    """
 
     def __init__(
         self,
@@ -52,41 +56,13 @@ class Knowledge:
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, UNDER_WAY))
         self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
         self.rows = KnownRows(settings, rows_bytes, shared, keep=self._keep_record, clock=clock)
+        self._judging = Judging(settings, memory, self.rows, self.trust, self.purging, self.doubts, clock=clock)
+        self.kept, self.vouched = self._judging.kept, self._judging.vouched
         if news is not None:
             news.on_subscribed = self.purging.read
             news.on_gap.append(self.trust.gap)
             news.topics[b"record"] = self._hear_record
             news.topics[b"purged"] = self.purging.hear
-
-    def kept(self, question: Question, *, suspect: bool = False) -> tuple[Page | None, Verdict]:
-        """Return the page in memory and whether it may be served now.
-
-        ``suspect``: judged by a record that may be outdated too, for when the alternative is no answer at all.
-        """
-        record = self._memory.record(question.listing, suspect=suspect)
-        kept = self._memory.get(question.key)
-        page, verdict = None if kept is None else kept.page, _GONE
-        if kept is not None and record is not None and kept.page.asked_at >= self.purging.since(question):
-            apart, doubted_at = self.trust.apart, self.doubts.since(question)
-            verdict = kept.judged(record, self._clock(), self._settings, apart=apart, doubted_at=doubted_at)
-        if isinstance(verdict, Fresh) or record is None:
-            return page, verdict
-        return self._composed(question, record, page, verdict)
-
-    def _composed(
-        self, question: Question, record: Record, page: Page | None, verdict: Verdict
-    ) -> tuple[Page | None, Verdict]:
-        """A page composed of rows, if that is better than the one that is kept."""
-        outline = self.rows.outlined(question, record, purged_at=self.purging.since(question))
-        if outline is None:
-            return page, verdict
-        better = self._judge(question, outline, record)
-        if isinstance(better, Fresh) or (isinstance(verdict, Gone) and not isinstance(better, Gone)):
-            composed = self.rows.composed(question, record)
-            if composed is not None:
-                self._memory.put(question.listing, composed)
-                return composed, better
-        return page, verdict
 
     async def look(self, question: Question) -> bool:
         """Take in what Redis has for the question; return whether Redis could be asked."""
@@ -145,14 +121,14 @@ class Knowledge:
             page=of_moment(page, self.rows.moment(question, page)),
             learned="confirmed",
             vouched_at=vouched_at(page, record),
-            ttl=self._fresh_until(question, page, record) - now,
+            ttl=self._judging.term(question, page, record).fresh_until - now,
             stored=keep_until(page, self._settings) > now,
             collapsed=True,
         )
 
     def landed(self, question: Question, *, since: float) -> Landed | None:
         """What the answer to another question about the same listing has made of this one, if that is of use."""
-        page, verdict = self.kept(question)
+        page, verdict = self._judging.kept(question)
         if page is None or not isinstance(verdict, Fresh):
             return None
         vouched = self._clock() - verdict.age
@@ -163,13 +139,6 @@ class Knowledge:
     def at(self, question: Question, token: str) -> Page | None:
         """The page as of the moment of the token, if that can be returned to and its rows are known."""
         return self.rows.at(question, token, purged_at=self.purging.since(question))
-
-    def vouched(self, question: Question) -> float:
-        """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""
-        kept, record = self._memory.get(question.key), self._memory.record(question.listing, suspect=True)
-        if kept is None or record is None or not current(kept.page, record):
-            return 0.0
-        return vouched_at(kept.page, record)
 
     async def learn(self, question: Question, page: Page, *, token: str = "") -> Landed:
         """Take in the hub's answer that has just come, here and in Redis; it ends the lease of ``token``."""
@@ -211,7 +180,7 @@ class Knowledge:
             page=page,
             learned=learned,
             vouched_at=page.asked_at,
-            ttl=self._fresh_until(question, page, record) - now,
+            ttl=self._judging.term(question, page, record).fresh_until - now,
             stored=useful and self._memory.put(question.listing, page),
             told=told and result[1] != "behind",
         )
@@ -219,14 +188,6 @@ class Knowledge:
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
         return 0 if self._untold is None else await self._untold.drain(timeout)
-
-    def _judge(self, question: Question, page: Page, record: Record) -> Verdict:
-        doubted_at = self.doubts.since(question)
-        return judge(page, record, self._clock(), self._settings, apart=self.trust.apart, doubted_at=doubted_at)
-
-    def _fresh_until(self, question: Question, page: Page, record: Record) -> float:
-        doubted_at = self.doubts.since(question)
-        return fresh_until(page, record, self._settings, apart=self.trust.apart, doubted_at=doubted_at)
 
     def _version(self, question: Question) -> str:
         return self.rows.listings.told_version(question.listing)

@@ -35,6 +35,7 @@ class Memory:
         limit: of ``bytes``.
         bytes: charged for all pages, their variants and overhead included.
         evictions: how many pages have gone for want of room.
+        changes: how often a page may have become any other than it was judged to be.
     """
 
     def __init__(self, limit: int) -> None:
@@ -44,6 +45,7 @@ class Memory:
         self._epoch = 0
         self.bytes = 0
         self.evictions = 0
+        self.changes = 0
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -65,11 +67,13 @@ class Memory:
     def suspect_all(self) -> None:
         """News may have been missed: no record is trusted until it is learned anew."""
         self._epoch += 1
+        self.changes += 1
 
     def suspect(self, listing: str) -> None:
         """Nobody vouches for this listing's record any more."""
         if listing in self._listings:
             self._listings[listing].epoch = self._epoch - 1
+            self.changes += 1
 
     def learn(self, listing: str, record: Record) -> Record:
         """Take in a record that is known to be true now, unless a later one is known; return the later one.
@@ -86,6 +90,7 @@ class Memory:
             self._listings.move_to_end(listing)
             if record.is_after(known.record):
                 before, known.record, known.epoch = known.record, record, self._epoch
+                self.changes += 1
                 if before.stamp != record.stamp or before.since != record.since:  # else all are as current as ever
                     for key in [key for key in known.pages if not current(self._pages[key].page, record)]:
                         self._drop(key)

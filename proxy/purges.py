@@ -27,10 +27,11 @@ class Purge(Struct, frozen=True):
 
 
 class Purges:
-    """All purges that still matter."""
+    """All purges that still matter; ``changes``: how often there was another."""
 
     def __init__(self) -> None:
         self._since: dict[Purge, float] = {}
+        self.changes = 0
 
     def __bool__(self) -> bool:
         return bool(self._since)
@@ -38,6 +39,7 @@ class Purges:
     def add(self, purge: Purge, at: float) -> None:
         """Purge what was asked for before ``at`` (Unix seconds)."""
         self._since[purge] = max(at, self._since.get(purge, 0.0))
+        self.changes += 1
         if len(self._since) > RULES:
             self._since = {Purge("everything"): max(self._since.values())}
 

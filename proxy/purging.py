@@ -25,6 +25,11 @@ class Purging:
         self._purges = Purges()
         self._reading = Detached()
 
+    @property
+    def changes(self) -> int:
+        """How often there was another."""
+        return self._purges.changes
+
     def since(self, question: Question) -> float:
         """The time before which answers to the question are purged; 0 if there is none."""
         return self._purges.since(question)

@@ -20,6 +20,9 @@ class Trust:
         doubt: called when nothing counts that is in memory, but what is learned from now on.
         reunite: called when Redis or its news is back: it is not known what others learned, nor do they know what was
             learned here.
+
+    Attributes:
+        changes: how often ``apart`` may have changed.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Trust:
         self._cut_off = False
         self._mute = False
         self._alone = False
+        self.changes = 0
 
     @property
     def together(self) -> bool:
@@ -53,6 +57,7 @@ class Trust:
                 self.gap()
         elif not self.together:
             self._cut_off = True
+            self.changes += 1
             self._stand_alone()
 
     def told(self, *, answered: bool) -> None:
@@ -60,6 +65,7 @@ class Trust:
         if self._mute and answered:
             self.gap()
         self._alone = self._alone and not answered
+        self.changes += self._mute is answered
         self._mute = not answered
         if not answered:
             self._stand_alone()
@@ -67,6 +73,7 @@ class Trust:
     def gap(self) -> None:
         """Something may have been missed."""
         self._cut_off = False
+        self.changes += 1
         self._reunite()
 
     def _stand_alone(self) -> None:

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.freshness import Fresh, Gone, Stale, gone_at, judge, keep_until, longest
-from proxy.kept import Kept
+from proxy.freshness import Fresh, Gone, Stale, Verdict, current, gone_at, keep_until, longest, term
 from proxy.page import Page
 from proxy.record import Record, Stamp
 from proxy.settings import CacheSettings
@@ -22,6 +21,10 @@ def page(*, asked_at: float = 0.0, settled: bool = True, dead_at: float | None =
 
 def record(confirmed_at: float = 0.0, since: float = 0.0, stamp: Stamp = NOW) -> Record:
     return Record(stamp, since, confirmed_at, confirmed_at)
+
+
+def judge(it: Page, known: Record, now: float, cache: CacheSettings, *, apart: bool = False) -> Verdict:
+    return term(it, known, cache, apart=apart).verdict(now) if current(it, known) else Gone()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +46,6 @@ def record(confirmed_at: float = 0.0, since: float = 0.0, stamp: Stamp = NOW) ->
         (page(stamp=OLD), record(), 0, Gone()),
         (page(settled=False, stamp=OLD), record(), 0, Gone()),
         (page(), record(since=0.1, confirmed_at=0.2), 0.3, Gone()),
-        (page(), None, 0, Gone()),
         # Stale within bounds.
         (page(), record(), 104.5, Stale(-99.5, 104.5)),
         (page(), record(), 105, Gone()),
@@ -58,7 +60,7 @@ def record(confirmed_at: float = 0.0, since: float = 0.0, stamp: Stamp = NOW) ->
         (page(asked_at=3), record(confirmed_at=3), 0, Fresh(8, 0)),
     ],
 )
-def test_table(it: Page, known: Record | None, now: float, verdict: object) -> None:
+def test_table(it: Page, known: Record, now: float, verdict: object) -> None:
     assert judge(it, known, now, CACHE) == verdict
 
 
@@ -120,22 +122,6 @@ def test_properties(
     order = {Fresh: 0, Stale: 1, Gone: 2}
     later = judge(it, known, now + 1, cache, apart=apart)
     assert order[type(later)] >= order[type(verdict)], "verdicts only ever go Fresh, Stale, Gone"
-
-
-@given(
-    asked_at=times,
-    settled=st.booleans(),
-    steps=st.lists(st.tuples(records, times, st.booleans(), st.sampled_from([0.0, 1.0, 40.0])), min_size=1),
-)
-def test_what_is_reckoned_once_is_judged_as_if_it_were_anew(
-    asked_at: float, settled: bool, steps: list[tuple[Record, float, bool, float]]
-) -> None:
-    it = page(asked_at=asked_at, settled=settled)
-    kept = Kept(it, "l")
-    for known, now, apart, doubted_at in steps:
-        for moment in (now, now + 1):
-            expected = judge(it, known, moment, CACHE, apart=apart, doubted_at=doubted_at)
-            assert kept.judged(known, moment, CACHE, apart=apart, doubted_at=doubted_at) == expected
 
 
 @given(asked_at=times, settled=st.booleans(), confirmed_at=times)

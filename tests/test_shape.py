@@ -39,6 +39,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["config"],
     ["news", "untold", "shared_gate", "shared_log", "shared_status"],
     ["trust"],
+    ["judging"],
     ["knowledge", "shield", "event_log"],
     ["fetch", "hearing"],
     ["line"],

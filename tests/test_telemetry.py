@@ -110,7 +110,7 @@ def test_colours_are_for_terminals_that_want_them() -> None:
     assert not wants_colours({"TERM": "dumb"})
 
 
-def test_an_event_is_put_into_words_by_the_thread_that_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_is_not_put_into_words_while_a_caller_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("proxy.access"), "propagate", False)  # pytest's own handler does not wait
     monkeypatch.setattr(RequestEvent, "shown", lambda _: pytest.fail("a caller waits for this"))
     writing = logs.Writing(lambda _: None)
@@ -121,7 +121,7 @@ def test_an_event_is_put_into_words_by_the_thread_that_writes(monkeypatch: pytes
     try:
         log_request(EVENT)
         writing.later("proxy.access")(EVENT)
-        record, later = writing._lines
+        record, later = writing._said
     finally:
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)

@@ -1,0 +1,125 @@
+"""A page's term is reckoned once, and anew whenever anything has been learned that bears on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from proxy.completion import Origin
+from proxy.doubts import Doubts
+from proxy.freshness import Fresh
+from proxy.judging import Judging
+from proxy.known_rows import KnownRows
+from proxy.memory import Memory
+from proxy.page import Page
+from proxy.purges import Purge
+from proxy.purging import Purging
+from proxy.query import ListQuery
+from proxy.question import Question, page_question
+from proxy.record import Record, Stamp
+from proxy.settings import CacheSettings
+from proxy.trust import Trust
+from tests.support import Clock
+from tests.test_doubts import DONE
+
+SETTINGS = CacheSettings(live_ttl=1, settled_ttl=5, max_page_age=30, compose=False)
+QUESTIONS = [page_question("c", ListQuery(namespace="ox", page=page)) for page in (1, 2)]
+QUESTIONS += [page_question("c", ListQuery(namespace="bessie"))]
+STAMPS = [Stamp(1, "0.10"), Stamp(2, "0.20")]
+some = st.sampled_from
+ago = st.sampled_from([0.0, 0.05, 0.5, 3.0])
+
+
+class Judged(RuleBasedStateMachine):
+    """Everything that is learned, in any order; what is said at once is what is said after reckoning anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.memory = Memory(6_000)
+        self.trust = Trust(None, others=True, doubt=self.memory.suspect_all, reunite=lambda: None)
+        self.purging = Purging(None, keep=100.0, clock=self.clock)
+        self.doubts = Doubts(100.0)
+        rows = KnownRows(SETTINGS, 2**20, None, keep=100.0, clock=self.clock)
+        parts = (self.memory, rows, self.trust, self.purging, self.doubts)
+        self.judging = Judging(SETTINGS, *parts, clock=self.clock)
+
+    @rule(question=some(QUESTIONS), stamp=some(STAMPS), ago=ago, settled=st.booleans(), size=some([10, 3_000]))
+    def learn(self, question: Question, stamp: Stamp, ago: float, settled: bool, size: int) -> None:
+        now = self.clock()
+        self.memory.learn(question.listing, Record(stamp, now - ago if ago == 3 else 0.0, now - ago, now))
+        self.memory.put(question.listing, Page(question.key, bytes(size), '"e"', now - ago, stamp, settled, None))
+
+    @rule(question=some(QUESTIONS), stamp=some(STAMPS))
+    def hear(self, question: Question, stamp: Stamp) -> None:
+        self.memory.hear(question.listing, Record(stamp, 0.0, self.clock(), self.clock()))
+
+    @rule(question=some(QUESTIONS))
+    def suspect(self, question: Question) -> None:
+        self.memory.suspect(question.listing)
+
+    @rule()
+    def suspect_all(self) -> None:
+        self.memory.suspect_all()
+
+    @rule(question=some(QUESTIONS))
+    def forget(self, question: Question) -> None:
+        self.memory.forget(question.listing)
+
+    @rule(scope=some(["ox", "bessie", ""]))
+    def purge(self, scope: str) -> None:
+        self.purging._purges.add(Purge("namespace", scope) if scope else Purge("everything"), self.clock())
+
+    @rule(namespace=some(["ox", "bessie", None]), ago=ago)
+    def doubt(self, namespace: str | None, ago: float) -> None:
+        self.doubts.add("default", DONE, self.clock() - ago, Origin(target_namespace=namespace))
+
+    @rule(ago=ago)
+    def doubt_all(self, ago: float) -> None:
+        self.doubts.add_all("default", self.clock() - ago)
+
+    @rule(answered=st.booleans())
+    def told(self, answered: bool) -> None:
+        self.trust.told(answered=answered)
+
+    @rule(answered=st.booleans())
+    def looked(self, answered: bool) -> None:
+        self.trust.looked(answered=answered)
+
+    @rule()
+    def gap(self) -> None:
+        self.trust.gap()
+
+    @rule(passes=some([0.0, 0.04, 0.9, 4.0, 40.0]))
+    def wait(self, passes: float) -> None:
+        self.clock.advance(passes)
+
+    @invariant()
+    def as_if_reckoned_anew(self) -> None:
+        for question in QUESTIONS:
+            said = [self.judging.kept(question, suspect=suspect) for suspect in (False, True)]
+            if kept := self.memory.get(question.key):
+                kept.reckoned = -1
+            assert [self.judging.kept(question, suspect=suspect) for suspect in (True, False)] == said[::-1]
+
+
+TestJudged = Judged.TestCase
+TestJudged.settings = settings(max_examples=150, stateful_step_count=30)
+
+
+@pytest.mark.parametrize("cut_off", [Trust.told, Trust.looked])
+def test_who_is_cut_off_once_more_trusts_its_memory_for_no_longer_than_a_live_page(cut_off: Any) -> None:
+    it = Judged()
+    it.trust.looked(answered=False)
+    it.trust.gap()  # there is news again, but Redis has not answered yet
+    it.learn(question=QUESTIONS[0], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
+    assert it.judging.kept(QUESTIONS[0])[1] == Fresh(5.0, 0.0)
+    cut_off(it.trust, answered=False)
+    assert it.judging.kept(QUESTIONS[0])[1] == Fresh(1.0, 0.0)
+    it.trust.gap()
+    if cut_off is Trust.looked:
+        assert it.judging.kept(QUESTIONS[0])[1] == Fresh(5.0, 0.0)

@@ -16,6 +16,8 @@ from proxy.record import Record
 from proxy.settings import CacheSettings
 
 OK: Final = 200
+LAST: Final = 0.1
+"""Last part of a page's lifetime in which a caller's question has it refreshed ahead: often asked pages are."""
 MOMENT: Final = 0.1
 """Seconds for which a page is fresh whatever events say, so that many of them do not cost a hub request each."""
 
@@ -23,12 +25,14 @@ MOMENT: Final = 0.1
 class Fresh(Struct, frozen=True):
     """May be served as it is for ``ttl`` more seconds; the hub vouched for it ``age`` seconds ago.
 
-    ``doubted``, here and below: it was before an event that puts it in doubt.
+    ``doubted``, here and below: it was before an event that puts it in doubt. ``due``: to be refreshed if it is in
+    demand, so that nobody has to wait for that.
     """
 
     ttl: float
     age: float
     doubted: bool = False
+    due: bool = False
 
 
 class Stale(Struct, frozen=True):
@@ -54,11 +58,12 @@ class Term(Struct, frozen=True):
 
     Attributes:
         vouched_at: when the hub was last asked with an answer that vouches for the page.
-        fresh_until, gone_at: when it becomes stale, and when it is gone.
+        due_at, fresh_until, gone_at: when it is to be refreshed ahead, becomes stale, and is gone.
         doubted: the hub vouched for it before an event that puts it in doubt.
     """
 
     vouched_at: float
+    due_at: float
     fresh_until: float
     gone_at: float
     doubted: bool
@@ -68,7 +73,7 @@ class Term(Struct, frozen=True):
         ttl = self.fresh_until - now
         age = max(0.0, now - self.vouched_at)  # a clock may step back
         if ttl > 0:  # asked first, as nearly all are; what is fresh is never gone
-            return Fresh(ttl, age, self.doubted)
+            return Fresh(ttl, age, self.doubted, now >= self.due_at)
         return Gone() if now >= self.gone_at else Stale(ttl, age, self.doubted)
 
 
@@ -78,11 +83,10 @@ def term(page: Page, record: Record, cache: CacheSettings, *, apart: bool = Fals
     ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
     """
+    until = fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at)
+    due_at = until - LAST * lifetime(page, cache) if page.status == OK else math.inf
     return Term(
-        vouched_at(page, record),
-        fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at),
-        gone_at(page, record, cache),
-        _in_doubt(page, record, doubted_at),
+        vouched_at(page, record), due_at, until, gone_at(page, record, cache), _in_doubt(page, record, doubted_at)
     )
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from proxy.freshness import Term
 from proxy.page import Page
 
-NEVER: Final = Term(0.0, 0.0, 0.0, doubted=False)
+NEVER: Final = Term(0.0, 0.0, 0.0, 0.0, doubted=False)
 
 
 class Kept(Struct):

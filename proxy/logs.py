@@ -25,8 +25,8 @@ QUEUED: Final = 10_000
 """Lines that may wait to be written; what comes on top is dropped and counted."""
 COLLECTED: Final = 0.02
 """Seconds for which lines are collected before they are written."""
-AT_ONCE: Final = 64
-"""Lines that are made at once, which takes some 80 µs."""
+AT_ONCE: Final = 128
+"""Lines that are made at once, which takes some 150 µs."""
 ENDING: Final = 1.0
 """Seconds that :func:`finish` gives to the lines that still wait."""
 
@@ -80,6 +80,7 @@ class JSONFormatter(logging.Formatter):
     """One JSON object a line: time, level and logger, then an event's members, or a message."""
 
     _second = (-1, "")
+    _millisecond = (-1, "")
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever is in it."""
@@ -94,10 +95,13 @@ class JSONFormatter(logging.Formatter):
         return f'{{"time":"{self._moment(at)}","level":"info","logger":"{logger}",{members}'
 
     def _moment(self, at: float) -> str:
-        second = int(at)
-        if second != self._second[0]:  # a busy process has many lines in a second
-            self._second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second[1]}.{int(at * 1000) % 1000:03d}Z"
+        millisecond = int(at * 1000)
+        if millisecond != self._millisecond[0]:  # a busy process has many lines in each
+            second = millisecond // 1000
+            if second != self._second[0]:
+                self._second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._millisecond = millisecond, f"{self._second[1]}.{millisecond % 1000:03d}Z"
+        return self._millisecond[1]
 
 
 class DroppingQueueHandler(QueueHandler):

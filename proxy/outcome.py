@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -40,8 +40,12 @@ class Led(Struct, frozen=True):
 
 
 class Hit(Struct, frozen=True):
-    """Served from a cache, fresh for ``ttl`` more seconds; the hub vouched for it ``age`` seconds ago."""
+    """Served from a cache, fresh for ``ttl`` more seconds; the hub vouched for it ``age`` seconds ago.
 
+    ``name``, here and below: what logs and metrics call it.
+    """
+
+    name: ClassVar[str] = "hit"
     page: Page
     age: float
     ttl: float
@@ -55,6 +59,7 @@ class StaleHit(Struct, frozen=True):
     caller's max-stale allows it.
     """
 
+    name: ClassVar[str] = "stale"
     page: Page
     age: float
     ttl: float
@@ -72,18 +77,10 @@ class Miss(Struct, frozen=True):
     collapsed: bool = False
     hub_seconds: float | None = None
 
+    @property
+    def name(self) -> str:
+        """As of the others."""
+        return "joined" if self.collapsed else "miss"
+
 
 Outcome: TypeAlias = Hit | StaleHit | Miss
-
-
-def name_of(outcome: Outcome) -> str:
-    """What logs and metrics call it."""
-    match outcome:
-        case Hit():
-            return "hit"
-        case StaleHit():
-            return "stale"
-        case Miss(collapsed=True):
-            return "joined"
-        case Miss():
-            return "miss"

@@ -54,7 +54,7 @@ class Pages:
         self._looks: Flights[bool] = Flights()
         self._line = Line(fetcher, hub)
         self.demand = Demand(clock)
-        self.ahead = Ahead(cache, self.demand, self._refresh_ahead, knowledge.kept)
+        self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.kept)
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
@@ -125,16 +125,15 @@ class Pages:
     ) -> Hit | StaleHit | None:
         """Serve what is kept, if it is what the caller asks for."""
         page, verdict = self._known.kept(question)
-        if page is None or not wishes.accept(verdict, self._settings.min_refresh):
+        if page is None or isinstance(verdict, Gone):
             return None
-        match verdict:
-            case Fresh(ttl, age):
-                self.ahead.note(question, page, verdict)
-                return Hit(page, age, ttl, "composed" if page.composed else source)
-            case Stale(ttl, age):
-                return StaleHit(page, age, ttl, "allowed")
-            case Gone():
-                return None
+        if wishes is not callers.NONE and not wishes.accept(verdict, self._settings.min_refresh):
+            return None
+        if isinstance(verdict, Fresh):
+            if verdict.due:
+                self.ahead.start(question, page)
+            return Hit(page, verdict.age, verdict.ttl, "composed" if page.composed else source)
+        return StaleHit(page, verdict.age, verdict.ttl, "allowed") if wishes is not callers.NONE else None
 
     async def _from_hub(self, question: Question, wishes: Directives) -> Outcome:
         """Have the hub asked; a page that may stand in bounds what the caller waits."""
@@ -221,7 +220,7 @@ class Pages:
             page, verdict = self._known.kept(question)
             if page is not None and verdict.doubted:
                 await asyncio.sleep(max(0.0, MOMENT - verdict.age))
-            elif page is not None and isinstance(verdict, Fresh) and not self.ahead.is_due(page, verdict):
+            elif page is not None and isinstance(verdict, Fresh) and not verdict.due:
                 return
             await self._line.refresh(target, since=self._known.vouched(question))
             if not (self._known.kept(question)[1].doubted and self.demand.has(question)):

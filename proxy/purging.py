@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from proxy.detached import Detached
 from proxy.purges import Purge, Purges
-from proxy.question import Question
 from proxy.shared import Shared
 
 
@@ -16,6 +15,9 @@ class Purging:
     Args:
         keep: seconds after which nothing is kept that was there before a purge.
         clock: Unix seconds.
+
+    Attributes:
+        since: the time before which answers to a question are purged; 0 if there is none.
     """
 
     def __init__(self, shared: Shared | None, *, keep: float, clock: Callable[[], float]) -> None:
@@ -23,16 +25,13 @@ class Purging:
         self._keep = keep
         self._clock = clock
         self._purges = Purges()
+        self.since = self._purges.since
         self._reading = Detached()
 
     @property
     def changes(self) -> int:
         """How often there was another."""
         return self._purges.changes
-
-    def since(self, question: Question) -> float:
-        """The time before which answers to the question are purged; 0 if there is none."""
-        return self._purges.since(question)
 
     async def purge(self, purge: Purge) -> bool:
         """Serve nothing of this any more that was asked for before now; return whether all replicas were told."""

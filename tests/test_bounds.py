@@ -34,7 +34,7 @@ def containers(root: object) -> Iterator[tuple[str, Any]]:
             todo += [(f"{path}.{name}", value) for name, value in names.items()]
 
 
-KEPT = ("_memory.", ".rows.", "demand.")
+KEPT = ("_memory.", "rows.", "demand.")
 
 
 def the_pages() -> list[Pages]:

@@ -107,7 +107,8 @@ class Samples:
         """Take in a request."""
         if event.endpoint not in QUESTIONS:
             return
-        current, outcome = self._now(), event.outcome
+        now, outcome = self._clock(), event.outcome
+        current = self._sample(now)
         if event.age is None:
             outcome = "failed" if event.status >= 500 or not event.status else "refused"
             if outcome == "failed":
@@ -116,13 +117,13 @@ class Samples:
             self._totals.pages += 1
             if event.listing in self._last or len(self._last) < LISTINGS:
                 self._asked[-1][event.listing] += 1
-                self._last[event.listing] = (event, self._clock())
+                self._last[event.listing] = (event, now)
         current.requests[outcome] = current.requests.get(outcome, 0) + 1
         current.slowest = max(current.slowest, event.seconds)
 
     def note_hub(self, call: HubCall) -> None:
         """Take in a request to the hub."""
-        current, status = self._now(), str(call.status or "none")
+        current, status = self._sample(self._clock()), str(call.status or "none")
         current.hub[status] = current.hub.get(status, 0) + 1
         self._totals.hub += 1
         if call.failure and call.status != 404:
@@ -130,7 +131,7 @@ class Samples:
 
     def tell(self) -> Told:
         """Everything up to now; the sample that is being taken is the last one."""
-        samples = [*self._ring, self._now()]
+        samples = [*self._ring, self._sample(self._clock())]
         asked: Counter[str] = sum(self._asked, Counter())
         listings = [
             Listing(name, event.endpoint, event.filters, asked[name], event.age or 0.0, event.outcome, at)
@@ -138,9 +139,8 @@ class Samples:
         ]
         return Told(samples, _busiest(listings), _latest(self._faults.values()), self._totals)
 
-    def _now(self) -> Sample:
-        """The sample that now belongs to."""
-        now = self._clock()
+    def _sample(self, now: float) -> Sample:
+        """The sample that ``now`` belongs to."""
         if now >= self._until:
             begins = int(now // INTERVAL) * INTERVAL
             if self._current.at:

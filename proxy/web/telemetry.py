@@ -11,7 +11,7 @@ from litestar.types import HTTPScope
 from msgspec import Struct
 
 from proxy.logs import Event
-from proxy.outcome import Miss, Outcome, name_of
+from proxy.outcome import Miss, Outcome
 from proxy.question import LIST_PATH, QUEUE_PATH, Question
 from proxy.tracing import Trace
 
@@ -147,7 +147,7 @@ def describe(scope: HTTPScope, *, status: int, seconds: float, size: int) -> Req
         endpoint=endpoint_of(path),
         path=shown(path),
         status=status,
-        outcome=state.get("outcome", "-") if served is None else name_of(served),
+        outcome=state.get("outcome", "-") if served is None else served.name,
         seconds=seconds,
         bytes=size,
         listing="-" if question is None else question.listing,

@@ -16,7 +16,6 @@ from litestar import Litestar
 
 from proxy.encodings import CODINGS, Coding
 from proxy.freshness import OK
-from proxy.outcome import name_of
 from proxy.web.answers import CACHE_CONTROL, VARY, cache_status
 from proxy.web.cors import readable_by
 from proxy.web.express import Answer, Express
@@ -24,7 +23,6 @@ from proxy.web.telemetry import RequestEvent, Sink
 
 WIRE: Final = "wire"
 """Where the application leaves its wire, in its state, for the server's protocol."""
-_MOVING: Final = "etag: {}\r\nage: {}\r\ncache-status: {}\r\nx-request-id: {}\r\n"
 
 
 class Wire:
@@ -41,9 +39,9 @@ class Wire:
         self._ids = ids
         self._sinks = sinks
         self._server_headers: Sequence[tuple[bytes, bytes]] = ()
-        self._server_lines = b""
+        self._server_lines = ""
         kinds: list[tuple[int, Coding | None]] = [(304, None), (OK, None), *((OK, coding) for coding in CODINGS)]
-        self._heads = {kind: _fixed(*kind, origins=origins) for kind in kinds}
+        self._fixed = {kind: _fixed(*kind, origins=origins) for kind in kinds}
 
     def answer(self, head: bytes, server_headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
         """The head and the body of an answer to a request of this head; None: it has to go the slow way."""
@@ -51,10 +49,11 @@ class Wire:
         answer = self._express.recall_head(head)
         if answer is None:
             return None
+        heard, outcome = answer.heard, answer.outcome
         request_id = next(self._ids)
         written = self._head(answer, request_id, server_headers)
-        heard, question = answer.heard, answer.heard.meaning.question
         body = b"" if heard.method == "HEAD" else answer.body
+        question = heard.meaning.question
         event = RequestEvent(
             request_id=request_id,
             method=heard.method,
@@ -62,12 +61,12 @@ class Wire:
             endpoint=heard.endpoint,
             path=heard.path,
             status=answer.status,
-            outcome=name_of(answer.outcome),
+            outcome=outcome.name,
             seconds=time.perf_counter() - began,
             bytes=len(body),
             listing=question.listing,
             filters=question.filters,
-            age=answer.outcome.age,
+            age=outcome.age,
         )
         for sink in self._sinks:
             sink(event)
@@ -75,18 +74,17 @@ class Wire:
 
     def _head(self, answer: Answer, request_id: str, server_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         outcome, status = answer.outcome, answer.status
-        coding = answer.coding if status == OK else None
-        moving = _MOVING.format(answer.etag, int(outcome.age), cache_status(outcome), request_id)
-        if outcome.page.moment:
-            moving = f"{moving}listing-moment: {outcome.page.moment}\r\n"
-        if status == OK:
-            moving = f"{moving}content-length: {len(answer.body)}\r\n"
         if server_headers is not self._server_headers:  # the server makes them anew once a second
             self._server_headers, self._server_lines = server_headers, _lines(server_headers)
-        rare = answer.limits + readable_by(answer.heard.origin)
-        return b"".join(
-            (self._heads[status, coding], moving.encode("latin-1"), self._server_lines, _lines(rare), b"\r\n")
-        )
+        coding, length = (answer.coding, f"content-length: {len(answer.body)}\r\n") if status == OK else (None, "")
+        moment = f"listing-moment: {outcome.page.moment}\r\n" if outcome.page.moment else ""
+        origin = answer.heard.origin
+        rare = _lines(answer.limits + readable_by(origin)) if answer.limits or origin else ""
+        return (
+            f"{self._fixed[status, coding]}etag: {answer.etag}\r\nage: {int(outcome.age)}\r\n"
+            f"cache-status: {cache_status(outcome)}\r\nx-request-id: {request_id}\r\n"
+            f"{moment}{length}{self._server_lines}{rare}\r\n"
+        ).encode("latin-1")
 
 
 def wire_of(app: Any) -> Wire | None:
@@ -94,11 +92,11 @@ def wire_of(app: Any) -> Wire | None:
     return app.state.get(WIRE) if isinstance(app, Litestar) else None
 
 
-def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    return b"".join([b"%b: %b\r\n" % header for header in headers]).decode("latin-1")
 
 
-def _fixed(status: int, coding: Coding | None, *, origins: bool) -> bytes:
+def _fixed(status: int, coding: Coding | None, *, origins: bool) -> str:
     """The lines of a head that are the same in each answer."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"cache-control: {CACHE_CONTROL}"]
     lines.append(f"vary: {VARY}, Origin" if origins else f"vary: {VARY}")
@@ -106,4 +104,4 @@ def _fixed(status: int, coding: Coding | None, *, origins: bool) -> bytes:
         lines.append("content-type: application/json")
     if coding is not None:
         lines.append(f"content-encoding: {coding}")
-    return "".join(f"{line}\r\n" for line in lines).encode()
+    return "".join(f"{line}\r\n" for line in lines)

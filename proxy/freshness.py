@@ -18,6 +18,10 @@ from proxy.settings import CacheSettings
 OK: Final = 200
 LAST: Final = 0.1
 """Last part of a page's lifetime in which a caller's question has it refreshed ahead: often asked pages are."""
+MANY: Final = 50
+"""Callers who have to be shown a page before it is refreshed earlier than that: one request for so many answers."""
+EARLY: Final = 0.5
+"""Part of a page's lifetime for which nothing is refreshed, however many ask."""
 MOMENT: Final = 0.1
 """Seconds for which a page is fresh whatever events say, so that many of them do not cost a hub request each."""
 
@@ -58,11 +62,13 @@ class Term(Struct, frozen=True):
 
     Attributes:
         vouched_at: when the hub was last asked with an answer that vouches for the page.
-        due_at, fresh_until, gone_at: when it is to be refreshed ahead, becomes stale, and is gone.
+        early_at, due_at: when it is to be refreshed ahead: after it was shown to MANY callers, and to any.
+        fresh_until, gone_at: when it becomes stale, and when it is gone.
         doubted: the hub vouched for it before an event that puts it in doubt.
     """
 
     vouched_at: float
+    early_at: float
     due_at: float
     fresh_until: float
     gone_at: float
@@ -83,10 +89,16 @@ def term(page: Page, record: Record, cache: CacheSettings, *, apart: bool = Fals
     ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
     """
+    vouched, ttl = vouched_at(page, record), lifetime(page, cache)
     until = fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at)
-    due_at = until - LAST * lifetime(page, cache) if page.status == OK else math.inf
+    due_at = until - LAST * ttl if page.status == OK else math.inf
     return Term(
-        vouched_at(page, record), due_at, until, gone_at(page, record, cache), _in_doubt(page, record, doubted_at)
+        vouched_at=vouched,
+        early_at=min(due_at, vouched + EARLY * ttl) if page.settled and not page.single else due_at,
+        due_at=due_at,
+        fresh_until=until,
+        gone_at=gone_at(page, record, cache),
+        doubted=_in_doubt(page, record, doubted_at),
     )
 
 

@@ -55,7 +55,7 @@ class Judging:
         """
         kept = self._memory.get(question.key)
         if kept is not None and kept.reckoned == self.changes:
-            verdict = kept.term.verdict(self._clock())
+            verdict = kept.verdict(self._clock())
             if isinstance(verdict, Fresh):  # as nearly all are
                 return kept.page, verdict
         record = self._memory.record(question.listing, suspect=suspect)
@@ -85,9 +85,10 @@ class Judging:
         if not current(kept.page, record) or kept.page.asked_at < self._purging.since(question):
             return Gone()
         reckoned = self.term(question, kept.page, record)
-        if keep:
-            kept.term, kept.reckoned = reckoned, self.changes
-        return reckoned.verdict(self._clock())
+        if not keep:
+            return reckoned.verdict(self._clock())
+        kept.reckon(reckoned, self.changes)
+        return kept.verdict(self._clock())
 
     def _composed(
         self, question: Question, record: Record, page: Page | None, verdict: Verdict

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from proxy.freshness import Term
+from proxy.freshness import MANY, Term, Verdict
 from proxy.page import Page
 
-NEVER: Final = Term(0.0, 0.0, 0.0, 0.0, doubted=False)
+NEVER: Final = Term(vouched_at=0.0, early_at=0.0, due_at=0.0, fresh_until=0.0, gone_at=0.0, doubted=False)
 
 
 class Kept(Struct):
@@ -18,10 +19,26 @@ class Kept(Struct):
     Attributes:
         listing: whose it is.
         term: when it may be served.
-        reckoned: what ``Knowledge.changes`` was when the term was reckoned; it is to be again when that moves on.
+        reckoned: what ``Judging.changes`` was when the term was reckoned; it is to be again when that moves on.
+        shown: how often the page has been judged since the hub vouched for it, which is about how often it was shown.
     """
 
     page: Page
     listing: str
     term: Term = NEVER
     reckoned: int = -1
+    shown: int = 0
+
+    def reckon(self, term: Term, changes: int) -> None:
+        """The page may be served by this term, until ``changes`` move on."""
+        if term.vouched_at != self.term.vouched_at:
+            self.shown = 0
+        self.term = replace(term, due_at=term.early_at) if self.shown >= MANY else term
+        self.reckoned = changes
+
+    def verdict(self, now: float) -> Verdict:
+        """Whether the page may be served at ``now``, by its term."""
+        self.shown += 1
+        if self.shown == MANY:
+            self.term = replace(self.term, due_at=self.term.early_at)
+        return self.term.verdict(now)

@@ -32,7 +32,7 @@ def judge(it: Page, known: Record, now: float, cache: CacheSettings, *, apart: b
     [
         # Settled: fresh for settled_ttl after the listing was confirmed, by any of its pages.
         (page(), record(), 0, Fresh(5, 0)),
-        (page(), record(), 4.5, Fresh(0.5, 4.5)),
+        (page(), record(), 4.5, Fresh(0.5, 4.5, due=True)),
         (page(), record(), 5, Stale(0, 5)),
         (page(), record(confirmed_at=4), 8, Fresh(1, 4)),
         (page(), record(confirmed_at=30), 31, Fresh(4, 1)),
@@ -52,7 +52,7 @@ def judge(it: Page, known: Record, now: float, cache: CacheSettings, *, apart: b
         (page(settled=False), record(), 10.5, Stale(-9.5, 10.5)),
         (page(settled=False), record(), 11, Gone()),
         # A dead link ends everything.
-        (page(dead_at=3), record(), 2.5, Fresh(0.5, 2.5)),
+        (page(dead_at=3), record(), 2.5, Fresh(0.5, 2.5, due=True)),
         (page(dead_at=3), record(), 3, Gone()),
         (page(dead_at=50), record(), 49, Stale(-44, 49)),
         (page(dead_at=50), record(confirmed_at=49), 50, Gone()),
@@ -65,7 +65,7 @@ def test_table(it: Page, known: Record, now: float, verdict: object) -> None:
 
 
 def test_apart_from_the_others_nothing_is_fresh_for_longer_than_a_live_page() -> None:
-    assert judge(page(), record(), 0.75, CACHE, apart=True) == Fresh(0.25, 0.75)
+    assert judge(page(), record(), 0.75, CACHE, apart=True) == Fresh(0.25, 0.75, due=True)
     assert judge(page(), record(), 1.5, CACHE, apart=True) == Stale(-0.5, 1.5)
 
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from proxy.completion import Origin
 from proxy.doubts import Doubts
-from proxy.freshness import Fresh
+from proxy.freshness import EARLY, LAST, MANY, Fresh
 from proxy.judging import Judging
 from proxy.known_rows import KnownRows
 from proxy.memory import Memory
@@ -123,3 +123,34 @@ def test_who_is_cut_off_once_more_trusts_its_memory_for_no_longer_than_a_live_pa
     it.trust.gap()
     if cut_off is Trust.looked:
         assert it.judging.kept(QUESTIONS[0])[1] == Fresh(5.0, 0.0)
+
+
+def refreshed(it: Judged, times: int) -> bool:
+    """Whether the page is due after it was shown so many times more."""
+    verdicts = [it.judging.kept(QUESTIONS[0])[1] for _ in range(times)]
+    assert isinstance(verdicts[-1], Fresh)
+    return verdicts[-1].due
+
+
+def test_what_many_are_shown_is_refreshed_early_once_for_each_so_many() -> None:
+    it = Judged()
+    it.learn(question=QUESTIONS[0], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
+    assert not refreshed(it, MANY), "however many ask, not at once"
+    it.clock.advance(EARLY * SETTINGS.settled_ttl)
+    assert refreshed(it, 1)
+    it.suspect_all()
+    it.learn(question=QUESTIONS[1], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
+    assert not refreshed(it, 1), "another page has confirmed the listing"
+    it.clock.advance(EARLY * SETTINGS.settled_ttl)
+    assert not refreshed(it, MANY - 2)
+    it.learn(question=QUESTIONS[2], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
+    assert refreshed(it, 1), "what is learned of another listing does not count"
+
+
+def test_what_few_are_shown_is_refreshed_late() -> None:
+    it = Judged()
+    it.learn(question=QUESTIONS[0], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
+    it.clock.advance((1 - LAST) * SETTINGS.settled_ttl - 0.1)
+    assert not refreshed(it, MANY - 1)
+    it.clock.advance(0.2)
+    assert refreshed(it, 1)

@@ -176,8 +176,11 @@ class Replica:
         return found
 
     def is_together(self) -> bool:
-        """Whether it hears the others: it trusts its memory, and Redis answers."""
-        return "detail=memory" in self.ask("page_size=1&page=1")[1] and self.health()["redis"]["state"] == "up"
+        """Whether it hears the others: it trusts its memory, and Redis answers.
+
+        Asked with a listing of its own: what can be composed of known rows is not said to come from memory.
+        """
+        return "detail=memory" in self.ask("folder=together&page_size=1")[1] and self.health()["redis"]["state"] == "up"
 
     def ask(self, query: str) -> tuple[int, str, bytes]:
         status, headers, body = get(f"{self.url}{LIST}?{query}")

@@ -213,6 +213,8 @@ def watched(*, password: str = "", sentinel_password: str = "", stubborn: bool =
         ]
         secret = {"password": sentinel_password} if sentinel_password else {}
         sentinel = stack.enter_context(server("--sentinel", config="\n".join(lines) + "\n", **secret))
+        with contextlib.suppress(redis.ResponseError):  # before Redis 7 it has its own pace: INFO each 10 s, and so on
+            sentinel.command("SENTINEL", "DEBUG", "INFO-PERIOD", 1000, "PUBLISH-PERIOD", 500)
         eventually(lambda: "master_link_status:up" in replica.command("INFO", "replication"), "replication")
         eventually(lambda: _fit_to_take_over(sentinel), "a Sentinel that knows the replica")
         user, query = f":{password}@" if password else "", f"?sentinel_password={sentinel_password}"

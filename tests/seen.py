@@ -75,8 +75,12 @@ async def opened(
         )
         gallery = page_handler("/", PageFile("gallery.html", images=hub_url))
         app = create_app(settings, sinks=[], handlers=[gallery])
-        async with serving(Controlled(hub), hub_socket), serving(app, proxy_socket):
-            page = await (await browser.new_context(**context)).new_page()
+        async with (
+            serving(Controlled(hub), hub_socket),
+            serving(app, proxy_socket),
+            await browser.new_context(**context) as profile,
+        ):
+            page = await profile.new_page()
             page.set_default_timeout(PATIENCE)
             expect.set_options(timeout=PATIENCE)
             tab = Tab(page, hub, url)
@@ -92,7 +96,6 @@ async def opened(
                 "the hub's API is not the page's"
             )
             assert [text for text in tab.said if not any(known.search(text) for known in tab.expected)] == []
-            await page.context.close()
 
 
 async def ask(tab: Tab, *queries: str) -> None:

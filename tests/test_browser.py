@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
+import pytest_asyncio
 
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, CorsSettings, JwtSettings, Settings
@@ -29,7 +30,9 @@ except ImportError:  # it is installed for .ci/run only
 else:
     PLAYWRIGHT = True
 
-pytestmark = pytest.mark.slow
+SHARED = pytest.mark.asyncio(loop_scope="session")
+"""For tests of the one browser, which lives in an event loop of its own."""
+pytestmark = [pytest.mark.slow, SHARED]
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
@@ -106,8 +109,9 @@ def unmet() -> str | None:
     return None if os.access(CHROMIUM, os.X_OK) else f"there is no {CHROMIUM}: apt-get install chromium"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
+    """One for each module; each test has a context of its own, which is as a fresh profile."""
     if reason := unmet():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     async with async_playwright() as playwright:
@@ -129,8 +133,12 @@ async def opened(browser: Browser, *, listed: bool = True, **context: Any) -> As
             jwt=JwtSettings(algorithm="HS256", key=Secret(KEY), issuer=ISSUER, audience=AUDIENCE),
             cache=CacheSettings(live_ttl=300, settled_ttl=300, compose=False),
         )
-        async with serving(page_server, sock), socket_rig(settings) as proxy:
-            page = await (await browser.new_context(**context)).new_page()
+        async with (
+            serving(page_server, sock),
+            socket_rig(settings) as proxy,
+            await browser.new_context(**context) as profile,
+        ):
+            page = await profile.new_page()
             page.set_default_timeout(PATIENCE)
             expect.set_options(timeout=PATIENCE)
             tab = Tab(page, proxy, origin)
@@ -142,7 +150,6 @@ async def opened(browser: Browser, *, listed: bool = True, **context: Any) -> As
             own = {urlsplit(url).netloc for url in (origin, proxy.proxy_url)}
             assert {urlsplit(request.url).netloc for _, request in tab.requests if "data:" not in request.url} <= own
             assert [text for text in tab.said if not any(known.search(text) for known in tab.expected)] == []
-            await page.context.close()
 
 
 async def test_a_page_of_generations_is_shown_and_turned(browser: Browser) -> None:

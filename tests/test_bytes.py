@@ -52,7 +52,8 @@ async def test_bodies_are_the_hubs_bytewise(with_redis: bool, redis_server: Redi
     redis = RedisSettings(url=Secret(redis_server.url)) if with_redis else RedisSettings()
     settings = Settings(cache=CacheSettings(live_ttl=600, settled_ttl=600, compose=False), redis=redis)
     simulator = Recording(still_world(time.time, seed=time.time_ns()), api_key=KEY)
-    async with socket_rig(settings, simulator=simulator) as it, httpx.AsyncClient() as caller:
+    plenty = {"rate": 10_000.0, "burst": 10_000}  # the budget is not what this is about
+    async with socket_rig(settings, simulator=simulator, **plenty) as it, httpx.AsyncClient() as caller:
         for namespace, size, page in PAGES:
             query = f"namespace={namespace}&page={page}&page_size={size}"
             miss, hit = [await caller.get(f"{it.list_url}?{query}") for _ in range(2)]

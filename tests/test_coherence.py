@@ -183,7 +183,17 @@ class Coherence(RuleBasedStateMachine):
 
     @rule()
     def news_comes_back(self) -> None:
-        self.run(asyncio.sleep(0.4))
+        async def flowing() -> None:
+            while not all(news.flowing for news in self.news):
+                await asyncio.sleep(0.001)
+
+        self.run(asyncio.wait_for(flowing(), 10))
+
+    @rule()
+    def cooldowns_end(self) -> None:
+        """They are of real time, of which next to none goes by here."""
+        for key in self.run(self.admin.keys("gp1:*:gate")):
+            self.run(self.admin.delete(key))
 
     # What callers see.
 
@@ -211,8 +221,7 @@ class Coherence(RuleBasedStateMachine):
     def walk(self, replica: int, filters: str) -> None:
         """All pages, one after the other, while the world stands still: one total, no row twice, none missing."""
         self.hub.faults.clear()
-        for key in self.run(self.admin.keys("gp1:*:gate")):  # a cooldown of real time ends
-            self.run(self.admin.delete(key))
+        self.cooldowns_end()
         self.clock.advance(CACHE.settled_ttl + CACHE.live_ttl)  # quiet for longer than the freshness bounds
         self.settle()
         ids: list[str] = []
@@ -262,11 +271,12 @@ class Noted(News):
 def test_one_truth(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.app.News", Noted)
     monkeypatch.setattr("proxy.news.HEARTBEAT", 0.005)  # so that waiting for news costs little
+    monkeypatch.setattr("proxy.news.FIRST_WAIT", 0.02)
     Coherence.redis_url = own_redis.url
     run_state_machine_as_test(
         Coherence,
         settings=settings(
-            max_examples=30,
+            max_examples=80,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

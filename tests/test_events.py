@@ -408,18 +408,18 @@ async def test_streams_do_not_hold_up_the_servers_end() -> None:
 
 async def test_a_listener_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.web.events.STALLED", 0.3)
-    async with proxies() as it, listening(it.url) as reads:
+    async with proxies() as it, listening(it.url) as reads, httpx.AsyncClient() as caller:
         host, port = it.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
         writer.write(f"GET {EVENTS} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         await reader.readuntil(b"retry")
         async with asyncio.timeout(20):
             while True:
-                row = it.hub.world.enqueue("ox", model="m" * 50_000)
-                it.hub.world.end(row)
+                for _ in range(5):
+                    row = it.hub.world.enqueue("ox", model="m" * 50_000)
+                    it.hub.world.end(row)
                 await asyncio.sleep(0.01)
-                async with httpx.AsyncClient() as caller:
-                    if "generations_proxy_event_listeners 1.0" in (await caller.get(f"{it.url}/metrics")).text:
-                        break
+                if "generations_proxy_event_listeners 1.0" in (await caller.get(f"{it.url}/metrics")).text:
+                    break
         await until(lambda: reads.completions[-1] == row.id)
         writer.close()

@@ -107,15 +107,15 @@ async def test_something_else_under_the_lease(how: str) -> None:
 
 
 async def test_a_long_request_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.shared.LEASE", 0.2)
-    monkeypatch.setattr("proxy.fetch.LEASE", 0.2)
+    monkeypatch.setattr("proxy.shared.LEASE", 0.5)
+    monkeypatch.setattr("proxy.fetch.LEASE", 0.5)
     async with fixture(fakeredis.FakeServer()) as it:
         other = it.replica()
         it.hub.gate.clear()
         leading = asyncio.create_task(it.ask())
         await until_asked(it.hub, 1)
         following = asyncio.create_task(other.answer(QUESTION))
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.1)
         it.hub.gate.set()
         await asyncio.gather(leading, following)
         assert it.hub.asked == 1

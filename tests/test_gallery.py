@@ -10,12 +10,12 @@ from proxy.simulator.faults import Fault
 from proxy.simulator.world import IMAGE_MODELS, VIDEO_MODELS
 from tests.seen import NARROW, SCHEMES, opened
 from tests.support import LIST
-from tests.test_browser import PLAYWRIGHT, browser
+from tests.test_browser import PLAYWRIGHT, SHARED, browser
 
 if PLAYWRIGHT:
     from playwright.async_api import Browser, expect
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, SHARED]
 __all__ = ["browser"]  # the fixture
 
 

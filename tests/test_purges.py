@@ -90,7 +90,7 @@ def test_read_purge(body: bytes, expected: Purge | None) -> None:
 async def replicas(own_redis: RedisServer) -> AsyncIterator[list[SocketRig]]:
     settings = Settings(
         cache=CacheSettings(settled_ttl=600, compose=False),
-        redis=RedisSettings(url=Secret(own_redis.url)),
+        redis=RedisSettings(url=Secret(own_redis.url), timeout=5.0),  # a busy machine is not to look like a fault
         admin=AdminSettings(key=Secret(ADMIN)),
     )
     simulator = Simulator(still_world(time.time), api_key=KEY)

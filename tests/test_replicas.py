@@ -94,11 +94,11 @@ async def test_a_move_seen_by_one_reaches_all(own_redis: RedisServer) -> None:
 
 
 async def test_a_confirmation_by_one_keeps_all_fresh(own_redis: RedisServer) -> None:
-    async with fleet(own_redis, settled_ttl=2) as it:
+    async with fleet(own_redis, settled_ttl=1, min_refresh=0.1) as it:
         await it.ask(1)
-        end = time.monotonic() + 3
+        end = time.monotonic() + 1.5
         while time.monotonic() < end:
-            await it.ask(0, "page_size=5&page=2", **{"cache-control": "max-age=1"})
+            await it.ask(0, "page_size=5&page=2", **{"cache-control": "no-cache"})
             await asyncio.sleep(0.05)
         asked = it.hub.journal.count
         assert "hit" in (await it.ask(1))[1]

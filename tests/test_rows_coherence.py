@@ -104,8 +104,7 @@ class Composed(Coherence):
     def walk_one_moment(self, replica: int, filters: str, page_size: int, changes: list[str]) -> None:
         """All pages of one moment, by all replicas in turn, while the world goes on."""
         self.hub.faults.clear()
-        for key in self.run(self.admin.keys("gp1:*:gate")):
-            self.run(self.admin.delete(key))
+        self.cooldowns_end()
         self.clock.advance(CACHE.settled_ttl + CACHE.live_ttl)
         self.settle()
         first = self.run(self.get(replica, f"{filters}page=1&page_size={page_size}"))
@@ -191,6 +190,7 @@ class Composed(Coherence):
 def test_rows_of_one_moment(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.app.News", Noted)
     monkeypatch.setattr("proxy.news.HEARTBEAT", 0.005)
+    monkeypatch.setattr("proxy.news.FIRST_WAIT", 0.02)
     for name, rows in {"STEP": 4, "CHEAP": 8, "WIDE": 24}.items():
         monkeypatch.setattr(f"proxy.windows.{name}", rows)
     monkeypatch.setattr("proxy.known_rows.STEP", 4)
@@ -200,7 +200,7 @@ def test_rows_of_one_moment(own_redis: RedisServer, monkeypatch: pytest.MonkeyPa
     run_state_machine_as_test(
         Composed,
         settings=settings(
-            max_examples=40,
+            max_examples=100,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

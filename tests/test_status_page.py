@@ -10,12 +10,12 @@ from proxy.secret import Secret
 from proxy.settings import StatusSettings
 from proxy.simulator.faults import Fault
 from tests.seen import NARROW, SCHEMES, ask, opened
-from tests.test_browser import PLAYWRIGHT, browser
+from tests.test_browser import PLAYWRIGHT, SHARED, browser
 
 if PLAYWRIGHT:
     from playwright.async_api import Browser, Route, expect
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, SHARED]
 __all__ = ["browser"]  # the fixture
 STATUS_KEY = "look-8f2k1z"
 

@@ -8,7 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -425,39 +425,34 @@ async def test_what_redis_py_should_not_raise_is_nobodys_error() -> None:
     await link.aclose()
 
 
-@contextmanager
-def single() -> Iterator[tuple[str, list[Server]]]:
-    with server() as it:
-        yield f"redis://127.0.0.1:{it.port}", [it]
+@pytest.fixture(params=["single", "clustered"])
+def servers(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[Server]]]:
+    if request.param == "clustered":
+        them: Cluster = request.getfixturevalue("the_cluster")
+        yield them.url, them.nodes
+    else:
+        with server() as it:
+            yield f"redis://127.0.0.1:{it.port}", [it]
 
 
-@contextmanager
-def clustered() -> Iterator[tuple[str, list[Server]]]:
-    with cluster() as it:
-        yield it.url, it.nodes
-
-
-@pytest.mark.parametrize("servers", [single, clustered])
-async def test_news_missed_while_subscribing_anew_is_told(
-    servers: Callable[[], AbstractContextManager[tuple[str, list[Server]]]],
-) -> None:
+async def test_news_missed_while_subscribing_anew_is_told(servers: tuple[str, list[Server]]) -> None:
     """A connection that breaks and is back at once: redis-py subscribes again and says nothing of it."""
-    with servers() as (url, nodes):
-        link = RedisLink(connect(Secret(url)), 0.5)
-        news = News(link)
-        gaps: list[bool] = []
-        news.start()
-        async with asyncio.timeout(PATIENCE):
-            while not news.flowing:
-                await asyncio.sleep(0.01)
-            news.on_gap.append(lambda: gaps.append(news.flowing))
-            for node in nodes:  # all of it before this process finds out
-                node.command("CLIENT", "KILL", "TYPE", "pubsub")
-            assert nodes[0].command("PUBLISH", NEWS, "record that nobody hears") == 0
-            while gaps[-1:] != [True]:
-                await asyncio.sleep(0.01)
-        await news.aclose()
-        await link.aclose()
+    url, nodes = servers
+    link = RedisLink(connect(Secret(url)), 0.5)
+    news = News(link)
+    gaps: list[bool] = []
+    news.start()
+    async with asyncio.timeout(PATIENCE):
+        while not news.flowing:
+            await asyncio.sleep(0.01)
+        news.on_gap.append(lambda: gaps.append(news.flowing))
+        for node in nodes:  # all of it before this process finds out
+            node.command("CLIENT", "KILL", "TYPE", "pubsub")
+        assert nodes[0].command("PUBLISH", NEWS, "record that nobody hears") == 0
+        while gaps[-1:] != [True]:
+            await asyncio.sleep(0.01)
+    await news.aclose()
+    await link.aclose()
 
 
 async def test_describe_a_sentinels_primary() -> None:

@@ -4,7 +4,8 @@
 
     take the lease, or wait for its holder → look once more → turn at the hub → ask → learn → land
 
-Without Redis, each process asks for itself.
+A look that found nothing of use has taken the lease already (``shared.look``), so that the turn comes at once. Without
+Redis, each process asks for itself.
 """
 
 from __future__ import annotations
@@ -87,11 +88,11 @@ class Fetcher:
         self.hub_states = dict.fromkeys(upstreams, "unknown")
         self.learned: dict[Learned, int] = {"confirmed": 0, "moved": 0, "behind": 0}
 
-    async def fetch(self, question: Question, *, since: float, ahead: bool = False) -> Landed:
+    async def fetch(self, question: Question, *, since: float, ahead: bool = False, token: str = "") -> Landed:
         """Return the hub's answer, asked for by this process or by another.
 
         An answer that the hub gave later than ``since`` (Unix seconds; what whoever asks knew already) may have
-        come meanwhile by way of another replica, and is as good.
+        come meanwhile by way of another replica, and is as good. ``token``: of the lease, if it has been taken.
 
         Raises:
             ProxyError: as the hub's; HubBusy, if it takes too long.
@@ -100,6 +101,8 @@ class Fetcher:
         since = max(since, self._clock() - self._deadline)  # whatever is older was asked for before this began
         if self._shared is None:
             return await self._ask(question, until, ahead=ahead)
+        if token:
+            return await self._lead(self._shared, question, token, None, until, ahead=ahead)
         with self._landings.listening(question.page_key) as ear:
             while (left := until - asyncio.get_running_loop().time()) > 0:
                 token = secrets.token_hex(8)
@@ -111,6 +114,11 @@ class Fetcher:
                 if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
+
+    def give_up(self, question: Question, token: str) -> None:
+        """A lease was taken for nothing; nobody waits until others may have it."""
+        if self._shared is not None:
+            self._landing.spawn(self._shared.land(question, token))
 
     async def release(self) -> None:
         """Give up all leases, for others to take: this process ends."""

@@ -132,6 +132,11 @@ def lifetime(page: Page, cache: CacheSettings) -> float:
     return cache.settled_item_ttl if page.single else cache.settled_ttl
 
 
+def oldest_fresh(now: float, cache: CacheSettings, *, single: bool) -> tuple[float, float]:
+    """When a live page and a settled one were vouched for at the latest that are no longer fresh at ``now``."""
+    return now - cache.live_ttl, now - (cache.settled_item_ttl if single else cache.settled_ttl)
+
+
 def fresh_until(
     page: Page, record: Record, cache: CacheSettings, *, apart: bool = False, doubted_at: float = 0.0
 ) -> float:

@@ -17,7 +17,7 @@ from proxy.purging import Purging
 from proxy.question import Question
 from proxy.record import learn
 from proxy.settings import CacheSettings
-from proxy.shared import Found, Shared
+from proxy.shared import Bid, Found, Shared
 from proxy.stored import read_record
 from proxy.trust import Trust
 from proxy.untold import Untold
@@ -64,11 +64,14 @@ class Knowledge:
             news.topics[b"record"] = self._hear_record
             news.topics[b"purged"] = self.purging.hear
 
-    async def look(self, question: Question) -> bool:
-        """Take in what Redis has for the question; return whether Redis could be asked."""
+    async def look(self, question: Question, bid: Bid | None = None) -> tuple[bool, bool]:
+        """Take in what Redis has; return whether it could be asked, and whether the bid's lease has been taken."""
         if self._shared is None:
-            return False
-        return await self._take_in(question, await self._shared.look(question, self._version(question)))
+            return False, False
+        kept, record = self._memory.get(question.key), self._memory.record(question.listing)
+        page = None if kept is None else kept.page
+        found = await self._shared.look(question, self._version(question), page=page, record=record, bid=bid)
+        return await self._take_in(question, found), found is not None and found.leased
 
     async def lead(self, question: Question, token: str, *, since: float) -> Led | None:
         """Take the question's lease, or learn who has it; None: there is no Redis to agree over."""
@@ -101,7 +104,8 @@ class Knowledge:
                 self._memory.suspect(question.listing)
             return True
         self._memory.learn(question.listing, record)
-        if page is not None:
+        kept = self._memory.get(question.key)
+        if page is not None and (kept is None or page is not kept.page):
             self._put(question, page)
         return True
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from msgspec import Struct
+
 from proxy.errors import HubBusy
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
@@ -19,6 +21,21 @@ CROWDED: Final = 1.0
 """Seconds after which those may come again who found too many waiting."""
 GRACE: Final = 0.5
 """Seconds beyond the deadline in which a fetch says itself what became of it."""
+
+
+class Begun(Struct, frozen=True):
+    """A fetch under way, and whether it had been before."""
+
+    target: Question
+    fetch: asyncio.Task[Landed]
+    joined: bool
+
+
+class Looked(Struct, frozen=True):
+    """What a look into Redis led to: whether Redis answered, and the fetch that it began."""
+
+    answered: bool
+    begun: Begun | None
 
 
 class Line:
@@ -42,6 +59,19 @@ class Line:
         """Until when (the loop's time) a caller who comes now waits."""
         return asyncio.get_running_loop().time() + self._limits.deadline + GRACE
 
+    @property
+    def full(self) -> bool:
+        """Whether nobody more may wait."""
+        return max(self.waiting, len(self._fetches)) >= self._limits.max_waiting
+
+    def begin(self, question: Question, token: str, *, since: float) -> Begun:
+        """Start the fetch of a question whose lease has been taken, unless one is under way that began without."""
+        work = partial(self._fetcher.fetch, question, since=since, token=token)
+        begun = Begun(question, *self._fetches.join(question.key, work))
+        if begun.joined:
+            self._fetcher.give_up(question, token)
+        return begun
+
     async def fetch(
         self,
         question: Question,
@@ -50,10 +80,12 @@ class Line:
         until: float,
         patience: float | None = None,
         stand_in: Callable[[], StaleHit | None] = lambda: None,
+        begun: Begun | None = None,
     ) -> tuple[Landed, bool] | StaleHit:
         """Start or join a fetch; return what landed and whether another had asked for it.
 
-        A caller with ``patience`` (seconds) is given the ``stand_in`` after that, if there is one.
+        A caller with ``patience`` (seconds) is given the ``stand_in`` after that, if there is one. ``begun``: what has
+        been started for this caller.
 
         Raises:
             ProxyError: as the fetch's; HubBusy, if there are too many or it takes too long.
@@ -63,7 +95,9 @@ class Line:
             while True:
                 if max(self.waiting, len(self._fetches)) > self._limits.max_waiting:
                     raise HubBusy("Too many wait for the hub (hub.max_waiting).", retry_after=CROWDED)
-                fetch, joined = self._fetches.join(question.key, partial(self._fetcher.fetch, question, since=since))
+                work = partial(self._fetcher.fetch, question, since=since)
+                fetch, joined = (begun.fetch, begun.joined) if begun else self._fetches.join(question.key, work)
+                begun = None
                 if stale := await self._wait(fetch, until, patience, stand_in):
                     return stale
                 try:

@@ -3,6 +3,9 @@
 ::
 
     look up → judge → join the look into Redis → judge → join the fetch → judge
+
+A look that finds nothing in Redis but what is known here takes the question's lease in the same call, and begins the
+fetch.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import secrets
 from collections.abc import Callable
 from functools import partial
 from typing import Final, Literal
@@ -23,12 +27,13 @@ from proxy.directives import Directives
 from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
-from proxy.freshness import MOMENT, Fresh, Gone, Stale
+from proxy.freshness import MOMENT, Fresh, Gone, Stale, oldest_fresh
 from proxy.knowledge import Knowledge
-from proxy.line import Line
+from proxy.line import Begun, Line, Looked
 from proxy.outcome import Hit, Landed, Miss, Outcome, StaleHit
 from proxy.question import Question
 from proxy.settings import CacheSettings, HubSettings
+from proxy.shared import Bid
 
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""
@@ -51,7 +56,7 @@ class Pages:
         self._settings = cache
         self._known = knowledge
         self._clock = clock
-        self._looks: Flights[bool] = Flights()
+        self._looks: Flights[Looked] = Flights()
         self._line = Line(fetcher, hub)
         self.demand = Demand(clock)
         self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.kept)
@@ -69,13 +74,16 @@ class Pages:
             return await self._at(question, wishes, moment)
         if outcome := self.at_hand(question, wishes):
             return outcome
+        begun = None
         if self._known.trust.others:
-            looked, _ = await self._looks.share(question.key, lambda: self._known.look(question))
-            if outcome := self._from_cache(question, wishes, "redis" if looked else "memory"):
+            looked, joined = await self._looks.share(question.key, partial(self._look, question, wishes))
+            if looked.begun is not None:  # then nothing is known that was not at hand
+                begun = replace(looked.begun, joined=True) if joined else looked.begun
+            elif outcome := self._from_cache(question, wishes, "redis" if looked.answered else "memory"):
                 return outcome
         if wishes.only_if_cached:
             raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
-        return await self._from_hub(question, wishes)
+        return await self._from_hub(question, wishes, begun)
 
     def at_hand(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
         """The page in memory, if it may be trusted and is what the caller asks for."""
@@ -99,7 +107,7 @@ class Pages:
         """
         page = self._known.at(question, moment)
         if page is None and self._known.trust.others:
-            await self._looks.share(question.key, lambda: self._known.look(question))
+            await self._looks.share(question.key, partial(self._look, question))
             page = self._known.at(question, moment)
         if page is None and self._known.rows.lasts(question, moment) and not wishes.only_if_cached:
             whole = self._known.rows.whole(question)
@@ -114,6 +122,17 @@ class Pages:
                 " followed; begin again, with the first page and without Listing-Moment."
             )
         return Hit(page, max(0.0, self._clock() - page.seen_at), 0.0, "composed")
+
+    async def _look(self, question: Question, wishes: Directives | None = None) -> Looked:
+        """Look into Redis; if nothing there can be what a caller wishes, as nothing in memory was, begin the fetch."""
+        bid = None
+        if wishes is not None and self._known.trust.together and not (wishes.only_if_cached or self._line.full):
+            useless = oldest_fresh(self._clock(), self._settings, single=question.single)
+            token = secrets.token_hex(8)
+            bid = Bid(self._to_ask(question), token, useless if wishes.max_stale <= 0 else (0.0, 0.0))
+        since = self._known.vouched(question)
+        answered, leased = await self._known.look(question, bid)
+        return Looked(answered, self._line.begin(bid.target, bid.token, since=since) if bid and leased else None)
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
@@ -135,12 +154,12 @@ class Pages:
             return Hit(page, verdict.age, verdict.ttl, "composed" if page.composed else source)
         return StaleHit(page, verdict.age, verdict.ttl, "allowed") if wishes is not callers.NONE else None
 
-    async def _from_hub(self, question: Question, wishes: Directives) -> Outcome:
-        """Have the hub asked; a page that may stand in bounds what the caller waits."""
+    async def _from_hub(self, question: Question, wishes: Directives, begun: Begun | None) -> Outcome:
+        """Have the hub asked, unless that has ``begun``; a page that may stand in bounds what the caller waits."""
         before, verdict = self._known.kept(question)
         patience = self._settings.patience if isinstance(verdict, Stale) and wishes.max_age == math.inf else None
         try:
-            answer = await self._wait_for_hub(question, wishes, patience)
+            answer = await self._wait_for_hub(question, wishes, patience, begun)
         except HubRefusedCredential:
             raise  # the right to see what is kept may have been withdrawn with it
         except HubError as error:
@@ -159,7 +178,7 @@ class Pages:
         )
 
     async def _wait_for_hub(
-        self, question: Question, wishes: Directives, patience: float | None
+        self, question: Question, wishes: Directives, patience: float | None, begun: Begun | None
     ) -> tuple[Landed, bool] | StaleHit:
         """Have a question fetched that answers this one; return what landed and whether another had asked for it.
 
@@ -173,8 +192,11 @@ class Pages:
         in_vain = 0
         while True:
             target = question if in_vain >= WINDOWS else self._to_ask(question)
+            target = begun.target if begun else target
             try:
-                answer = await self._line.fetch(target, since=since, until=until, patience=patience, stand_in=stand_in)
+                answer = await self._line.fetch(
+                    target, since=since, until=until, patience=patience, stand_in=stand_in, begun=begun
+                )
             except HubAnswerTooLarge:
                 if target.key == question.key:
                     raise
@@ -182,7 +204,7 @@ class Pages:
                 continue
             if isinstance(answer, StaleHit):
                 return answer
-            landed, joined = answer
+            begun, (landed, joined) = None, answer
             if target.key != question.key:
                 made = self._known.landed(question, since=since)
                 if made is None:
@@ -216,7 +238,7 @@ class Pages:
         target = self._to_ask(question)
         while True:
             if self._known.trust.others:
-                await self._looks.share(question.key, lambda: self._known.look(question))
+                await self._looks.share(question.key, partial(self._look, question))
             page, verdict = self._known.kept(question)
             if page is not None and verdict.doubted:
                 await asyncio.sleep(max(0.0, MOMENT - verdict.age))

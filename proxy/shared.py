@@ -17,7 +17,7 @@ from proxy.purges import Purge
 from proxy.question import REDIS_PREFIX, Question, record_key, rows_keys
 from proxy.record import Learned, Record
 from proxy.redis_link import RedisLink, Script
-from proxy.stored import microseconds, read_page, read_record, write_page, write_stamp
+from proxy.stored import microseconds, read_page, read_record, write_mark, write_page, write_record, write_stamp
 from proxy.stored_rows import Written
 
 NEWS: Final = f"{REDIS_PREFIX}:news"
@@ -42,13 +42,25 @@ class Found(Struct, frozen=True):
     """A page, its listing's record and its rows, as they were at one moment.
 
     ``head`` and ``rows``: what the asker lacks of the rows, to be read by ``stored_rows``; a head of None: nothing,
-    an empty one: none are kept.
+    an empty one: none are kept. ``leased``: the lease that the asker wanted is its own.
     """
 
     page: Page | None = None
     record: Record | None = None
     head: bytes | None = None
     rows: tuple[bytes, ...] = ()
+    leased: bool = False
+
+
+class Bid(Struct, frozen=True):
+    """What an asker would ask the hub, if nothing is kept that might do: the token of the lease for it.
+
+    ``useless``: Unix seconds, when a live page and a settled one were vouched for at the latest that would not do.
+    """
+
+    target: Question
+    token: str
+    useless: tuple[float, float]
 
 
 class Lead(Struct, frozen=True):
@@ -65,11 +77,26 @@ class Shared:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
-    async def look(self, question: Question, version: str = "") -> Found | None:
-        """Return the page kept for the question, its listing's record, and the rows since ``version``."""
-        keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing)]
-        found = await self._link.run(_LOOK, "look", keys, [version])
-        return None if found is None else await self._read(question, *found)
+    async def look(
+        self,
+        question: Question,
+        version: str = "",
+        *,
+        page: Page | None = None,
+        record: Record | None = None,
+        bid: Bid | None = None,
+    ) -> Found | None:
+        """Return the page kept for the question, its listing's record, and the rows since ``version``.
+
+        With a ``bid``, its lease is taken if nobody has it, and of what is kept nothing is of use that is not known:
+        ``page``, ``record`` and rows.
+        """
+        lease = _lease_key(question if bid is None else bid.target)
+        keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), lease]
+        known = [b"" if page is None else write_mark(page), "" if record is None else write_record(record)]
+        wanted = [""] if bid is None else [bid.token, int(LEASE * 1000), *map(microseconds, bid.useless)]
+        found = await self._link.run(_LOOK, "look", keys, [version, *known, *wanted])
+        return None if found is None else await self._read(question, *found, known=page)
 
     async def lead(self, question: Question, token: str, version: str = "") -> Lead | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
@@ -170,19 +197,22 @@ class Shared:
     async def _read(
         self,
         question: Question,
-        raw_page: bytes | None,
+        raw_page: bytes | int | None,
         raw_record: bytes | None,
         head: bytes | int,
         rows: list[bytes],
+        leased: int = 0,
+        *,
+        known: Page | None = None,
     ) -> Found:
         record = None if raw_record is None else self._read_record(raw_record)
         page = None
         if raw_page is not None and record is not None:
             try:
-                page = await read_page(raw_page, question.key)
+                page = known if isinstance(raw_page, int) else await read_page(raw_page, question.key, known)
             except ValueError as error:
                 self.garbage("page", error)
-        return Found(page, record, head if isinstance(head, bytes) else None, tuple(rows))
+        return Found(page, record, head if isinstance(head, bytes) else None, tuple(rows), bool(leased))
 
     def _read_record(self, raw: bytes) -> Record | None:
         try:

@@ -18,7 +18,7 @@ from proxy.encodings import encode
 from proxy.page import Page
 from proxy.record import Record, Stamp
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 OFF_LOOP: Final = 128 * 1024
 """Bytes from which compressing, decompressing or judging a body is worth a thread: below it takes less than 0.5 ms."""
 _MAX_BODY: Final = 2**30
@@ -43,21 +43,30 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Value).decode
 
 
-async def read_page(raw: bytes, key: str) -> Page:
-    """Read the page of that key.
+def write_mark(page: Page) -> bytes:
+    """What the page's value begins with: what scripts need of it, and what tells it from others of its key."""
+    return f"{FORMAT} {microseconds(page.asked_at)} {page.settled:d} {page.etag}\n".encode()
+
+
+async def read_page(raw: bytes, key: str, known: Page | None = None) -> Page:
+    """Read the page of that key; the body of one that is ``known`` is not decompressed again.
 
     Raises:
         ValueError: it is none, or another's, or of another format.
     """
     try:
-        value = _decode(raw)
+        value = _decode(memoryview(raw)[raw.find(b"\n") + 1 :])
         if value.format != FORMAT or value.key != key:
             raise ValueError("another format, or another page's value")
-        body = await off_loop_if_large(_decompress, value.body, zstandard.frame_content_size(value.body))
+        if known is not None and known.etag == value.etag:
+            body, variants = known.body, dict(known.variants)
+        else:
+            body = await off_loop_if_large(_decompress, value.body, zstandard.frame_content_size(value.body))
+            variants = {"zstd": value.body}
     except (msgspec.MsgspecError, zstandard.ZstdError, MemoryError) as error:
         raise ValueError(f"no page: {type(error).__name__}") from error
     stamp, judged = value.stamp, (value.settled, value.dead_at, value.single, value.status)
-    return Page(key, body, value.etag, value.asked_at, stamp, *judged, variants={"zstd": value.body})
+    return Page(key, body, value.etag, value.asked_at, stamp, *judged, variants=variants)
 
 
 async def write_page(page: Page) -> bytes:
@@ -66,7 +75,7 @@ async def write_page(page: Page) -> bytes:
     if body is None:
         body = page.variants["zstd"] = await off_loop_if_large(_compress, page.body, len(page.body))
     judged = (page.settled, page.dead_at, page.single, page.status)
-    return _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, *judged))
+    return write_mark(page) + _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, *judged))
 
 
 def write_stamp(stamp: Stamp) -> str:
@@ -84,6 +93,12 @@ def read_record(raw: bytes) -> Record:
     entries, _, cost = text.partition(" ")
     stamp = Stamp(int(entries), None if cost == "n" else cost.removeprefix("s"))
     return Record(stamp, int(since) / 1e6, int(confirmed_at) / 1e6, int(heard_at) / 1e6, int(version))
+
+
+def write_record(record: Record) -> str:
+    """A record's text, as scripts write it."""
+    times = (microseconds(one) for one in (record.since, record.confirmed_at, record.heard_at))
+    return " ".join(map(str, (*times, record.version, write_stamp(record.stamp))))
 
 
 def microseconds(seconds: float) -> int:

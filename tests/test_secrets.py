@@ -254,8 +254,9 @@ async def dump(client: redis.asyncio.Redis) -> list[bytes]:
                 values = [await client.dump(key)]
         texts += [part for part in (key, kind, *values) if isinstance(part, bytes)]
         for value in values:
-            with contextlib.suppress(msgspec.MsgspecError, TypeError):
-                texts += unpacked(msgspec.msgpack.decode(value))
+            for packed in (value, value.partition(b"\n")[2] if isinstance(value, bytes) else b""):
+                with contextlib.suppress(msgspec.MsgspecError, TypeError):
+                    texts += unpacked(msgspec.msgpack.decode(packed))
     return texts
 
 

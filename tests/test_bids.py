@@ -1,0 +1,375 @@
+"""Looks into Redis that take a question's lease where there is nothing of use: one call, never a needless request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import fakeredis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from proxy import record as records
+from proxy.freshness import Fresh, current, oldest_fresh, term
+from proxy.outcome import Hit, Miss, StaleHit
+from proxy.page import Page
+from proxy.pages import Pages
+from proxy.query import ListQuery
+from proxy.question import page_question, record_key
+from proxy.record import Record, Stamp
+from proxy.redis_link import RedisLink
+from proxy.settings import CacheSettings
+from proxy.shared import Bid, Found, Shared
+from proxy.stored import read_record, write_mark, write_page, write_record
+from tests.support import RedisServer
+from tests.test_fetch import LEASE_KEY, until_asked
+from tests.test_pages import OTHER, QUESTION, Fixture, fixture
+
+NOW = 1_790_000_000.0
+CACHE = CacheSettings(live_ttl=1, settled_ttl=5)
+USELESS = oldest_fresh(NOW, CACHE, single=False)
+STAMP = Stamp(3, "0.10")
+
+
+def page(asked_at: float, *, settled: bool = False) -> Page:
+    return Page(QUESTION.key, b"{}", f'"{asked_at}"', asked_at, STAMP, settled=settled, dead_at=None)
+
+
+def record(confirmed_at: float) -> Record:
+    return Record(STAMP, 0.0, confirmed_at, confirmed_at, 7)
+
+
+class Redis:
+    """A Redis that keeps what a test says, and who bids for the right to ask."""
+
+    def __init__(self) -> None:
+        self.fake = fakeredis.FakeAsyncRedis()
+        self.shared = Shared(RedisLink(self.fake, 1.0))
+
+    async def keep(self, one: Page | None = None, confirmed_at: float | None = None) -> None:
+        if one is not None:
+            await self.fake.set(QUESTION.page_key, await write_page(one))
+        if confirmed_at is not None:
+            await self.fake.set(record_key(QUESTION.listing), write_record(record(confirmed_at)))
+
+    async def bid(self, known: Page | None = None, confirmed_at: float | None = None, **named: Any) -> Found:
+        bid = Bid(**{"target": QUESTION, "token": "t", "useless": USELESS, **named})
+        heard = None if confirmed_at is None else record(confirmed_at)
+        found = await self.shared.look(QUESTION, page=known, record=heard, bid=bid)
+        assert found is not None
+        assert not self.shared._link.faults
+        return found
+
+    async def leased(self, *known: Any) -> bool:
+        found = await self.bid(*known)
+        assert found.leased == bool(await self.fake.get(LEASE_KEY))
+        return found.leased
+
+
+async def test_where_nothing_is_kept_the_first_to_bid_asks() -> None:
+    it = Redis()
+    assert (await it.bid()).leased
+    assert await it.fake.get(LEASE_KEY) == b"t"
+    assert 0 < await it.fake.pttl(LEASE_KEY) <= 2000
+    assert not (await it.bid(token="another")).leased
+    assert await it.fake.get(LEASE_KEY) == b"t"
+
+
+async def test_a_look_without_a_bid_takes_nothing() -> None:
+    it = Redis()
+    found = await it.shared.look(QUESTION)
+    assert found == Found(head=b"")
+    assert not await it.fake.exists(LEASE_KEY)
+
+
+@pytest.mark.parametrize(
+    ("age", "settled", "confirmed", "leased"),
+    [
+        (0.5, False, 0.5, False),
+        (1.5, False, 1.5, True),
+        (1.5, False, 0.0, True),  # nobody vouches for rows in flight but an answer that shows them
+        (4.5, True, 4.5, False),
+        (5.5, True, 5.5, True),
+        (5.5, True, 0.0, False),
+    ],
+)
+async def test_a_page_of_another_replica(age: float, settled: bool, confirmed: float, leased: bool) -> None:
+    it = Redis()
+    kept = page(NOW - age, settled=settled)
+    await it.keep(kept, NOW - confirmed)
+    assert await it.leased() is leased
+    assert (await it.bid()).page == kept, "it is told of the page in any case: it may stand in for the hub's answer"
+
+
+async def test_a_page_without_a_record_is_of_no_use() -> None:
+    it = Redis()
+    await it.keep(page(NOW))
+    assert await it.leased()
+
+
+async def test_what_is_known_has_been_judged() -> None:
+    """A caller may want it fresher than what is fresh to others."""
+    it = Redis()
+    kept = page(NOW)
+    await it.keep(kept, NOW)
+    found = await it.bid(kept, NOW)
+    assert found.leased
+    assert found.page is kept, "it is not sent again"
+
+
+async def test_but_not_by_a_record_that_was_not_known() -> None:
+    it = Redis()
+    kept = page(NOW - 9, settled=True)
+    await it.keep(kept, NOW)
+    assert not await it.leased(kept, NOW - 9)
+    assert not await it.leased(kept, None)
+
+
+async def test_rows_that_are_not_known() -> None:
+    """A page may be composed of them, if the listing was confirmed lately by another answer than the page's own."""
+    it = Redis()
+    await it.fake.set(f"{QUESTION.listing}:head", b"1.ab rest")
+    for asked_at, confirmed_at, leased in [
+        (NOW - 2, NOW - 2, True),
+        (NOW - 2, NOW - 1, False),
+        (NOW - 9, NOW - 6, True),
+    ]:
+        await it.fake.delete(LEASE_KEY)
+        await it.keep(page(asked_at), confirmed_at)
+        assert await it.leased() is leased
+    await it.fake.delete(LEASE_KEY, QUESTION.page_key)
+    await it.keep(confirmed_at=NOW - 4)
+    assert not await it.leased()
+
+
+async def test_the_lease_is_of_what_the_hub_would_be_asked() -> None:
+    it = Redis()
+    assert (await it.bid(target=OTHER)).leased
+    assert await it.fake.exists(f"{OTHER.page_key}:lease")
+    assert not await it.fake.exists(LEASE_KEY)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"4 x 1 \n", b"\xff\xfe", b"4 99 1 \nrest"])
+async def test_garbage_keeps_nobody_from_asking(garbage: bytes) -> None:
+    it = Redis()
+    await it.keep(confirmed_at=NOW - 9)
+    await it.fake.set(QUESTION.page_key, garbage)
+    found = await it.shared.look(QUESTION, bid=Bid(QUESTION, "t", USELESS))
+    assert found is not None
+    assert found.leased
+    assert found.page is None
+
+
+TIMES = st.integers(0, 80).map(lambda tenths: NOW - tenths / 10)
+
+
+@given(TIMES, st.booleans(), TIMES, st.one_of(st.none(), st.tuples(TIMES, st.booleans())), st.one_of(st.none(), TIMES))
+async def test_what_is_fresh_is_never_asked_for(
+    asked_at: float, settled: bool, confirmed_at: float, known: tuple[float, bool] | None, heard: float | None
+) -> None:
+    """The script's rules beside those of ``freshness``."""
+    it = Redis()
+    kept, of_now = page(asked_at, settled=settled), record(max(asked_at, confirmed_at))
+    await it.keep(kept, of_now.confirmed_at)
+    mine = None if known is None else page(known[0], settled=known[1])
+    leased = await it.leased(mine, heard)
+    is_fresh = current(kept, of_now) and isinstance(term(kept, of_now, CACHE).verdict(NOW), Fresh)
+    if known == (asked_at, settled) and heard == of_now.confirmed_at:
+        assert leased
+    else:
+        assert leased is not is_fresh
+
+
+@given(st.builds(Record, st.builds(Stamp, st.integers(0, 9), st.one_of(st.none(), st.text())), TIMES, TIMES, TIMES))
+def test_records_are_written_as_they_were_read(one: Record) -> None:
+    text = write_record(one).encode("utf-8", "surrogatepass")
+    assert write_record(read_record(text)).encode("utf-8", "surrogatepass") == text
+
+
+async def test_scripts_write_records_in_the_same_way() -> None:
+    it = Redis()
+    one = replace(page(NOW - 1 / 3), asked_at=NOW - 1 / 3)
+    learned = await it.shared.learn(QUESTION, one, heard_at=NOW + 1 / 7, keep_page=9, keep_record=9)
+    assert learned is not None
+    assert await it.fake.get(record_key(QUESTION.listing)) == write_record(learned[0]).encode()
+    assert learned[1] == records.learn(None, one.stamp, one.asked_at, NOW)[1]
+    assert await it.fake.get(QUESTION.page_key) == await write_page(one)
+    assert (await write_page(one)).startswith(write_mark(one))
+
+
+# The path of a question.
+
+
+def hears_news(pages: Pages) -> None:
+    """Memory is as good as Redis."""
+    pages._known.trust._news = SimpleNamespace(flowing=True)  # type: ignore[assignment]
+
+
+def counted(it: Fixture, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each script is called."""
+    shared, calls = it.fetcher._shared, Counter[str]()
+    assert shared is not None
+    run = shared._link.run
+
+    async def counting(script: Any, command: str, *arguments: Any) -> Any:
+        calls[command] += 1
+        return await run(script, command, *arguments)
+
+    monkeypatch.setattr(shared._link, "run", counting)
+    return calls
+
+
+async def test_a_miss_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        hears_news(it.pages)
+        calls = counted(it, monkeypatch)
+        first = await it.ask()
+        assert isinstance(first, Miss)
+        assert (first.forward, first.collapsed) == ("uri-miss", False)
+        assert calls == {"look": 1, "learn": 1}
+        it.clock.advance(9)
+        again = await it.ask()
+        assert isinstance(again, Miss)
+        assert (again.forward, again.collapsed) == ("stale", False)
+        assert calls == {"look": 2, "learn": 2}
+        assert it.hub.asked == 2
+
+
+async def test_no_lease_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        hears_news(it.pages)
+        calls = counted(it, monkeypatch)
+        await it.ask()
+        redis = fakeredis.FakeAsyncRedis(server=server)
+        assert not await redis.exists(LEASE_KEY)
+        it.clock.advance(9)
+        it.hub.status = 500
+        assert isinstance(await it.ask(), StaleHit)
+        await it.fetcher.drain(5)
+        assert not await redis.exists(LEASE_KEY)
+        assert calls["lead"] == 0
+
+
+async def test_who_began_may_hang_up() -> None:
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        hears_news(it.pages)
+        it.hub.gate.clear()
+        first = asyncio.create_task(it.ask())
+        await until_asked(it.hub, 1)
+        others = [asyncio.create_task(it.ask()) for _ in range(3)]
+        elsewhere = asyncio.create_task(it.replica().answer(QUESTION))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        it.hub.gate.set()
+        outcomes = await asyncio.gather(*others, elsewhere)
+        assert it.hub.asked == 1
+        assert all(isinstance(outcome, Miss) and outcome.collapsed for outcome in outcomes)
+        assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
+
+
+async def test_all_who_look_at_once_share_what_that_began() -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        hears_news(it.pages)
+        outcomes = await asyncio.gather(*(it.ask() for _ in range(5)))
+        assert it.hub.asked == 1
+        assert [outcome.collapsed for outcome in outcomes].count(False) == 1
+
+
+async def test_a_page_of_another_replica_is_a_hit_also_to_who_bids(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        hears_news(it.pages)
+        await it.ask()
+        it.clock.advance(9)
+        await it.replica().answer(QUESTION)
+        calls = counted(it, monkeypatch)
+        outcome = await it.ask()
+        assert isinstance(outcome, Hit)
+        assert outcome.source == "redis"
+        assert (it.hub.asked, calls) == (2, {"look": 1})
+
+
+async def test_a_stale_page_of_another_replica_will_do_for_who_says_so() -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        hears_news(it.pages)
+        await it.replica().answer(QUESTION)
+        it.clock.advance(9)
+        assert isinstance(await it.ask(max_stale=60.0), StaleHit)
+        assert it.hub.asked == 1
+
+
+async def test_a_stale_page_of_another_replica_stands_in_for_a_slow_hub() -> None:
+    async with fixture(fakeredis.FakeServer(), patience=0.05) as it:
+        hears_news(it.pages)
+        await it.replica().answer(QUESTION)
+        it.clock.advance(9)
+        it.hub.gate.clear()
+        outcome = await it.ask()
+        assert isinstance(outcome, StaleHit)
+        assert outcome.reason == "patience"
+        it.hub.gate.set()
+
+
+async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the lease that was taken for another is given up."""
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        hears_news(it.pages)
+        it.hub.gate.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(it.fetcher, "_shared", None)
+            alone = asyncio.create_task(it.pages._line.fetch(QUESTION, since=0.0, until=it.pages._line.deadline()))
+            await until_asked(it.hub, 1)
+        joined = asyncio.create_task(it.ask())
+        await asyncio.sleep(0.05)
+        assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
+        it.hub.gate.set()
+        await alone
+        assert (await joined).collapsed
+        assert it.hub.asked == 1
+
+
+async def test_who_asks_for_kept_pages_only_bids_for_nothing() -> None:
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        hears_news(it.pages)
+        with pytest.raises(Exception, match="only-if-cached"):
+            await it.ask(only_if_cached=True)
+        assert it.hub.asked == 0
+        assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
+
+
+async def test_too_many_who_wait_begin_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        hears_news(it.pages)
+        limits = it.pages._line._limits
+        monkeypatch.setattr(it.pages._line, "_limits", type(limits)(max_waiting=1))
+        it.hub.gate.clear()
+        waiting = asyncio.create_task(it.ask())
+        await until_asked(it.hub, 1)
+        with pytest.raises(Exception, match="max_waiting"):
+            await it.ask(page_question("c", ListQuery(page=7)))
+        it.hub.gate.set()
+        await waiting
+        assert it.hub.asked == 1
+
+
+async def test_a_redis_that_takes_no_writes_can_be_read(own_redis: RedisServer) -> None:
+    from proxy.redis_client import connect  # noqa: PLC0415
+    from proxy.secret import Secret  # noqa: PLC0415
+
+    link = RedisLink(connect(Secret(own_redis.url)), 1.0)
+    shared, kept = Shared(link), page(NOW - 9)
+    await shared.learn(QUESTION, kept, heard_at=NOW - 9, keep_page=60, keep_record=60)
+    own_redis.command("CONFIG", "SET", "maxmemory", "1")
+    found = await shared.look(QUESTION, bid=Bid(QUESTION, "t", USELESS))
+    assert found is not None
+    assert found.page == kept
+    assert not found.leased
+    assert not link.faults
+    await link.aclose()

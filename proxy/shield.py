@@ -25,6 +25,8 @@ from proxy.shared_gate import SharedGate
 
 ROOM_CHECK: Final = 0.25
 """Seconds after which the first in line looks for room itself, in case the news of it was lost."""
+SOON: Final = 0.002
+"""Seconds for which a slot may be held after its request, so that a call to Redis comes after the answer's own."""
 FALLBACK: Final = 1.0
 """Seconds to name where nobody knows how long it will take."""
 
@@ -91,7 +93,7 @@ class Shield:
             raise
         finally:
             if report is not None:
-                self._leaving.spawn(self._leave(ticket, granted, report))
+                self._leaving.spawn(self._leave_soon(ticket, granted, report))
 
     async def standing(self) -> Standing:
         """What is left of the budget: of all replicas', or of this process' share while they cannot be asked."""
@@ -195,6 +197,12 @@ class Shield:
         granted.local.renew(ticket, self._clock())
         if self._shared is not None:
             await self._shared.stay(granted.name, ticket)
+
+    async def _leave_soon(self, ticket: str, granted: _Granted, report: Report) -> None:
+        """Leave when the answer is on its way to the callers, unless somebody waits for that."""
+        if self._shared is not None and not self._line.locked() and not granted.local.pause(self._clock()).strikes:
+            await asyncio.sleep(SOON)
+        await self._leave(ticket, granted, report)
 
     async def _leave(self, ticket: str, granted: _Granted, report: Report) -> Pause:
         """Say how a turn went, to whoever granted it."""

@@ -119,6 +119,35 @@ async def test_room_made_by_another_replica_is_news() -> None:
         await one.drain(1)
 
 
+async def test_leaving_comes_after_the_answer_unless_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.shield.SOON", 0.2)
+    one = shield(fakeredis.FakeServer())
+    held = [Held(one) for _ in range(2)]
+    for each in held:
+        await each.begun.wait()
+    waiting = Held(one)
+    await asyncio.sleep(0.02)
+    await held[0].end()
+    async with asyncio.timeout(0.1):
+        await waiting.begun.wait()
+    await waiting.end()
+    await held[1].end()
+    assert (await one.standing()).held == 2
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
+async def test_a_probe_that_was_answered_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.shield.SOON", 9.0)
+    one = shield(fakeredis.FakeServer())
+    with pytest.raises(errors.HubRateLimited):
+        await go(one, errors.HubRateLimited("x", retry_after=0.05))
+    await asyncio.sleep(0.06)
+    await go(one)
+    assert await one.drain(1) == 0
+    assert (await one.standing()).pause.strikes == 0
+
+
 @both
 async def test_who_waits_in_vain_is_told_how_long_it_would_take(server: str | None) -> None:
     one = shield(server_of(server), Allowance(rate=0.1, burst=1, concurrency=5))

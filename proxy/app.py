@@ -30,6 +30,7 @@ from proxy.redis_link import RedisLink
 from proxy.settings import RedisSettings, Settings
 from proxy.shared import Shared
 from proxy.shared_gate import SharedGate, gate_name
+from proxy.shared_variants import SharedVariants
 from proxy.shield import Shield
 from proxy.siblings import Siblings
 from proxy.web.admin import admin_handlers
@@ -103,7 +104,7 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
     authentication = Authentication(settings, clock=clock)
     counted = partial(_replicas, settings, news)
     limits = Limits(settings.limits, Limiter(link, replicas=counted))
-    encoder = Encoder(memory)
+    encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=clock))
     landings = Landings()
     fetcher = Fetcher(upstreams, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)

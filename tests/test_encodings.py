@@ -13,11 +13,14 @@ from proxy.encoder import Encoder
 from proxy.encodings import MIN_BODY, Coding, encode, preferred, tag, worthwhile
 from proxy.memory import OVERHEAD, Memory
 from proxy.page import Page
+from proxy.query import ListQuery
+from proxy.question import page_question
 from proxy.record import Record, Stamp
 from proxy.stored import OFF_LOOP
 from tests.support import LIST, rig
 
 STAMP = Stamp(1, None)
+QUESTION = page_question("c", ListQuery(namespace="ox"))
 
 
 def page(size: int, key: str = "k") -> Page:
@@ -95,11 +98,11 @@ async def test_a_variant_is_made_once(size: int, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("proxy.encoder.encode", counting)
     encoder, one = Encoder(Memory(10**9)), page(size)
-    bodies = await asyncio.gather(*(encoder.body(one, "gzip") for _ in range(20)))
+    bodies = await asyncio.gather(*(encoder.body(QUESTION, one, "gzip") for _ in range(20)))
     assert len(made) == 1
     assert {gzip.decompress(body) for body in bodies} == {one.body}
-    assert await encoder.body(one, None) is one.body
-    assert await encoder.body(one, "gzip") is bodies[0]
+    assert await encoder.body(QUESTION, one, None) is one.body
+    assert await encoder.body(QUESTION, one, "gzip") is bodies[0]
 
 
 async def test_variants_count_like_bodies_and_go_with_their_page() -> None:
@@ -110,7 +113,7 @@ async def test_variants_count_like_bodies_and_go_with_their_page() -> None:
         memory.put("l", one)
     assert memory.bytes == sum(len(one.body) + OVERHEAD for one in pages)
     before = memory.bytes
-    variant = await Encoder(memory).body(pages[2], "gzip")
+    variant = await Encoder(memory).body(QUESTION, pages[2], "gzip")
     assert memory.bytes == before + len(variant)
     memory.enrich(pages[2], "zstd", bytes(20_000))
     assert (memory.get("k0"), memory.evictions) == (None, 1)
@@ -120,7 +123,7 @@ async def test_variants_count_like_bodies_and_go_with_their_page() -> None:
 
 async def test_a_variant_of_a_page_that_is_gone_costs_nothing() -> None:
     memory = Memory(100_000)
-    assert gzip.decompress(await Encoder(memory).body(page(5000), "gzip")) == page(5000).body
+    assert gzip.decompress(await Encoder(memory).body(QUESTION, page(5000), "gzip")) == page(5000).body
     assert memory.bytes == 0
 
 

@@ -34,6 +34,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["kept"],
     ["jwks", "memory", "directives", "shared", "ahead", "hub_stream"],
     ["known_rows", "purging"],
+    ["shared_variants"],
     ["tokens", "encoder"],
     ["setting_faults"],
     ["config"],

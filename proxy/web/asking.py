@@ -75,7 +75,7 @@ class Asking:
         coding = worthwhile(liked, page.body)
         if known := matching(page.etag, coding, tags):
             return respond(request, 304, page_headers(outcome, known), b"")
-        body = await self._encoder.body(page, coding)
+        body = await self._encoder.body(question, page, coding)
         answer = page_headers(outcome, tag(page.etag, coding)) | body_headers(body, coding)
         return respond(request, 200, answer, body)
 

@@ -1,0 +1,124 @@
+"""A large page's gzip variant is made by one replica; the others take it from Redis if it is what it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import Any
+
+import fakeredis
+import msgspec
+import pytest
+
+from proxy.encoder import Encoder
+from proxy.encodings import Coding, encode
+from proxy.memory import Memory
+from proxy.page import Page
+from proxy.redis_link import RedisLink
+from proxy.settings import CacheSettings
+from proxy.shared_variants import SharedVariants
+from proxy.stored import OFF_LOOP
+from tests.support import NOW, Clock
+from tests.test_encodings import QUESTION, STAMP
+
+KEY = f"{QUESTION.page_key}:gzip"
+BODY = b'{"a": 1} ' * (OFF_LOOP // 9 + 1)
+PAGE = Page(QUESTION.key, BODY, '"abc"', NOW, STAMP, settled=True, dead_at=None)
+
+
+class Replica:
+    def __init__(self, server: fakeredis.FakeServer, clock: Clock) -> None:
+        self.client: Any = fakeredis.FakeAsyncRedis(server=server)
+        self.link = RedisLink(self.client, 5.0)
+        self.encoder = Encoder(Memory(2**20), SharedVariants(self.link, CacheSettings(), clock=clock))
+
+    async def body(self, page: Page = PAGE, coding: Coding = "gzip") -> bytes:
+        found = await self.encoder.body(QUESTION, msgspec.structs.replace(page, variants={}), coding)
+        await self.encoder.drain(1.0)
+        return found
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Coding]:
+    made: list[Coding] = []
+
+    def counting(body: bytes, coding: Coding) -> bytes:
+        made.append(coding)
+        return encode(body, coding)
+
+    monkeypatch.setattr("proxy.encoder.encode", counting)
+    return made
+
+
+async def test_one_replica_makes_it_for_all(made: list[Coding]) -> None:
+    server, clock = fakeredis.FakeServer(), Clock()
+    one, other = Replica(server, clock), Replica(server, clock)
+    variant = await one.body()
+    assert gzip.decompress(variant) == BODY
+    assert await other.body() == variant
+    assert made == ["gzip"]
+    settings = CacheSettings()
+    longest = (max(settings.max_page_age, settings.settled_ttl) + settings.stale_if_error) * 1000
+    assert 0 < await one.client.pttl(KEY) <= longest, "it goes when the page does"
+
+
+async def test_small_pages_and_zstd_are_not_asked_for(made: list[Coding]) -> None:
+    one = Replica(fakeredis.FakeServer(), Clock())
+    await one.body(coding="zstd")
+    await one.body(msgspec.structs.replace(PAGE, body=BODY[:5000]))
+    assert made == ["zstd", "gzip"]
+    assert await one.client.keys("*") == []
+
+
+async def test_a_page_that_is_of_no_use_any_more_leaves_nothing() -> None:
+    one = Replica(fakeredis.FakeServer(), Clock())
+    await one.body(msgspec.structs.replace(PAGE, dead_at=NOW))
+    assert await one.client.keys("*") == []
+
+
+def value(*members: object) -> bytes:
+    return msgspec.msgpack.encode(members)
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b"\x00", "ValidationError"),
+        (b"\xc1garbage", "DecodeError"),
+        (value(2, PAGE.key, PAGE.etag, gzip.compress(BODY)), "ValueError"),
+        (value(1, "another page", PAGE.etag, gzip.compress(BODY)), "ValueError"),
+        (value(1, PAGE.key, '"old"', gzip.compress(BODY)), None),
+        (value(1, PAGE.key, PAGE.etag, gzip.compress(BODY[:-1])), "ValueError"),
+        (value(1, PAGE.key, PAGE.etag, gzip.compress(BODY + b" ")), "ValueError"),
+        (value(1, PAGE.key, PAGE.etag, gzip.compress(bytes(2**26))), "ValueError"),
+        (value(1, PAGE.key, PAGE.etag, gzip.compress(BODY)[:-4]), "ValueError"),
+        (value(1, PAGE.key, PAGE.etag, gzip.compress(BODY) + b"more"), "ValueError"),
+        (value(1, PAGE.key, PAGE.etag, BODY), "error"),
+        (value(1, PAGE.key, PAGE.etag, b""), "ValueError"),
+    ],
+)
+async def test_what_is_not_the_page_is_made_anew(raw: bytes, fault: str | None, made: list[Coding]) -> None:
+    one = Replica(fakeredis.FakeServer(), Clock())
+    await one.client.set(KEY, raw)
+    variant = await one.body()
+    assert gzip.decompress(variant) == BODY
+    assert made == ["gzip"]
+    assert one.link.faults == ({} if fault is None else {f"variant: {fault}": 1})
+    assert msgspec.msgpack.decode(await one.client.get(KEY))[3] == variant, "and in its place"
+
+
+async def test_without_redis_it_is_made_here(made: list[Coding]) -> None:
+    server = fakeredis.FakeServer()
+    one = Replica(server, Clock())
+    server.connected = False
+    for variant in await asyncio.gather(*(one.encoder.body(QUESTION, PAGE, "gzip") for _ in range(2))):
+        assert gzip.decompress(variant) == BODY
+    assert made == ["gzip"], "and for both who ask at once"
+
+
+async def test_a_key_of_another_type_is_a_fault_and_no_more(made: list[Coding]) -> None:
+    one = Replica(fakeredis.FakeServer(), Clock())
+    await one.client.lpush(KEY, "x")
+    assert gzip.decompress(await one.body()) == BODY
+    assert made == ["gzip"]
+    assert sum(one.link.faults.values()) == 1

@@ -19,7 +19,7 @@ _DIRECTIVE: Final = re.compile(r'([A-Za-z-]+)(?:=(?:"([^"]*)"|([^\s,;]*)))?')
 _SECONDS: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
-class Directives(Struct, frozen=True):
+class Directives(Struct, frozen=True, gc=False):
     """What the caller asks for; without a header, nothing.
 
     Attributes:

@@ -26,7 +26,7 @@ MOMENT: Final = 0.1
 """Seconds for which a page is fresh whatever events say, so that many of them do not cost a hub request each."""
 
 
-class Fresh(Struct, frozen=True):
+class Fresh(Struct, frozen=True, gc=False):
     """May be served as it is for ``ttl`` more seconds; the hub vouched for it ``age`` seconds ago.
 
     ``doubted``, here and below: it was before an event that puts it in doubt. ``due``: to be refreshed if it is in
@@ -39,7 +39,7 @@ class Fresh(Struct, frozen=True):
     due: bool = False
 
 
-class Stale(Struct, frozen=True):
+class Stale(Struct, frozen=True, gc=False):
     """May be served if the hub fails or dawdles; ``ttl`` is 0 or negative: seconds since it was fresh."""
 
     ttl: float
@@ -47,7 +47,7 @@ class Stale(Struct, frozen=True):
     doubted: bool = False
 
 
-class Gone(Struct, frozen=True):
+class Gone(Struct, frozen=True, gc=False):
     """Must not be served."""
 
     age: float = 0.0
@@ -57,7 +57,7 @@ class Gone(Struct, frozen=True):
 Verdict: TypeAlias = Fresh | Stale | Gone
 
 
-class Term(Struct, frozen=True):
+class Term(Struct, frozen=True, gc=False):
     """When a page of the latest moment may be served, reckoned once for all times. Unix seconds.
 
     Attributes:

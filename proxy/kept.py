@@ -13,7 +13,7 @@ from proxy.page import Page
 NEVER: Final = Term(vouched_at=0.0, early_at=0.0, due_at=0.0, fresh_until=0.0, gone_at=0.0, doubted=False)
 
 
-class Kept(Struct):
+class Kept(Struct, gc=False):
     """A page in memory.
 
     Attributes:

@@ -38,7 +38,6 @@ class Change(Struct, frozen=True):
     """A listing after an answer, and what that changes in Redis."""
 
     listing: Listing
-    since: float
     written: Written
     fault: Fault | None
 
@@ -141,7 +140,7 @@ class KnownRows:
             return None
         told, expected = self.listings.told(key), self.listings.version(key)
         written = write(key, listing, told, expected, secrets.token_hex(4))
-        return Change(listing, record.since, written, fault)
+        return Change(listing, written, fault)
 
     def keep(self, question: Question, change: Change, *, told: bool) -> None:
         """Take a change over; ``told``: Redis has it."""

@@ -88,11 +88,6 @@ class Listing(Struct, frozen=True):
         """The known rows as of now."""
         return self.chain.rows
 
-    @property
-    def complete(self) -> bool:
-        """Whether all its rows are known."""
-        return len(self.rows) >= self.stamp.total_entries
-
 
 def learn(
     listing: Listing | None, window: Window, now: float, *, since: float, name: str, depth: int

@@ -39,7 +39,7 @@ class Led(Struct, frozen=True):
     landed: Landed | None
 
 
-class Hit(Struct, frozen=True):
+class Hit(Struct, frozen=True, gc=False):
     """Served from a cache, fresh for ``ttl`` more seconds; the hub vouched for it ``age`` seconds ago.
 
     ``name``, here and below: what logs and metrics call it.
@@ -52,7 +52,7 @@ class Hit(Struct, frozen=True):
     source: Literal["memory", "redis", "composed"]
 
 
-class StaleHit(Struct, frozen=True):
+class StaleHit(Struct, frozen=True, gc=False):
     """Served from a cache though no longer fresh (``ttl`` is 0 or negative).
 
     ``reason``: an error's type where the hub failed, ``patience`` where it dawdled, ``allowed`` where the

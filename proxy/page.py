@@ -18,7 +18,7 @@ from proxy.question import Question
 from proxy.record import Stamp
 
 
-class Page(Struct, frozen=True):
+class Page(Struct, frozen=True, gc=False):
     """A 200 or 404 of the hub, byte for byte, or a page composed of its rows, with what judging it needs.
 
     Attributes:

@@ -42,7 +42,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASC
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-class ListQuery(Struct, frozen=True):
+class ListQuery(Struct, frozen=True, gc=False):
     """A question for one page of one listing. Absent filters are ``None``; defaults are the hub's."""
 
     namespace: str | None = None

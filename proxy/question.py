@@ -21,7 +21,7 @@ Kind: TypeAlias = Literal["page", "queue", "generation", "queued"]
 """A page of a listing, a queue, a generation with all that is known of it, or a generation as queues show it."""
 
 
-class Question(Struct, frozen=True):
+class Question(Struct, frozen=True, gc=False):
     """One page of one listing, asked with one credential. Whatever has no pages is a listing of one.
 
     Attributes:

@@ -19,7 +19,7 @@ from msgspec import Struct
 Learned: TypeAlias = Literal["confirmed", "moved", "behind"]
 
 
-class Stamp(Struct, frozen=True, array_like=True):
+class Stamp(Struct, frozen=True, array_like=True, gc=False):
     """The totals of a whole listing at one moment; every answer for any of its pages carries them.
 
     An answer without totals (a queue, a single generation) has the number of its rows, and a digest in the place of
@@ -30,7 +30,7 @@ class Stamp(Struct, frozen=True, array_like=True):
     total_cost: str | None
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """What is known of a listing. Times in Unix seconds.
 
     Attributes:

@@ -22,7 +22,7 @@ SOON: Final = 1200.0
 """Seconds: where a link of an answer dies sooner, each row is searched for its own links."""
 
 
-class Row(Struct, frozen=True, array_like=True):
+class Row(Struct, frozen=True, array_like=True, gc=False):
     """A row as an answer showed it.
 
     Attributes:

@@ -48,7 +48,7 @@ BEARING: Final = frozenset(
 """Headers that bear on an answer; Origin is read by ``cors``."""
 
 
-class Meaning(Struct, frozen=True):
+class Meaning(Struct, frozen=True, gc=False):
     """What a request's words mean.
 
     Attributes:
@@ -69,7 +69,7 @@ class Meaning(Struct, frozen=True):
     shown: str | None
 
 
-class Heard(Struct, frozen=True):
+class Heard(Struct, frozen=True, gc=False):
     """A request as it is remembered: what it means, and the rest that an answer or a log line needs of it."""
 
     meaning: Meaning
@@ -81,7 +81,7 @@ class Heard(Struct, frozen=True):
     origin: bytes | None
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """An answer from memory: a 200 with ``body`` in ``coding``, or a 304; about the variant of ``etag``."""
 
     heard: Heard

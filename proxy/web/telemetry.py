@@ -43,7 +43,7 @@ _BELOW: Final[Mapping[str, Endpoint]] = {
 }
 
 
-class RequestEvent(Event, frozen=True, kw_only=True):
+class RequestEvent(Event, frozen=True, kw_only=True, gc=False):
     """A request that has been answered.
 
     Attributes:
@@ -99,7 +99,7 @@ class RequestEvent(Event, frozen=True, kw_only=True):
         )
 
 
-class RequestLine(Struct, omit_defaults=True):
+class RequestLine(Struct, omit_defaults=True, gc=False):
     """A request as the log shows it: without the query's values, which may hold names; with its filters' names."""
 
     event: str

@@ -9,6 +9,7 @@ from proxy.freshness import Fresh, Gone, Term, Verdict, current, term, vouched_a
 from proxy.kept import Kept
 from proxy.known_rows import KnownRows
 from proxy.memory import Memory
+from proxy.outcome import Hit
 from proxy.page import Page
 from proxy.purging import Purging
 from proxy.question import Question
@@ -46,7 +47,7 @@ class Judging:
     @property
     def changes(self) -> int:
         """How often something was learned by which a page in memory may be judged otherwise than before."""
-        return self._memory.changes + self._doubts.changes + self._purging.changes + self._trust.changes
+        return self._memory.changes + self._doubts.changes + self._purging.purges.changes + self._trust.changes
 
     def kept(self, question: Question, *, suspect: bool = False) -> tuple[Page | None, Verdict]:
         """Return the page in memory and whether it may be served now.
@@ -67,6 +68,11 @@ class Judging:
         if isinstance(verdict, Fresh):
             return kept.page, verdict
         return self._composed(question, record, kept.page, verdict)
+
+    def again(self, kept: Kept, now: float) -> Hit | None:
+        """Serve a page from memory that was served before, without looking for it; None: look, and judge it anew."""
+        memory, purges = self._memory, self._purging.purges
+        return kept.again(now, memory.changes + self._doubts.changes + purges.changes + self._trust.changes)
 
     def vouched(self, question: Question) -> float:
         """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""

@@ -8,8 +8,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.freshness import MANY, Term, Verdict
+from proxy.outcome import Hit
 from proxy.page import Page
+from proxy.record import Stamp
 
+NOTHING: Final = Page("", b"", "", 0.0, Stamp(0, None), settled=False, dead_at=None)
 NEVER: Final = Term(vouched_at=0.0, early_at=0.0, due_at=0.0, fresh_until=0.0, gone_at=0.0, doubted=False)
 
 
@@ -21,6 +24,7 @@ class Kept(Struct, gc=False):
         term: when it may be served.
         reckoned: what ``Judging.changes`` was when the term was reckoned; it is to be again when that moves on.
         shown: how often the page has been judged since the hub vouched for it, which is about how often it was shown.
+        used_at: Unix seconds at which it was last marked as used, where it is served without being looked up.
     """
 
     page: Page
@@ -28,6 +32,7 @@ class Kept(Struct, gc=False):
     term: Term = NEVER
     reckoned: int = -1
     shown: int = 0
+    used_at: float = 0.0
 
     def reckon(self, term: Term, changes: int) -> None:
         """The page may be served by this term, until ``changes`` move on."""
@@ -39,6 +44,19 @@ class Kept(Struct, gc=False):
     def verdict(self, now: float) -> Verdict:
         """Whether the page may be served at ``now``, by its term."""
         self.shown += 1
-        if self.shown == MANY:
+        if self.shown >= MANY and self.term.due_at != self.term.early_at:
             self.term = replace(self.term, due_at=self.term.early_at)
         return self.term.verdict(now)
+
+    def again(self, now: float, changes: int) -> Hit | None:
+        """Serve the page as it was served before, if it is fresh, not due, and ``changes`` have not moved on."""
+        term = self.term
+        if self.reckoned != changes or not term.vouched_at <= now < term.due_at or self.shown == MANY:
+            return None
+        self.shown += 1
+        page = self.page
+        return Hit(page, now - term.vouched_at, term.fresh_until - now, "composed" if page.composed else "memory")
+
+    def clear(self) -> None:
+        """The page has left memory, whoever still holds this."""
+        self.page, self.reckoned = NOTHING, -1

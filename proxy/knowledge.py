@@ -34,7 +34,8 @@ class Knowledge:
     """Memory and Redis as one; what was asked for before ``doubts`` is not fresh, before ``purging`` not served.
 
     Attributes:
-        kept, vouched: of what is in memory; see ``Judging``.
+        kept, vouched, again: of what is in memory; see ``Judging``.
+        slot: where memory keeps the page of a key.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class Knowledge:
         self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
         self.rows = KnownRows(settings, rows_bytes, shared, keep=self._keep_record, clock=clock)
         self._judging = Judging(settings, memory, self.rows, self.trust, self.purging, self.doubts, clock=clock)
-        self.kept, self.vouched = self._judging.kept, self._judging.vouched
+        self.kept, self.vouched, self.again = self._judging.kept, self._judging.vouched, self._judging.again
+        self.slot = memory.get
         if news is not None:
             news.on_subscribed = self.purging.read
             news.on_gap.append(self.trust.gap)

@@ -141,6 +141,7 @@ class Memory:
         gone = self._pages.pop(key)
         self._listings[gone.listing].pages.discard(key)
         self.bytes -= _cost(gone.page)
+        gone.clear()
 
 
 def _cost(page: Page) -> int:

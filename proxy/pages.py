@@ -22,12 +22,13 @@ from msgspec.structs import replace
 
 from proxy import directives as callers
 from proxy.ahead import Ahead
+from proxy.at_hand import AtHand
 from proxy.demand import Demand
 from proxy.directives import Directives
 from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
-from proxy.freshness import MOMENT, Fresh, Gone, Stale, oldest_fresh
+from proxy.freshness import MOMENT, Fresh, Stale, oldest_fresh
 from proxy.knowledge import Knowledge
 from proxy.line import Begun, Line, Looked
 from proxy.outcome import Hit, Landed, Miss, Outcome, StaleHit
@@ -60,6 +61,7 @@ class Pages:
         self._line = Line(fetcher, hub)
         self.demand = Demand(clock)
         self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.kept)
+        self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, clock=clock)
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
@@ -72,23 +74,18 @@ class Pages:
         """
         if moment:
             return await self._at(question, wishes, moment)
-        if outcome := self.at_hand(question, wishes):
+        if outcome := self.at_hand.answer(question, wishes):
             return outcome
         begun = None
         if self._known.trust.others:
             looked, joined = await self._looks.share(question.key, partial(self._look, question, wishes))
             if looked.begun is not None:  # then nothing is known that was not at hand
                 begun = replace(looked.begun, joined=True) if joined else looked.begun
-            elif outcome := self._from_cache(question, wishes, "redis" if looked.answered else "memory"):
+            elif outcome := self.at_hand.kept(question, wishes, "redis" if looked.answered else "memory"):
                 return outcome
         if wishes.only_if_cached:
             raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
         return await self._from_hub(question, wishes, begun)
-
-    def at_hand(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
-        """The page in memory, if it may be trusted and is what the caller asks for."""
-        self.demand.note(question)
-        return self._from_cache(question, wishes, "memory") if self._known.trust.together else None
 
     @property
     def flights(self) -> int:
@@ -138,21 +135,6 @@ class Pages:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
         work = (self._looks, self.ahead, self._line)
         return sum([await one.drain(timeout) for one in work])
-
-    def _from_cache(
-        self, question: Question, wishes: Directives, source: Literal["memory", "redis"]
-    ) -> Hit | StaleHit | None:
-        """Serve what is kept, if it is what the caller asks for."""
-        page, verdict = self._known.kept(question)
-        if page is None or isinstance(verdict, Gone):
-            return None
-        if wishes is not callers.NONE and not wishes.accept(verdict, self._settings.min_refresh):
-            return None
-        if isinstance(verdict, Fresh):
-            if verdict.due:
-                self.ahead.start(question, page)
-            return Hit(page, verdict.age, verdict.ttl, "composed" if page.composed else source)
-        return StaleHit(page, verdict.age, verdict.ttl, "allowed") if wishes is not callers.NONE else None
 
     async def _from_hub(self, question: Question, wishes: Directives, begun: Begun | None) -> Outcome:
         """Have the hub asked, unless that has ``begun``; a page that may stand in bounds what the caller waits."""

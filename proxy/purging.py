@@ -24,27 +24,22 @@ class Purging:
         self._shared = shared
         self._keep = keep
         self._clock = clock
-        self._purges = Purges()
-        self.since = self._purges.since
+        self.purges = Purges()
+        self.since = self.purges.since
         self._reading = Detached()
-
-    @property
-    def changes(self) -> int:
-        """How often there was another."""
-        return self._purges.changes
 
     async def purge(self, purge: Purge) -> bool:
         """Serve nothing of this any more that was asked for before now; return whether all replicas were told."""
         now = self._clock()
-        self._purges.forget(now - self._keep)
-        self._purges.add(purge, now)
+        self.purges.forget(now - self._keep)
+        self.purges.add(purge, now)
         return self._shared is None or await self._shared.purge(purge, now, keep=self._keep)
 
     async def read(self) -> None:
         """Take in the purges of all replicas."""
         if self._shared is not None:
             for purge, at in (await self._shared.purges()).items():
-                self._purges.add(purge, at)
+                self.purges.add(purge, at)
 
     def hear(self, _: bytes) -> None:
         """There is news of one."""

@@ -72,7 +72,7 @@ class Judged(RuleBasedStateMachine):
 
     @rule(scope=some(["ox", "bessie", ""]))
     def purge(self, scope: str) -> None:
-        self.purging._purges.add(Purge("namespace", scope) if scope else Purge("everything"), self.clock())
+        self.purging.purges.add(Purge("namespace", scope) if scope else Purge("everything"), self.clock())
 
     @rule(namespace=some(["ox", "bessie", None]), ago=ago)
     def doubt(self, namespace: str | None, ago: float) -> None:

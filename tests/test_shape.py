@@ -44,6 +44,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["knowledge", "shield", "event_log"],
     ["fetch", "hearing"],
     ["line"],
+    ["at_hand"],
     ["pages", "subscription"],
     ["owners"],
     ["feed"],

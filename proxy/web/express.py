@@ -23,9 +23,10 @@ from msgspec import Struct
 
 from proxy.callers import Caller
 from proxy.credential import Credential
-from proxy.directives import Directives
+from proxy.directives import NONE, Directives
 from proxy.encodings import Coding, tag, worthwhile
 from proxy.freshness import OK
+from proxy.kept import Kept
 from proxy.outcome import Hit, StaleHit
 from proxy.pages import Pages
 from proxy.question import Question
@@ -69,8 +70,11 @@ class Meaning(Struct, frozen=True, gc=False):
     shown: str | None
 
 
-class Heard(Struct, frozen=True, gc=False):
-    """A request as it is remembered: what it means, and the rest that an answer or a log line needs of it."""
+class Heard(Struct, gc=False):
+    """A request as it is remembered: what it means, and the rest that an answer or a log line needs of it.
+
+    ``kept``: where memory keeps the page that was the answer, if it is looked for without wishes.
+    """
 
     meaning: Meaning
     credential: Credential
@@ -79,6 +83,7 @@ class Heard(Struct, frozen=True, gc=False):
     path: str
     endpoint: Endpoint
     origin: bytes | None
+    kept: Kept | None = None
 
 
 class Answer(Struct, frozen=True, gc=False):
@@ -109,7 +114,7 @@ class Express:
         readiness: Readiness,
         origins: Iterable[str] = (),
     ) -> None:
-        self._pages = pages
+        self._at_hand = pages.at_hand
         self._limits = limits
         self._credentials: Mapping[str, Credential] = {one.name: one for one in credentials}
         self._readiness = readiness
@@ -156,9 +161,17 @@ class Express:
             return None
         return self._answer(heard)
 
+    def _outcome(self, heard: Heard) -> Hit | StaleHit | None:
+        question, wishes, kept = heard.meaning.question, heard.meaning.wishes, heard.kept
+        if kept is not None and (hit := self._at_hand.again(question, kept)):
+            return hit
+        outcome = self._at_hand.answer(question, wishes)
+        heard.kept = self._at_hand.slot(question) if wishes is NONE else None
+        return outcome
+
     def _answer(self, heard: Heard) -> Answer | None:
         meaning = heard.meaning
-        outcome = self._pages.at_hand(meaning.question, meaning.wishes)
+        outcome = self._outcome(heard)
         if outcome is None or outcome.page.status != OK or meaning.shown not in (None, outcome.page.etag):
             return None
         page = outcome.page

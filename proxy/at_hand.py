@@ -1,0 +1,71 @@
+"""What can be answered from memory, without waiting for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from proxy import directives as callers
+from proxy.ahead import Ahead
+from proxy.demand import GRAIN, Demand
+from proxy.directives import Directives
+from proxy.freshness import Fresh, Gone
+from proxy.kept import Kept
+from proxy.knowledge import Knowledge
+from proxy.outcome import Hit, StaleHit
+from proxy.question import Question
+from proxy.settings import CacheSettings
+
+
+class AtHand:
+    """Serves pages that are kept.
+
+    Args:
+        demand: is told what callers ask.
+        ahead: refreshes pages that are due.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self, cache: CacheSettings, knowledge: Knowledge, demand: Demand, ahead: Ahead, *, clock: Callable[[], float]
+    ) -> None:
+        self._settings = cache
+        self._known = knowledge
+        self._demand = demand
+        self._ahead = ahead
+        self._clock = clock
+
+    def answer(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
+        """The page in memory, if it may be trusted and is what the caller asks for."""
+        self._demand.note(question)
+        return self.kept(question, wishes, "memory") if self._known.trust.together else None
+
+    def slot(self, question: Question) -> Kept | None:
+        """Where memory keeps the page, for ``again``: it empties that when the page goes."""
+        return self._known.slot(question.key)
+
+    def again(self, question: Question, kept: Kept) -> Hit | None:
+        """As ``answer`` without wishes, for a page that was served from there before; None: nothing is sure any more.
+
+        That is what nearly all hits are, and it costs them a third: nothing is looked up, and judged is the time.
+        """
+        now = self._clock()
+        hit = self._known.again(kept, now) if self._known.trust.together else None
+        if hit is not None and not 0 <= now - kept.used_at < GRAIN:
+            kept.used_at = now
+            self._demand.note(question)
+            self._known.slot(question.key)  # marks it as used
+        return hit
+
+    def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:
+        """The page that is kept, wherever it came from, if it is what the caller asks for."""
+        page, verdict = self._known.kept(question)
+        if page is None or isinstance(verdict, Gone):
+            return None
+        if wishes is not callers.NONE and not wishes.accept(verdict, self._settings.min_refresh):
+            return None
+        if isinstance(verdict, Fresh):
+            if verdict.due:
+                self._ahead.start(question, page)
+            return Hit(page, verdict.age, verdict.ttl, "composed" if page.composed else source)
+        return StaleHit(page, verdict.age, verdict.ttl, "allowed") if wishes is not callers.NONE else None

@@ -17,11 +17,11 @@ from proxy.settings import CacheSettings
 
 OK: Final = 200
 LAST: Final = 0.1
-"""Last part of a page's lifetime in which a caller's question has it refreshed ahead: often asked pages are."""
+"""Last part of a page's freshness in which a caller's question has it refreshed ahead: often asked pages are."""
 MANY: Final = 50
 """Callers who have to be shown a page before it is refreshed earlier than that: one request for so many answers."""
 EARLY: Final = 0.5
-"""Part of a page's lifetime for which nothing is refreshed, however many ask."""
+"""Part of a page's freshness for which it is not refreshed, however many ask."""
 MOMENT: Final = 0.1
 """Seconds for which a page is fresh whatever events say, so that many of them do not cost a hub request each."""
 
@@ -89,12 +89,13 @@ def term(page: Page, record: Record, cache: CacheSettings, *, apart: bool = Fals
     ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
     """
-    vouched, ttl = vouched_at(page, record), lifetime(page, cache)
+    vouched = vouched_at(page, record)
     until = fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at)
-    due_at = until - LAST * ttl if page.status == OK else math.inf
+    whole = until - vouched
+    due_at = until - LAST * whole if page.status == OK else math.inf
     return Term(
         vouched_at=vouched,
-        early_at=min(due_at, vouched + EARLY * ttl) if page.settled and not page.single else due_at,
+        early_at=min(due_at, vouched + EARLY * whole) if page.settled and not page.single else due_at,
         due_at=due_at,
         fresh_until=until,
         gone_at=gone_at(page, record, cache),

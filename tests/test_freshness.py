@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.freshness import Fresh, Gone, Stale, Verdict, current, gone_at, keep_until, longest, term
+from proxy.freshness import EARLY, Fresh, Gone, Stale, Verdict, current, gone_at, keep_until, longest, term
 from proxy.page import Page
 from proxy.record import Record, Stamp
 from proxy.settings import CacheSettings
@@ -52,7 +52,7 @@ def judge(it: Page, known: Record, now: float, cache: CacheSettings, *, apart: b
         (page(settled=False), record(), 10.5, Stale(-9.5, 10.5)),
         (page(settled=False), record(), 11, Gone()),
         # A dead link ends everything.
-        (page(dead_at=3), record(), 2.5, Fresh(0.5, 2.5, due=True)),
+        (page(dead_at=3), record(), 2.5, Fresh(0.5, 2.5)),
         (page(dead_at=3), record(), 3, Gone()),
         (page(dead_at=50), record(), 49, Stale(-44, 49)),
         (page(dead_at=50), record(confirmed_at=49), 50, Gone()),
@@ -65,7 +65,7 @@ def test_table(it: Page, known: Record, now: float, verdict: object) -> None:
 
 
 def test_apart_from_the_others_nothing_is_fresh_for_longer_than_a_live_page() -> None:
-    assert judge(page(), record(), 0.75, CACHE, apart=True) == Fresh(0.25, 0.75, due=True)
+    assert judge(page(), record(), 0.75, CACHE, apart=True) == Fresh(0.25, 0.75)
     assert judge(page(), record(), 1.5, CACHE, apart=True) == Stale(-0.5, 1.5)
 
 
@@ -128,3 +128,16 @@ def test_properties(
 def test_nothing_is_kept_shorter_than_it_can_be_served(asked_at: float, settled: bool, confirmed_at: float) -> None:
     it = page(asked_at=asked_at, settled=settled)
     assert gone_at(it, record(confirmed_at), CACHE) <= keep_until(it, CACHE) <= asked_at + longest(CACHE) + 1e-6
+
+
+@pytest.mark.parametrize("dead_at", [None, 2.0])
+def test_a_page_is_due_in_the_last_tenth_of_its_freshness_however_short_that_is(dead_at: float | None) -> None:
+    """A link that dies long before the page's lifetime ends would else have it refreshed at every hit."""
+    cache = CacheSettings(settled_ttl=100)
+    whole = 100.0 if dead_at is None else dead_at
+    reckoned = term(page(dead_at=dead_at), record(), cache)
+    dues = [
+        verdict.due for part in (0.0, 0.4, 0.89, 0.91) if isinstance(verdict := reckoned.verdict(part * whole), Fresh)
+    ]
+    assert dues == [False, False, False, True]
+    assert reckoned.early_at == EARLY * whole

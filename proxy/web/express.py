@@ -175,8 +175,8 @@ class Express:
         if outcome is None or outcome.page.status != OK or meaning.shown not in (None, outcome.page.etag):
             return None
         page = outcome.page
-        coding = worthwhile(meaning.liked, page.body)
-        known = matching(page.etag, coding, meaning.tags)
+        coding = meaning.liked and worthwhile(meaning.liked, page.body)
+        known = matching(page.etag, coding, meaning.tags) if meaning.tags else None
         body = b"" if known else page.body if coding is None else page.variants.get(coding)
         if body is None:
             return None  # nobody has asked for this variant yet
@@ -186,7 +186,8 @@ class Express:
             if standing is None:
                 return None
             limits = rate_limit_headers(standing)
-        return Answer(heard, outcome, 304 if known else OK, known or tag(page.etag, coding), coding, body, limits)
+        etag = known or (page.etag if coding is None else tag(page.etag, coding))
+        return Answer(heard, outcome, 304 if known else OK, etag, coding, body, limits)
 
 
 def with_express(app: ASGIApp, express: Express) -> ASGIApp:

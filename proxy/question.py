@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -15,6 +16,8 @@ LIST_PATH: Final = "/api/ai/generations"
 QUEUE_PATH: Final = "/api/ai/queue"
 REDIS_PREFIX: Final = "gp1"
 """Changes when values of an earlier release must not be read: both releases then run side by side."""
+SHARED: Final = 4096
+"""Listings whose names all questions about them share, instead of each having its own."""
 
 
 Kind: TypeAlias = Literal["page", "queue", "generation", "queued"]
@@ -79,7 +82,7 @@ def record_key(listing: str) -> str:
 
 def page_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:
     """The question for a page of a listing, with the credential of this id and name."""
-    filters, canonical = query.listing, query.canonical
+    filters, canonical = _same(query.listing), query.canonical
     return Question(
         credential=credential,
         key=f"{credential_id} {LIST_PATH}?{canonical}",
@@ -139,5 +142,11 @@ def generation_question(
     )
 
 
+@lru_cache(SHARED)
 def _tagged(text: str) -> str:
     return f"{REDIS_PREFIX}:{{{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}}}"
+
+
+@lru_cache(SHARED)
+def _same(text: str) -> str:
+    return text

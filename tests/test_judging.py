@@ -13,6 +13,7 @@ from proxy.completion import Origin
 from proxy.doubts import Doubts
 from proxy.freshness import EARLY, LAST, MANY, Fresh
 from proxy.judging import Judging
+from proxy.kept import NOTHING, Kept
 from proxy.known_rows import KnownRows
 from proxy.memory import Memory
 from proxy.page import Page
@@ -47,6 +48,7 @@ class Judged(RuleBasedStateMachine):
         rows = KnownRows(SETTINGS, 2**20, None, keep=100.0, clock=self.clock)
         parts = (self.memory, rows, self.trust, self.purging, self.doubts)
         self.judging = Judging(SETTINGS, *parts, clock=self.clock)
+        self.slots: dict[str, list[Kept]] = {}
 
     @rule(question=some(QUESTIONS), stamp=some(STAMPS), ago=ago, settled=st.booleans(), size=some([10, 3_000]))
     def learn(self, question: Question, stamp: Stamp, ago: float, settled: bool, size: int) -> None:
@@ -101,10 +103,20 @@ class Judged(RuleBasedStateMachine):
     @invariant()
     def as_if_reckoned_anew(self) -> None:
         for question in QUESTIONS:
+            again = [self.judging.again(slot, self.clock()) for slot in self.slots.get(question.key, [])]
             said = [self.judging.kept(question, suspect=suspect) for suspect in (False, True)]
             if kept := self.memory.get(question.key):
                 kept.reckoned = -1
             assert [self.judging.kept(question, suspect=suspect) for suspect in (True, False)] == said[::-1]
+            page, verdict = said[0]
+            for hit in again:
+                if hit is not None:
+                    assert isinstance(verdict, Fresh)
+                    assert (hit.page, hit.age, hit.ttl, verdict.due) == (page, verdict.age, verdict.ttl, False)
+            for slot in self.slots.get(question.key, []):
+                assert slot is self.memory.get(question.key) or slot.page is NOTHING, "memory would not count it"
+            if kept := self.memory.get(question.key):
+                self.slots[question.key] = [*self.slots.get(question.key, [])[-2:], kept]
 
 
 TestJudged = Judged.TestCase

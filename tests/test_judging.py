@@ -103,6 +103,8 @@ class Judged(RuleBasedStateMachine):
     @invariant()
     def as_if_reckoned_anew(self) -> None:
         for question in QUESTIONS:
+            if kept := self.memory.get(question.key):
+                kept.shown = 0  # many showings make it due, and this shows it over and over
             again = [self.judging.again(slot, self.clock()) for slot in self.slots.get(question.key, [])]
             said = [self.judging.kept(question, suspect=suspect) for suspect in (False, True)]
             if kept := self.memory.get(question.key):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from proxy import directives as callers
 from proxy.ahead import Ahead
 from proxy.demand import GRAIN, Demand
 from proxy.directives import Directives
-from proxy.freshness import Fresh, Gone
+from proxy.freshness import Fresh, Gone, Stale
 from proxy.kept import Kept
 from proxy.knowledge import Knowledge
 from proxy.outcome import Hit, StaleHit
@@ -60,12 +59,14 @@ class AtHand:
     def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:
         """The page that is kept, wherever it came from, if it is what the caller asks for."""
         page, verdict = self._known.kept(question)
-        if page is None or isinstance(verdict, Gone):
+        if page is None or not wishes.accept(verdict, self._settings.min_refresh):
             return None
-        if wishes is not callers.NONE and not wishes.accept(verdict, self._settings.min_refresh):
-            return None
-        if isinstance(verdict, Fresh):
-            if verdict.due:
-                self._ahead.start(question, page)
-            return Hit(page, verdict.age, verdict.ttl, "composed" if page.composed else source)
-        return StaleHit(page, verdict.age, verdict.ttl, "allowed") if wishes is not callers.NONE else None
+        match verdict:
+            case Fresh(ttl, age, due=due):
+                if due:
+                    self._ahead.start(question, page)
+                return Hit(page, age, ttl, "composed" if page.composed else source)
+            case Stale(ttl, age):
+                return StaleHit(page, age, ttl, "allowed")
+            case Gone():
+                return None

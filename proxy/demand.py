@@ -71,10 +71,7 @@ class Demand:
     def _lately(self) -> Iterator[Question]:
         oldest = self._clock() - LATELY
         for asked in list(reversed(self._asked.values())):
-            for place, (question, at) in enumerate(list(reversed(asked.values()))):
-                if at >= oldest:
-                    yield question
-                elif place == 0:
-                    return  # what was asked for last of this listing, and so all of the others
-                else:
-                    break
+            recent = [question for question, at in reversed(asked.values()) if at >= oldest]
+            if not recent:
+                return  # the others were asked for before this one
+            yield from recent

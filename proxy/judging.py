@@ -71,8 +71,7 @@ class Judging:
 
     def again(self, kept: Kept, now: float) -> Hit | None:
         """Serve a page from memory that was served before, without looking for it; None: look, and judge it anew."""
-        memory, purges = self._memory, self._purging.purges
-        return kept.again(now, memory.changes + self._doubts.changes + purges.changes + self._trust.changes)
+        return kept.again(now, self.changes)
 
     def vouched(self, question: Question) -> float:
         """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""

@@ -62,7 +62,12 @@ class Line:
     @property
     def full(self) -> bool:
         """Whether nobody more may wait."""
-        return max(self.waiting, len(self._fetches)) >= self._limits.max_waiting
+        return self._crowd >= self._limits.max_waiting
+
+    @property
+    def _crowd(self) -> int:
+        """Callers who wait, or fetches that are under way, whichever are more."""
+        return max(self.waiting, len(self._fetches))
 
     def begin(self, question: Question, token: str, *, since: float) -> Begun:
         """Start the fetch of a question whose lease has been taken, unless one is under way that began without."""
@@ -93,7 +98,7 @@ class Line:
         self.waiting += 1
         try:
             while True:
-                if max(self.waiting, len(self._fetches)) > self._limits.max_waiting:
+                if self._crowd > self._limits.max_waiting:
                     raise HubBusy("Too many wait for the hub (hub.max_waiting).", retry_after=CROWDED)
                 work = partial(self._fetcher.fetch, question, since=since)
                 fetch, joined = (begun.fetch, begun.joined) if begun else self._fetches.join(question.key, work)

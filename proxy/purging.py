@@ -17,6 +17,7 @@ class Purging:
         clock: Unix seconds.
 
     Attributes:
+        purges: all that still matter.
         since: the time before which answers to a question are purged; 0 if there is none.
     """
 

@@ -10,7 +10,6 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import Struct
 
-from proxy.encodings import Coding
 from proxy.freshness import keep_until
 from proxy.page import Page
 from proxy.question import Question
@@ -67,8 +66,7 @@ class SharedVariants:
 
 
 def _key(question: Question) -> str:
-    coding: Coding = "gzip"
-    return f"{question.page_key}:{coding}"
+    return f"{question.page_key}:gzip"
 
 
 def _read(raw: bytes, page: Page) -> bytes | None:

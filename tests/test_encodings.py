@@ -88,15 +88,21 @@ def test_tags() -> None:
     assert [tag('"abc"', coding) for coding in (None, "gzip", "zstd")] == ['"abc"', '"abc-gzip"', '"abc-zstd"']
 
 
-@pytest.mark.parametrize("size", [2000, OFF_LOOP + 1])
-async def test_a_variant_is_made_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
+def variants_made(monkeypatch: pytest.MonkeyPatch) -> list[Coding]:
+    """The coding of each variant that is made from now on."""
+    made: list[Coding] = []
 
     def counting(body: bytes, coding: Coding) -> bytes:
-        made.append(len(body))
+        made.append(coding)
         return encode(body, coding)
 
     monkeypatch.setattr("proxy.encoder.encode", counting)
+    return made
+
+
+@pytest.mark.parametrize("size", [2000, OFF_LOOP + 1])
+async def test_a_variant_is_made_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = variants_made(monkeypatch)
     encoder, one = Encoder(Memory(10**9)), page(size)
     bodies = await asyncio.gather(*(encoder.body(QUESTION, one, "gzip") for _ in range(20)))
     assert len(made) == 1

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from proxy.encoder import Encoder
-from proxy.encodings import Coding, encode
+from proxy.encodings import Coding
 from proxy.memory import Memory
 from proxy.page import Page
 from proxy.redis_link import RedisLink
@@ -19,7 +19,7 @@ from proxy.settings import CacheSettings
 from proxy.shared_variants import SharedVariants
 from proxy.stored import OFF_LOOP
 from tests.support import NOW, Clock
-from tests.test_encodings import QUESTION, STAMP
+from tests.test_encodings import QUESTION, STAMP, variants_made
 
 KEY = f"{QUESTION.page_key}:gzip"
 BODY = b'{"a": 1} ' * (OFF_LOOP // 9 + 1)
@@ -40,14 +40,7 @@ class Replica:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Coding]:
-    made: list[Coding] = []
-
-    def counting(body: bytes, coding: Coding) -> bytes:
-        made.append(coding)
-        return encode(body, coding)
-
-    monkeypatch.setattr("proxy.encoder.encode", counting)
-    return made
+    return variants_made(monkeypatch)
 
 
 async def test_one_replica_makes_it_for_all(made: list[Coding]) -> None:

@@ -14,15 +14,15 @@ Labels: TypeAlias = Any
 
 def gauge(name: str, text: str, labels: list[str], values: Mapping[Labels, float] | float) -> Metric:
     """What is so now, by the values of its labels; a plain number has none."""
-    family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
-    for key, value in (values if isinstance(values, Mapping) else {(): values}).items():
-        family.add_metric(key, float(value))
-    return family
+    return _filled(GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels), values)
 
 
 def counter(name: str, text: str, labels: list[str], values: Mapping[Labels, float] | float) -> Metric:
     """What has been counted since the start, likewise."""
-    family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
+    return _filled(CounterMetricFamily(f"{PREFIX}_{name}", text, labels=labels), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Labels, float] | float) -> Metric:
     for key, value in (values if isinstance(values, Mapping) else {(): values}).items():
         family.add_metric(key, float(value))
     return family

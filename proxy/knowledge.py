@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from proxy.doubts import Doubts
 from proxy.freshness import Fresh, current, keep_until, longest, vouched_at
 from proxy.judging import Judging
-from proxy.known_rows import KnownRows
+from proxy.known_rows import KnownRows, Step
 from proxy.memory import Memory
 from proxy.news import News
 from proxy.outcome import Landed, Led
 from proxy.page import Page, of_moment
 from proxy.purging import Purging
 from proxy.question import Question
-from proxy.record import learn
 from proxy.settings import CacheSettings
 from proxy.shared import Bid, Found, Shared
 from proxy.stored import read_record
@@ -26,6 +27,8 @@ ROWS_BYTES: Final = 2**24
 """Bytes of listings' rows in memory, where nothing else is said."""
 UNDER_WAY: Final = 3600.0
 """Seconds: no answer is under way for longer, whatever is set."""
+ATTEMPTS: Final = 3
+"""How often an answer is learned from anew when other replicas have moved its listing meanwhile."""
 RECORD_MARGIN: Final = 60.0
 """Seconds for which Redis keeps a record longer than any page that it judges."""
 
@@ -56,7 +59,7 @@ class Knowledge:
         self.purging = Purging(shared, keep=self._keep_record, clock=clock)
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, UNDER_WAY))
         self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
-        self.rows = KnownRows(settings, rows_bytes, shared, keep=self._keep_record, clock=clock)
+        self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
         self._judging = Judging(settings, memory, self.rows, self.trust, self.purging, self.doubts, clock=clock)
         self.kept, self.vouched, self.again = self._judging.kept, self._judging.vouched, self._judging.again
         self.slot = memory.get
@@ -148,37 +151,13 @@ class Knowledge:
 
     async def learn(self, question: Question, page: Page, *, token: str = "") -> Landed:
         """Take in the hub's answer that has just come, here and in Redis; it ends the lease of ``token``."""
-        heard_at = self._clock()
-        window = await self.rows.read(question, page)
-        result = None
-        known = self._memory.record(question.listing, suspect=True)
-        expected = learn(known, page.stamp, page.asked_at, heard_at)
-        change = self.rows.change(question, window, expected[0]) if expected[1] != "behind" else None
-        if self._shared is not None:
-            result = await self._shared.learn(
-                question,
-                page,
-                heard_at=heard_at,
-                keep_page=keep_until(page, self._settings) - heard_at,
-                keep_record=self._keep_record,
-                token=token,
-                since=expected[0].since,
-                rows=None if change is None else change.written,
-            )
-            self.trust.told(answered=result is not None)
-        told = result is not None
-        if result is None:
-            result = (*expected, True)
-            if self._untold is not None:
-                self._untold.note(question.listing, result[0])
-        record, learned, kept = result
+        step, told = await self._move(question, page, token)
+        learned = step.learned
         if page.asked_at < self.purging.since(question):
             learned = "behind"  # purged while it was under way
-        if learned != "behind" and change is not None and kept:
-            self.rows.keep(question, change, told=told)
-        elif learned != "behind" and window is not None and (not kept or expected[1] == "behind"):
-            await self.rows.catch_up(question, window, record)
-        record = self._memory.learn(question.listing, record)
+        if learned != "behind" and step.change is not None:
+            self.rows.keep(question, step.change, told=told)
+        record = self._memory.learn(question.listing, step.record)
         page = of_moment(page, self.rows.moment(question, page))
         now = self._clock()
         useful = learned != "behind" and keep_until(page, self._settings) > now
@@ -188,8 +167,44 @@ class Knowledge:
             vouched_at=page.asked_at,
             ttl=self._judging.term(question, page, record).fresh_until - now,
             stored=useful and self._memory.put(question.listing, page),
-            told=told and result[1] != "behind",
+            told=told and step.learned != "behind",
         )
+
+    async def _move(self, question: Question, page: Page, token: str) -> tuple[Step, bool]:
+        """Move the listing on by an answer; return how, and whether Redis has been told.
+
+        Redis moves on only from what the step was made on. Where others have moved it meanwhile, the step is made
+        anew on what they know; rows that lose that race each time are not kept.
+        """
+        heard_at = self._clock()
+        window = await self.rows.read(question, page)
+        known = self._memory.record(question.listing, suspect=True)
+        step = self.rows.step(question, page, window, known, heard_at)
+        if self._shared is None or self._untold is None:
+            return step, False
+        for left in reversed(range(ATTEMPTS)):
+            told = await self._shared.learn(
+                question,
+                page,
+                heard_at=heard_at,
+                keep_page=keep_until(page, self._settings) - heard_at,
+                keep_record=self._keep_record,
+                token=token,
+                contradicts=step.contradicts,
+                since=step.record.since,
+                rows=None if step.change is None else step.change.written,
+            )
+            if not isinstance(told, Found):
+                break
+            await self._take_in(question, told)
+            step = self.rows.step(question, page, window, told.record, heard_at)
+            step = step if left > 1 else replace(step, change=None)
+        self.trust.told(answered=told is not None)
+        if told is None or isinstance(told, Found):
+            self._untold.note(question.listing, step.record, moved=known is not None and step.learned == "moved")
+            return step, False
+        record, learned = told
+        return replace(step, record=record, learned=learned), True
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""

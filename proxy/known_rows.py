@@ -14,11 +14,12 @@ from proxy.completion import UNKNOWN, Origin
 from proxy.composing import compose, compose_at, lasts, outline, write_token
 from proxy.demand import Place
 from proxy.envelope import Unfit
-from proxy.listing import MAX_BYTES, Fault, Listing, learn
+from proxy.listing import MAX_BYTES, Fault, Listing
+from proxy.listing import learn as learn_rows
 from proxy.listings import Listings
 from proxy.page import Page
 from proxy.question import Question, top_of
-from proxy.record import Record
+from proxy.record import Learned, Record, learn
 from proxy.rows import Window, read_window
 from proxy.settings import CacheSettings
 from proxy.shared import Found, Shared
@@ -26,8 +27,6 @@ from proxy.stored import OFF_LOOP
 from proxy.stored_rows import Written, read, version_of, write
 from proxy.windows import STEP, fitting, to_ask
 
-ATTEMPTS: Final = 3
-"""How often rows are computed anew when other replicas have moved them meanwhile."""
 LARGEST: Final = 1000
 """Rows that the hub shows at most in one answer (hub contract)."""
 
@@ -35,11 +34,27 @@ _decode_origin = msgspec.json.Decoder(Origin).decode
 
 
 class Change(Struct, frozen=True):
-    """A listing after an answer, and what that changes in Redis."""
+    """A listing after an answer, and what that changes in Redis.
+
+    ``contradicts``: the answer left unexplained what was known of the very moment that its totals tell.
+    """
 
     listing: Listing
     written: Written
     fault: Fault | None
+    contradicts: bool
+
+
+class Step(Struct, frozen=True):
+    """How an answer moves its listing on: its record, and its rows, where they change.
+
+    ``contradicts``: see ``record.learn``.
+    """
+
+    record: Record
+    learned: Learned
+    change: Change | None = None
+    contradicts: bool = False
 
 
 class KnownRows:
@@ -47,7 +62,6 @@ class KnownRows:
 
     Args:
         limit: bytes of rows in memory.
-        keep: seconds for which Redis keeps rows that nobody moves.
         clock: Unix seconds.
 
     Attributes:
@@ -55,10 +69,9 @@ class KnownRows:
     """
 
     def __init__(
-        self, settings: CacheSettings, limit: int, shared: Shared | None, *, keep: float, clock: Callable[[], float]
+        self, settings: CacheSettings, limit: int, shared: Shared | None, *, clock: Callable[[], float]
     ) -> None:
         self._settings = settings
-        self._keep = keep
         self._shared = shared
         self._clock = clock
         self.listings = Listings(limit)
@@ -122,25 +135,14 @@ class KnownRows:
             self.listings.learned[str(unfit)] += 1
             return None
 
-    def change(self, question: Question, window: Window | None, record: Record) -> Change | None:
-        """What an answer, after which the listing's record is ``record``, changes; None: nothing."""
-        if window is None:
-            return None
-        key, now = question.listing, self._clock()
-        before = self.listings.get(key)
-        listing, fault = learn(
-            before,
-            window,
-            now,
-            since=record.since,
-            name=secrets.token_hex(8),
-            depth=self._settings.listing_depth,
-        )
-        if listing is before:
-            return None
-        told, expected = self.listings.told(key), self.listings.version(key)
-        written = write(key, listing, told, expected, secrets.token_hex(4))
-        return Change(listing, written, fault)
+    def step(self, question: Question, page: Page, window: Window | None, known: Record | None, at: float) -> Step:
+        """What an answer that came ``at`` (Unix seconds) makes of its listing; ``window``: what can be read of it."""
+        record, learned = learn(known, page.stamp, page.asked_at, at)
+        change = None if window is None or learned == "behind" else self._change(question, window, record)
+        if change is None or not change.contradicts:
+            return Step(record, learned, change)
+        record, learned = learn(known, page.stamp, page.asked_at, at, contradicts=True)
+        return Step(record, learned, None if learned == "behind" else change, contradicts=True)
 
     def keep(self, question: Question, change: Change, *, told: bool) -> None:
         """Take a change over; ``told``: Redis has it."""
@@ -171,24 +173,24 @@ class KnownRows:
             return
         self.listings.agree(key, listing, version)
 
-    async def catch_up(self, question: Question, window: Window, record: Record) -> None:
-        """Others have moved the rows meanwhile: learn from what they know. Without Redis, what is here goes on."""
-        if self._shared is None:
-            return
-        for _ in range(ATTEMPTS):
-            found = await self._shared.look(question, self.listings.told_version(question.listing))
-            if found is None or found.record is None:
-                break
-            self.take_in(question, found)
-            if (found.record.since, found.record.stamp) != (record.since, record.stamp):
-                return  # there is a later moment, of which this answer knows nothing
-            change = self.change(question, window, record)
-            if change is None:
-                return
-            told = await self._shared.write_rows(question, record, change.written, keep=self._keep)
-            if told is not False:
-                self.keep(question, change, told=bool(told))
-                return
+    def _change(self, question: Question, window: Window, record: Record) -> Change | None:
+        """What an answer, after which the listing's record is ``record``, makes of its rows; None: nothing."""
+        key, now = question.listing, self._clock()
+        before = self.listings.get(key)
+        listing, fault = learn_rows(
+            before,
+            window,
+            now,
+            since=record.since,
+            name=secrets.token_hex(8),
+            depth=self._settings.listing_depth,
+        )
+        if listing is before:
+            return None
+        told, expected = self.listings.told(key), self.listings.version(key)
+        written = write(key, listing, told, expected, secrets.token_hex(4))
+        contradicts = fault is not None and before is not None and before.is_of(window.stamp, record.since)
+        return Change(listing, written, fault, contradicts)
 
     def _serves(self, question: Question) -> bool:
         """Whether pages are composed for such questions: live ones are not, where each is asked for anew anyway."""
@@ -198,9 +200,7 @@ class KnownRows:
     def _current(self, question: Question, record: Record) -> Listing | None:
         """What is known of the listing, if that is its latest moment."""
         listing = self.listings.get(question.listing) if self._serves(question) else None
-        if listing is None or listing.stamp != record.stamp or listing.asked_at < record.since:
-            return None
-        return listing
+        return listing if listing is not None and listing.is_of(record.stamp, record.since) else None
 
 
 def _is_before(version: str, other: str) -> bool:

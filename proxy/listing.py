@@ -88,6 +88,10 @@ class Listing(Struct, frozen=True):
         """The known rows as of now."""
         return self.chain.rows
 
+    def is_of(self, stamp: Stamp, since: float) -> bool:
+        """Whether this is the moment with these totals; before ``since`` there were others, even with the same."""
+        return self.stamp == stamp and self.asked_at >= since
+
 
 def learn(
     listing: Listing | None, window: Window, now: float, *, since: float, name: str, depth: int
@@ -99,11 +103,13 @@ def learn(
     """
     if listing is None:
         return _begin(None, window, now, name, depth), None
-    same = window.stamp == listing.stamp and listing.asked_at >= since
-    if window.start > len(listing.rows) or (window.start > 0 and not same):
-        if same:
-            return replace(listing, asked_at=max(listing.asked_at, window.asked_at), envelope=window.envelope), None
-        return listing, None  # what came above it is not shown; the next answer from the top may explain it
+    same = listing.is_of(window.stamp, since)
+    if window.start > 0 and not same:
+        if _keeps_order(listing, window):
+            return listing, None  # what came above it is not shown; the next answer from the top may explain it
+        return _begin(listing, window, now, name, depth), "order"
+    if window.start > len(listing.rows):
+        return replace(listing, asked_at=max(listing.asked_at, window.asked_at), envelope=window.envelope), None
     fault, added, seen = _explain(listing, window)
     if fault is not None:
         return _begin(listing, window, now, name, depth), fault
@@ -139,6 +145,13 @@ def _explain(listing: Listing, window: Window) -> tuple[Fault | None, frozenset[
     if amount(window.stamp.total_cost) - amount(listing.stamp.total_cost) != costs:
         return "cost", frozenset(), 0
     return None, frozenset(row.id for row in added), seen
+
+
+def _keeps_order(listing: Listing, window: Window) -> bool:
+    """Whether the known rows that an answer shows, wherever they are now, follow one another as they did."""
+    places = {row.id: place for place, row in enumerate(listing.rows)}
+    shown = [places[row.id] for row in window.rows if row.id in places]
+    return shown == list(range(shown[0], shown[0] + len(shown))) if shown else True
 
 
 def _continue(listing: Listing, window: Window, now: float, added: frozenset[str], seen: int, depth: int) -> Listing:

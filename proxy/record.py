@@ -6,7 +6,7 @@ replica's answer comes in whatever order; ``shared.py`` has the same rules in Lu
 against each other.
 
 The order of two answers is known only if one request was sent after the other's answer had come. Where two
-answers with different stamps overlap, the later one to come is *behind*: it is not served, and the hub is
+answers that differ overlap, the later one to come is *behind*: it is not served, and the hub is
 asked again, after both.
 """
 
@@ -53,17 +53,21 @@ class Record(Struct, frozen=True, gc=False):
         return (self.heard_at, self.version) >= (other.heard_at, other.version)
 
 
-def learn(record: Record | None, stamp: Stamp, asked_at: float, heard_at: float) -> tuple[Record, Learned]:
+def learn(
+    record: Record | None, stamp: Stamp, asked_at: float, heard_at: float, *, contradicts: bool = False
+) -> tuple[Record, Learned]:
     """The record after an answer with ``stamp``, asked for at ``asked_at``, has come at ``heard_at``.
 
-    ``moved`` retires every page of another stamp. ``behind`` says that the answer may be of an older moment
-    than what has been shown, and leaves the record as it was.
+    ``moved`` retires every page of before. ``behind`` says that the answer may be of an older moment than what has
+    been shown, and leaves the record as it was. ``contradicts``: what the answer shows is not what was known of the
+    listing, even where the totals are the same (two rows have changed places), so that it confirms nothing that was
+    asked for before it.
     """
     if record is None:
         return Record(stamp, 0.0, asked_at, heard_at), "moved"
     heard_at, version = max(heard_at, record.heard_at), record.version + 1
-    if stamp == record.stamp and asked_at >= record.since:
+    if stamp == record.stamp and asked_at >= record.since and not contradicts:
         return Record(stamp, record.since, max(asked_at, record.confirmed_at), heard_at, version), "confirmed"
     if asked_at >= record.heard_at:
-        return Record(stamp, record.heard_at, asked_at, heard_at, version), "moved"
+        return Record(stamp, asked_at if contradicts else record.heard_at, asked_at, heard_at, version), "moved"
     return record, "behind"

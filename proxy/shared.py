@@ -32,7 +32,6 @@ HANDOVER: Final = 2.0
 _LOOK: Final = Script("look", "rows")
 _LEARN: Final = Script("learn", "rows")
 _LEAD: Final = Script("lead", "rows")
-_WRITE_ROWS: Final = Script("write_rows", "rows")
 _RENEW: Final = Script("renew")
 _LAND: Final = Script("land")
 _PURGE: Final = Script("purge")
@@ -126,39 +125,39 @@ class Shared:
         keep_page: float,
         keep_record: float,
         token: str = "",
+        contradicts: bool = False,
         since: float = 0.0,
         rows: Written | None = None,
-    ) -> tuple[Record, Learned, bool] | None:
+    ) -> tuple[Record, Learned] | Found | None:
         """Move the listing's record forward by an answer that came at ``heard_at``, and keep its page.
 
         The page is kept for ``keep_page`` seconds, not at all if that is no time; the record for ``keep_record``.
         With a lease's ``token`` it is kept until all who wait have it, the lease ends, and they are told.
 
-        ``rows`` are those of the listing, if its record's since is now ``since``; the last of what is returned says
-        whether they are kept.
+        ``rows`` are those of the listing, if its record's since becomes ``since`` and nobody else has written any
+        meanwhile. Else nothing is done, and what others know is returned, to be learned from. Where Redis has lost
+        the record, ``since`` is taken over.
         """
         milliseconds = max(0, int(max(keep_page, HANDOVER if token else 0.0) * 1000))
         return await self._move(
             question.listing,
-            Record(page.stamp, 0.0, page.asked_at, heard_at),
+            Record(page.stamp, since, page.asked_at, heard_at),
             keep_record,
             keys=[question.page_key, _lease_key(question)],
+            contradicts=contradicts,
             page=(await write_page(page) if milliseconds else b"", milliseconds),
             landing=(write_landing(question, token) if token else b"", token),
-            rows=() if rows is None else (microseconds(since), *_arguments(rows)),
+            rows=() if rows is None else rows.arguments,
         )
 
-    async def write_rows(self, question: Question, record: Record, rows: Written, *, keep: float) -> bool | None:
-        """Keep a listing's rows that are of the moment of its record, unless others have moved either meanwhile."""
-        keys = [record_key(question.listing), *rows_keys(question.listing)]
-        arguments = [microseconds(record.since), write_stamp(record.stamp), int(keep * 1000), *_arguments(rows)]
-        kept = await self._link.run(_WRITE_ROWS, "rows", keys, arguments)
-        return None if kept is None else bool(kept)
+    async def tell(self, listing: str, record: Record, *, moved: bool, keep_record: float) -> Record | None:
+        """Move the listing's record forward by what was learned without Redis; return the one that is true now.
 
-    async def tell(self, listing: str, record: Record, *, keep_record: float) -> tuple[Record, Learned] | None:
-        """Move the listing's record forward by what was learned without Redis."""
-        result = await self._move(listing, record, keep_record, keys=[f"{listing}:none", f"{listing}:none"])
-        return None if result is None else result[:2]
+        ``moved``: the listing did, even if its totals are what Redis knows.
+        """
+        keys = [f"{listing}:none", f"{listing}:none"]
+        result = await self._move(listing, record, keep_record, keys=keys, contradicts=moved)
+        return result[0] if isinstance(result, tuple) else None
 
     async def _move(
         self,
@@ -167,20 +166,31 @@ class Shared:
         keep_record: float,
         *,
         keys: list[str],
+        contradicts: bool,
         page: tuple[bytes, int] = (b"", 0),
         landing: tuple[bytes, str] = (b"", ""),
         rows: Sequence[Any] = (),
-    ) -> tuple[Record, Learned, bool] | None:
+    ) -> tuple[Record, Learned] | Found | None:
         arguments: list[Any] = [
             *(write_stamp(answer.stamp), microseconds(answer.confirmed_at), microseconds(answer.heard_at)),
-            *(*page, max(1, int(keep_record * 1000)), NEWS, listing, *landing),
-            *(rows or [""]),
+            *(
+                int(contradicts),
+                microseconds(answer.since),
+                *page,
+                max(1, int(keep_record * 1000)),
+                NEWS,
+                listing,
+                *landing,
+            ),
+            *rows,
         ]
         result = await self._link.run(_LEARN, "learn", [record_key(listing), *keys, *rows_keys(listing)], arguments)
-        record = None if result is None else self._read_record(result[1])
-        if result is None or record is None:
+        if result is None:
             return None
-        return record, cast("Learned", result[0].decode()), bool(result[2])
+        record = None if result[1] is None else self._read_record(result[1])
+        if result[0] == b"lost":
+            return Found(None, record, *_lacking(*result[2:]))
+        return None if record is None else (record, cast("Learned", result[0].decode()))
 
     async def purge(self, purge: Purge, at: float, *, keep: float) -> bool:
         """Tell all replicas of a purge; return whether that was possible. Purges are kept for ``keep`` seconds."""
@@ -212,7 +222,7 @@ class Shared:
                 page = known if isinstance(raw_page, int) else await read_page(raw_page, question.key, known)
             except ValueError as error:
                 self.garbage("page", error)
-        return Found(page, record, head if isinstance(head, bytes) else None, tuple(rows), bool(leased))
+        return Found(page, record, *_lacking(head, rows), leased=bool(leased))
 
     def _read_record(self, raw: bytes) -> Record | None:
         try:
@@ -226,10 +236,9 @@ class Shared:
         self._link.count(what, type(error.__cause__ or error).__name__)
 
 
-def _arguments(rows: Written) -> list[Any]:
-    """Rows as the scripts take them."""
-    pairs = [part for pair in rows.rows.items() for part in pair]
-    return [rows.expected, int(rows.whole), rows.head, len(rows.rows), *pairs, *rows.gone]
+def _lacking(head: bytes | int, rows: list[bytes]) -> tuple[bytes | None, tuple[bytes, ...]]:
+    """What an asker lacks of a listing's rows, as the scripts say it: 1, where that is nothing."""
+    return head if isinstance(head, bytes) else None, tuple(rows)
 
 
 def _lease_key(question: Question) -> str:

@@ -78,6 +78,12 @@ class Written(Struct, frozen=True):
         """The new version."""
         return self.head.partition(b" ")[0].decode()
 
+    @property
+    def arguments(self) -> list[str | int | bytes]:
+        """As scripts take it."""
+        pairs = [part for pair in self.rows.items() for part in pair]
+        return [self.expected, int(self.whole), self.head, len(self.rows), *pairs, *self.gone]
+
 
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode

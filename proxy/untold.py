@@ -15,13 +15,14 @@ class Untold:
         self._shared = shared
         self._memory = memory
         self._keep_record = keep_record
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, tuple[Record, bool]] = {}
         self._telling = Detached()
 
-    def note(self, listing: str, record: Record) -> None:
-        """Others are to be told of this when Redis is back."""
-        if listing in self._records or len(self._records) < LISTINGS:
-            self._records[listing] = record
+    def note(self, listing: str, record: Record, *, moved: bool) -> None:
+        """Others are to be told of this when Redis is back; that a listing has ``moved`` even if it moved back."""
+        before = self._records.get(listing)
+        if before is not None or len(self._records) < LISTINGS:
+            self._records[listing] = (record, moved or (before is not None and before[1]))
 
     def tell(self) -> None:
         """Redis is back: tell it, in a task of its own, and learn what it knows."""
@@ -33,9 +34,10 @@ class Untold:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
         return await self._telling.drain(timeout)
 
-    async def _tell(self, records: dict[str, Record]) -> None:
-        for listing, record in records.items():
-            if result := await self._shared.tell(listing, record, keep_record=self._keep_record):
-                self._memory.hear(listing, result[0])
-            elif listing not in self._records:
-                self.note(listing, record)
+    async def _tell(self, records: dict[str, tuple[Record, bool]]) -> None:
+        for listing, (record, moved) in records.items():
+            if latest := await self._shared.tell(listing, record, moved=moved, keep_record=self._keep_record):
+                self._memory.hear(listing, latest)
+            else:
+                later, _ = self._records.get(listing, (record, moved))
+                self.note(listing, later, moved=moved)

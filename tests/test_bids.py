@@ -194,7 +194,7 @@ async def test_scripts_write_records_in_the_same_way() -> None:
     it = Redis()
     one = replace(page(NOW - 1 / 3), asked_at=NOW - 1 / 3)
     learned = await it.shared.learn(QUESTION, one, heard_at=NOW + 1 / 7, keep_page=9, keep_record=9)
-    assert learned is not None
+    assert isinstance(learned, tuple)
     assert await it.fake.get(record_key(QUESTION.listing)) == write_record(learned[0]).encode()
     assert learned[1] == records.learn(None, one.stamp, one.asked_at, NOW)[1]
     assert await it.fake.get(QUESTION.page_key) == await write_page(one)

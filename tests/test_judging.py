@@ -45,7 +45,7 @@ class Judged(RuleBasedStateMachine):
         self.trust = Trust(None, others=True, doubt=self.memory.suspect_all, reunite=lambda: None)
         self.purging = Purging(None, keep=100.0, clock=self.clock)
         self.doubts = Doubts(100.0)
-        rows = KnownRows(SETTINGS, 2**20, None, keep=100.0, clock=self.clock)
+        rows = KnownRows(SETTINGS, 2**20, None, clock=self.clock)
         parts = (self.memory, rows, self.trust, self.purging, self.doubts)
         self.judging = Judging(SETTINGS, *parts, clock=self.clock)
         self.slots: dict[str, list[Kept]] = {}

@@ -15,6 +15,7 @@ from proxy.redis_client import connect
 from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Simulator
+from proxy.simulator.sending import send_answer
 from tests.support import KEY, Clock, RedisServer, Rig, rig, still_world
 from tests.test_listing import question
 
@@ -114,6 +115,67 @@ async def test_two_that_learn_at_once_both_count(own_redis: RedisServer) -> None
         for replica in (it.one, it.other):
             assert len(ids(await replica.get("page_size=110"))) == 110
         assert it.asked == asked, "all 111 rows that were seen are known to both"
+
+
+@pytest.mark.parametrize("redis", ["up", "down", "back"])
+async def test_what_contradicts_the_known_rows_retires_all_pages(own_redis: RedisServer, redis: str) -> None:
+    """Two rows change places, which no total tells: whoever has seen the new order is not shown the old one again.
+
+    The page of seven is composed of the old rows, stale, before the hub is asked; the page of five is kept as it came.
+    """
+    async with pair(own_redis) as it:
+        for replica in (it.one, it.other):
+            await replica.get("page_size=5")
+            await replica.get("page_size=60")
+        if redis != "up":
+            own_redis.kill()
+            await it.one.get("page_size=3", **{"cache-control": "no-cache"})
+        it.clock.advance(6)
+        rows = it.hub.world._rows["ox"]
+        rows[-2:] = reversed(rows[-2:])
+        seen = ids(await it.one.get("page_size=50"))
+        assert seen == [row.id for row in list(it.hub.world.newest_first("ox"))[:50]]
+        replicas = [it.one]
+        if redis != "down":
+            replicas = [it.one, it.other]
+        if redis == "back":
+            own_redis.start()
+            async with asyncio.timeout(10):
+                while not it.keys("record"):
+                    await it.one.get("page_size=1&page=119")
+                    await asyncio.sleep(0.01)
+        for replica in replicas:
+            for size in (5, 7, 60):
+                assert ids(await replica.get(f"page_size={size}"))[:5] == seen[:5]
+
+
+async def test_two_orders_that_overlap(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that was asked for before another had come, in another order with the same totals, may be the older."""
+    sent, held, left = asyncio.Event(), asyncio.Event(), [True]
+
+    async def hold_the_first(*answer: Any) -> None:
+        if left.pop() if left else False:
+            sent.set()
+            await held.wait()
+        await send_answer(*answer)
+
+    async with pair(own_redis) as it:
+        for replica in (it.one, it.other):
+            await replica.get("page_size=60")
+        it.clock.advance(30)  # nothing is in demand: each asks for its own page
+        monkeypatch.setattr("proxy.simulator.app.send_answer", hold_the_first)
+        slow = asyncio.create_task(it.one.get("page_size=9"))
+        await sent.wait()
+        it.clock.advance(0.1)
+        rows = it.hub.world._rows["ox"]
+        rows[-2:] = reversed(rows[-2:])
+        seen = ids(await it.other.get("page_size=7"))
+        assert seen == [row.id for row in list(it.hub.world.newest_first("ox"))[:7]]
+        it.clock.advance(0.1)
+        held.set()
+        assert ids(await slow)[:7] == seen, "asked again, after both"
+        for replica in (it.one, it.other):
+            assert ids(await replica.get("page_size=8"))[:7] == seen
 
 
 @pytest.mark.parametrize("key", range(3))

@@ -141,11 +141,19 @@ def test_the_same_totals_after_others_are_not_the_same_moment() -> None:
     assert (listing.asked_at, faults) == (0.0, [None])
 
 
-def test_a_page_below_in_another_order_ends_the_chain() -> None:
-    other = [*OLD[:6], OLD[7], OLD[6], *OLD[8:]]
-    listing, faults = after(answer(OLD), answer(other, 2, 4, at=5.0))
-    assert faults == ["order"]
-    assert ids(listing) == []
+@pytest.mark.parametrize("more", [[], [row(11)], [row(12), row(11)]])
+def test_a_page_below_in_another_order_ends_the_chain(more: list[Spec]) -> None:
+    """At its own moment or at a later one; else the next answer from the top would confirm the order of before."""
+    other = [*more, *OLD[:5], OLD[6], OLD[5], *OLD[7:]]
+    listing, faults = after(answer(OLD), answer(other, 2, 4, at=5.0), answer(other, page_size=4, at=6.0))
+    assert faults[0] == "order"
+    assert ids(listing) == of(other[:4])
+
+
+def test_the_same_totals_in_another_order_after_others() -> None:
+    other = [*OLD[:5], OLD[6], OLD[5], *OLD[7:]]
+    listing, faults = after(answer(OLD), answer(other, 2, 4, at=9.0), since=8.0)
+    assert (ids(listing), faults) == ([], ["order"])
 
 
 def test_rows_in_flight_below_the_window_are_not_vouched_for() -> None:

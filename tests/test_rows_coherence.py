@@ -187,6 +187,18 @@ class Composed(Coherence):
         raise AssertionError(f"{row['generation_id']} is {row['status']} {row['cost']}; it was {told}")
 
 
+def composed_before_it_is_contradicted() -> None:
+    """A page of old rows, composed while the hub is asked, that shows them in another order with the same totals."""
+    machine = Composed()
+    try:
+        machine.begin()
+        for page_size in (7, 4):
+            machine.walk_one_moment(replica=0, filters="", page_size=page_size, changes=[])
+            machine.ties_change_places()
+    finally:
+        machine.teardown()
+
+
 def test_rows_of_one_moment(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.app.News", Noted)
     monkeypatch.setattr("proxy.news.HEARTBEAT", 0.005)
@@ -197,6 +209,7 @@ def test_rows_of_one_moment(own_redis: RedisServer, monkeypatch: pytest.MonkeyPa
     Coherence.redis_url = own_redis.url
     Composed.walked.clear()
     Composed.composed.clear()
+    composed_before_it_is_contradicted()
     run_state_machine_as_test(
         Composed,
         settings=settings(

@@ -30,6 +30,7 @@ class AtHand:
     ) -> None:
         self._settings = cache
         self._known = knowledge
+        self._judging = knowledge.judging
         self._demand = demand
         self._ahead = ahead
         self._clock = clock
@@ -49,11 +50,10 @@ class AtHand:
         That is what nearly all hits are, and it costs them a third: nothing is looked up, and judged is the time.
         """
         now = self._clock()
-        hit = self._known.again(kept, now) if self._known.trust.together else None
-        if hit is not None and not 0 <= now - kept.used_at < GRAIN:
-            kept.used_at = now
+        hit = kept.again(now, self._judging.changes) if self._known.trust.together else None
+        if hit is not None and not 0 <= now - kept.noted_at < GRAIN:
+            kept.noted_at = now
             self._demand.note(question)
-            self._known.slot(question.key)  # marks it as used
         return hit
 
     def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:

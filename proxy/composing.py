@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -12,6 +14,9 @@ from proxy.page import Page
 from proxy.question import Question
 from proxy.record import Stamp
 from proxy.rows import Row
+
+TOKENS: Final = 4096
+"""Tokens of moments that are remembered: all pages of a moment share one."""
 
 
 def outline(question: Question, listing: Listing, *, purged_at: float) -> Page | None:
@@ -64,6 +69,7 @@ def _find(listing: Listing, token: str) -> tuple[Chain, Stamp] | None:
     return None
 
 
+@lru_cache(TOKENS)
 def write_token(chain: str, stamp: Stamp) -> str:
     """How callers name a moment of a listing (``Listing-Moment``)."""
     totals = f"{stamp.total_entries} {stamp.total_cost}".encode("utf-8", "surrogatepass")

@@ -44,6 +44,8 @@ class Demand:
             asked = self._asked[listing] = {}
             if len(self._asked) > LISTINGS:
                 self._asked.popitem(last=False)
+        elif len(asked) == PLACES and 0 <= now - next(iter(asked.values()))[1] < GRAIN:
+            return  # as many as are remembered have just been asked
         elif (before := asked.get(key)) is not None:
             if 0 <= now - before[1] < GRAIN:
                 return

@@ -18,7 +18,7 @@ from proxy.settings import CacheSettings
 OK: Final = 200
 LAST: Final = 0.1
 """Last part of a page's freshness in which a caller's question has it refreshed ahead: often asked pages are."""
-MANY: Final = 50
+MANY: Final = 75
 """Callers who have to be shown a page before it is refreshed earlier than that: one request for so many answers."""
 EARLY: Final = 0.5
 """Part of a page's freshness for which it is not refreshed, however many ask."""

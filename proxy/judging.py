@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 from proxy.doubts import Doubts
 from proxy.freshness import Fresh, Gone, Term, Verdict, current, term, vouched_at
-from proxy.kept import Kept
+from proxy.kept import NEVER, Kept
 from proxy.known_rows import KnownRows
 from proxy.memory import Memory
-from proxy.outcome import Hit
 from proxy.page import Page
 from proxy.purging import Purging
 from proxy.question import Question
@@ -43,6 +42,7 @@ class Judging:
         self._purging = purging
         self._doubts = doubts
         self._clock = clock
+        self._last = NEVER
 
     @property
     def changes(self) -> int:
@@ -69,10 +69,6 @@ class Judging:
             return kept.page, verdict
         return self._composed(question, record, kept.page, verdict)
 
-    def again(self, kept: Kept, now: float) -> Hit | None:
-        """Serve a page from memory that was served before, without looking for it; None: look, and judge it anew."""
-        return kept.again(now, self.changes)
-
     def vouched(self, question: Question) -> float:
         """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""
         kept, record = self._memory.get(question.key), self._memory.record(question.listing, suspect=True)
@@ -92,6 +88,9 @@ class Judging:
         reckoned = self.term(question, kept.page, record)
         if not keep:
             return reckoned.verdict(self._clock())
+        if reckoned == self._last:
+            reckoned = self._last  # pages of one listing mostly have the same: fewer objects to look at, and to keep
+        self._last = reckoned
         kept.reckon(reckoned, self.changes)
         return kept.verdict(self._clock())
 

@@ -24,7 +24,8 @@ class Kept(Struct, gc=False):
         term: when it may be served.
         reckoned: what ``Judging.changes`` was when the term was reckoned; it is to be again when that moves on.
         shown: how often the page has been judged since the hub vouched for it, which is about how often it was shown.
-        used_at: Unix seconds at which it was last marked as used, where it is served without being looked up.
+        used: of late; see ``second_chance``.
+        noted_at: Unix seconds at which it was last noted that it is in demand, where it is served without a look-up.
     """
 
     page: Page
@@ -32,7 +33,8 @@ class Kept(Struct, gc=False):
     term: Term = NEVER
     reckoned: int = -1
     shown: int = 0
-    used_at: float = 0.0
+    used: bool = False
+    noted_at: float = 0.0
 
     def reckon(self, term: Term, changes: int) -> None:
         """The page may be served by this term, until ``changes`` move on."""
@@ -54,6 +56,7 @@ class Kept(Struct, gc=False):
         if self.reckoned != changes or not term.vouched_at <= now < term.due_at or self.shown == MANY:
             return None
         self.shown += 1
+        self.used = True
         page = self.page
         return Hit(page, now - term.vouched_at, term.fresh_until - now, "composed" if page.composed else "memory")
 

@@ -37,7 +37,7 @@ class Knowledge:
     """Memory and Redis as one; what was asked for before ``doubts`` is not fresh, before ``purging`` not served.
 
     Attributes:
-        kept, vouched, again: of what is in memory; see ``Judging``.
+        judging: of what is in memory; ``kept`` and ``vouched`` are its own.
         slot: where memory keeps the page of a key.
     """
 
@@ -60,8 +60,8 @@ class Knowledge:
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, UNDER_WAY))
         self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
         self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
-        self._judging = Judging(settings, memory, self.rows, self.trust, self.purging, self.doubts, clock=clock)
-        self.kept, self.vouched, self.again = self._judging.kept, self._judging.vouched, self._judging.again
+        self.judging = Judging(settings, memory, self.rows, self.trust, self.purging, self.doubts, clock=clock)
+        self.kept, self.vouched = self.judging.kept, self.judging.vouched
         self.slot = memory.get
         if news is not None:
             news.on_subscribed = self.purging.read
@@ -130,14 +130,14 @@ class Knowledge:
             page=of_moment(page, self.rows.moment(question, page)),
             learned="confirmed",
             vouched_at=vouched_at(page, record),
-            ttl=self._judging.term(question, page, record).fresh_until - now,
+            ttl=self.judging.term(question, page, record).fresh_until - now,
             stored=keep_until(page, self._settings) > now,
             collapsed=True,
         )
 
     def landed(self, question: Question, *, since: float) -> Landed | None:
         """What the answer to another question about the same listing has made of this one, if that is of use."""
-        page, verdict = self._judging.kept(question)
+        page, verdict = self.judging.kept(question)
         if page is None or not isinstance(verdict, Fresh):
             return None
         vouched = self._clock() - verdict.age
@@ -165,7 +165,7 @@ class Knowledge:
             page=page,
             learned=learned,
             vouched_at=page.asked_at,
-            ttl=self._judging.term(question, page, record).fresh_until - now,
+            ttl=self.judging.term(question, page, record).fresh_until - now,
             stored=useful and self._memory.put(question.listing, page),
             told=told and step.learned != "behind",
         )

@@ -1,4 +1,4 @@
-"""Pages and listings' records in this process's memory, bounded by bytes; the least recently used go first."""
+"""Pages and listings' records in this process's memory, bounded by bytes; what is not used goes first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from proxy.freshness import current
 from proxy.kept import Kept
 from proxy.page import Page
 from proxy.record import Record
+from proxy.second_chance import victim
 
 OVERHEAD: Final = 640
 """Bytes charged for a page beside its body: key, tag, and the objects that hold them (measured: about 550)."""
@@ -26,7 +27,7 @@ class _Listing(Struct):
 
 
 class Memory:
-    """An LRU of pages by key, and what is known of their listings.
+    """Pages by key, and what is known of their listings.
 
     Records may be *suspect*: while news from other replicas could not be heard, one may have moved. A suspect
     record becomes trusted again when it is learned anew.
@@ -54,7 +55,7 @@ class Memory:
         """Return the page and mark it as used."""
         found = self._pages.get(key)
         if found is not None:
-            self._pages.move_to_end(key)
+            found.used = True
         return found
 
     def record(self, listing: str, *, suspect: bool = False) -> Record | None:
@@ -134,7 +135,7 @@ class Memory:
 
     def _evict(self) -> None:
         while self.bytes > self.limit:
-            self._drop(next(iter(self._pages)))
+            self._drop(victim(self._pages))
             self.evictions += 1
 
     def _drop(self, key: str) -> None:

@@ -35,10 +35,18 @@ def test_demand_passes() -> None:
 
 
 def test_demand_is_bounded() -> None:
-    demand = Demand(Clock())
+    clock = Clock()
+    demand = Demand(clock)
     for page in range(1, PLACES + 9):
         demand.note(question(0, page))
-    assert [page for page, _ in demand.places(question(0).listing)] == list(range(9, PLACES + 9))
+    assert [page for page, _ in demand.places(question(0).listing)] == list(range(1, PLACES + 1)), "enough for a while"
+    clock.advance(2 * GRAIN)
+    for page in range(PLACES + 9, PLACES + 19):
+        demand.note(question(0, page))
+    assert [page for page, _ in demand.places(question(0).listing)] == [
+        *range(11, PLACES + 1),
+        *range(PLACES + 9, PLACES + 19),
+    ]
     for listing in range(1, LISTINGS + 5):
         demand.note(question(listing))
     assert demand.places(question(0).listing) == []

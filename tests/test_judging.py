@@ -105,7 +105,7 @@ class Judged(RuleBasedStateMachine):
         for question in QUESTIONS:
             if kept := self.memory.get(question.key):
                 kept.shown = 0  # many showings make it due, and this shows it over and over
-            again = [self.judging.again(slot, self.clock()) for slot in self.slots.get(question.key, [])]
+            again = [slot.again(self.clock(), self.judging.changes) for slot in self.slots.get(question.key, [])]
             said = [self.judging.kept(question, suspect=suspect) for suspect in (False, True)]
             if kept := self.memory.get(question.key):
                 kept.reckoned = -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -19,9 +20,9 @@ class Pipe:
         self.may_go = threading.Event()
         self.written: list[str] = []
 
-    def __call__(self, text: str) -> None:
+    def __call__(self, pieces: list[bytes]) -> None:
         self.may_go.wait(10)
-        self.written += [line.rsplit("proxy.test ", maxsplit=1)[-1] for line in text.splitlines()]
+        self.written += [line.rsplit("proxy.test ", maxsplit=1)[-1] for line in b"".join(pieces).decode().splitlines()]
 
 
 @pytest.fixture
@@ -59,11 +60,11 @@ def test_what_is_made_a_line_later_keeps_its_place_and_looks_the_same(pipe: Pipe
 @pytest.mark.parametrize("at", [0.0, 1_790_000_000.0, 1_790_000_000.0009, 1_790_000_000.9999])
 def test_a_later_line_has_the_time_at_which_it_was_logged(at: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: at)
-    written: list[str] = []
-    with logs.Writing(written.append) as log:
+    written: list[bytes] = []
+    with logs.Writing(written.extend) as log:
         log.later("proxy.test")(Said("said"))
     expected = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-    assert written == [f"{expected},{int(at * 1000) % 1000:03d} INFO proxy.test said\n"]
+    assert written == [f"{expected},{int(at * 1000) % 1000:03d} INFO proxy.test said\n".encode()]
 
 
 def test_a_stuck_pipe_drops_lines_and_says_how_many(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +77,26 @@ def test_a_stuck_pipe_drops_lines_and_says_how_many(pipe: Pipe, monkeypatch: pyt
     (report,) = [line for line in pipe.written if "dropped" in line]
     assert f" {1000 - len(kept)} log line(s) dropped" in report
     assert 10 <= len(kept) <= 20, "those that are being written, and those that wait"
+
+
+def test_a_full_pipe_takes_it_piece_by_piece() -> None:
+    """What a write did not take goes with the next, whichever piece it ended in."""
+    pieces = [bytes([65 + number % 26]) * (number * 997 % 40_000) for number in range(200)]
+    readable, writable = os.pipe()
+    read: list[bytes] = []
+
+    def drain() -> None:
+        while piece := os.read(readable, 10_007):
+            read.append(piece)
+
+    reader = threading.Thread(target=drain)
+    reader.start()
+    os.set_blocking(writable, True)
+    logs._write_whole(writable, pieces)
+    os.close(writable)
+    reader.join()
+    os.close(readable)
+    assert b"".join(read) == b"".join(pieces)
 
 
 def test_finish_does_not_wait_for_ever(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:

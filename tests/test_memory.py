@@ -9,6 +9,7 @@ from proxy import memory as memory_module
 from proxy.memory import OVERHEAD, Memory
 from proxy.page import Page
 from proxy.record import Record, Stamp
+from proxy.second_chance import CHANCES
 
 KIB = 1024
 A, B = Stamp(1, None), Stamp(2, None)
@@ -28,13 +29,24 @@ def memory(limit: int = 100 * KIB) -> Memory:
     return made
 
 
-def test_least_recently_used_goes_first() -> None:
+def test_what_is_not_used_goes_first() -> None:
     it = memory(3 * (KIB + OVERHEAD))
     for key in "abc":
         assert it.put("l", page(key))
     assert it.get("a")
     it.put("l", page("d"))
     assert [it.get(key) is not None for key in "abcd"] == [True, False, True, True]
+
+
+def test_where_all_are_used_the_one_that_came_first_goes() -> None:
+    it = memory(40 * (KIB + OVERHEAD))
+    names = [f"p{number}" for number in range(40)]
+    for key in names:
+        it.put("l", page(key))
+    for key in names:
+        it.get(key)
+    it.put("l", page("new"))
+    assert [key for key in [*names, "new"] if it._pages.get(key) is None] == [names[CHANCES]], "after CHANCES others"
 
 
 def test_a_newer_page_is_not_replaced_by_an_older_one() -> None:

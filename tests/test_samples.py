@@ -6,10 +6,16 @@ from msgspec.structs import replace
 
 from proxy.hub import HubCall
 from proxy.web.samples import INTERVAL, LISTINGS, SAMPLES, SHOWN, Fault, Listing, Sample, Samples, Told, Totals, merged
+from proxy.web.telemetry import Asked, Endpoint
 from tests.support import NOW, Clock
 from tests.test_telemetry import EVENT
 
-REFUSED = replace(EVENT, outcome="invalid_parameter", status=400, age=None, listing="-")
+
+def of(listing: str, endpoint: Endpoint = "list") -> Asked:
+    return replace(EVENT.asked, listing=listing, endpoint=endpoint)
+
+
+REFUSED = replace(EVENT, outcome="invalid_parameter", status=400, age=None, asked=of("-"))
 FAILED = replace(EVENT, outcome="hub_failed", status=502, age=None)
 
 
@@ -29,7 +35,7 @@ def test_outcomes_of_the_hub_and_of_callers() -> None:
     it = Samples(Clock())
     for event in (EVENT, replace(EVENT, outcome="stale"), REFUSED, FAILED, replace(FAILED, status=0, outcome="-")):
         it.note(event)
-    it.note(replace(EVENT, endpoint="metrics"))
+    it.note(replace(EVENT, asked=of("a", "metrics")))
     for call in (
         HubCall("default", 200),
         HubCall("default", 404, "resource_not_found"),
@@ -51,14 +57,14 @@ def test_listings_of_the_last_minute() -> None:
     clock = Clock()
     it = Samples(clock)
     for _ in range(3):
-        it.note(replace(EVENT, listing="a"))
+        it.note(replace(EVENT, asked=of("a")))
     clock.advance(30)
-    it.note(replace(EVENT, listing="b", age=7.0))
+    it.note(replace(EVENT, asked=of("b"), age=7.0))
     assert [(one.listing, one.asked) for one in it.tell().listings] == [("a", 3), ("b", 1)]
     clock.advance(40)
-    it.note(replace(EVENT, listing="b", age=8.0))
+    it.note(replace(EVENT, asked=of("b"), age=8.0))
     (only,) = it.tell().listings
-    assert (only.listing, only.asked, only.age, only.filters) == ("b", 2, 8.0, EVENT.filters)
+    assert (only.listing, only.asked, only.age, only.filters) == ("b", 2, 8.0, EVENT.asked.filters)
     clock.advance(3600)
     assert it.tell().listings == []
 
@@ -67,7 +73,7 @@ def test_nothing_grows_without_bounds() -> None:
     clock = Clock()
     it = Samples(clock)
     for number in range(3 * LISTINGS):
-        it.note(replace(EVENT, listing=f"l{number}"))
+        it.note(replace(EVENT, asked=of(f"l{number}")))
     assert len(it._last) == LISTINGS
     assert len(it.tell().listings) == SHOWN
     for _ in range(3 * SAMPLES):

@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["secret", "contract", "errors", "detached", "retry_after", "logs", "record", "gate", "quota", "sse", "encodings"],
-    ["tracing", "siblings", "terminal"],
+    ["tracing", "siblings", "terminal", "second_chance"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
     ["fields", "redis_password"],
     ["hub_faults"],

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import logging
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy import logs
 from proxy.logs import JSONFormatter, TextFormatter, wants_colours
 from proxy.simulator import Fault
-from proxy.web.telemetry import RequestEvent, endpoint_of, log_request, shown
+from proxy.tracing import Trace
+from proxy.web.telemetry import RequestEvent, asked, endpoint_of, log_request, shown
 from tests.support import LIST, rig
 
 
@@ -22,11 +26,16 @@ async def test_an_event_tells_the_whole_of_a_request() -> None:
         await it.get("namespace=bessie&status=succeeded&page_size=5")
         miss, hit = it.events
         assert miss.request_id == answer.headers["x-request-id"]
-        assert (miss.endpoint, miss.outcome, miss.status, miss.bytes) == ("list", "miss", 200, len(answer.content))
+        assert (miss.asked.endpoint, miss.outcome, miss.status, miss.bytes) == (
+            "list",
+            "miss",
+            200,
+            len(answer.content),
+        )
         assert miss.seconds >= (miss.hub_seconds or 0) >= 0.02
-        assert miss.filters == "namespace=bessie&status=succeeded"
-        assert miss.listing.startswith("gp1:{")
-        assert (hit.outcome, hit.age, hit.hub_seconds, hit.listing) == ("hit", 3, None, miss.listing)
+        assert miss.asked.filters == "namespace=bessie&status=succeeded"
+        assert miss.asked.listing.startswith("gp1:{")
+        assert (hit.outcome, hit.age, hit.hub_seconds, hit.asked) == ("hit", 3, None, miss.asked)
 
 
 async def test_events_of_what_the_router_refuses() -> None:
@@ -35,7 +44,7 @@ async def test_events_of_what_the_router_refuses() -> None:
         await it.caller.post(LIST)
         await it.get("page=0")
         await it.caller.get("/health/live")
-        assert [(e.endpoint, e.status, e.outcome, e.listing) for e in it.events] == [
+        assert [(e.asked.endpoint, e.status, e.outcome, e.asked.listing) for e in it.events] == [
             ("other", 404, "resource_not_found", "-"),
             ("list", 405, "method_not_allowed", "-"),
             ("list", 400, "invalid_parameter", "-"),
@@ -45,16 +54,11 @@ async def test_events_of_what_the_router_refuses() -> None:
 
 EVENT = RequestEvent(
     request_id="r1",
-    method="GET",
-    caller="web",
-    endpoint="list",
-    path=LIST,
+    asked=asked("GET", "web", "list", LIST, "gp1:{ab}", "namespace=a-secret-project&status=failed"),
     status=200,
     outcome="hit",
     seconds=0.00123,
     bytes=321,
-    listing="gp1:{ab}",
-    filters="namespace=a-secret-project&status=failed",
     age=3.14159,
 )
 
@@ -82,6 +86,24 @@ def test_a_line_for_machines_names_filters_and_not_their_values() -> None:
         "filters": "namespace,status",
         "age": 3.1,
     }
+
+
+@given(
+    st.builds(
+        RequestEvent,
+        st.text("0123456789abcdef-", min_size=1),
+        st.builds(asked, *4 * [st.text(st.characters(codec="utf-8"))], st.just("-") | st.text(), st.text()),
+        st.integers(0, 599),
+        st.sampled_from(["hit", "stale", "miss", "joined", "hub_failed", "-"]),
+        st.floats(0, 1e4),
+        st.integers(0, 2**40),
+        st.none() | st.floats(0, 1e9),
+        st.none() | st.floats(0, 100),
+        st.none() | st.just(Trace("ab" * 16, "cd" * 8, None, sampled=True)),
+    )
+)
+def test_a_line_is_the_same_whichever_way_it_is_made(event: RequestEvent) -> None:
+    assert list(json.loads(f"{{{event.members()}}}").items()) == list(msgspec.to_builtins(event.shown()).items())
 
 
 def test_a_line_for_people() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from proxy.web.protocol import BoundedProtocol
-from proxy.web.recollection import Recollection
+from proxy.web.recollection import Recollection, Remembered
 from tests.support import KEY, LIST, NOW
 from tests.test_express import Way, token, way
 
@@ -175,17 +175,18 @@ async def test_an_idle_connection_is_closed_after_its_last_answer() -> None:
 
 
 def test_a_recollection_is_bounded_in_number_and_bytes() -> None:
-    it: Recollection[str] = Recollection(3, 100)
+    it: Recollection[Remembered] = Recollection(3, 100)
+    things = {word: Remembered(10, used=False) for word in (b"a", b"b", b"c", b"d")}
     for word in (b"a", b"b", b"c"):
-        it.keep(word * 10, word.decode())
-    assert it.get(b"a" * 10) == "a"
-    it.keep(b"d" * 10, "d")
-    assert (it.get(b"b" * 10), it.get(b"a" * 10), len(it), it.bytes) == (None, "a", 3, 30)
-    it.keep(b"e" * 90, "e")
+        it.keep(word * 10, things[word])
+    assert it.get(b"a" * 10) is things[b"a"]
+    it.keep(b"d" * 10, things[b"d"])
+    assert (it.get(b"b" * 10), it.get(b"a" * 10), len(it), it.bytes) == (None, things[b"a"], 3, 30)
+    it.keep(b"e" * 90, Remembered(90, used=False))
     assert (len(it), it.bytes) == (2, 100)
-    it.keep(b"e" * 90, "again")
-    assert (it.get(b"e" * 90), it.bytes) == ("again", 100)
-    it.keep(b"f" * 10_000, "too long")
+    it.keep(b"e" * 90, again := Remembered(90, used=False))
+    assert (it.get(b"e" * 90), it.bytes) == (again, 100)
+    it.keep(b"f" * 10_000, Remembered(10_000, used=False))
     it.forget(b"e" * 90)
     it.forget(b"never known")
     assert (len(it), it.bytes) == (1, 10)

@@ -64,18 +64,26 @@ def matching(etag: str, coding: Coding | None, tags: Collection[str]) -> str | N
 
 def cache_status(outcome: Outcome) -> str:
     """What the cache did with a request that got a page (RFC 9211)."""
-    ttl = f"ttl={math.floor(outcome.ttl)}"
+    ttl = math.floor(outcome.ttl)
     match outcome:
-        case Hit(source=source):
-            return f"{CACHE}; hit; {ttl}; detail={source}"
-        case StaleHit(reason=reason):
-            return f"{CACHE}; hit; {ttl}; detail=stale-{reason}"
+        case Hit() | StaleHit():
+            return hit_status(ttl, detail_of(outcome))
         case Miss(forward=forward, stored=stored, collapsed=collapsed):
             flags = ("; stored" if stored else "") + ("; collapsed" if collapsed else "")
             detail = "; detail=composed" if outcome.page.composed else ""
-            return f"{CACHE}; fwd={forward}; fwd-status={outcome.page.status}{flags}; {ttl}{detail}"
+            return f"{CACHE}; fwd={forward}; fwd-status={outcome.page.status}{flags}; ttl={ttl}{detail}"
         case _:
             assert_never(outcome)
+
+
+def hit_status(ttl: int, detail: str) -> str:
+    """The same of a hit that stays fresh for so many seconds, or has been stale for as many."""
+    return f"{CACHE}; hit; ttl={ttl}; detail={detail}"
+
+
+def detail_of(hit: Hit | StaleHit) -> str:
+    """Where a hit came from, or why it was served though stale."""
+    return hit.source if isinstance(hit, Hit) else f"stale-{hit.reason}"
 
 
 def error_cache_status(error: ProxyError) -> str:

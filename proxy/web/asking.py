@@ -94,7 +94,7 @@ class Asking:
         if valid is not None:
             shown = page.etag if question.single and not caller.sees_all else None
             terms = self._limits.terms(caller)
-            self._express.remember(request.scope, Meaning(caller, question, wishes, terms, valid, liked, tags, shown))
+            self._express.remember(request.scope, question, Meaning(caller, wishes, terms, valid, liked, tags, shown))
 
 
 def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNothing:

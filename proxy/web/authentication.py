@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from litestar.datastructures import Headers
+from msgspec import Struct
 
 from proxy.callers import ANONYMOUS, Caller, by_digest, digest
 from proxy.errors import Unauthorized
 from proxy.settings import Settings
-from proxy.tokens import Tokens
+from proxy.tokens import Tokens, Verified
 
 MAX_CREDENTIALS: Final = 8192
 """Characters of a key or token that are looked at."""
@@ -44,7 +44,7 @@ class Authentication:
         if credentials is None or digest(credentials) in self._by_digest:
             return _always  # keys, and that none are needed, are settings: they stay
         verified = None if self._tokens is None else self._tokens.verified(credentials)
-        return None if self._tokens is None or verified is None else partial(self._tokens.valid, verified)
+        return None if self._tokens is None or verified is None else Lasting(self._tokens, verified)
 
     async def caller(self, headers: Headers) -> Caller:
         """Return who asks: known by a key, or by a token that is signed.
@@ -65,6 +65,17 @@ class Authentication:
         if self._tokens is not None and credentials.count(".") == 2 and "x-api-key" not in headers:
             return self._tokens.known(credentials) or await self._tokens.caller(credentials)
         raise Unauthorized("The credentials are not known here; a key may have been replaced.")
+
+
+class Lasting(Struct, frozen=True):
+    """Says whether a token that was verified still is valid; equal for equal ones."""
+
+    tokens: Tokens
+    verified: Verified
+
+    def __call__(self) -> bool:
+        """Whether it is."""
+        return self.tokens.valid(self.verified)
 
 
 def _always() -> bool:

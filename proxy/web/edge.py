@@ -13,7 +13,7 @@ from proxy import tracing
 from proxy.tracing import Trace
 from proxy.web.health import Readiness
 from proxy.web.problems import refusal
-from proxy.web.telemetry import RequestEvent, Sink, describe
+from proxy.web.telemetry import RequestEvent, Sink, asked, describe
 
 MAX_URI: Final = 32 * 1024
 MAX_HEADERS: Final = 32 * 1024
@@ -72,17 +72,7 @@ def refused_by_server(sinks: Sequence[Sink]) -> Refused:
     """What makes an event of a request that never became one: no HTTP, too large a head, or one that never ended."""
 
     def refused(status: int, kind: str) -> None:
-        nothing = "-"
-        event = RequestEvent(
-            request_id=nothing,
-            method="other",
-            caller=nothing,
-            endpoint="other",
-            path=nothing,
-            status=status,
-            outcome=kind,
-            seconds=0.0,
-        )
+        event = RequestEvent("-", asked("other", "-", "other", "-"), status, kind, 0.0)
         for sink in sinks:
             sink(event)
 

@@ -14,6 +14,7 @@ on its answer, so that a header of no interest (a trace id) does not send a requ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -35,8 +36,8 @@ from proxy.web.answers import body_headers, matching, page_headers
 from proxy.web.cors import allowed_origin
 from proxy.web.health import Readiness
 from proxy.web.limits import Limits, rate_limit_headers
-from proxy.web.recollection import Recollection
-from proxy.web.telemetry import Endpoint, endpoint_of, shown
+from proxy.web.recollection import Recollection, Remembered
+from proxy.web.telemetry import SHARED, Asked, asked, endpoint_of, shown
 
 HEAD: Final = "head"
 """Where in a request's state the protocol leaves its head, if that came alone and whole."""
@@ -50,7 +51,7 @@ BEARING: Final = frozenset(
 
 
 class Meaning(Struct, frozen=True, gc=False):
-    """What a request's words mean.
+    """What a request's words mean, whatever they ask for; many requests share one.
 
     Attributes:
         terms: what the caller may ask; None: as much as it likes.
@@ -61,7 +62,6 @@ class Meaning(Struct, frozen=True, gc=False):
     """
 
     caller: Caller
-    question: Question
     wishes: Directives
     terms: Terms | None
     valid: Callable[[], bool]
@@ -70,18 +70,17 @@ class Meaning(Struct, frozen=True, gc=False):
     shown: str | None
 
 
-class Heard(Struct, gc=False):
+class Heard(Remembered, gc=False):
     """A request as it is remembered: what it means, and the rest that an answer or a log line needs of it.
 
     ``kept``: where memory keeps the page that was the answer, if it is looked for without wishes.
     """
 
     meaning: Meaning
+    question: Question
+    asked: Asked
     credential: Credential
     credential_id: str
-    method: str
-    path: str
-    endpoint: Endpoint
     origin: bytes | None
     kept: Kept | None = None
 
@@ -119,21 +118,23 @@ class Express:
         self._credentials: Mapping[str, Credential] = {one.name: one for one in credentials}
         self._readiness = readiness
         self._origins = frozenset(origin.encode() for origin in origins)
+        self._shared = lru_cache(SHARED)(_itself)
         self._by_words: Recollection[Heard] = Recollection()
         self._by_head: Recollection[Heard] = Recollection()
 
     def __len__(self) -> int:
         return len(self._by_words) + len(self._by_head)
 
-    def remember(self, scope: HTTPScope, meaning: Meaning) -> None:
+    def remember(self, scope: HTTPScope, question: Question, meaning: Meaning) -> None:
         """Take in what a request meant that has just been answered with a page."""
-        credential = self._credentials[meaning.question.credential]
-        if not meaning.question.key.startswith(f"{credential.id} "):
+        credential = self._credentials[question.credential]
+        if not question.key.startswith(f"{credential.id} "):
             return  # the token was renewed meanwhile
+        words, path, caller = words_of(scope), scope["path"], meaning.caller.name
+        what = asked(scope["method"], caller, endpoint_of(path), shown(path), question.listing, question.filters)
         origin = allowed_origin(scope, self._origins)
-        path = scope["path"]
-        heard = Heard(meaning, credential, credential.id, scope["method"], shown(path), endpoint_of(path), origin)
-        self._by_words.keep(words_of(scope), heard)
+        heard = Heard(len(words), False, self._shared(meaning), question, what, credential, credential.id, origin)
+        self._by_words.keep(words, heard)
         self._learn_head(scope, heard)
 
     def recall_head(self, head: bytes) -> Answer | None:
@@ -162,7 +163,7 @@ class Express:
         return self._answer(heard)
 
     def _outcome(self, heard: Heard) -> Hit | StaleHit | None:
-        question, wishes, kept = heard.meaning.question, heard.meaning.wishes, heard.kept
+        question, wishes, kept = heard.question, heard.meaning.wishes, heard.kept
         if kept is not None and (hit := self._at_hand.again(question, kept)):
             return hit
         outcome = self._at_hand.answer(question, wishes)
@@ -199,7 +200,7 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
             return
         state: dict[str, Any] = scope["state"]
         state["caller"], state["served"] = answer.heard.meaning.caller.name, answer.outcome
-        state["question"] = answer.heard.meaning.question
+        state["question"] = answer.heard.question
         state["headers"] = answer.limits
         headers = page_headers(answer.outcome, answer.etag)
         if answer.status == OK:
@@ -210,6 +211,11 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     return lane
+
+
+def _itself(meaning: Meaning) -> Meaning:
+    """Cached, the one that stands for all that are equal."""
+    return meaning
 
 
 def words_of(scope: HTTPScope) -> bytes:

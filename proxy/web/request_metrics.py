@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from msgspec import Struct
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from proxy.hub import HubCall
 from proxy.web.families import counter
-from proxy.web.tallies import Histogram
+from proxy.web.tallies import Histogram, Tally
 from proxy.web.telemetry import RequestEvent
 
 SERVED: Final = ("hit", "stale", "joined", "miss")
@@ -24,11 +25,19 @@ _HUB: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _AGES: Final = (0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 600, 3600, 86_400)
 
 
+class _Requests(Struct):
+    """Requests with the same labels: how many, how long they took, and how old what they were served was."""
+
+    seconds: Tally | None
+    ages: Tally | None
+    count: int = 0
+
+
 class RequestMetrics(Collector):
     """Two sinks, and the metrics that they fill."""
 
     def __init__(self) -> None:
-        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._requests: dict[tuple[str, str, int], _Requests] = {}
         self._seconds = Histogram(_FAST, (*SERVED, "other"))
         self._ages = Histogram(_AGES, SERVED)
         self._bytes = 0
@@ -37,13 +46,23 @@ class RequestMetrics(Collector):
 
     def note(self, event: RequestEvent) -> None:
         """Take in a request."""
-        outcome = event.outcome
-        self._requests[event.endpoint, outcome, event.status] += 1
-        if event.endpoint != "events":
-            self._seconds[outcome if outcome in SERVED else "other"].observe(event.seconds)
-        if event.age is not None:
-            self._ages[outcome].observe(event.age)
+        requests = self._requests.get((event.asked.endpoint, event.outcome, event.status))
+        if requests is None:
+            requests = self._begin(event)
+        requests.count += 1
+        if requests.seconds is not None:
+            requests.seconds.observe(event.seconds)
+        if requests.ages is not None and event.age is not None:
+            requests.ages.observe(event.age)
         self._bytes += event.bytes
+
+    def _begin(self, event: RequestEvent) -> _Requests:
+        """The first request of its kind."""
+        endpoint, outcome = event.asked.endpoint, event.outcome
+        seconds = None if endpoint == "events" else self._seconds[outcome if outcome in SERVED else "other"]
+        ages = self._ages[outcome] if outcome in SERVED else None
+        self._requests[endpoint, outcome, event.status] = requests = _Requests(seconds, ages)
+        return requests
 
     def note_hub(self, call: HubCall) -> None:
         """Take in a request to the hub."""
@@ -52,7 +71,8 @@ class RequestMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Everything up to now."""
-        requests = {(endpoint, outcome, str(status)): n for (endpoint, outcome, status), n in self._requests.items()}
+        found = self._requests.items()
+        requests = {(endpoint, outcome, str(status)): one.count for (endpoint, outcome, status), one in found}
         yield counter("requests", "Requests answered.", ["endpoint", "outcome", "status"], requests)
         text = "From a request's head to its answer's end; event streams are left out."
         yield self._seconds.family("request_duration_seconds", text, "outcome")

@@ -105,7 +105,7 @@ class Samples:
 
     def note(self, event: RequestEvent) -> None:
         """Take in a request."""
-        if event.endpoint not in QUESTIONS:
+        if event.asked.endpoint not in QUESTIONS:
             return
         now, outcome = self._clock(), event.outcome
         current = self._sample(now)
@@ -115,9 +115,9 @@ class Samples:
                 self._fault("callers", event.outcome)
         else:
             self._totals.pages += 1
-            if event.listing in self._last or len(self._last) < LISTINGS:
-                self._asked[-1][event.listing] += 1
-                self._last[event.listing] = (event, now)
+            if event.asked.listing in self._last or len(self._last) < LISTINGS:
+                self._asked[-1][event.asked.listing] += 1
+                self._last[event.asked.listing] = (event, now)
         current.requests[outcome] = current.requests.get(outcome, 0) + 1
         current.slowest = max(current.slowest, event.seconds)
 
@@ -134,7 +134,7 @@ class Samples:
         samples = [*self._ring, self._sample(self._clock())]
         asked: Counter[str] = sum(self._asked, Counter())
         listings = [
-            Listing(name, event.endpoint, event.filters, asked[name], event.age or 0.0, event.outcome, at)
+            Listing(name, event.asked.endpoint, event.asked.filters, asked[name], event.age or 0.0, event.outcome, at)
             for name, (event, at) in self._last.items()
         ]
         return Told(samples, _busiest(listings), _latest(self._faults.values()), self._totals)

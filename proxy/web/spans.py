@@ -61,18 +61,25 @@ class Spans:
         if event.trace is None or not event.trace.sampled:
             return
         attributes: dict[str, str | int | float] = {
-            "http.request.method": event.method,
+            "http.request.method": event.asked.method,
             "http.response.status_code": event.status,
-            "url.path": event.path,
-            "enduser.id": event.caller,
+            "url.path": event.asked.path,
+            "enduser.id": event.asked.caller,
             "generations_proxy.request_id": event.request_id,
             "generations_proxy.outcome": event.outcome,
-            "generations_proxy.listing": event.listing,
+            "generations_proxy.listing": event.asked.listing,
         }
         if event.age is not None:
             attributes["generations_proxy.age"] = event.age
         failed = event.outcome if event.status >= 500 else ""
-        self._make(f"{event.method} {event.endpoint}", event.trace, SpanKind.SERVER, event.seconds, attributes, failed)
+        self._make(
+            f"{event.asked.method} {event.asked.endpoint}",
+            event.trace,
+            SpanKind.SERVER,
+            event.seconds,
+            attributes,
+            failed,
+        )
 
     def note_hub(self, call: HubCall) -> None:
         """Make the span of a request to the hub."""

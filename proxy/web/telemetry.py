@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from litestar.types import HTTPScope
 from msgspec import Struct
+from msgspec.json import encode
 
 from proxy.logs import Event
 from proxy.outcome import Miss, Outcome
@@ -19,6 +20,8 @@ ACCESS: Final = "proxy.access"
 """The logger of requests."""
 FILTERS: Final = 1024
 """Combinations of filters whose names are remembered."""
+SHARED: Final = 4096
+"""Of what was asked, that is remembered."""
 _log: Final = logging.getLogger(ACCESS)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -43,59 +46,84 @@ _BELOW: Final[Mapping[str, Endpoint]] = {
 }
 
 
-class RequestEvent(Event, frozen=True, kw_only=True, gc=False):
-    """A request that has been answered.
+class Asked(Struct, frozen=True, gc=False):
+    """Who asked what: what many requests have in common, and share (``asked``).
 
     Attributes:
-        request_id: as in the answer's X-Request-Id; ``-`` for what is no HTTP and got none.
         method: of the request; ``other`` for one that HTTP does not define.
         caller: who asked; ``-`` if that is not known.
         endpoint: what was asked for.
         path: of the request, shortened.
+        listing: what the keys of the listing begin with, in Redis too; ``-`` if none was asked for.
+        filters: of the listing, canonical; for operators, and not for the log, as they hold names.
+        who, what: what the log shows of it, as JSON.
+    """
+
+    method: str
+    caller: str
+    endpoint: Endpoint
+    path: str
+    listing: str
+    filters: str
+    who: str
+    what: str
+
+
+class RequestEvent(Event, frozen=True, gc=False):
+    """A request that has been answered.
+
+    Attributes:
+        request_id: as in the answer's X-Request-Id; ``-`` for what is no HTTP and got none.
+        asked: by whom, and what.
         status: of the answer; 0 if the caller got none.
         outcome: ``hit``, ``stale``, ``miss``, ``joined``; an error's type; ``-`` for anything else.
         seconds: from the request's head to the answer's end.
         bytes: of the answer's body, as they were sent.
-        listing: what the keys of the listing begin with, in Redis too; ``-`` if none was asked for.
-        filters: of the listing, canonical; for operators, and not for the log, as they hold names.
         age: seconds since the hub vouched for what was served.
         hub_seconds: that the hub took to answer, if it was asked by this process for this request.
         trace: where the request belongs, with tracing on.
     """
 
     request_id: str
-    method: str
-    caller: str
-    endpoint: Endpoint
-    path: str
+    asked: Asked
     status: int
     outcome: str
     seconds: float
     bytes: int = 0
-    listing: str = "-"
-    filters: str = ""
     age: float | None = None
     hub_seconds: float | None = None
     trace: Trace | None = None
 
     def shown(self) -> RequestLine:
         """For the log."""
+        asked = self.asked
+        listed = asked.listing != "-"
         return RequestLine(
             event="request",
             id=self.request_id,
-            method=self.method,
-            caller=self.caller,
-            path=self.path,
+            method=asked.method,
+            caller=asked.caller,
+            path=asked.path,
             status=self.status,
             outcome=self.outcome,
             ms=round(self.seconds * 1000, 2),
             bytes=self.bytes,
-            listing=None if self.listing == "-" else self.listing,
-            filters=None if self.listing == "-" else _names(self.filters),
+            listing=asked.listing if listed else None,
+            filters=_names(asked.filters) if listed else None,
             age=None if self.age is None else round(self.age, 1),
             hub_ms=None if self.hub_seconds is None else round(self.hub_seconds * 1000, 1),
             trace=None if self.trace is None else self.trace.trace_id,
             span=None if self.trace is None else self.trace.span_id,
+        )
+
+    def members(self) -> str:
+        """As JSON; what many requests share is encoded once for all of them, which takes a third of the time."""
+        if self.age is None or self.hub_seconds is not None or self.trace is not None:
+            return super().members()
+        asked = self.asked
+        return (
+            f'"event":"request","id":"{self.request_id}",{asked.who},"status":{self.status},"outcome":"{self.outcome}",'
+            f'"ms":{self.seconds * 1000:.2f},"bytes":{self.bytes},{asked.what}"age":{self.age:.1f}'
         )
 
 
@@ -117,6 +145,14 @@ class RequestLine(Struct, omit_defaults=True, gc=False):
     hub_ms: float | None = None
     trace: str | None = None
     span: str | None = None
+
+
+@lru_cache(SHARED)
+def asked(method: str, caller: str, endpoint: Endpoint, path: str, listing: str = "-", filters: str = "") -> Asked:
+    """The one that all requests share that asked the same."""
+    who = encode({"method": method, "caller": caller, "path": path})[1:-1].decode()
+    what = "" if listing == "-" else encode({"listing": listing, "filters": _names(filters)})[1:-1].decode() + ","
+    return Asked(method, caller, endpoint, path, listing, filters, who, what)
 
 
 @lru_cache(FILTERS)
@@ -142,16 +178,17 @@ def describe(scope: HTTPScope, *, status: int, seconds: float, size: int) -> Req
     method, path = scope["method"], scope["path"]
     return RequestEvent(
         request_id=state["request_id"],
-        method=method if method in _METHODS else "other",
-        caller=state.get("caller", "-"),
-        endpoint=endpoint_of(path),
-        path=shown(path),
+        asked=asked(
+            method if method in _METHODS else "other",
+            state.get("caller", "-"),
+            endpoint_of(path),
+            shown(path),
+            *(() if question is None else (question.listing, question.filters)),
+        ),
         status=status,
         outcome=state.get("outcome", "-") if served is None else served.name,
         seconds=seconds,
         bytes=size,
-        listing="-" if question is None else question.listing,
-        filters="" if question is None else question.filters,
         age=None if served is None else served.age,
         hub_seconds=served.hub_seconds if isinstance(served, Miss) else None,
         trace=state.get("trace"),

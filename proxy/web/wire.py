@@ -8,8 +8,10 @@ worth is there: an id, an event, its caller's limit. A test holds every answer a
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,13 +19,15 @@ from litestar import Litestar
 
 from proxy.encodings import CODINGS, Coding
 from proxy.freshness import OK
-from proxy.web.answers import CACHE_CONTROL, VARY, cache_status
+from proxy.web.answers import CACHE_CONTROL, VARY, detail_of, hit_status
 from proxy.web.cors import readable_by
 from proxy.web.express import Answer, Express
 from proxy.web.telemetry import RequestEvent, Sink
 
 WIRE: Final = "wire"
 """Where the application leaves its wire, in its state, for the server's protocol."""
+SECONDS: Final = 4096
+"""Ages, and times to be fresh, whose lines are remembered."""
 
 
 class Wire:
@@ -54,22 +58,9 @@ class Wire:
         heard, outcome = answer.heard, answer.outcome
         request_id = next(self._ids)
         written = self._head(answer, request_id, server_headers)
-        body = b"" if heard.method == "HEAD" else answer.body
-        question = heard.meaning.question
-        event = RequestEvent(
-            request_id=request_id,
-            method=heard.method,
-            caller=heard.meaning.caller.name,
-            endpoint=heard.endpoint,
-            path=heard.path,
-            status=answer.status,
-            outcome=outcome.name,
-            seconds=time.perf_counter() - began,
-            bytes=len(body),
-            listing=question.listing,
-            filters=question.filters,
-            age=outcome.age,
-        )
+        body = b"" if heard.asked.method == "HEAD" else answer.body
+        seconds = time.perf_counter() - began
+        event = RequestEvent(request_id, heard.asked, answer.status, outcome.name, seconds, len(body), outcome.age)
         if not self._untold:
             asyncio.get_running_loop().call_soon(self._tell)
         self._untold.append(event)
@@ -87,12 +78,12 @@ class Wire:
         if server_headers is not self._server_headers:  # the server makes them anew once a second
             self._server_headers, self._server_lines = server_headers, _lines(server_headers)
         coding, length = (answer.coding, f"content-length: {len(answer.body)}\r\n") if status == OK else (None, "")
+        told = _told(int(outcome.age), math.floor(outcome.ttl), detail_of(outcome))
         moment = f"listing-moment: {outcome.page.moment}\r\n" if outcome.page.moment else ""
         origin = answer.heard.origin
         rare = _lines(answer.limits + readable_by(origin)) if answer.limits or origin else ""
         return (
-            f"{self._fixed[status, coding]}etag: {answer.etag}\r\nage: {int(outcome.age)}\r\n"
-            f"cache-status: {cache_status(outcome)}\r\nx-request-id: {request_id}\r\n"
+            f"{self._fixed[status, coding]}etag: {answer.etag}\r\n{told}x-request-id: {request_id}\r\n"
             f"{moment}{length}{self._server_lines}{rare}\r\n"
         ).encode("latin-1")
 
@@ -100,6 +91,12 @@ class Wire:
 def wire_of(app: Any) -> Wire | None:
     """The wire of a server's application, if it is one of ``create_app``'s and nothing is wrapped around it."""
     return app.state.get(WIRE) if isinstance(app, Litestar) else None
+
+
+@lru_cache(SECONDS)
+def _told(age: int, ttl: int, detail: str) -> str:
+    """The lines about a hit that stay the same for a second, whatever page it is."""
+    return f"age: {age}\r\ncache-status: {hit_status(ttl, detail)}\r\n"
 
 
 def _lines(headers: Iterable[tuple[bytes, bytes]]) -> str:

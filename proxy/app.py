@@ -48,7 +48,7 @@ from proxy.web.protocol import REFUSED
 from proxy.web.request_ids import request_ids
 from proxy.web.routes import api_handlers
 from proxy.web.state_metrics import Parts
-from proxy.web.telemetry import Sink, log_request
+from proxy.web.telemetry import Sink, log_requests
 from proxy.web.wire import WIRE, Wire
 
 CLOSING: Final = 2.0
@@ -63,7 +63,7 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
     clock: Callable[[], float] = time.time,
     pace: Pace | None = None,
     readiness: Readiness | None = None,
-    sinks: Sequence[Sink] = (log_request,),
+    sinks: Sequence[Sink] = (log_requests,),
     on_startup: Sequence[Callable[[], None]] = (),
     siblings: Siblings | None = None,
     handlers: Sequence[HTTPRouteHandler] = (),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 from proxy.ahead import Ahead
 from proxy.demand import GRAIN, Demand
@@ -14,6 +14,13 @@ from proxy.knowledge import Knowledge
 from proxy.outcome import Hit, StaleHit
 from proxy.question import Question
 from proxy.settings import CacheSettings
+
+
+class Place(Protocol):
+    """A question, and where memory keeps the page that is its answer, if that is known."""
+
+    question: Question
+    kept: Kept | None
 
 
 class AtHand:
@@ -34,6 +41,7 @@ class AtHand:
         self._demand = demand
         self._ahead = ahead
         self._clock = clock
+        self._tick = 0.0
 
     def answer(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
         """The page in memory, if it may be trusted and is what the caller asks for."""
@@ -44,16 +52,21 @@ class AtHand:
         """Where memory keeps the page, for ``again``: it empties that when the page goes."""
         return self._known.slot(question.key)
 
-    def again(self, question: Question, kept: Kept) -> Hit | None:
-        """As ``answer`` without wishes, for a page that was served from there before; None: nothing is sure any more.
+    def again(self, place: Place) -> Hit | None:
+        """As ``answer`` without wishes, of a place that was asked for before; None: nothing is sure any more.
 
         That is what nearly all hits are, and it costs them a third: nothing is looked up, and judged is the time.
         """
+        kept = place.kept
+        if kept is None or not self._known.trust.together:
+            return None
         now = self._clock()
-        hit = kept.again(now, self._judging.changes) if self._known.trust.together else None
-        if hit is not None and not 0 <= now - kept.noted_at < GRAIN:
-            kept.noted_at = now
-            self._demand.note(question)
+        hit = kept.again(now, self._judging.changes)
+        if not 0 <= now - self._tick < GRAIN:
+            self._tick = now
+        if hit is not None and kept.noted is not self._tick:  # the object: to compare them would touch what is cold
+            kept.noted = self._tick
+            self._demand.note(place.question)
         return hit
 
     def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:

@@ -18,7 +18,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from proxy import __version__, config
-from proxy.logs import wants_colours
+from proxy.log_format import wants_colours
 from proxy.settings import Settings
 from proxy.terminal import cannot_listen, complain, fail, say_check
 

@@ -8,7 +8,7 @@ import errno
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -47,8 +47,8 @@ async def run_demo(*, port: int, hub_port: int, callers: int, seconds: float | N
     simulator = Simulator(World(speed=4.0, prompts=PLAIN_PROMPTS))
     asked: Counter[str] = Counter()
 
-    def count(event: RequestEvent) -> None:
-        asked[event.outcome] += 1
+    def count(events: Sequence[RequestEvent]) -> None:
+        asked.update(event.outcome for event in events)
 
     with listen(LOOPBACK, hub_port) as hub_socket, _listen_or_any(port, say) as proxy_socket:
         hub_url, proxy_url = url_of(hub_socket), url_of(proxy_socket)

@@ -43,11 +43,18 @@ class Judging:
         self._doubts = doubts
         self._clock = clock
         self._last = NEVER
+        self._changes = 0
 
     @property
     def changes(self) -> int:
-        """How often something was learned by which a page in memory may be judged otherwise than before."""
-        return self._memory.changes + self._doubts.changes + self._purging.purges.changes + self._trust.changes
+        """How often something was learned by which a page in memory may be judged otherwise than before.
+
+        The same object as long as it is the same number, so that pages that remember it share it.
+        """
+        changes = self._memory.changes + self._doubts.changes + self._purging.purges.changes + self._trust.changes
+        if changes != self._changes:
+            self._changes = changes
+        return self._changes
 
     def kept(self, question: Question, *, suspect: bool = False) -> tuple[Page | None, Verdict]:
         """Return the page in memory and whether it may be served now.

@@ -25,7 +25,7 @@ class Kept(Struct, gc=False):
         reckoned: what ``Judging.changes`` was when the term was reckoned; it is to be again when that moves on.
         shown: how often the page has been judged since the hub vouched for it, which is about how often it was shown.
         used: of late; see ``second_chance``.
-        noted_at: Unix seconds at which it was last noted that it is in demand, where it is served without a look-up.
+        noted: when it was last noted that it is in demand, where it is served without a look-up.
     """
 
     page: Page
@@ -34,7 +34,7 @@ class Kept(Struct, gc=False):
     reckoned: int = -1
     shown: int = 0
     used: bool = False
-    noted_at: float = 0.0
+    noted: float = 0.0
 
     def reckon(self, term: Term, changes: int) -> None:
         """The page may be served by this term, until ``changes`` move on."""

@@ -1,6 +1,6 @@
 """Logging that never makes a caller wait, and hardly costs one.
 
-Lines are written by a thread of their own, a tenth of a second's worth at a time: a full pipe, a slow disk or a stuck
+Lines are written by a thread of their own, some milliseconds' worth at a time: a full pipe, a slow disk or a stuck
 log collector then costs lines, not answers. Of a busy process' requests (``Writing.later``), many lines are made at
 once by whoever logs, as two threads that both want the interpreter cost each other more than the lines do.
 """
@@ -13,19 +13,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from logging.handlers import QueueHandler
 from typing import Final, Literal, Self, TypeAlias
 
-import msgspec
-from msgspec import Struct
+from proxy.log_format import Event, JSONFormatter, TextFormatter, wants_colours
 
-FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
-QUEUED: Final = 10_000
+QUEUED: Final = 20_000
 """Lines that may wait to be written; what comes on top is dropped and counted."""
-COLLECTED: Final = 0.1
+COLLECTED: Final = 0.05
 """Seconds for which lines are collected before they are written: a thread that wakes often costs a busy process more
 than what it writes."""
 AT_ONCE: Final = 128
@@ -35,83 +33,8 @@ VECTORS: Final = 64
 ENDING: Final = 1.0
 """Seconds that :func:`finish` gives to the lines that still wait."""
 
-_GREY, _YELLOW, _RED, _PLAIN = "\x1b[2m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
-
-
-_encode: Final = msgspec.json.Encoder().encode
-
-
-class Event(Struct, frozen=True):
-    """Something that is logged by its members: frozen, so that it may be written later by another thread."""
-
-    def shown(self) -> Struct:
-        """What the log shows, in this order; it has a member at least."""
-        raise NotImplementedError
-
-    def members(self) -> str:
-        """The same as JSON, without the braces."""
-        return _encode(self.shown())[1:-1].decode()
-
-    def __str__(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in msgspec.to_builtins(self.shown()).items())
-
-
 _Said: TypeAlias = logging.LogRecord | tuple[float, str, Event]
 """What waits to be made a line: a record, or an event with its time and logger."""
-
-
-class TextFormatter(logging.Formatter):
-    """Lines for people; ``colours`` for those before a terminal."""
-
-    def __init__(self, *, colours: bool = False) -> None:
-        super().__init__(FORMAT)
-        self._colours = colours
-        self._second = (-1, "")
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line, more if there is a traceback."""
-        line = super().format(record)
-        if not self._colours:
-            return line
-        colour = _RED if record.levelno >= logging.ERROR else _YELLOW if record.levelno >= logging.WARNING else ""
-        return f"{colour}{line}{_PLAIN}" if colour else line.replace(record.asctime, self._shaded(record.asctime))
-
-    def line(self, at: float, logger: str, event: Event) -> str:
-        """The line of an event at INFO."""
-        second = int(at)
-        if second != self._second[0]:  # a busy process has many lines in a second
-            self._second = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        return f"{self._shaded(f'{self._second[1]},{int(at * 1000) % 1000:03d}')} INFO {logger} {event}"
-
-    def _shaded(self, text: str) -> str:
-        return f"{_GREY}{text}{_PLAIN}" if self._colours else text
-
-
-class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time, level and logger, then an event's members, or a message."""
-
-    _second = (-1, "")
-    _millisecond = (-1, "")
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line, whatever is in it."""
-        if isinstance(record.msg, Event):
-            return self.line(record.created, record.name, record.msg)
-        head = {"time": self._moment(record.created), "level": record.levelname.lower(), "logger": record.name}
-        return _encode(head | {"message": super().format(record)}).decode()
-
-    def line(self, at: float, logger: str, event: Event) -> str:
-        """The line of an event at INFO. Its members are put behind the rest as they are, which takes half the time."""
-        return f'{{"time":"{self._moment(at)}","level":"info","logger":"{logger}",{event.members()}}}'
-
-    def _moment(self, at: float) -> str:
-        millisecond = int(at * 1000)
-        if millisecond != self._millisecond[0]:  # a busy process has many lines in each
-            second = millisecond // 1000
-            if second != self._second[0]:
-                self._second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._millisecond = millisecond, f"{self._second[1]}.{millisecond % 1000:03d}Z"
-        return self._millisecond[1]
 
 
 class DroppingQueueHandler(QueueHandler):
@@ -147,7 +70,7 @@ class Writing:
         self._ending = threading.Event()
         self._awake = False
         self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
-        self.handler = DroppingQueueHandler(self._put)
+        self.handler = DroppingQueueHandler(lambda record: self._put((record,)))
 
     def __enter__(self) -> Self:
         self.start()
@@ -171,21 +94,20 @@ class Writing:
         self._waking.set()
         self._thread.join(ENDING)
 
-    def later(self, logger: str) -> Callable[[Event], None]:
-        """What logs an event at INFO, past ``logging``."""
+    def later(self, logger: str) -> Callable[[Sequence[Event]], None]:
+        """What logs events at INFO, past ``logging``."""
 
-        def put(event: Event) -> None:
-            self._put((time.time(), logger, event))
+        def put(events: Sequence[Event]) -> None:
+            at = time.time()
+            self._put([(at, logger, event) for event in events])
 
         return put
 
-    def _put(self, said: _Said) -> None:
-        waiting = len(self._said)
-        if waiting + AT_ONCE * len(self._made) >= QUEUED:
-            self.handler.dropped += 1
-            return
-        self._said.append(said)
-        if waiting >= AT_ONCE and self._making.acquire(blocking=False):
+    def _put(self, said: Sequence[_Said]) -> None:
+        room = max(0, QUEUED - len(self._said) - AT_ONCE * len(self._made))
+        self.handler.dropped += max(0, len(said) - room)
+        self._said.extend(said[:room])
+        if len(self._said) > AT_ONCE and self._making.acquire(blocking=False):
             self._make()
         if not self._awake:
             self._awake = True
@@ -234,11 +156,6 @@ def to_stderr(style: Literal["auto", "json", "text"] = "auto") -> Writing:
     colours = terminal and wants_colours(os.environ)
     formatter = TextFormatter(colours=colours) if plain else JSONFormatter()
     return Writing(partial(_write_whole, 2), formatter)
-
-
-def wants_colours(environ: Mapping[str, str]) -> bool:
-    """Whether a terminal may be given colours (no-color.org: any value but the empty one says no)."""
-    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def _write_whole(descriptor: int, pieces: list[bytes]) -> None:

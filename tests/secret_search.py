@@ -24,7 +24,7 @@ import msgspec
 from litestar import Litestar
 
 from proxy.callers import digest
-from proxy.logs import FORMAT
+from proxy.log_format import FORMAT
 from proxy.secret import Secret
 from proxy.settings import (
     AdminSettings,

@@ -123,7 +123,7 @@ async def rig(
         transport=transport or httpx.ASGITransport(simulator),
         redis=redis,
         clock=clock,
-        sinks=[events.append],
+        sinks=[events.extend],
         siblings=siblings,
     )
     async with (

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy import logs
+from proxy.log_format import Event
 
 
 class Pipe:
@@ -32,7 +33,7 @@ def pipe() -> Iterator[Pipe]:
     pipe.may_go.set()
 
 
-class Said(logs.Event, frozen=True):
+class Said(Event, frozen=True):
     text: str
 
     def __str__(self) -> str:
@@ -52,7 +53,7 @@ def test_what_is_made_a_line_later_keeps_its_place_and_looks_the_same(pipe: Pipe
     with logs.Writing(pipe) as log:
         later = log.later("proxy.test")
         for number in range(0, 100, 2):
-            later(Said(f"line {number}"))
+            later([Said(f"line {number}")])
             logging.getLogger("proxy.test").info("line %d", number + 1)
     assert pipe.written == [f"line {number}" for number in range(100)]
 
@@ -62,7 +63,7 @@ def test_a_later_line_has_the_time_at_which_it_was_logged(at: float, monkeypatch
     monkeypatch.setattr("time.time", lambda: at)
     written: list[bytes] = []
     with logs.Writing(written.extend) as log:
-        log.later("proxy.test")(Said("said"))
+        log.later("proxy.test")([Said("said")])
     expected = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
     assert written == [f"{expected},{int(at * 1000) % 1000:03d} INFO proxy.test said\n".encode()]
 

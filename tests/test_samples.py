@@ -24,7 +24,7 @@ def test_samples_begin_at_multiples_and_none_is_lost() -> None:
     it = Samples(clock)
     for seconds in (0.0, 1.0, 1.5, 20.0):
         clock.advance(seconds)
-        it.note(EVENT)
+        it.note([EVENT])
     told = it.tell()
     assert all(sample.at % INTERVAL == 0 for sample in told.samples)
     assert [sample.requests for sample in told.samples] == [{"hit": 2}, {"hit": 1}, {"hit": 1}]
@@ -34,8 +34,8 @@ def test_samples_begin_at_multiples_and_none_is_lost() -> None:
 def test_outcomes_of_the_hub_and_of_callers() -> None:
     it = Samples(Clock())
     for event in (EVENT, replace(EVENT, outcome="stale"), REFUSED, FAILED, replace(FAILED, status=0, outcome="-")):
-        it.note(event)
-    it.note(replace(EVENT, asked=of("a", "metrics")))
+        it.note([event])
+    it.note([replace(EVENT, asked=of("a", "metrics"))])
     for call in (
         HubCall("default", 200),
         HubCall("default", 404, "resource_not_found"),
@@ -57,12 +57,12 @@ def test_listings_of_the_last_minute() -> None:
     clock = Clock()
     it = Samples(clock)
     for _ in range(3):
-        it.note(replace(EVENT, asked=of("a")))
+        it.note([replace(EVENT, asked=of("a"))])
     clock.advance(30)
-    it.note(replace(EVENT, asked=of("b"), age=7.0))
+    it.note([replace(EVENT, asked=of("b"), age=7.0)])
     assert [(one.listing, one.asked) for one in it.tell().listings] == [("a", 3), ("b", 1)]
     clock.advance(40)
-    it.note(replace(EVENT, asked=of("b"), age=8.0))
+    it.note([replace(EVENT, asked=of("b"), age=8.0)])
     (only,) = it.tell().listings
     assert (only.listing, only.asked, only.age, only.filters) == ("b", 2, 8.0, EVENT.asked.filters)
     clock.advance(3600)
@@ -73,12 +73,12 @@ def test_nothing_grows_without_bounds() -> None:
     clock = Clock()
     it = Samples(clock)
     for number in range(3 * LISTINGS):
-        it.note(replace(EVENT, asked=of(f"l{number}")))
+        it.note([replace(EVENT, asked=of(f"l{number}"))])
     assert len(it._last) == LISTINGS
     assert len(it.tell().listings) == SHOWN
     for _ in range(3 * SAMPLES):
         clock.advance(INTERVAL)
-        it.note(EVENT)
+        it.note([EVENT])
     assert len(it.tell().samples) == SAMPLES
     assert len(it._last) == 1
 

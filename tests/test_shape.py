@@ -21,8 +21,20 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # from the bottom up: a module imports from lines below its own only
-    ["secret", "contract", "errors", "detached", "retry_after", "logs", "record", "gate", "quota", "sse", "encodings"],
-    ["tracing", "siblings", "terminal", "second_chance"],
+    [
+        "secret",
+        "contract",
+        "errors",
+        "detached",
+        "retry_after",
+        "log_format",
+        "record",
+        "gate",
+        "quota",
+        "sse",
+        "encodings",
+    ],
+    ["tracing", "siblings", "terminal", "second_chance", "logs"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
     ["fields", "redis_password"],
     ["hub_faults"],

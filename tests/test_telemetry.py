@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import logs
-from proxy.logs import JSONFormatter, TextFormatter, wants_colours
+from proxy.log_format import JSONFormatter, TextFormatter, wants_colours
 from proxy.simulator import Fault
 from proxy.tracing import Trace
-from proxy.web.telemetry import RequestEvent, asked, endpoint_of, log_request, shown
+from proxy.web.telemetry import RequestEvent, asked, endpoint_of, log_requests, shown
 from tests.support import LIST, rig
 
 
@@ -134,15 +134,16 @@ def test_colours_are_for_terminals_that_want_them() -> None:
 
 def test_an_event_is_not_put_into_words_while_a_caller_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("proxy.access"), "propagate", False)  # pytest's own handler does not wait
-    monkeypatch.setattr(RequestEvent, "shown", lambda _: pytest.fail("a caller waits for this"))
+    for way in ("shown", "members"):
+        monkeypatch.setattr(RequestEvent, way, lambda _: pytest.fail("a caller waits for this"))
     writing = logs.Writing(lambda _: None)
     handler = writing.handler
     logger = logging.getLogger("proxy.access")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        log_request(EVENT)
-        writing.later("proxy.access")(EVENT)
+        log_requests([EVENT])
+        writing.later("proxy.access")([EVENT])
         record, later = writing._said
     finally:
         logger.removeHandler(handler)

@@ -63,7 +63,7 @@ def with_edge(
         finally:
             event = describe(scope, status=status, seconds=time.perf_counter() - began, size=size)
             for sink in sinks:
-                sink(event)
+                sink((event,))
 
     return edge
 
@@ -74,7 +74,7 @@ def refused_by_server(sinks: Sequence[Sink]) -> Refused:
     def refused(status: int, kind: str) -> None:
         event = RequestEvent("-", asked("other", "-", "other", "-"), status, kind, 0.0)
         for sink in sinks:
-            sink(event)
+            sink((event,))
 
     return refused
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.callers import Caller
 from proxy.credential import Credential
@@ -51,7 +51,7 @@ BEARING: Final = frozenset(
 
 
 class Meaning(Struct, frozen=True, gc=False):
-    """What a request's words mean, whatever they ask for; many requests share one.
+    """What a request's words mean, whatever they ask for.
 
     Attributes:
         terms: what the caller may ask; None: as much as it likes.
@@ -70,18 +70,27 @@ class Meaning(Struct, frozen=True, gc=False):
     shown: str | None
 
 
+class Manner(Struct, frozen=True, gc=False):
+    """How a request was made, beside what it asks for: many that are remembered share one, so that it is at hand.
+
+    ``credential_id``: that the credential had.
+    """
+
+    meaning: Meaning
+    credential: Credential
+    credential_id: str
+    origin: bytes | None
+
+
 class Heard(Remembered, gc=False):
-    """A request as it is remembered: what it means, and the rest that an answer or a log line needs of it.
+    """A request as it is remembered.
 
     ``kept``: where memory keeps the page that was the answer, if it is looked for without wishes.
     """
 
-    meaning: Meaning
-    question: Question
+    manner: Manner
     asked: Asked
-    credential: Credential
-    credential_id: str
-    origin: bytes | None
+    question: Question
     kept: Kept | None = None
 
 
@@ -132,8 +141,8 @@ class Express:
             return  # the token was renewed meanwhile
         words, path, caller = words_of(scope), scope["path"], meaning.caller.name
         what = asked(scope["method"], caller, endpoint_of(path), shown(path), question.listing, question.filters)
-        origin = allowed_origin(scope, self._origins)
-        heard = Heard(len(words), False, self._shared(meaning), question, what, credential, credential.id, origin)
+        manner = self._shared(Manner(meaning, credential, credential.id, allowed_origin(scope, self._origins)))
+        heard = Heard(len(words), used=False, manner=manner, asked=what, question=question)
         self._by_words.keep(words, heard)
         self._learn_head(scope, heard)
 
@@ -151,27 +160,30 @@ class Express:
     def _learn_head(self, scope: HTTPScope, heard: Heard) -> None:
         if (head := scope["state"].get(HEAD)) is not None:
             origin = allowed_origin(scope, self._origins)  # no part of the words
-            self._by_head.keep(head, heard if origin == heard.origin else msgspec.structs.replace(heard, origin=origin))
+            if origin != heard.manner.origin:
+                heard = replace(heard, manner=self._shared(replace(heard.manner, origin=origin)))
+            self._by_head.keep(head, heard)
 
     def _recall(self, known: Recollection[Heard], words: bytes) -> Answer | None:
         heard = known.get(words)
         if heard is None or self._readiness.draining:
             return None
-        if heard.credential.id != heard.credential_id or not heard.meaning.valid():
+        manner = heard.manner
+        if manner.credential.id != manner.credential_id or not manner.meaning.valid():
             known.forget(words)
             return None
         return self._answer(heard)
 
     def _outcome(self, heard: Heard) -> Hit | StaleHit | None:
-        question, wishes, kept = heard.question, heard.meaning.wishes, heard.kept
-        if kept is not None and (hit := self._at_hand.again(question, kept)):
+        if hit := self._at_hand.again(heard):
             return hit
+        question, wishes = heard.question, heard.manner.meaning.wishes
         outcome = self._at_hand.answer(question, wishes)
         heard.kept = self._at_hand.slot(question) if wishes is NONE else None
         return outcome
 
     def _answer(self, heard: Heard) -> Answer | None:
-        meaning = heard.meaning
+        meaning = heard.manner.meaning
         outcome = self._outcome(heard)
         if outcome is None or outcome.page.status != OK or meaning.shown not in (None, outcome.page.etag):
             return None
@@ -199,7 +211,7 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
             await app(scope, receive, send)
             return
         state: dict[str, Any] = scope["state"]
-        state["caller"], state["served"] = answer.heard.meaning.caller.name, answer.outcome
+        state["caller"], state["served"] = answer.heard.manner.meaning.caller.name, answer.outcome
         state["question"] = answer.heard.question
         state["headers"] = answer.limits
         headers = page_headers(answer.outcome, answer.etag)
@@ -213,9 +225,9 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
     return lane
 
 
-def _itself(meaning: Meaning) -> Meaning:
+def _itself(manner: Manner) -> Manner:
     """Cached, the one that stands for all that are equal."""
-    return meaning
+    return manner
 
 
 def words_of(scope: HTTPScope) -> bytes:

@@ -7,7 +7,7 @@ or three digits of the hub's, credentials are named by the operator.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -44,17 +44,18 @@ class RequestMetrics(Collector):
         self._hub_requests: Counter[tuple[str, int, str]] = Counter()
         self._hub_seconds = Histogram(_HUB)
 
-    def note(self, event: RequestEvent) -> None:
-        """Take in a request."""
-        requests = self._requests.get((event.asked.endpoint, event.outcome, event.status))
-        if requests is None:
-            requests = self._begin(event)
-        requests.count += 1
-        if requests.seconds is not None:
-            requests.seconds.observe(event.seconds)
-        if requests.ages is not None and event.age is not None:
-            requests.ages.observe(event.age)
-        self._bytes += event.bytes
+    def note(self, events: Sequence[RequestEvent]) -> None:
+        """Take in requests."""
+        for event in events:
+            requests = self._requests.get((event.asked.endpoint, event.outcome, event.status))
+            if requests is None:
+                requests = self._begin(event)
+            requests.count += 1
+            if requests.seconds is not None:
+                requests.seconds.observe(event.seconds)
+            if requests.ages is not None and event.age is not None:
+                requests.ages.observe(event.age)
+            self._bytes += event.bytes
 
     def _begin(self, event: RequestEvent) -> _Requests:
         """The first request of its kind."""

@@ -6,7 +6,7 @@ Of bounded size whatever callers send, and cheap: a request costs two look-ups.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -103,8 +103,12 @@ class Samples:
         self._faults: dict[tuple[str, str], Fault] = {}
         self._totals = Totals()
 
-    def note(self, event: RequestEvent) -> None:
-        """Take in a request."""
+    def note(self, events: Sequence[RequestEvent]) -> None:
+        """Take in requests."""
+        for event in events:
+            self._note(event)
+
+    def _note(self, event: RequestEvent) -> None:
         if event.asked.endpoint not in QUESTIONS:
             return
         now, outcome = self._clock(), event.outcome

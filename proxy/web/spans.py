@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from litestar.types import HTTPScope
@@ -56,8 +56,12 @@ class Spans:
         given = [value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER]
         return tracing.begin(given, self._ratio)
 
-    def note(self, event: RequestEvent) -> None:
-        """Make the span of a request."""
+    def note(self, events: Sequence[RequestEvent]) -> None:
+        """Make the spans of requests."""
+        for event in events:
+            self._note(event)
+
+    def _note(self, event: RequestEvent) -> None:
         if event.trace is None or not event.trace.sampled:
             return
         attributes: dict[str, str | int | float] = {

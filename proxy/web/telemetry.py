@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
@@ -11,7 +11,7 @@ from litestar.types import HTTPScope
 from msgspec import Struct
 from msgspec.json import encode
 
-from proxy.logs import Event
+from proxy.log_format import Event
 from proxy.outcome import Miss, Outcome
 from proxy.question import LIST_PATH, QUEUE_PATH, Question
 from proxy.tracing import Trace
@@ -161,13 +161,15 @@ def _names(filters: str) -> str:
     return ",".join(pair.partition("=")[0] for pair in filters.split("&") if "=" in pair) or "-"
 
 
-Sink: TypeAlias = Callable[[RequestEvent], None]
+Sink: TypeAlias = Callable[[Sequence[RequestEvent]], None]
+"""Is told of the requests that have been answered since it was told last, in their order."""
 
 
-def log_request(event: RequestEvent) -> None:
-    """Log the event in the ordinary way; ``Writing.later`` is cheaper."""
+def log_requests(events: Sequence[RequestEvent]) -> None:
+    """Log the events in the ordinary way; ``Writing.later`` is cheaper."""
     if _log.isEnabledFor(logging.INFO):  # made by hand: the logger's own way looks for the line that called it
-        _log.handle(logging.LogRecord(_log.name, logging.INFO, "", 0, event, (), None))
+        for event in events:
+            _log.handle(logging.LogRecord(_log.name, logging.INFO, "", 0, event, (), None))
 
 
 def describe(scope: HTTPScope, *, status: int, seconds: float, size: int) -> RequestEvent:

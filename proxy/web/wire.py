@@ -70,8 +70,7 @@ class Wire:
         """Tell the sinks of all that was answered in this turn of the event loop: many cost less than each alone."""
         events, self._untold = self._untold, []
         for sink in self._sinks:
-            for event in events:
-                sink(event)
+            sink(events)
 
     def _head(self, answer: Answer, request_id: str, server_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         outcome, status = answer.outcome, answer.status
@@ -80,7 +79,7 @@ class Wire:
         coding, length = (answer.coding, f"content-length: {len(answer.body)}\r\n") if status == OK else (None, "")
         told = _told(int(outcome.age), math.floor(outcome.ttl), detail_of(outcome))
         moment = f"listing-moment: {outcome.page.moment}\r\n" if outcome.page.moment else ""
-        origin = answer.heard.origin
+        origin = answer.heard.manner.origin
         rare = _lines(answer.limits + readable_by(origin)) if answer.limits or origin else ""
         return (
             f"{self._fixed[status, coding]}etag: {answer.etag}\r\n{told}x-request-id: {request_id}\r\n"

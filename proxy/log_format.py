@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Final
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -32,7 +33,36 @@ class Event(Struct, frozen=True):
         return " ".join(f"{name}={value}" for name, value in msgspec.to_builtins(self.shown()).items())
 
 
-class TextFormatter(logging.Formatter):
+Said: TypeAlias = logging.LogRecord | tuple[float, str, Event]
+"""What becomes a line: a record, or an event at INFO with its time (Unix seconds) and logger."""
+
+
+class LineFormatter(logging.Formatter, ABC):
+    """Makes lines, of many events for less than of each alone."""
+
+    @abstractmethod
+    def head(self, at: float, logger: str) -> str:
+        """What the lines of all events begin with that are logged at this time."""
+
+    @abstractmethod
+    def tail(self, event: Event) -> str:
+        """The rest of an event's line."""
+
+    def lines(self, said: Iterable[Said]) -> str:
+        """All of it, in its order."""
+        made, latest, head = [], None, ""
+        for one in said:
+            if isinstance(one, logging.LogRecord):
+                made.append(f"{self.format(one)}\n")
+                continue
+            at, logger, event = one
+            if at is not latest:  # those that are logged at once come with the same
+                latest, head = at, self.head(at, logger)
+            made.append(f"{head}{self.tail(event)}\n")
+        return "".join(made)
+
+
+class TextFormatter(LineFormatter):
     """Lines for people; ``colours`` for those before a terminal."""
 
     def __init__(self, *, colours: bool = False) -> None:
@@ -48,18 +78,22 @@ class TextFormatter(logging.Formatter):
         colour = _RED if record.levelno >= logging.ERROR else _YELLOW if record.levelno >= logging.WARNING else ""
         return f"{colour}{line}{_PLAIN}" if colour else line.replace(record.asctime, self._shaded(record.asctime))
 
-    def line(self, at: float, logger: str, event: Event) -> str:
-        """The line of an event at INFO."""
+    def head(self, at: float, logger: str) -> str:
+        """Time, level and logger."""
         second = int(at)
         if second != self._second[0]:  # a busy process has many lines in a second
             self._second = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        return f"{self._shaded(f'{self._second[1]},{int(at * 1000) % 1000:03d}')} INFO {logger} {event}"
+        return f"{self._shaded(f'{self._second[1]},{int(at * 1000) % 1000:03d}')} INFO {logger} "
+
+    def tail(self, event: Event) -> str:
+        """The event's members."""
+        return str(event)
 
     def _shaded(self, text: str) -> str:
         return f"{_GREY}{text}{_PLAIN}" if self._colours else text
 
 
-class JSONFormatter(logging.Formatter):
+class JSONFormatter(LineFormatter):
     """One JSON object a line: time, level and logger, then an event's members, or a message."""
 
     _second = (-1, "")
@@ -68,13 +102,17 @@ class JSONFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever is in it."""
         if isinstance(record.msg, Event):
-            return self.line(record.created, record.name, record.msg)
+            return self.head(record.created, record.name) + self.tail(record.msg)
         head = {"time": self._moment(record.created), "level": record.levelname.lower(), "logger": record.name}
         return _encode(head | {"message": super().format(record)}).decode()
 
-    def line(self, at: float, logger: str, event: Event) -> str:
-        """The line of an event at INFO. Its members are put behind the rest as they are, which takes half the time."""
-        return f'{{"time":"{self._moment(at)}","level":"info","logger":"{logger}",{event.members()}}}'
+    def head(self, at: float, logger: str) -> str:
+        """Time, level and logger."""
+        return f'{{"time":"{self._moment(at)}","level":"info","logger":"{logger}",'
+
+    def tail(self, event: Event) -> str:
+        """The event's members, put behind the rest as they are, which takes half the time."""
+        return event.members() + "}"
 
     def _moment(self, at: float) -> str:
         millisecond = int(at * 1000)

@@ -13,13 +13,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from logging.handlers import QueueHandler
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, Self
 
-from proxy.log_format import Event, JSONFormatter, TextFormatter, wants_colours
+from proxy.log_format import Event, JSONFormatter, LineFormatter, Said, TextFormatter, wants_colours
 
 QUEUED: Final = 20_000
 """Lines that may wait to be written; what comes on top is dropped and counted."""
@@ -32,9 +32,6 @@ VECTORS: Final = 64
 """Pieces that are written in one call."""
 ENDING: Final = 1.0
 """Seconds that :func:`finish` gives to the lines that still wait."""
-
-_Said: TypeAlias = logging.LogRecord | tuple[float, str, Event]
-"""What waits to be made a line: a record, or an event with its time and logger."""
 
 
 class DroppingQueueHandler(QueueHandler):
@@ -57,13 +54,11 @@ class DroppingQueueHandler(QueueHandler):
 class Writing:
     """Everything logged in this process goes through here, from start to finish; also a context manager."""
 
-    def __init__(
-        self, write: Callable[[list[bytes]], object], formatter: TextFormatter | JSONFormatter | None = None
-    ) -> None:
+    def __init__(self, write: Callable[[list[bytes]], object], formatter: LineFormatter | None = None) -> None:
         """``write``: what writes these pieces, one after the other."""
         self._write = write
         self._formatter = formatter or TextFormatter()
-        self._said: deque[_Said] = deque()
+        self._said: deque[Said] = deque()
         self._made: deque[bytes] = deque()
         self._making = threading.Lock()
         self._waking = threading.Event()
@@ -103,7 +98,7 @@ class Writing:
 
         return put
 
-    def _put(self, said: Sequence[_Said]) -> None:
+    def _put(self, said: Sequence[Said]) -> None:
         room = max(0, QUEUED - len(self._said) - AT_ONCE * len(self._made))
         self.handler.dropped += max(0, len(said) - room)
         self._said.extend(said[:room])
@@ -118,8 +113,7 @@ class Writing:
         try:
             for _ in range(0, len(self._said), AT_ONCE):
                 many = min(AT_ONCE, len(self._said))
-                lines = "".join([self._line(self._said.popleft()) for _ in range(many)])
-                self._made.append(lines.encode(errors="backslashreplace"))
+                self._made.append(self._lines([self._said.popleft() for _ in range(many)]))
         finally:
             self._making.release()
 
@@ -136,13 +130,11 @@ class Writing:
             if self.handler.dropped > reported:
                 missing, reported = self.handler.dropped - reported, self.handler.dropped
                 text = f"{missing} log line(s) dropped: they came faster than they could be written"
-                self._write(
-                    [self._line(logging.LogRecord("proxy.logs", logging.WARNING, "", 0, text, (), None)).encode()]
-                )
+                report = logging.LogRecord("proxy.logs", logging.WARNING, "", 0, text, (), None)
+                self._write([self._lines([report])])
 
-    def _line(self, said: _Said) -> str:
-        line = self._formatter.format(said) if isinstance(said, logging.LogRecord) else self._formatter.line(*said)
-        return f"{line}\n"
+    def _lines(self, said: Iterable[Said]) -> bytes:
+        return self._formatter.lines(said).encode(errors="backslashreplace")
 
 
 def to_stderr(style: Literal["auto", "json", "text"] = "auto") -> Writing:

@@ -25,7 +25,7 @@ def test_a_histogram_is_shown_as_prometheus_client_shows_one(observed: list[tupl
     reference = Reference(f"{PREFIX}_seconds", "How long.", ["outcome"], buckets=BOUNDS, registry=registry)
     reference.labels("hit")
     for outcome, value in observed:
-        ours[outcome].observe(value)
+        ours[outcome].observe([value])
         reference.labels(outcome).observe(value)
 
     class Ours(Collector):

@@ -174,9 +174,7 @@ class Express:
             return None
         return self._answer(heard)
 
-    def _outcome(self, heard: Heard) -> Hit | StaleHit | None:
-        if hit := self._at_hand.again(heard):
-            return hit
+    def _look_up(self, heard: Heard) -> Hit | StaleHit | None:
         question, wishes = heard.question, heard.manner.meaning.wishes
         outcome = self._at_hand.answer(question, wishes)
         heard.kept = self._at_hand.slot(question) if wishes is NONE else None
@@ -184,10 +182,12 @@ class Express:
 
     def _answer(self, heard: Heard) -> Answer | None:
         meaning = heard.manner.meaning
-        outcome = self._outcome(heard)
-        if outcome is None or outcome.page.status != OK or meaning.shown not in (None, outcome.page.etag):
+        outcome = self._at_hand.again(heard) or self._look_up(heard)
+        if outcome is None:
             return None
         page = outcome.page
+        if page.status != OK or (meaning.shown is not None and meaning.shown != page.etag):
+            return None
         coding = meaning.liked and worthwhile(meaning.liked, page.body)
         known = matching(page.etag, coding, meaning.tags) if meaning.tags else None
         body = b"" if known else page.body if coding is None else page.variants.get(coding)

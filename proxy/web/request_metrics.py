@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct
@@ -23,6 +25,9 @@ SERVED: Final = ("hit", "stale", "joined", "miss")
 _FAST: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _HUB: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _AGES: Final = (0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 600, 3600, 86_400)
+
+
+_LABELS: Final = attrgetter("asked.endpoint", "outcome", "status")
 
 
 class _Requests(Struct):
@@ -46,29 +51,27 @@ class RequestMetrics(Collector):
 
     def note(self, events: Sequence[RequestEvent]) -> None:
         """Take in requests."""
-        for event in events:
-            requests = self._requests.get((event.asked.endpoint, event.outcome, event.status))
-            if requests is None:
-                requests = self._begin(event)
-            requests.count += 1
+        for (endpoint, outcome, status), alike in groupby(events, _LABELS):
+            requests = self._requests.get((endpoint, outcome, status)) or self._begin(endpoint, outcome, status)
+            same = list(alike)
+            requests.count += len(same)
             if requests.seconds is not None:
-                requests.seconds.observe(event.seconds)
-            if requests.ages is not None and event.age is not None:
-                requests.ages.observe(event.age)
-            self._bytes += event.bytes
+                requests.seconds.observe([event.seconds for event in same])
+            if requests.ages is not None:
+                requests.ages.observe([event.age for event in same if event.age is not None])
+            self._bytes += sum([event.bytes for event in same])
 
-    def _begin(self, event: RequestEvent) -> _Requests:
+    def _begin(self, endpoint: str, outcome: str, status: int) -> _Requests:
         """The first request of its kind."""
-        endpoint, outcome = event.asked.endpoint, event.outcome
         seconds = None if endpoint == "events" else self._seconds[outcome if outcome in SERVED else "other"]
         ages = self._ages[outcome] if outcome in SERVED else None
-        self._requests[endpoint, outcome, event.status] = requests = _Requests(seconds, ages)
+        self._requests[endpoint, outcome, status] = requests = _Requests(seconds, ages)
         return requests
 
     def note_hub(self, call: HubCall) -> None:
         """Take in a request to the hub."""
         self._hub_requests[call.credential, call.status, call.failure] += 1
-        self._hub_seconds[call.credential].observe(call.seconds)
+        self._hub_seconds[call.credential].observe([call.seconds])
 
     def collect(self) -> Iterator[Metric]:
         """Everything up to now."""

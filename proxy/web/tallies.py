@@ -23,10 +23,12 @@ class Tally(Struct):
     counts: list[int]
     sum: float = 0.0
 
-    def observe(self, value: float) -> None:
-        """Take in a value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def observe(self, values: Sequence[float]) -> None:
+        """Take in values: many cost less than each alone."""
+        bounds, counts = self.bounds, self.counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
 
 
 class Histogram(dict[str, Tally]):

@@ -36,11 +36,13 @@ from proxy.web.answers import body_headers, matching, page_headers
 from proxy.web.cors import allowed_origin
 from proxy.web.health import Readiness
 from proxy.web.limits import Limits, rate_limit_headers
-from proxy.web.recollection import Recollection, Remembered
+from proxy.web.recollection import ENTRIES, Recollection, Remembered
 from proxy.web.telemetry import SHARED, Asked, asked, endpoint_of, shown
 
 HEAD: Final = "head"
 """Where in a request's state the protocol leaves its head, if that came alone and whole."""
+HEADS: Final = 2 * ENTRIES
+"""Heads that are remembered: callers put the same words in more ways than one, and one head costs but 200 bytes."""
 BEARING: Final = frozenset(
     {
         *(b"authorization", b"x-api-key", b"accept-encoding", b"if-none-match", b"cache-control", b"pragma"),
@@ -129,7 +131,7 @@ class Express:
         self._origins = frozenset(origin.encode() for origin in origins)
         self._shared = lru_cache(SHARED)(_itself)
         self._by_words: Recollection[Heard] = Recollection()
-        self._by_head: Recollection[Heard] = Recollection()
+        self._by_head: Recollection[Heard] = Recollection(HEADS)
 
     def __len__(self) -> int:
         return len(self._by_words) + len(self._by_head)

@@ -22,7 +22,7 @@ PROXY = {
     "OXEN_API_KEY": KEY,
     "PROXY_HUB_RATE": "1000000",
     "PROXY_HUB_BURST": "1000000",
-    "PROXY_CACHE_SETTLED_TTL": "86400",
+    "PROXY_CACHE_SETTLED_TTL": "21600",  # as by default, much less than the greatest age
     "PROXY_CACHE_MAX_PAGE_AGE": "86400",
     "PROXY_CACHE_MEMORY_BYTES": str(2**31),
 }

@@ -171,17 +171,10 @@ class Shared:
         landing: tuple[bytes, str] = (b"", ""),
         rows: Sequence[Any] = (),
     ) -> tuple[Record, Learned] | Found | None:
+        asked_at, heard_at, since = map(microseconds, (answer.confirmed_at, answer.heard_at, answer.since))
         arguments: list[Any] = [
-            *(write_stamp(answer.stamp), microseconds(answer.confirmed_at), microseconds(answer.heard_at)),
-            *(
-                int(contradicts),
-                microseconds(answer.since),
-                *page,
-                max(1, int(keep_record * 1000)),
-                NEWS,
-                listing,
-                *landing,
-            ),
+            *(write_stamp(answer.stamp), asked_at, heard_at, int(contradicts), since),
+            *(*page, max(1, int(keep_record * 1000)), NEWS, listing, *landing),
             *rows,
         ]
         result = await self._link.run(_LEARN, "learn", [record_key(listing), *keys, *rows_keys(listing)], arguments)

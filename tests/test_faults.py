@@ -85,8 +85,8 @@ def test_an_error_is_handed_to_all_who_wait(calm: Fleet, status: int, answered: 
 
 @pytest.mark.parametrize("how", ["killed", "frozen", "partitioned"])
 def test_a_lost_leader_is_replaced_within_its_lease(how: str) -> None:
-    # Without events: the first replica hears them for all, and who takes that over too makes doubtful what it has not
-    # heard of, which costs a request more if it happens while the page's new leader waits for the hub.
+    # Without events: the first replica hears them for all, and who takes that over too makes doubtful what was asked
+    # for before, which costs a request more if it happens while the page's new leader waits for the hub.
     with fleet(3, relayed=True, PROXY_EVENTS_MODE="off", **WIDE) as it, ThreadPoolExecutor(4) as threads:
         query = it.fresh_query()
         it.hub.faults({"hang": True, "times": 1}, {"latency": 0.2})

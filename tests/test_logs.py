@@ -80,8 +80,23 @@ def test_a_stuck_pipe_drops_lines_and_says_how_many(pipe: Pipe, monkeypatch: pyt
     assert 10 <= len(kept) <= 20, "those that are being written, and those that wait"
 
 
-def test_a_full_pipe_takes_it_piece_by_piece() -> None:
-    """What a write did not take goes with the next, whichever piece it ended in."""
+@pytest.mark.parametrize("most", [1, 997, 40_000, 10_000_000])
+def test_what_a_write_did_not_take_goes_with_the_next(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever piece it ended in."""
+    written: list[bytes] = []
+
+    def take(descriptor: int, pieces: list[bytes]) -> int:
+        assert (descriptor, len(pieces) <= logs.VECTORS) == (2, True)
+        written.append(b"".join(pieces)[:most])
+        return len(written[-1])
+
+    monkeypatch.setattr(os, "writev", take)
+    pieces = [bytes([65 + number % 26]) * (number * 97 % 400) for number in range(200)]
+    logs._write_whole(2, pieces)
+    assert b"".join(written) == b"".join(pieces)
+
+
+def test_a_pipe_gets_all_pieces() -> None:
     pieces = [bytes([65 + number % 26]) * (number * 997 % 40_000) for number in range(200)]
     readable, writable = os.pipe()
     read: list[bytes] = []
@@ -92,7 +107,6 @@ def test_a_full_pipe_takes_it_piece_by_piece() -> None:
 
     reader = threading.Thread(target=drain)
     reader.start()
-    os.set_blocking(writable, True)
     logs._write_whole(writable, pieces)
     os.close(writable)
     reader.join()

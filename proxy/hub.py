@@ -28,7 +28,7 @@ from msgspec import Struct
 
 from proxy import errors, retry_after, tracing
 from proxy.credential import Credential
-from proxy.detached import Detached
+from proxy.detached import Detached, ended
 from proxy.hub_faults import named, refusal
 from proxy.secret import Secret
 from proxy.settings import HubSettings
@@ -109,8 +109,7 @@ class Hub:
         """
         deadline = self._settings.deadline if deadline is None else deadline
         exchange = self._detached.spawn(self._exchange(path, query, asyncio.get_running_loop().time() + deadline))
-        done, _ = await asyncio.wait({exchange}, timeout=deadline)
-        if not done:
+        if not await ended(exchange, deadline):
             raise errors.HubTimeout(f"No whole answer within {deadline:.3g} s.")
         return exchange.result()
 

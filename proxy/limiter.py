@@ -19,7 +19,8 @@ from proxy.errors import TooManyRequests
 from proxy.flight import Flights
 from proxy.question import REDIS_PREFIX
 from proxy.quota import Taken, Terms, take
-from proxy.redis_link import RedisLink, Script
+from proxy.redis_link import RedisLink
+from proxy.redis_scripts import Script
 
 HELD: Final = 1.0
 """Seconds for which units are held that were taken ahead."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from proxy.detached import ended
 from proxy.errors import HubBusy
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
@@ -133,11 +134,11 @@ class Line:
     ) -> StaleHit | None:
         """Wait until the fetch has ended, or for as long as the caller's patience lasts if a page can stand in."""
         now = asyncio.get_running_loop().time
-        await asyncio.wait({fetch}, timeout=max(0.0, until - now()) if patience is None else patience)
+        await ended(fetch, max(0.0, until - now()) if patience is None else patience)
         if patience is not None and not fetch.done():
             if stale := stand_in():
                 return stale
-            await asyncio.wait({fetch}, timeout=max(0.0, until - now()))
+            await ended(fetch, max(0.0, until - now()))
         if not fetch.done():
             raise HubBusy(f"No answer of the hub within {self._limits.deadline:g} s.", retry_after=CROWDED)
         return None

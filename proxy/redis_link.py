@@ -8,19 +8,18 @@ not at each step, and a slow one is not asked at all.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from importlib.resources import files
 from typing import Any, Final, Literal, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
-from proxy.detached import Detached
+from proxy.detached import Detached, ended
 from proxy.redis_client import GIVEN_UP, Client, ClusterUnfit, close, connect, info
+from proxy.redis_scripts import Script
 from proxy.secret import Secret
 
 T = TypeVar("T")
@@ -37,23 +36,6 @@ ANSWERED: Final = 4.0
 """Seconds in which a Redis has to describe itself: more than GIVEN_UP, as the first Sentinel or node may be gone."""
 
 _log: Final = logging.getLogger("proxy.redis")
-
-
-class Script:
-    """A Lua script of ``proxy/lua``, sent by its digest, and in full to a server that does not know it yet."""
-
-    def __init__(self, name: str, *after: str) -> None:
-        """``after``: files that come before it, as Redis knows no modules."""
-        folder = files("proxy").joinpath("lua")
-        self._text = "".join(folder.joinpath(f"{one}.lua").read_text() for one in (*after, name))
-        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def __call__(self, client: Client, keys: list[str], arguments: list[Any]) -> Any:
-        """Run it; all keys are of one slot."""
-        try:
-            return await client.evalsha(self._digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await client.eval(self._text, len(keys), *keys, *arguments)
 
 
 class RedisLink:
@@ -142,7 +124,7 @@ class RedisLink:
         started = self._clock()
         for _ in range(MOST_HALVES):
             began = self._clock()
-            if (await asyncio.wait({task}, timeout=half))[0]:
+            if await ended(task, half):
                 if halves == 0:
                     self._slow_since = None
                 elif self._slow_since is None:

@@ -16,7 +16,8 @@ from proxy.page import Page
 from proxy.purges import Purge
 from proxy.question import REDIS_PREFIX, Question, record_key, rows_keys
 from proxy.record import Learned, Record
-from proxy.redis_link import RedisLink, Script
+from proxy.redis_link import RedisLink
+from proxy.redis_scripts import Script
 from proxy.stored import microseconds, read_page, read_record, write_mark, write_page, write_record, write_stamp
 from proxy.stored_rows import Written
 

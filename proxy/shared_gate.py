@@ -20,7 +20,8 @@ from proxy.gate import (
     Turn,
 )
 from proxy.question import REDIS_PREFIX
-from proxy.redis_link import RedisLink, Script
+from proxy.redis_link import RedisLink
+from proxy.redis_scripts import Script
 from proxy.retry_after import LONGEST
 from proxy.shared import NEWS
 

@@ -13,7 +13,8 @@ from typing import Final, cast
 from msgspec import Struct
 
 from proxy.question import REDIS_PREFIX
-from proxy.redis_link import RedisLink, Script
+from proxy.redis_link import RedisLink
+from proxy.redis_scripts import Script
 from proxy.shared import NEWS
 
 LEASE: Final = 2.0

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from proxy.detached import ended
 from proxy.flight import Flights
 
 
@@ -109,3 +110,37 @@ async def test_who_asks_again_on_waking_starts_anew() -> None:
     work.may_end.set()
     assert await flights.share("k", work) == ("result 1", False)
     assert await flights.share("k", work) == ("result 2", False)
+
+
+async def test_waiting_for_work_leaves_it_alone() -> None:
+    loop = asyncio.get_running_loop()
+    work = loop.create_future()
+    assert not await ended(work, 0.01)
+    assert not await ended(work, 0.0)
+    waiting = [asyncio.create_task(ended(work)), asyncio.create_task(ended(work, 5.0))]
+    hangs_up = asyncio.create_task(ended(work))
+    await asyncio.sleep(0)
+    hangs_up.cancel()
+    await asyncio.sleep(0)
+    assert not work.cancelled()
+    loop.call_later(0.01, work.set_exception, ZeroDivisionError())
+    assert await asyncio.gather(*waiting) == [True, True]
+    assert await ended(work)
+    assert hangs_up.cancelled()
+    assert isinstance(work.exception(), ZeroDivisionError)
+
+
+async def test_who_waits_comes_after_what_was_to_be_done_at_the_end() -> None:
+    work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    forgotten: list[object] = []
+    work.add_done_callback(forgotten.append)
+    work.set_result(None)
+    assert await ended(work)
+    assert forgotten == [work]
+
+
+async def test_work_that_is_cancelled_has_ended() -> None:
+    work = asyncio.create_task(asyncio.sleep(9))
+    asyncio.get_running_loop().call_soon(work.cancel)
+    assert await ended(work, 5.0)
+    assert work.cancelled()

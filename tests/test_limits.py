@@ -15,7 +15,8 @@ from proxy.callers import digest
 from proxy.errors import TooManyRequests
 from proxy.limiter import CALLERS, Limiter
 from proxy.quota import Taken, Terms, take
-from proxy.redis_link import RedisLink, Script
+from proxy.redis_link import RedisLink
+from proxy.redis_scripts import Script
 from proxy.settings import AuthSettings, CallerSettings, LimitSettings
 from tests.support import Clock, rig
 from tests.test_callers import CALLERS as KNOWN

@@ -36,7 +36,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ],
     ["tracing", "siblings", "terminal", "second_chance", "logs"],
     ["links", "settings", "query", "redis_client", "landings", "renewal"],
-    ["fields", "redis_password"],
+    ["fields", "redis_password", "redis_scripts"],
     ["hub_faults"],
     ["credential", "question", "flight", "redis_link", "callers", "envelope"],
     ["page", "completion", "demand"],
@@ -87,7 +87,8 @@ FOREIGN = {  # who may import a library, and why
     "litestar": {"app", "web"},
     "httpx": {"hub", "hub_faults", "hub_stream", "jwks", "demo"},  # the demo plays callers
     "jwt": {"tokens", "keys"},
-    "redis": {"redis_client", "redis_link", "news"},
+    "redis": {"redis_client", "redis_link", "redis_scripts", "news"},
+    "hiredis": {"redis_scripts"},
     "uvicorn": {"serve", "sockets", "web"},
     "click": {"cli", "terminal"},
     "zstandard": {"stored", "encodings"},

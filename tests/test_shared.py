@@ -152,7 +152,7 @@ class Broken:
         self.failure = failure
         self.calls = 0
 
-    async def evalsha(self, *_: object) -> list[object]:
+    async def execute_command(self, *_: object) -> list[object]:
         self.calls += 1
         if self.failure is not None:
             raise self.failure

@@ -34,13 +34,13 @@ _decode_origin = msgspec.json.Decoder(Origin).decode
 
 
 class Change(Struct, frozen=True):
-    """A listing after an answer, and what that changes in Redis.
+    """A listing after an answer, and what that changes in Redis, if there is one.
 
     ``contradicts``: the answer left unexplained what was known of the very moment that its totals tell.
     """
 
     listing: Listing
-    written: Written
+    written: Written | None
     fault: Fault | None
     contradicts: bool
 
@@ -147,7 +147,7 @@ class KnownRows:
     def keep(self, question: Question, change: Change, *, told: bool) -> None:
         """Take a change over; ``told``: Redis has it."""
         self.listings.learned[change.fault or "explained"] += 1
-        if told:
+        if told and change.written is not None:
             self.listings.agree(question.listing, change.listing, change.written.version)
         else:
             self.listings.put(question.listing, change.listing)
@@ -187,8 +187,10 @@ class KnownRows:
         )
         if listing is before:
             return None
-        told, expected = self.listings.told(key), self.listings.version(key)
-        written = write(key, listing, told, expected, secrets.token_hex(4))
+        written = None
+        if self._shared is not None:
+            told, expected = self.listings.told(key), self.listings.version(key)
+            written = write(key, listing, told, expected, secrets.token_hex(4))
         contradicts = fault is not None and before is not None and before.is_of(window.stamp, record.since)
         return Change(listing, written, fault, contradicts)
 

@@ -55,12 +55,14 @@ class Chain(Struct, frozen=True, array_like=True):
         rows: in their order at the latest moment.
         born: for each row, how many entries there were when it had come; 0 if it was there before.
         moments: the latest last.
+        size: bytes of the rows' texts.
     """
 
     name: str
     rows: tuple[Row, ...]
     born: tuple[int, ...]
     moments: tuple[Moment, ...]
+    size: int
 
     def at(self, entries: int) -> list[Row]:
         """The known rows, from the top, at a moment with so many entries."""
@@ -109,7 +111,7 @@ def learn(
             return listing, None  # what came above it is not shown; the next answer from the top may explain it
         return _begin(listing, window, now, name, depth), "order"
     if window.start > len(listing.rows):
-        return replace(listing, asked_at=max(listing.asked_at, window.asked_at), envelope=window.envelope), None
+        return listing, None  # there is a gap between what is known and what is shown
     fault, added, seen = _explain(listing, window)
     if fault is not None:
         return _begin(listing, window, now, name, depth), fault
@@ -163,7 +165,8 @@ def _continue(listing: Listing, window: Window, now: float, added: frozenset[str
     shown = [_latest(row, *old.get(row.id, (None, entries if row.id in added else 0))) for row in window.rows]
     rows = (*chain.rows[:start], *(row for row, _ in shown), *chain.rows[below:])
     born = (*chain.born[:start], *(born for _, born in shown), *chain.born[below:])
-    kept = _fitting(rows, depth)
+    grown = sum(len(row.text) for row, _ in shown) - size_of(chain.rows[start:below])
+    kept, size = _fitting(rows, chain.size + grown, depth)
     moments = [moment for moment in chain.moments[:-1] if moment.until > now]
     if chain.moments[-1].stamp != window.stamp:
         moments.append(Moment(chain.moments[-1].stamp, now + WALKABLE))
@@ -171,15 +174,15 @@ def _continue(listing: Listing, window: Window, now: float, added: frozenset[str
         stamp=window.stamp,
         asked_at=max(listing.asked_at, window.asked_at),
         envelope=window.envelope,
-        chain=Chain(chain.name, rows[:kept], born[:kept], (*moments, Moment(window.stamp, math.inf))),
+        chain=Chain(chain.name, rows[:kept], born[:kept], (*moments, Moment(window.stamp, math.inf)), size),
         ended=_walkable(listing.ended, now),
     )
 
 
 def _begin(listing: Listing | None, window: Window, now: float, name: str, depth: int) -> Listing:
     """A new chain, of what the answer shows, if that is the top."""
-    rows = window.rows[: _fitting(window.rows, depth)] if window.start == 0 else ()
-    chain = Chain(name, rows, (0,) * len(rows), (Moment(window.stamp, math.inf),))
+    kept, size = _fitting(window.rows, size_of(window.rows), depth) if window.start == 0 else (0, 0)
+    chain = Chain(name, window.rows[:kept], (0,) * kept, (Moment(window.stamp, math.inf),), size)
     ended: tuple[Chain, ...] = ()
     if listing is not None:
         last = listing.chain.moments[-1]
@@ -188,14 +191,19 @@ def _begin(listing: Listing | None, window: Window, now: float, name: str, depth
     return Listing(window.stamp, window.asked_at, window.envelope, chain, _walkable(ended, now))
 
 
-def _fitting(rows: Sequence[Row], depth: int) -> int:
-    """How many rows are kept."""
-    room = MAX_BYTES
-    for number, row in enumerate(rows[:depth]):
-        room -= len(row.text)
-        if room < 0:
-            return number
-    return min(depth, len(rows))
+def size_of(rows: Sequence[Row]) -> int:
+    """Bytes of the rows' texts."""
+    return sum(len(row.text) for row in rows)
+
+
+def _fitting(rows: Sequence[Row], size: int, depth: int) -> tuple[int, int]:
+    """How many are kept of rows of this size, and the size of those."""
+    kept = min(depth, len(rows))
+    size -= size_of(rows[kept:])
+    while size > MAX_BYTES:
+        kept -= 1
+        size -= len(rows[kept].text)
+    return kept, size
 
 
 def _latest(row: Row, before: Row | None, born: int) -> tuple[Row, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from typing import Final
 
-from proxy.listing import Listing
+from proxy.listing import Listing, size_of
 from proxy.rows import Row
 
 ROW_OVERHEAD: Final = 400
@@ -95,6 +95,6 @@ class Listings:
 
 
 def _cost(listing: Listing) -> int:
-    chains = (listing.chain, *listing.ended)
-    rows = {id(row): row for chain in chains for row in chain.rows} if listing.ended else {}
-    return sum(len(row.text) + ROW_OVERHEAD for row in (rows.values() or listing.rows))
+    shared = {id(row) for row in listing.rows} if listing.ended else set()
+    ended = {id(row): row for chain in listing.ended for row in chain.rows if id(row) not in shared}
+    return listing.chain.size + size_of([*ended.values()]) + ROW_OVERHEAD * (len(listing.rows) + len(ended))

@@ -87,7 +87,6 @@ def read_window(question: Question, page: Page) -> Window:
     try:
         answer = _decode(page.body)
         texts = [bytes(raw) for raw in answer.generations]
-        heads = [_decode_head(text) for text in texts]
     except msgspec.MsgspecError:
         raise Unfit("row") from None
     start, entries = (number - 1) * size, page.stamp.total_entries
@@ -95,24 +94,28 @@ def read_window(question: Question, page: Page) -> Window:
         raise Unfit("numbers")
     if answer.total_pages != total_pages(page.stamp, size) or len(texts) != min(size, max(0, entries - start)):
         raise Unfit("numbers")
-    if len({head.generation_id for head in heads}) != len(heads):
-        raise Unfit("twice")
     amount(page.stamp.total_cost)
     own_links = page.dead_at is not None and page.dead_at - page.asked_at < SOON
-    rows = tuple(
-        Row(
-            id=head.generation_id,
-            text=text,
-            settled=head.status in TERMINAL,
-            cost=amount(head.cost),
-            dead_at=links.dead_at(text, page.asked_at) if own_links else page.dead_at,
-            asked_at=page.asked_at,
-            digest=digest(text),
-        )
-        for head, text in zip(heads, texts, strict=True)
-    )
+    asked_at, dead_at = page.asked_at, page.dead_at
+    rows = tuple([read_row(text, asked_at, links.dead_at(text, asked_at) if own_links else dead_at) for text in texts])
+    if len({row.id for row in rows}) != len(rows):
+        raise Unfit("twice")
     envelope = take_apart(page.body, texts, number, size, page.stamp)
     return Window(start, rows, page.stamp, page.asked_at, envelope, ends=start + len(rows) >= entries)
+
+
+def read_row(text: bytes, asked_at: float, dead_at: float | None, name: bytes = b"") -> Row:
+    """Read a row; ``name``: its digest, if that is known.
+
+    Raises:
+        Unfit: it has no id, or its cost is no decimal.
+    """
+    try:
+        head = _decode_head(text)
+    except msgspec.MsgspecError:
+        raise Unfit("row") from None
+    cost = amount(head.cost)
+    return Row(head.generation_id, text, head.status in TERMINAL, cost, dead_at, asked_at, name or digest(text))
 
 
 def digest(text: bytes) -> bytes:

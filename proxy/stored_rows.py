@@ -1,48 +1,45 @@
 """How a listing's rows are written in Redis, and read back with suspicion.
 
-The *head* says which rows a listing has, in which order, and by which digests; each row is kept for itself, under its
-id. What does not fit together, by digest, is no listing. ``<version> <head>``: a version is ``<number>.<lineage>``,
-counted up with each change; rows say by which number they were written, so that whoever knows an earlier one of the
-same lineage need not read all of them.
+The *head* says which rows a listing has, in which order, by their digests, and when they were seen; the text of each is
+kept for itself, under its digest. So a row that is missing, or not the one that is meant, is noticed. ``<version>
+<head>``: a version is ``<number>.<lineage>``, counted up with each change; rows say by which number they were written,
+so that whoever knows an earlier one of the same lineage need not read all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter, is_
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from proxy.envelope import Envelope
-from proxy.listing import Chain, Listing, Moment
+from proxy.envelope import Envelope, Unfit
+from proxy.listing import Chain, Listing, Moment, size_of
 from proxy.record import Stamp
-from proxy.rows import Row, digest
+from proxy.rows import DIGEST, Row, digest, read_row
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
-class _Seen(Struct, frozen=True, array_like=True):
-    """When the hub was asked with an answer that showed a row, and until when its links are good then."""
+class _Look(Struct, frozen=True, array_like=True):
+    """So many rows, one below the other, were shown last when the hub was asked then; their links are good until."""
 
     asked_at: float
     dead_at: float | None
-
-
-class _Place(Struct, frozen=True, array_like=True):
-    """A row's place in a chain. ``seen``: the number of the look that showed it last."""
-
-    id: str
-    digest: bytes
-    born: int
-    seen: int
+    rows: Annotated[int, Meta(ge=1)]
 
 
 class _Chain(Struct, frozen=True, array_like=True):
+    """A chain without its rows, by columns. ``rows``: their digests, one after the other."""
+
     name: str
-    places: tuple[_Place, ...]
-    looks: tuple[_Seen, ...]
+    rows: bytes
+    born: tuple[int, ...]
+    looks: tuple[_Look, ...]
     moments: tuple[Moment, ...]
 
 
@@ -63,15 +60,15 @@ class Written(Struct, frozen=True):
         expected: the version that is replaced, ``""`` for none.
         whole: all that is kept of it goes; else what has changed is written.
         head: with its version.
-        rows: by id.
-        gone: ids of rows that nothing needs any more.
+        rows: texts by digest.
+        gone: digests of rows that nothing needs any more.
     """
 
     expected: str
     whole: bool
     head: bytes
-    rows: dict[str, bytes]
-    gone: list[str]
+    rows: dict[bytes, bytes]
+    gone: list[bytes]
 
     @property
     def version(self) -> str:
@@ -85,9 +82,8 @@ class Written(Struct, frozen=True):
         return [self.expected, int(self.whole), self.head, len(self.rows), *pairs, *self.gone]
 
 
-_encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
-_decode_row = msgspec.msgpack.Decoder(Row).decode
 
 
 def write(key: str, listing: Listing, before: Listing | None, expected: str, lineage: str) -> Written:
@@ -95,9 +91,9 @@ def write(key: str, listing: Listing, before: Listing | None, expected: str, lin
 
     ``lineage``: of the versions to come, if what is kept goes as a whole.
     """
-    known = {} if before is None else _rows(before)
-    whole, rows = not known, _rows(listing)
-    changed = {id_: _encode(row) for id_, row in rows.items() if id_ not in known or known[id_].digest != row.digest}
+    known, rows = ({}, _rows(listing)) if before is None else _differing(before, listing)
+    whole = before is None or not any(chain.rows for chain in (before.chain, *before.ended))
+    changed = {name: row.text for name, row in rows.items() if name not in known}
     number, _, line = expected.partition(".")
     version = f"1.{lineage}" if whole else f"{int(number) + 1}.{line}"
     head = _encode(
@@ -111,7 +107,7 @@ def write(key: str, listing: Listing, before: Listing | None, expected: str, lin
             tuple(_outline(chain) for chain in listing.ended),
         )
     )
-    gone = [id_ for id_ in known if id_ not in rows]
+    gone = [name for name in known if name not in rows]
     return Written(expected, whole, version.encode() + b" " + head, changed, gone)
 
 
@@ -124,52 +120,76 @@ def read(key: str, head: bytes, rows: Iterable[bytes], before: Listing | None) -
     """The listing that a head makes, with the rows that were read with it and those of ``before``.
 
     Raises:
-        ValueError: it is none, another's, of another format, or a row is missing or not the one that is meant.
+        ValueError: it is none, another's, of another format, or a row is missing.
     """
     try:
         found = _decode_head(head.partition(b" ")[2])
-        known = {} if before is None else _rows(before)
-        for text in rows:
-            row = _decode_row(text)
-            if row.digest != digest(row.text):
-                raise ValueError("a row with another's digest")
-            known[row.id] = row
     except msgspec.MsgspecError as error:
         raise ValueError("no listing") from error
     if found.format != FORMAT or found.key != key:
         raise ValueError("another format, or another listing's value")
+    known = {} if before is None else _rows(before)
+    texts = {digest(text): text for text in rows}
     try:
-        chain = _fill(found.chain, known)
-        ended = tuple(_fill(one, known) for one in found.ended)
+        chain = _fill(found.chain, known, texts)
+        ended = tuple(_fill(one, known, texts) for one in found.ended)
     except LookupError as error:
         raise ValueError("a row is missing") from error
-    if any(row.digest != place.digest for row, place in zip(chain.rows, found.chain.places, strict=True)):
-        raise ValueError("a row that is not the one that is meant")
+    except Unfit as error:
+        raise ValueError("no row") from error
     return Listing(found.stamp, found.asked_at, found.envelope, chain, ended)
 
 
-def _rows(listing: Listing) -> dict[str, Row]:
-    """All rows that are kept: one by each id, in its latest state."""
-    rows = {row.id: row for chain in listing.ended for row in chain.rows}
-    rows.update((row.id, row) for row in listing.rows)
-    return rows
+def _differing(before: Listing, listing: Listing) -> tuple[dict[bytes, Row], dict[bytes, Row]]:
+    """The rows of both, as far as it is not plain that they are the same: above and below what an answer shows."""
+    if before.ended or listing.ended:
+        return _rows(before), _rows(listing)
+    above = _in_common(before.rows, listing.rows)
+    old, new = before.rows[above:], listing.rows[above:]
+    below = _in_common(old[::-1], new[::-1])
+    return _by_digest(old[: len(old) - below]), _by_digest(new[: len(new) - below])
+
+
+def _in_common(ones: Sequence[Row], others: Sequence[Row]) -> int:
+    """How many of the first are the same objects."""
+    return [*map(is_, ones, others), False].index(False)
+
+
+def _rows(listing: Listing) -> dict[bytes, Row]:
+    """All rows that are kept."""
+    return _by_digest(row for chain in (*listing.ended, listing.chain) for row in chain.rows)
+
+
+def _by_digest(rows: Iterable[Row]) -> dict[bytes, Row]:
+    return {row.digest: row for row in rows}
 
 
 def _outline(chain: Chain) -> _Chain:
-    looks: dict[_Seen, int] = {}
-    places = [
-        _Place(row.id, row.digest, born, looks.setdefault(_Seen(row.asked_at, row.dead_at), len(looks)))
-        for row, born in zip(chain.rows, chain.born, strict=True)
-    ]
-    return _Chain(chain.name, tuple(places), tuple(looks), chain.moments)
+    rows = chain.rows
+    looks = [_Look(*look, len(list(shown))) for look, shown in groupby(rows, attrgetter("asked_at", "dead_at"))]
+    return _Chain(chain.name, b"".join([row.digest for row in rows]), chain.born, tuple(looks), chain.moments)
 
 
-def _fill(chain: _Chain, known: Mapping[str, Row]) -> Chain:
-    rows = tuple(_seen(known[place.id], chain.looks[place.seen]) for place in chain.places)
-    return Chain(chain.name, rows, tuple(place.born for place in chain.places), chain.moments)
+def _fill(chain: _Chain, known: Mapping[bytes, Row], texts: Mapping[bytes, bytes]) -> Chain:
+    """The chain with its rows.
+
+    Raises:
+        LookupError: one is missing.
+        Unfit: one is none.
+        ValueError: the columns do not fit together.
+    """
+    if not sum(look.rows for look in chain.looks) * DIGEST == len(chain.rows) == len(chain.born) * DIGEST:
+        raise ValueError("columns of different lengths")
+    looks = [look for look in chain.looks for _ in range(look.rows)]
+    names = [chain.rows[start : start + DIGEST] for start in range(0, len(chain.rows), DIGEST)]
+    rows = tuple(_seen(known.get(name), texts, name, look) for name, look in zip(names, looks, strict=True))
+    return Chain(chain.name, rows, chain.born, chain.moments, size_of(rows))
 
 
-def _seen(row: Row, look: _Seen) -> Row:
-    if (row.asked_at, row.dead_at) == (look.asked_at, look.dead_at):
+def _seen(row: Row | None, texts: Mapping[bytes, bytes], name: bytes, look: _Look) -> Row:
+    """The row of this digest as an answer showed it, whether it was known or has been read."""
+    if row is None:
+        return read_row(texts[name], look.asked_at, look.dead_at, name)
+    if row.asked_at == look.asked_at and row.dead_at == look.dead_at:
         return row
     return replace(row, asked_at=look.asked_at, dead_at=look.dead_at)

@@ -48,7 +48,7 @@ def to_ask(question: Question, listing: Listing | None, wanted: list[Place]) -> 
 
 def fitting(listing: Listing, size: int) -> int:
     """How many rows of a listing so many bytes hold, by those that are known."""
-    known = sum(len(row.text) for row in listing.rows)
+    known = listing.chain.size
     return size * len(listing.rows) // known if known else size
 
 

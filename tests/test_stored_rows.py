@@ -14,10 +14,11 @@ from tests.test_listing import OLD, after, answer, row
 KEY = "gp1:{k}"
 FIRST = after(answer(OLD))[0]
 MOVED = after(answer(OLD), answer([row(11, "processing", None), *OLD], page_size=4, at=5.0))[0]
+OLD_TOP = FIRST.rows[0]
 ENDED = after(answer(OLD), answer(OLD[1:], at=5.0))[0]
 
 
-def kept(listing: Listing) -> tuple[bytes, dict[str, bytes]]:
+def kept(listing: Listing) -> tuple[bytes, dict[bytes, bytes]]:
     written = write(KEY, listing, None, "", "ab")
     return written.head, written.rows
 
@@ -32,7 +33,9 @@ def test_what_goes_in_comes_out(listing: Listing) -> None:
 def test_only_what_has_changed_is_written() -> None:
     written = write(KEY, MOVED, FIRST, "7.ab", "cd")
     assert (written.expected, written.version, written.whole) == ("7.ab", "8.ab", False)
-    assert list(written.rows) == ["g11"], "the others were shown again, but are the same bytes"
+    assert [b'"g11"' in text for text in written.rows.values()] == [True], (
+        "the others were shown again, but are the same bytes"
+    )
     assert read(KEY, written.head, written.rows.values(), FIRST) == MOVED
     assert {one.asked_at for one in read(KEY, written.head, written.rows.values(), FIRST).rows} == {0.0, 5.0}
 
@@ -41,7 +44,7 @@ def test_rows_that_nothing_needs_go() -> None:
     written = write(KEY, ENDED, FIRST, "7.ab", "cd")
     assert written.gone == [], "the chain that ended can be returned to"
     later = learn(ENDED, answer(OLD[1:], at=500.0), 500.0, since=0.0, name="z", depth=99)[0]
-    assert write(KEY, later, ENDED, "8.ab", "cd").gone == ["g10"]
+    assert write(KEY, later, ENDED, "8.ab", "cd").gone == [OLD_TOP.digest]
 
 
 def test_what_is_missing_or_another_is_no_listing() -> None:
@@ -51,7 +54,7 @@ def test_what_is_missing_or_another_is_no_listing() -> None:
     with pytest.raises(ValueError, match="another listing"):
         read("gp1:{other}", head, rows.values(), None)
     other, _ = after(answer([row(10, "failed"), *OLD[1:]]))
-    with pytest.raises(ValueError, match="not the one"):
+    with pytest.raises(ValueError, match="missing"):
         read(KEY, head, kept(other)[1].values(), None)
     newer = msgspec.msgpack.decode(head.partition(b" ")[2])
     with pytest.raises(ValueError, match="another format"):
@@ -73,7 +76,7 @@ def test_a_flipped_bit_in_a_row_is_found(data: st.DataObject) -> None:
     value = bytearray(rows[name])
     value[data.draw(st.integers(0, len(value) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
-        found = read(KEY, head, [*(text for id_, text in rows.items() if id_ != name), bytes(value)], None)
+        found = read(KEY, head, [*(text for other, text in rows.items() if other != name), bytes(value)], None)
     except ValueError:
         return
     assert [one.text for one in found.rows] == [one.text for one in FIRST.rows]

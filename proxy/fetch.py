@@ -4,8 +4,8 @@
 
     take the lease, or wait for its holder → look once more → turn at the hub → ask → learn → land
 
-A look that found nothing of use has taken the lease already (``shared.look``), so that the turn comes at once. Without
-Redis, each process asks for itself.
+A look that found nothing of use has taken the lease already, and mostly the turn (``shared.look``), so that the hub is
+asked at once. Without Redis, each process asks for itself.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from proxy.claim import UNCLAIMED, Claim
 from proxy.detached import Detached
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
+from proxy.gate_errors import GaveWay
 from proxy.hub import Hub
 from proxy.knowledge import Knowledge
 from proxy.landings import Ear, Landings, write_failure
@@ -30,8 +32,9 @@ from proxy.question import Question
 from proxy.record import Learned
 from proxy.renewal import renewing
 from proxy.shared import LEASE, Shared
-from proxy.shield import GaveWay, Shield
+from proxy.shield import Shield
 from proxy.stored import OFF_LOOP
+from proxy.turns import Early
 
 _log: Final = logging.getLogger("proxy.hub")
 ATTEMPTS: Final = 3
@@ -88,11 +91,13 @@ class Fetcher:
         self.hub_states = dict.fromkeys(upstreams, "unknown")
         self.learned: dict[Learned, int] = {"confirmed": 0, "moved": 0, "behind": 0}
 
-    async def fetch(self, question: Question, *, since: float, ahead: bool = False, token: str = "") -> Landed:
+    async def fetch(
+        self, question: Question, *, since: float, ahead: bool = False, claim: Claim | None = None
+    ) -> Landed:
         """Return the hub's answer, asked for by this process or by another.
 
         An answer that the hub gave later than ``since`` (Unix seconds; what whoever asks knew already) may have
-        come meanwhile by way of another replica, and is as good. ``token``: of the lease, if it has been taken.
+        come meanwhile by way of another replica, and is as good. ``claim``: what has been taken already.
 
         Raises:
             ProxyError: as the hub's; HubBusy, if it takes too long.
@@ -101,8 +106,8 @@ class Fetcher:
         since = max(since, self._clock() - self._deadline)  # whatever is older was asked for before this began
         if self._shared is None:
             return await self._ask(question, until, ahead=ahead)
-        if token:
-            return await self._lead(self._shared, question, token, None, until, ahead=ahead)
+        if claim is not None:
+            return await self._lead(self._shared, question, claim, None, until, ahead=ahead)
         with self._landings.listening(question.page_key) as ear:
             while (left := until - asyncio.get_running_loop().time()) > 0:
                 token = secrets.token_hex(8)
@@ -110,15 +115,22 @@ class Fetcher:
                 if lead is None:
                     return await self._ask(question, until, ahead=ahead)
                 if lead.holder == token:
-                    return await self._lead(self._shared, question, token, lead.landed, until, ahead=ahead)
+                    return await self._lead(self._shared, question, Claim(token), lead.landed, until, ahead=ahead)
                 if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
 
-    def give_up(self, question: Question, token: str) -> None:
-        """A lease was taken for nothing; nobody waits until others may have it."""
+    def claim(self, question: Question) -> Claim:
+        """What a look may take for a fetch. At most half of the time goes by until the turn: the hub has the other."""
+        shield = self._upstreams[question.credential].shield
+        return Claim(secrets.token_hex(8), shield.early(self._deadline / 2))
+
+    def give_up(self, question: Question, claim: Claim) -> None:
+        """A claim was taken for nothing; nobody waits until others may have it."""
+        if claim.turn is not None:
+            self._upstreams[question.credential].shield.give_back(claim.turn)
         if self._shared is not None:
-            self._landing.spawn(self._shared.land(question, token))
+            self._landing.spawn(self._shared.land(question, claim.token))
 
     async def release(self) -> None:
         """Give up all leases, for others to take: this process ends."""
@@ -146,19 +158,19 @@ class Fetcher:
         self,
         shared: Shared,
         question: Question,
-        token: str,
+        claim: Claim,
         landed: Landed | None,
         until: float,
         *,
         ahead: bool,
     ) -> Landed:
         """Ask the hub for all replicas, unless it has just been (``landed``), and tell them how it ended."""
-        failure = b""
+        failure, token = b"", claim.token
         self._leases[token] = question
         try:
             if landed is None:
                 with renewing(LEASE / 4, lambda: shared.renew(question, token)):
-                    landed = await self._ask(question, until, ahead=ahead, token=token)
+                    landed = await self._ask(question, until, ahead=ahead, claim=claim)
         except GaveWay:
             raise  # those who wait elsewhere need not
         except ProxyError as error:
@@ -171,17 +183,18 @@ class Fetcher:
             if landed is None or not landed.told:
                 self._landing.spawn(shared.land(question, token, failure))
 
-    async def _ask(self, question: Question, until: float, *, ahead: bool, token: str = "") -> Landed:
+    async def _ask(self, question: Question, until: float, *, ahead: bool, claim: Claim = UNCLAIMED) -> Landed:
         """Ask the hub until its answer is not behind what is known, and store it."""
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
-                page, seconds = await self._page(question, until, ahead=ahead)
+                turn = None if attempt else claim.turn
+                page, seconds = await self._page(question, until, ahead=ahead, turn=turn)
             except HubError as error:
                 if not isinstance(error, HubBusy | HubResting):
                     self._note(question.credential, error.type)
                 raise
             self._note(question.credential, "ok")
-            landed = await self._known.learn(question, page, token=token)
+            landed = await self._known.learn(question, page, token=claim.token)
             self.learned[landed.learned] += 1
             if landed.learned != "behind":
                 break
@@ -196,10 +209,10 @@ class Fetcher:
                 _log.info("the hub takes the token of credential %s again", credential)
         self.hub_states[credential] = state
 
-    async def _page(self, question: Question, until: float, *, ahead: bool) -> tuple[Page, float]:
+    async def _page(self, question: Question, until: float, *, ahead: bool, turn: Early | None) -> tuple[Page, float]:
         """Ask the hub once; once more if it cannot have read the first request. Return how long it took, too."""
         try:
-            return await self._request(question, until, ahead=ahead)
+            return await self._request(question, until, ahead=ahead, turn=turn)
         except HubError as error:
             if not error.repeatable:
                 raise
@@ -209,11 +222,13 @@ class Fetcher:
         except (HubBusy, HubResting):
             raise first from None  # there is no room to repeat it
 
-    async def _request(self, question: Question, until: float, *, ahead: bool) -> tuple[Page, float]:
+    async def _request(
+        self, question: Question, until: float, *, ahead: bool, turn: Early | None = None
+    ) -> tuple[Page, float]:
         """One request, in its turn. At most half of the time that is left goes by in line: the hub has the other."""
         now = asyncio.get_running_loop().time
         upstream = self._upstreams[question.credential]
-        async with upstream.shield.turn(max(0.0, until - now()) / 2, ahead=ahead):
+        async with upstream.shield.turn(max(0.0, until - now()) / 2, ahead=ahead, early=turn):
             asked_at, sent = self._clock(), now()
             try:
                 body = await upstream.hub.get(question.path, question.query, deadline=max(0.0, until - now()))

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from proxy.bids import Bid
 from proxy.doubts import Doubts
 from proxy.freshness import Fresh, current, keep_until, longest, vouched_at
 from proxy.judging import Judging
@@ -18,7 +19,7 @@ from proxy.page import Page, of_moment
 from proxy.purging import Purging
 from proxy.question import Question
 from proxy.settings import CacheSettings
-from proxy.shared import Bid, Found, Shared
+from proxy.shared import Found, Shared
 from proxy.stored import read_record
 from proxy.trust import Trust
 from proxy.untold import Untold
@@ -69,14 +70,15 @@ class Knowledge:
             news.topics[b"record"] = self._hear_record
             news.topics[b"purged"] = self.purging.hear
 
-    async def look(self, question: Question, bid: Bid | None = None) -> tuple[bool, bool]:
-        """Take in what Redis has; return whether it could be asked, and whether the bid's lease has been taken."""
+    async def look(self, question: Question, bid: Bid | None = None) -> Found | None:
+        """Take in what Redis has, and return it; None, if it cannot be asked."""
         if self._shared is None:
-            return False, False
+            return None
         kept, record = self._memory.get(question.key), self._memory.record(question.listing)
         page = None if kept is None else kept.page
         found = await self._shared.look(question, self._version(question), page=page, record=record, bid=bid)
-        return await self._take_in(question, found), found is not None and found.leased
+        await self._take_in(question, found)
+        return found
 
     async def lead(self, question: Question, token: str, *, since: float) -> Led | None:
         """Take the question's lease, or learn who has it; None: there is no Redis to agree over."""
@@ -95,11 +97,11 @@ class Knowledge:
         await self._take_in(question, found)
         return None if found is None else self._newer(question, found, since)
 
-    async def _take_in(self, question: Question, found: Found | None) -> bool:
-        """Take in what Redis said, or that it cannot be asked; return whether it could."""
+    async def _take_in(self, question: Question, found: Found | None) -> None:
+        """Take in what Redis said, or that it cannot be asked."""
         self.trust.looked(answered=found is not None)
         if found is None:
-            return False
+            return
         if not self.trust.together:
             await self.purging.read()  # as news of them does not come
         page, record = found.page, found.record
@@ -107,12 +109,11 @@ class Knowledge:
         if record is None:
             if not self.trust.together:
                 self._memory.suspect(question.listing)
-            return True
+            return
         self._memory.learn(question.listing, record)
         kept = self._memory.get(question.key)
         if page is not None and (kept is None or page is not kept.page):
             self._put(question, page)
-        return True
 
     def _newer(self, question: Question, found: Found, since: float) -> Landed | None:
         """The page that was found, if the hub vouched for it after ``since``: fresh or not, as any answer is.

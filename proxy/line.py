@@ -9,14 +9,15 @@ from typing import Final
 
 from msgspec import Struct
 
+from proxy.claim import Claim
 from proxy.detached import ended
 from proxy.errors import HubBusy
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
+from proxy.gate_errors import GaveWay
 from proxy.outcome import Landed, StaleHit
 from proxy.question import Question
 from proxy.settings import HubSettings
-from proxy.shield import GaveWay
 
 CROWDED: Final = 1.0
 """Seconds after which those may come again who found too many waiting."""
@@ -70,12 +71,16 @@ class Line:
         """Callers who wait, or fetches that are under way, whichever are more."""
         return max(self.waiting, len(self._fetches))
 
-    def begin(self, question: Question, token: str, *, since: float) -> Begun:
-        """Start the fetch of a question whose lease has been taken, unless one is under way that began without."""
-        work = partial(self._fetcher.fetch, question, since=since, token=token)
+    def claim(self, question: Question) -> Claim:
+        """What a look may take for the fetch of a question."""
+        return self._fetcher.claim(question)
+
+    def begin(self, question: Question, claim: Claim, *, since: float) -> Begun:
+        """Start the fetch of a question for which that has been taken, unless one is under way that began without."""
+        work = partial(self._fetcher.fetch, question, since=since, claim=claim)
         begun = Begun(question, *self._fetches.join(question.key, work))
         if begun.joined:
-            self._fetcher.give_up(question, token)
+            self._fetcher.give_up(question, claim)
         return begun
 
     async def fetch(

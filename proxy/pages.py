@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import secrets
 from collections.abc import Callable
 from functools import partial
 from typing import Final, Literal
@@ -34,7 +33,6 @@ from proxy.line import Begun, Line, Looked
 from proxy.outcome import Hit, Landed, Miss, Outcome, StaleHit
 from proxy.question import Question
 from proxy.settings import CacheSettings, HubSettings
-from proxy.shared import Bid
 
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""
@@ -122,14 +120,18 @@ class Pages:
 
     async def _look(self, question: Question, wishes: Directives | None = None) -> Looked:
         """Look into Redis; if nothing there can be what a caller wishes, as nothing in memory was, begin the fetch."""
-        bid = None
+        bid, claim = None, None
         if wishes is not None and self._known.trust.together and not (wishes.only_if_cached or self._line.full):
             useless = oldest_fresh(self._clock(), self._settings, single=question.single)
-            token = secrets.token_hex(8)
-            bid = Bid(self._to_ask(question), token, useless if wishes.max_stale <= 0 else (0.0, 0.0))
+            target = self._to_ask(question)
+            claim = self._line.claim(target)
+            bid = claim.bid(target, useless if wishes.max_stale <= 0 else (0.0, 0.0))
         since = self._known.vouched(question)
-        answered, leased = await self._known.look(question, bid)
-        return Looked(answered, self._line.begin(bid.target, bid.token, since=since) if bid and leased else None)
+        found = await self._known.look(question, bid)
+        if claim is None or bid is None or found is None or not found.leased:
+            return Looked(found is not None, None)
+        claim.taken(found)
+        return Looked(True, self._line.begin(bid.target, claim, since=since))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""

@@ -70,6 +70,11 @@ class RedisLink:
             return "down"
         return "up" if self._asked else "unknown"
 
+    @property
+    def whole(self) -> bool:
+        """Whether a script may see all keys: in a cluster, only those of one slot."""
+        return isinstance(self.client, Redis)
+
     async def run(self, script: Script, command: str, keys: list[str], arguments: list[Any]) -> Any | None:
         """Return what a script returns, or None if Redis cannot be had or says no."""
         return await self.call(command, lambda: script(self.client, keys, arguments))

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, cast
 from msgspec import Struct
 
 from proxy import purges
+from proxy.bids import Bid
 from proxy.page import Page
 from proxy.purges import Purge
 from proxy.question import REDIS_PREFIX, Question, record_key, rows_keys
@@ -30,7 +31,7 @@ LEASE: Final = 2.0
 HANDOVER: Final = 2.0
 """Seconds for which Redis keeps any answer that others may wait for, however short it is fresh."""
 
-_LOOK: Final = Script("look", "rows")
+_LOOK: Final = Script("look", "rows", "gate")
 _LEARN: Final = Script("learn", "rows")
 _LEAD: Final = Script("lead", "rows")
 _RENEW: Final = Script("renew")
@@ -42,7 +43,8 @@ class Found(Struct, frozen=True):
     """A page, its listing's record and its rows, as they were at one moment.
 
     ``head`` and ``rows``: what the asker lacks of the rows, to be read by ``stored_rows``; a head of None: nothing,
-    an empty one: none are kept. ``leased``: the lease that the asker wanted is its own.
+    an empty one: none are kept. ``leased``: the lease that the asker wanted is its own. ``turn``: what was said of the
+    turn that it wanted with it, to be read by ``shared_gate``.
     """
 
     page: Page | None = None
@@ -50,17 +52,7 @@ class Found(Struct, frozen=True):
     head: bytes | None = None
     rows: tuple[bytes, ...] = ()
     leased: bool = False
-
-
-class Bid(Struct, frozen=True):
-    """What an asker would ask the hub, if nothing is kept that might do: the token of the lease for it.
-
-    ``useless``: Unix seconds, when a live page and a settled one were vouched for at the latest that would not do.
-    """
-
-    target: Question
-    token: str
-    useless: tuple[float, float]
+    turn: list[bytes] | None = None
 
 
 class Lead(Struct, frozen=True):
@@ -89,13 +81,17 @@ class Shared:
         """Return the page kept for the question, its listing's record, and the rows since ``version``.
 
         With a ``bid``, its lease is taken if nobody has it, and of what is kept nothing is of use that is not known:
-        ``page``, ``record`` and rows.
+        ``page``, ``record`` and rows; and a turn at the hub, if that is wanted.
         """
         lease = _lease_key(question if bid is None else bid.target)
         keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), lease]
-        known = [b"" if page is None else write_mark(page), "" if record is None else write_record(record)]
-        wanted = [""] if bid is None else [bid.token, int(LEASE * 1000), *map(microseconds, bid.useless)]
-        found = await self._link.run(_LOOK, "look", keys, [version, *known, *wanted])
+        known = (b"" if page is None else write_mark(page), "" if record is None else write_record(record))
+        arguments: list[Any] = [version, *known]
+        arguments += [""] if bid is None else [bid.token, int(LEASE * 1000), *map(microseconds, bid.useless)]
+        if bid is not None and bid.turn is not None:
+            keys += bid.turn.keys
+            arguments += bid.turn.arguments
+        found = await self._link.run(_LOOK, "look", keys, arguments)
         return None if found is None else await self._read(question, *found, known=page)
 
     async def lead(self, question: Question, token: str, version: str = "") -> Lead | None:
@@ -206,6 +202,7 @@ class Shared:
         head: bytes | int,
         rows: list[bytes],
         leased: int = 0,
+        turn: list[bytes] | None = None,
         *,
         known: Page | None = None,
     ) -> Found:
@@ -216,7 +213,7 @@ class Shared:
                 page = known if isinstance(raw_page, int) else await read_page(raw_page, question.key, known)
             except ValueError as error:
                 self.garbage("page", error)
-        return Found(page, record, *_lacking(head, rows), leased=bool(leased))
+        return Found(page, record, *_lacking(head, rows), leased=bool(leased), turn=turn)
 
     def _read_record(self, raw: bytes) -> Record | None:
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
+from proxy.bids import WantedTurn
 from proxy.gate import (
     FAILURES,
     FIRST_PAUSE,
@@ -27,7 +29,8 @@ from proxy.shared import NEWS
 
 KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
-_ADMIT: Final = Script("admit")
+NO_PAUSE: Final = Pause()
+_ADMIT: Final = Script("admit", "gate")
 _STAY: Final = Script("stay")
 _LEAVE: Final = Script("leave")
 _STANDING: Final = Script("standing")
@@ -58,23 +61,38 @@ class SharedGate:
 
         ``untold``: a pause that others may not know of.
         """
-        arguments: list[Any] = [
-            *(ticket, repr(allowance.rate), repr(allowance.burst), allowance.concurrency, repr(patience), int(paid)),
-            *(repr(SLOT), repr(PROBING), KEPT, self._now),
-            *(repr(untold.seconds), untold.cause, untold.strikes),
-        ]
-        answer = await self._link.run(_ADMIT, "admit", _keys(gate), arguments)
-        if answer is None:
-            return None
-        what, wait, epoch, strikes = answer[0].decode(), float(answer[1]), int(answer[2]), int(answer[3])
-        if what == "turn":
-            return Turn(wait, epoch), Pause(0.0, "failing", strikes)
-        pause = None if what in ("rate", "concurrency") else Pause(wait, what, strikes)
-        return Refused(what, wait), pause
+        wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, untold=untold)
+        answer = await self._link.run(_ADMIT, "admit", [*wanted.keys], [*wanted.arguments])
+        return None if answer is None else read_answer(answer)
+
+    def wanted(
+        self,
+        gate: str,
+        ticket: str,
+        allowance: Allowance,
+        *,
+        patience: float,
+        paid: bool = False,
+        untold: Pause = NO_PAUSE,
+    ) -> WantedTurn:
+        """The same for a script that grants turns beside other things, on a server that is ``whole``."""
+        return WantedTurn(
+            _keys(gate),
+            (
+                *(ticket, repr(allowance.rate), repr(allowance.burst), allowance.concurrency, repr(patience)),
+                *(int(paid), repr(SLOT), repr(PROBING), KEPT, self._now),
+                *(repr(untold.seconds), untold.cause, untold.strikes),
+            ),
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether one script can see the gate and all pages: they are in different slots of a cluster."""
+        return self._link.whole
 
     async def stay(self, gate: str, ticket: str) -> None:
         """Keep the slot for another while."""
-        await self._link.run(_STAY, "stay", _keys(gate)[1:], [ticket, repr(SLOT), KEPT])
+        await self._link.run(_STAY, "stay", [*_keys(gate)[1:]], [ticket, repr(SLOT), KEPT])
 
     async def leave(self, gate: str, ticket: str, epoch: int, report: Report, jitter: float) -> Pause | None:
         """Say how a turn went; return the pause that this leads to."""
@@ -83,13 +101,13 @@ class SharedGate:
             *(repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES, KEPT),
             *(self._now, NEWS, f"room {gate}"),
         ]
-        answer = await self._link.run(_LEAVE, "leave", _keys(gate), arguments)
+        answer = await self._link.run(_LEAVE, "leave", [*_keys(gate)], arguments)
         return None if answer is None else Pause(float(answer[0]), answer[1].decode(), int(answer[2]))
 
     async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
         """What is left of the allowance; nothing changes by looking."""
         arguments: list[Any] = [repr(allowance.rate), repr(allowance.burst), self._now]
-        answer = await self._link.run(_STANDING, "standing", _keys(gate), arguments)
+        answer = await self._link.run(_STANDING, "standing", [*_keys(gate)], arguments)
         if answer is None:
             return None
         pause = Pause(float(answer[2]), answer[3].decode(), int(answer[4]))
@@ -106,5 +124,14 @@ def gate_name(credential_id: str, hub_url: str) -> str:
     return f"{REDIS_PREFIX}:{{{digest}}}"
 
 
-def _keys(gate: str) -> list[str]:
-    return [f"{gate}:gate", f"{gate}:slots"]
+def read_answer(answer: Sequence[Any]) -> tuple[Turn | Refused, Pause | None]:
+    """What a script says of a turn, and of the pause."""
+    what, wait, epoch, strikes = answer[0].decode(), float(answer[1]), int(answer[2]), int(answer[3])
+    if what == "turn":
+        return Turn(wait, epoch), Pause(0.0, "failing", strikes)
+    pause = None if what in ("rate", "concurrency") else Pause(wait, what, strikes)
+    return Refused(what, wait), pause
+
+
+def _keys(gate: str) -> tuple[str, str]:
+    return f"{gate}:gate", f"{gate}:slots"

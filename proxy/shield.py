@@ -14,25 +14,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from msgspec import Struct
-
-from proxy import errors
 from proxy.detached import Detached
 from proxy.errors import ProxyError
 from proxy.gate import SLOT, Allowance, Gate, Pause, Refused, Report, Standing, Turn
+from proxy.gate_errors import FALLBACK, refusal, report_of
 from proxy.renewal import renewing
-from proxy.shared_gate import SharedGate
+from proxy.shared_gate import SharedGate, read_answer
+from proxy.turns import Early, Granted
 
 ROOM_CHECK: Final = 0.25
 """Seconds after which the first in line looks for room itself, in case the news of it was lost."""
 SOON: Final = 0.002
 """Seconds for which a slot may be held after its request, so that a call to Redis comes after the answer's own."""
-FALLBACK: Final = 1.0
-"""Seconds to name where nobody knows how long it will take."""
-
-
-class GaveWay(errors.HubBusy):
-    """Nobody waits for the answer, and there is room only for callers who do."""
 
 
 class Shield:
@@ -67,25 +60,45 @@ class Shield:
         self._room = asyncio.Event()
         self._leaving = Detached()
 
+    def early(self, patience: float) -> Early | None:
+        """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
+
+        Those who are in line come first, and what others do not know of this process' gate is to be told first.
+        """
+        name = self._gate_name()
+        if self._shared is None or not self._shared.whole or self._line.locked():
+            return None
+        if self._alone or self._untold or name != self._name:
+            return None
+        ticket = secrets.token_hex(8)
+        wanted = self._shared.wanted(name, ticket, self.allowance, patience=patience)
+        return Early(ticket, wanted, name, self._local)
+
+    def give_back(self, early: Early) -> None:
+        """An early turn is of no use, if it was granted."""
+        _, granted = self._granted(early)
+        if granted is not None:
+            self._leaving.spawn(self._leave(early.ticket, granted, Report("abandoned")))
+
     @asynccontextmanager
-    async def turn(self, patience: float, *, ahead: bool = False) -> AsyncIterator[None]:
+    async def turn(self, patience: float, *, ahead: bool = False, early: Early | None = None) -> AsyncIterator[None]:
         """Wait at most ``patience`` seconds for a turn; what the block raises decides what becomes of the next ones.
 
-        ``ahead``: nobody waits for the answer; callers who do come first.
+        ``ahead``: nobody waits for the answer; callers who do come first. ``early``: has been asked for.
 
         Raises:
             HubRateLimited, HubUnavailable, HubResting: the hub is left alone; ``retry_after`` says for how long.
             HubBusy: there is no room in time.
         """
-        ticket = secrets.token_hex(8)
-        granted = await self._admitted(ticket, self._clock() + patience, ahead=ahead)
+        ticket = secrets.token_hex(8) if early is None else early.ticket
+        granted = await self._admitted(ticket, self._clock() + patience, ahead=ahead, early=early)
         report: Report | None = Report("abandoned")
         try:
             with renewing(SLOT / 4, lambda: self._stay(ticket, granted)):
                 yield
             report = Report("answered")
         except ProxyError as error:
-            report = _report(error)
+            report = report_of(error)
             if report.outcome not in ("answered", "abandoned"):  # the next ones are to know of it
                 pause = await self._leave(ticket, granted, report)
                 error.retry_after = max(pause.seconds, error.retry_after or 0.0) or None
@@ -112,37 +125,23 @@ class Shield:
         """Wait at most ``timeout`` seconds until all who have left are gone; return how many are not."""
         return await self._leaving.drain(timeout)
 
-    async def _admitted(self, ticket: str, latest: float, *, ahead: bool) -> _Granted:
+    async def _admitted(self, ticket: str, latest: float, *, ahead: bool, early: Early | None) -> Granted:
         """Wait for a turn until ``latest``."""
-        decision, granted = await self._in_line(ticket, latest, ahead=ahead)
+        decision, granted = (_FULL, None) if early is None else self._granted(early)
+        if decision == _FULL:
+            decision, granted = await self._in_line(ticket, latest, ahead=ahead)
         if isinstance(decision, Turn) and decision.wait:
             await asyncio.sleep(decision.wait)
             decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=True)
         match decision:
             case Turn() if granted is not None:
                 return granted
-            case Refused("rate" | "concurrency", wait):
-                raise (GaveWay if ahead else errors.HubBusy)(
-                    "There is no room in time in the hub's budget (hub.rate, hub.burst, hub.concurrency).",
-                    retry_after=wait or FALLBACK,
-                )
-            case Refused("limited", wait):
-                raise errors.HubRateLimited("The hub answered 429 and is left alone for now.", retry_after=wait)
-            case Refused("unavailable", wait):
-                raise errors.HubUnavailable("The hub answered 503 and is left alone for now.", retry_after=wait)
-            case Refused("refused", wait):
-                raise errors.HubRefusedCredential(
-                    "The hub refused the token, and is asked with it again now and then; an operator has to renew it.",
-                    retry_after=wait,
-                )
             case _:
-                raise errors.HubResting(
-                    "The hub failed too often and is left alone for now.", retry_after=decision.wait
-                )
+                raise refusal(decision, ahead=ahead)
 
     async def _in_line(
         self, ticket: str, latest: float, *, ahead: bool = False, paid: bool = False
-    ) -> tuple[Turn | Refused, _Granted | None]:
+    ) -> tuple[Turn | Refused, Granted | None]:
         """Ask for a turn, one at a time in this process, and wait for room if there is none."""
         if ahead and self._line.locked():
             return _FULL, None
@@ -167,7 +166,7 @@ class Shield:
 
     async def _ask(
         self, ticket: str, allowance: Allowance, patience: float, *, paid: bool
-    ) -> tuple[Turn | Refused, _Granted | None]:
+    ) -> tuple[Turn | Refused, Granted | None]:
         """Ask all replicas' gate, or this process' own."""
         name = self._gate_name()
         if name != self._name:  # another token: what was learned of the old one does not count
@@ -177,34 +176,45 @@ class Shield:
             untold = local.pause(self._clock()) if self._untold else Pause()
             answer = await self._shared.admit(name, ticket, allowance, patience=patience, paid=paid, untold=untold)
             if answer is not None:
-                decision, pause = answer
                 self._alone = self._untold = False
-                if pause is not None:
-                    local.mirror(pause, self._clock())
-                if isinstance(decision, Turn):
-                    if not decision.wait:
-                        local.renew(ticket, self._clock())
-                    return decision, _Granted(name, local, local.epoch, decision.epoch)
-                return decision, None
+                return self._taken(name, local, ticket, *answer)
             allowance = allowance.share(self._replicas())
             if not self._alone:
                 self._alone = True
                 local.drain(self._clock(), allowance)
         decision = local.admit(ticket, self._clock(), allowance, patience=patience, paid=paid)
-        return decision, _Granted(name, local, local.epoch)
+        return decision, Granted(name, local, local.epoch)
 
-    async def _stay(self, ticket: str, granted: _Granted) -> None:
+    def _granted(self, early: Early) -> tuple[Turn | Refused, Granted | None]:
+        """What came of an early turn."""
+        if early.answer is None:
+            return _FULL, None
+        return self._taken(early.name, early.local, early.ticket, *read_answer(early.answer))
+
+    def _taken(
+        self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None
+    ) -> tuple[Turn | Refused, Granted | None]:
+        """Let this process' own gate know what all replicas' has decided."""
+        if pause is not None:
+            local.mirror(pause, self._clock())
+        if not isinstance(decision, Turn):
+            return decision, None
+        if not decision.wait:
+            local.renew(ticket, self._clock())
+        return decision, Granted(name, local, local.epoch, decision.epoch)
+
+    async def _stay(self, ticket: str, granted: Granted) -> None:
         granted.local.renew(ticket, self._clock())
         if self._shared is not None:
             await self._shared.stay(granted.name, ticket)
 
-    async def _leave_soon(self, ticket: str, granted: _Granted, report: Report) -> None:
+    async def _leave_soon(self, ticket: str, granted: Granted, report: Report) -> None:
         """Leave when the answer is on its way to the callers, unless somebody waits for that."""
         if self._shared is not None and not self._line.locked() and not granted.local.pause(self._clock()).strikes:
             await asyncio.sleep(SOON)
         await self._leave(ticket, granted, report)
 
-    async def _leave(self, ticket: str, granted: _Granted, report: Report) -> Pause:
+    async def _leave(self, ticket: str, granted: Granted, report: Report) -> Pause:
         """Say how a turn went, to whoever granted it."""
         jitter = random.random()  # noqa: S311  not for cryptography
         pause = None
@@ -220,30 +230,4 @@ class Shield:
         return pause
 
 
-class _Granted(Struct, frozen=True):
-    """Where a turn was granted: the gate's name, this process' own, its epoch, and all replicas' if it was theirs."""
-
-    name: str
-    local: Gate
-    epoch: int
-    shared_epoch: int | None = None
-
-
 _FULL: Final = Refused("concurrency", 0.0)
-
-
-def _report(error: ProxyError) -> Report:
-    """What an error says of the hub. One that answers, whatever it answers, is not failing."""
-    match error:
-        case errors.HubRateLimited(retry_after=wait):
-            return Report("limited", wait)
-        case errors.HubUnavailable(retry_after=wait):
-            return Report("unavailable", wait)
-        case errors.HubRefusedCredential(hub_status=401, repeatable=False):  # a 403 may be for one namespace only
-            return Report("refused")
-        case errors.HubFailed() | errors.HubUnreachable() | errors.HubTimeout() | errors.HubAnswerCutOff():
-            return Report("failing")
-        case errors.HubBusy():
-            return Report("abandoned")
-        case _:
-            return Report("answered")

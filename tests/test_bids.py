@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from proxy import record as records
+from proxy.bids import Bid
+from proxy.errors import HubRateLimited
 from proxy.freshness import Fresh, current, oldest_fresh, term
 from proxy.outcome import Hit, Miss, StaleHit
 from proxy.page import Page
@@ -23,7 +25,7 @@ from proxy.question import page_question, record_key
 from proxy.record import Record, Stamp
 from proxy.redis_link import RedisLink
 from proxy.settings import CacheSettings
-from proxy.shared import Bid, Found, Shared
+from proxy.shared import Found, Shared
 from proxy.stored import read_record, write_mark, write_page, write_record
 from tests.support import RedisServer
 from tests.test_fetch import LEASE_KEY, until_asked
@@ -223,6 +225,11 @@ def counted(it: Fixture, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return calls
 
 
+def without_leaving(calls: Counter[str]) -> dict[str, int]:
+    """What callers wait for."""
+    return {name: count for name, count in calls.items() if name != "leave"}
+
+
 async def test_a_miss_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         hears_news(it.pages)
@@ -230,13 +237,52 @@ async def test_a_miss_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
         first = await it.ask()
         assert isinstance(first, Miss)
         assert (first.forward, first.collapsed) == ("uri-miss", False)
-        assert calls == {"look": 1, "learn": 1}
+        assert without_leaving(calls) == {"look": 1, "learn": 1}
         it.clock.advance(9)
         again = await it.ask()
         assert isinstance(again, Miss)
         assert (again.forward, again.collapsed) == ("stale", False)
-        assert calls == {"look": 2, "learn": 2}
+        assert without_leaving(calls) == {"look": 2, "learn": 2}
+        await it.shield.drain(5)
+        assert calls["leave"] == 2
         assert it.hub.asked == 2
+
+
+async def test_a_turn_comes_with_the_lease() -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        hears_news(it.pages)
+        it.hub.gate.clear()
+        asked = asyncio.create_task(it.ask())
+        await until_asked(it.hub, 1)
+        standing = await it.shield.standing()
+        assert standing.held == 1
+        it.hub.gate.set()
+        await asked
+        await it.shield.drain(5)
+        assert (await it.shield.standing()).held == 0
+
+
+async def test_no_turn_is_spent_where_something_is_of_use() -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        hears_news(it.pages)
+        await it.replica().answer(QUESTION)
+        spent = (await it.shield.standing()).turns
+        assert isinstance(await it.ask(), Hit)
+        assert (await it.shield.standing()).turns >= spent
+
+
+async def test_while_the_hub_rests_the_look_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        hears_news(it.pages)
+        it.hub.status = 429
+        with pytest.raises(HubRateLimited):
+            await it.ask()
+        calls = counted(it, monkeypatch)
+        with pytest.raises(HubRateLimited, match="left alone") as refused:
+            await it.ask(page_question("c", ListQuery(page=7)))
+        assert (refused.value.retry_after or 0) > 0
+        assert it.hub.asked == 1
+        assert calls["admit"] == 0
 
 
 async def test_no_lease_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +337,7 @@ async def test_a_page_of_another_replica_is_a_hit_also_to_who_bids(monkeypatch: 
         outcome = await it.ask()
         assert isinstance(outcome, Hit)
         assert outcome.source == "redis"
-        assert (it.hub.asked, calls) == (2, {"look": 1})
+        assert (it.hub.asked, without_leaving(calls)) == (2, {"look": 1})
 
 
 async def test_a_stale_page_of_another_replica_will_do_for_who_says_so() -> None:
@@ -328,6 +374,7 @@ async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.Mo
         joined = asyncio.create_task(it.ask())
         await asyncio.sleep(0.05)
         assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
+        assert (await it.shield.standing()).held == 1, "of the one that began"
         it.hub.gate.set()
         await alone
         assert (await joined).collapsed

@@ -10,10 +10,16 @@ import fakeredis
 import pytest
 
 from proxy import errors
+from proxy.bids import Bid
 from proxy.gate import Allowance
+from proxy.gate_errors import GaveWay
+from proxy.query import ListQuery
+from proxy.question import page_question
 from proxy.redis_link import RedisLink
+from proxy.shared import Shared
 from proxy.shared_gate import SharedGate
-from proxy.shield import GaveWay, Shield
+from proxy.shield import Shield
+from proxy.turns import Early
 
 ALLOWANCE = Allowance(rate=1e6, burst=1e6, concurrency=2)
 
@@ -332,4 +338,96 @@ async def test_a_long_request_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) ->
         while one._local._slots == renewed:
             await asyncio.sleep(0.005)
     await held.end()
+    await one.drain(1)
+
+
+# Turns that another script grants.
+
+LOOKED_FOR = page_question("c", ListQuery())
+
+
+async def look(one: Shield) -> Early:
+    """Look into Redis with a bid, as the path of a question does."""
+    early = one.early(5.0)
+    assert early is not None
+    assert one._shared is not None
+    found = await Shared(one._shared._link).look(
+        LOOKED_FOR, bid=Bid(LOOKED_FOR, early.ticket, (0.0, 0.0), early.wanted)
+    )
+    assert found is not None
+    assert found.leased == (found.turn is not None)
+    early.answer = found.turn
+    return early
+
+
+async def test_a_turn_that_a_look_has_brought() -> None:
+    one = shield(fakeredis.FakeServer())
+    early = await look(one)
+    assert (await one.standing()).held == 1
+    switch(one, on=False)  # nobody is asked for it again
+    async with one.turn(5.0, early=early):
+        switch(one, on=True)
+        assert (await one.standing()).held == 1
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
+async def test_a_turn_that_is_of_no_use_is_given_back() -> None:
+    one = shield(fakeredis.FakeServer())
+    one.give_back(await look(one))
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
+async def test_where_nobody_is_to_ask_the_hub_no_turn_is_taken() -> None:
+    server = fakeredis.FakeServer()
+    one = shield(server)
+    await fakeredis.FakeAsyncRedis(server=server).set(f"{LOOKED_FOR.page_key}:lease", "another's")
+    early = await look(one)
+    assert early.answer is None
+    assert (await one.standing()).held == 0
+    one.give_back(early)
+    async with one.turn(5.0, early=early):
+        assert (await one.standing()).held == 1
+    await one.drain(1)
+
+
+async def test_a_look_that_finds_no_room_waits_in_line() -> None:
+    one = shield(fakeredis.FakeServer())
+    held = [Held(one) for _ in range(2)]
+    for each in held:
+        await each.begun.wait()
+    late = Held(one, early=await look(one))
+    await asyncio.sleep(0.02)
+    assert not late.begun.is_set()
+    assert one.early(5.0) is None, "those in line come first"
+    await held[0].end()
+    await late.begun.wait()
+    await late.end()
+    await held[1].end()
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
+async def test_a_look_whose_turn_comes_later_waits_for_that() -> None:
+    one = shield(fakeredis.FakeServer(), Allowance(rate=20.0, burst=1.0, concurrency=9))
+    await go(one)
+    early = await look(one)
+    began = asyncio.get_running_loop().time()
+    await go(one, early=early)
+    assert asyncio.get_running_loop().time() - began >= 0.03
+    await one.drain(1)
+
+
+async def test_no_early_turns_where_the_gate_is_to_be_told_or_asked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shield().early(5.0) is None
+    one = shield(fakeredis.FakeServer())
+    switch(one, on=False)
+    await go(one)
+    assert one.early(5.0) is None, "this process' own gate grants turns"
+    switch(one, on=True)
+    await go(one)
+    assert one.early(5.0) is not None
+    monkeypatch.setattr(Switch, "whole", False)
+    assert one.early(5.0) is None, "in a cluster, the gate and the page are in different slots"
     await one.drain(1)

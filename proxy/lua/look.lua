@@ -1,10 +1,13 @@
 -- Read a page, its listing's record, and what the asker lacks of its rows. Who would ask the hub unless there is more
--- here than it knows takes the lease for that in the same call, if there is not, and nobody has it.
--- KEYS: page, record, head, rows, written, and the lease of what the hub would be asked
+-- here than it knows takes the lease for that in the same call, if there is not, and nobody has it; and, if it wants
+-- one, a turn at the hub.
+-- KEYS: page, record, head, rows, written, the lease of what the hub would be asked, then those of gate.admit
 -- ARGV: the version of the rows that the asker knows, what the page that it knows begins with ('': none),
 --       the record that it knows ('': none), token ('': no lease is wanted), lease in ms,
---       and in µs when a live page and a settled one were vouched for at the latest if they are of no use
--- Returns: page (1: the one that the asker knows), record, head (1: nothing new; '': none), rows, 1 if the lease is taken
+--       in µs when a live page and a settled one were vouched for at the latest if they are of no use,
+--       then those of gate.admit
+-- Returns: page (1: the one that the asker knows), record, head (1: nothing new; '': none), rows, 1 if the lease is
+--          taken, what gate.admit returns if it was asked
 local head, rows = rows_since(ARGV[1], KEYS[3], KEYS[4], KEYS[5])
 local known = redis.call('MGET', KEYS[1], KEYS[2])
 local page, record = known[1], known[2]
@@ -34,4 +37,7 @@ if ARGV[4] == '' or redis.call('EXISTS', KEYS[6]) == 1 or is_more() then
   return {page, record, head, rows, 0}
 end
 local taken = redis.pcall('SET', KEYS[6], ARGV[4], 'PX', ARGV[5]) -- a Redis that takes no writes can still be read
+if taken.ok and KEYS[7] then
+  return {page, record, head, rows, 1, admit(8, KEYS[7], KEYS[8])}
+end
 return {page, record, head, rows, taken.ok and 1 or 0}

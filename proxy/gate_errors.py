@@ -1,0 +1,54 @@
+"""What a gate's refusals are called, and what an error says to the gate."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy import errors
+from proxy.errors import HubError, ProxyError
+from proxy.gate import Refused, Report, Turn
+
+FALLBACK: Final = 1.0
+"""Seconds to name where nobody knows how long it will take."""
+
+
+class GaveWay(errors.HubBusy):
+    """Nobody waits for the answer, and there is room only for callers who do."""
+
+
+def refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
+    """The error for who is refused a turn; ``ahead``: who wanted it for nobody."""
+    match decision:
+        case Refused("rate" | "concurrency", wait):
+            return (GaveWay if ahead else errors.HubBusy)(
+                "There is no room in time in the hub's budget (hub.rate, hub.burst, hub.concurrency).",
+                retry_after=wait or FALLBACK,
+            )
+        case Refused("limited", wait):
+            return errors.HubRateLimited("The hub answered 429 and is left alone for now.", retry_after=wait)
+        case Refused("unavailable", wait):
+            return errors.HubUnavailable("The hub answered 503 and is left alone for now.", retry_after=wait)
+        case Refused("refused", wait):
+            return errors.HubRefusedCredential(
+                "The hub refused the token, and is asked with it again now and then; an operator has to renew it.",
+                retry_after=wait,
+            )
+        case _:
+            return errors.HubResting("The hub failed too often and is left alone for now.", retry_after=decision.wait)
+
+
+def report_of(error: ProxyError) -> Report:
+    """What an error says of the hub. One that answers, whatever it answers, is not failing."""
+    match error:
+        case errors.HubRateLimited(retry_after=wait):
+            return Report("limited", wait)
+        case errors.HubUnavailable(retry_after=wait):
+            return Report("unavailable", wait)
+        case errors.HubRefusedCredential(hub_status=401, repeatable=False):  # a 403 may be for one namespace only
+            return Report("refused")
+        case errors.HubFailed() | errors.HubUnreachable() | errors.HubTimeout() | errors.HubAnswerCutOff():
+            return Report("failing")
+        case errors.HubBusy():
+            return Report("abandoned")
+        case _:
+            return Report("answered")

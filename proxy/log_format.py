@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -33,32 +33,22 @@ class Event(Struct, frozen=True):
         return " ".join(f"{name}={value}" for name, value in msgspec.to_builtins(self.shown()).items())
 
 
-Said: TypeAlias = logging.LogRecord | tuple[float, str, Event]
-"""What becomes a line: a record, or an event at INFO with its time (Unix seconds) and logger."""
+Said: TypeAlias = logging.LogRecord | tuple[float, str, Sequence[Event]]
+"""What becomes lines: a record, or events at INFO with their time (Unix seconds) and logger."""
 
 
 class LineFormatter(logging.Formatter, ABC):
     """Makes lines, of many events for less than of each alone."""
 
     @abstractmethod
-    def head(self, at: float, logger: str) -> str:
-        """What the lines of all events begin with that are logged at this time."""
-
-    @abstractmethod
-    def tail(self, event: Event) -> str:
-        """The rest of an event's line."""
+    def of_events(self, at: float, logger: str, events: Sequence[Event]) -> list[str]:
+        """Their lines."""
 
     def lines(self, said: Iterable[Said]) -> str:
         """All of it, in its order."""
-        made, latest, head = [], None, ""
+        made: list[str] = []
         for one in said:
-            if isinstance(one, logging.LogRecord):
-                made.append(f"{self.format(one)}\n")
-                continue
-            at, logger, event = one
-            if at is not latest:  # those that are logged at once come with the same
-                latest, head = at, self.head(at, logger)
-            made.append(f"{head}{self.tail(event)}\n")
+            made += [f"{self.format(one)}\n"] if isinstance(one, logging.LogRecord) else self.of_events(*one)
         return "".join(made)
 
 
@@ -78,16 +68,13 @@ class TextFormatter(LineFormatter):
         colour = _RED if record.levelno >= logging.ERROR else _YELLOW if record.levelno >= logging.WARNING else ""
         return f"{colour}{line}{_PLAIN}" if colour else line.replace(record.asctime, self._shaded(record.asctime))
 
-    def head(self, at: float, logger: str) -> str:
-        """Time, level and logger."""
+    def of_events(self, at: float, logger: str, events: Sequence[Event]) -> list[str]:
+        """Time, level and logger, then an event's members."""
         second = int(at)
         if second != self._second[0]:  # a busy process has many lines in a second
             self._second = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        return f"{self._shaded(f'{self._second[1]},{int(at * 1000) % 1000:03d}')} INFO {logger} "
-
-    def tail(self, event: Event) -> str:
-        """The event's members."""
-        return str(event)
+        head = f"{self._shaded(f'{self._second[1]},{int(at * 1000) % 1000:03d}')} INFO {logger}"
+        return [f"{head} {event}\n" for event in events]
 
     def _shaded(self, text: str) -> str:
         return f"{_GREY}{text}{_PLAIN}" if self._colours else text
@@ -102,17 +89,14 @@ class JSONFormatter(LineFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever is in it."""
         if isinstance(record.msg, Event):
-            return self.head(record.created, record.name) + self.tail(record.msg)
+            return self.of_events(record.created, record.name, (record.msg,))[0].rstrip("\n")
         head = {"time": self._moment(record.created), "level": record.levelname.lower(), "logger": record.name}
         return _encode(head | {"message": super().format(record)}).decode()
 
-    def head(self, at: float, logger: str) -> str:
-        """Time, level and logger."""
-        return f'{{"time":"{self._moment(at)}","level":"info","logger":"{logger}",'
-
-    def tail(self, event: Event) -> str:
-        """The event's members, put behind the rest as they are, which takes half the time."""
-        return event.members() + "}"
+    def of_events(self, at: float, logger: str, events: Sequence[Event]) -> list[str]:
+        """An event's members are put behind the rest as they are, which takes half the time."""
+        head = f'{{"time":"{self._moment(at)}","level":"info","logger":"{logger}",'
+        return [f"{head}{event.members()}}}\n" for event in events]
 
     def _moment(self, at: float) -> str:
         millisecond = int(at * 1000)

@@ -59,13 +59,15 @@ class Writing:
         self._write = write
         self._formatter = formatter or TextFormatter()
         self._said: deque[Said] = deque()
+        self._waiting = 0
+        self._counting = threading.RLock()  # collecting garbage may log, at any moment
         self._made: deque[bytes] = deque()
         self._making = threading.Lock()
         self._waking = threading.Event()
         self._ending = threading.Event()
         self._awake = False
         self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
-        self.handler = DroppingQueueHandler(lambda record: self._put((record,)))
+        self.handler = DroppingQueueHandler(lambda record: self._put(record, 1))
 
     def __enter__(self) -> Self:
         self.start()
@@ -93,16 +95,21 @@ class Writing:
         """What logs events at INFO, past ``logging``."""
 
         def put(events: Sequence[Event]) -> None:
-            at = time.time()
-            self._put([(at, logger, event) for event in events])
+            self._put((time.time(), logger, events), len(events))
 
         return put
 
-    def _put(self, said: Sequence[Said]) -> None:
-        room = max(0, QUEUED - len(self._said) - AT_ONCE * len(self._made))
-        self.handler.dropped += max(0, len(said) - room)
-        self._said.extend(said[:room])
-        if len(self._said) > AT_ONCE and self._making.acquire(blocking=False):
+    def _put(self, said: Said, lines: int) -> None:
+        """Take what becomes so many lines, as far as there is room."""
+        with self._counting:
+            room = max(0, QUEUED - self._waiting - AT_ONCE * len(self._made))
+            if lines > room:
+                self.handler.dropped += lines - room
+                said, lines = _first(said, room), room
+            if lines:
+                self._waiting += lines
+                self._said.append(said)
+        if self._waiting > AT_ONCE and self._making.acquire(blocking=False):
             self._make()
         if not self._awake:
             self._awake = True
@@ -111,9 +118,14 @@ class Writing:
     def _make(self) -> None:
         """Make lines of what has been said, with ``_making`` held, so that they keep their order; release it."""
         try:
-            for _ in range(0, len(self._said), AT_ONCE):
-                many = min(AT_ONCE, len(self._said))
-                self._made.append(self._lines([self._said.popleft() for _ in range(many)]))
+            while self._said:
+                many, lines = [], 0
+                while self._said and lines < AT_ONCE:
+                    many.append(self._said.popleft())
+                    lines += _count(many[-1])
+                self._made.append(self._lines(many))
+                with self._counting:
+                    self._waiting -= lines
         finally:
             self._making.release()
 
@@ -135,6 +147,16 @@ class Writing:
 
     def _lines(self, said: Iterable[Said]) -> bytes:
         return self._formatter.lines(said).encode(errors="backslashreplace")
+
+
+def _count(said: Said) -> int:
+    """How many lines it becomes."""
+    return 1 if isinstance(said, logging.LogRecord) else len(said[2])
+
+
+def _first(said: Said, lines: int) -> Said:
+    """So many of its lines."""
+    return said if isinstance(said, logging.LogRecord) else (*said[:2], said[2][:lines])
 
 
 def to_stderr(style: Literal["auto", "json", "text"] = "auto") -> Writing:

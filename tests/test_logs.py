@@ -118,3 +118,24 @@ def test_finish_does_not_wait_for_ever(pipe: Pipe, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(logs, "ENDING", 0.05)
     with logs.Writing(pipe):
         logging.getLogger("proxy.test").info("never written in time")
+
+
+def test_of_events_that_come_together_the_first_are_kept(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "QUEUED", 10)
+    log = logs.Writing(pipe)
+    log.later("proxy.test")([Said(f"line {number}") for number in range(25)])
+    log.later("proxy.test")([Said("too late")])
+    assert log.handler.dropped == 16
+    pipe.may_go.set()
+    with log:
+        pass
+    assert [line for line in pipe.written if line.startswith("line ")] == [f"line {number}" for number in range(10)]
+    assert log._waiting == 0
+
+
+def test_what_logs_while_something_is_being_queued_is_queued_as_well(pipe: Pipe) -> None:
+    """As a finalizer does that garbage collection runs there."""
+    pipe.may_go.set()
+    with logs.Writing(pipe) as log, log._counting:
+        logging.getLogger("proxy.test").info("nested")
+    assert pipe.written == ["nested"]

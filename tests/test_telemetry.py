@@ -151,7 +151,7 @@ def test_an_event_is_not_put_into_words_while_a_caller_waits(monkeypatch: pytest
     assert isinstance(record, logging.LogRecord)
     assert record.msg is EVENT
     assert isinstance(later, tuple)
-    assert later[1:] == ("proxy.access", EVENT)
+    assert later[1:] == ("proxy.access", [EVENT])
 
 
 @pytest.mark.parametrize(

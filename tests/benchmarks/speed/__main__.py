@@ -21,7 +21,7 @@ from tests.benchmarks.speed import hits, many, times
 
 HEADINGS = {
     "hits": ["page", "system", "bytes", "requests/s", "p99 ms", "proxy's rate / its"],
-    "misses": ["asked", "median ms", "beyond the hub itself, ms", "p99 ms"],
+    "misses": ["asked", "of", "median ms", "beyond the hub itself, ms", "p99 ms"],
     "redis": ["asked", "bytes", "requests/s", "proxy's rate / its"],
     "pages": ["pages cached", "bytes of each", "requests/s", "of one page's", "memory MB", "memory bytes a page"],
     "workers": ["asked", "workers", "requests/s", "of one worker's"],

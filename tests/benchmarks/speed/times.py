@@ -14,38 +14,53 @@ from tests.support import KEY, LIST, RedisServer
 
 PAGES = 200
 """Four times as many as fit memory, and many more than are asked for at once."""
+WARM = 20
+"""Questions until connections are made, and code is warm."""
 TARGET = f"{LIST}?namespace=ox&status=succeeded&page_size=36"
 
 
+NOTHING_KEPT = {"PROXY_CACHE_SETTLED_TTL": "0", "PROXY_CACHE_LIVE_TTL": "0", "PROXY_CACHE_MIN_REFRESH": "0"}
+FILTERS = ("status=succeeded", "media_type=image", "media_type=video", "namespace=ox")
+"""Listings that are walked, page by page."""
+WALKED = 40
+"""Pages of each."""
+
+
 def misses(folder: Path, rounds: int) -> Iterator[list[object]]:
-    """One caller, each in turn; nothing is kept, so that each question costs the hub a request."""
-    nothing = {"PROXY_CACHE_SETTLED_TTL": "0", "PROXY_CACHE_LIVE_TTL": "0", "PROXY_CACHE_MIN_REFRESH": "0"}
+    """One caller, each system in turn: a page again and again, of which nothing is kept; then pages never asked for."""
+    again = [TARGET] * (rounds + WARM)
+    first = [f"{LIST}?{one}&page_size=36&page={page}" for one in FILTERS for page in range(1, WALKED + 1)]
+    yield from _misses(folder, "again, nothing is kept", again, history=200, **NOTHING_KEPT)
+    yield from _misses(folder, "for the first time", first[: rounds + WARM], history=5000)
+
+
+def _misses(folder: Path, what: str, targets: list[str], *, history: int, **given: str) -> Iterator[list[object]]:
     with ExitStack() as stack:
         enter = stack.enter_context
-        hub = enter(competitors.simulator(folder, 200))
+        hub = enter(competitors.simulator(folder, history))
         redis = RedisServer()
         redis.start()
         stack.callback(redis.close)
         callers = {
             "the hub itself": Caller(hub, {"Authorization": f"Bearer {KEY}"}),
             "nginx, not caching": Caller(enter(competitors.nginx(folder, hub, caching=False)), {}),
-            "generations-proxy": Caller(enter(competitors.proxy(folder, hub, **nothing))[0], AUTHORIZATION),
+            "generations-proxy": Caller(enter(competitors.proxy(folder, hub, **given))[0], AUTHORIZATION),
             "generations-proxy with Redis": Caller(
-                enter(competitors.proxy(folder, hub, REDIS_URL=redis.url, **nothing))[0], AUTHORIZATION
+                enter(competitors.proxy(folder, hub, REDIS_URL=redis.url, **given))[0], AUTHORIZATION
             ),
         }
         taken: dict[str, list[float]] = {name: [] for name in callers}
-        for number in range(rounds + 20):
+        for number, target in enumerate(targets):
             for name, caller in callers.items():
-                seconds, head, body = caller.get(TARGET)
+                seconds, head, body = caller.get(target)
                 assert b" 200 " in head, (head, body[:200])
                 assert b"; hit" not in head, head
-                if number >= 20:  # connections are made, and code is warm
+                if number >= WARM:
                     taken[name].append(seconds * 1000)
         direct = statistics.median(taken["the hub itself"])
         for name, values in taken.items():
             middle = statistics.median(values)
-            yield [name, round(middle, 3), round(middle - direct, 3), round(percentile(values, 0.99), 3)]
+            yield [what, name, round(middle, 3), round(middle - direct, 3), round(percentile(values, 0.99), 3)]
         for caller in callers.values():
             caller.close()
 

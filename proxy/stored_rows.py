@@ -180,16 +180,15 @@ def _fill(chain: _Chain, known: Mapping[bytes, Row], texts: Mapping[bytes, bytes
     """
     if not sum(look.rows for look in chain.looks) * DIGEST == len(chain.rows) == len(chain.born) * DIGEST:
         raise ValueError("columns of different lengths")
-    looks = [look for look in chain.looks for _ in range(look.rows)]
     names = [chain.rows[start : start + DIGEST] for start in range(0, len(chain.rows), DIGEST)]
-    rows = tuple(_seen(known.get(name), texts, name, look) for name, look in zip(names, looks, strict=True))
-    return Chain(chain.name, rows, chain.born, chain.moments, size_of(rows))
-
-
-def _seen(row: Row | None, texts: Mapping[bytes, bytes], name: bytes, look: _Look) -> Row:
-    """The row of this digest as an answer showed it, whether it was known or has been read."""
-    if row is None:
-        return read_row(texts[name], look.asked_at, look.dead_at, name)
-    if row.asked_at == look.asked_at and row.dead_at == look.dead_at:
-        return row
-    return replace(row, asked_at=look.asked_at, dead_at=look.dead_at)
+    rows: list[Row] = []
+    for look in chain.looks:
+        asked_at, dead_at = look.asked_at, look.dead_at
+        for name in names[len(rows) : len(rows) + look.rows]:
+            row = known.get(name)
+            if row is None:
+                row = read_row(texts[name], asked_at, dead_at, name)
+            elif row.asked_at != asked_at or row.dead_at != dead_at:
+                row = replace(row, asked_at=asked_at, dead_at=dead_at)
+            rows.append(row)
+    return Chain(chain.name, tuple(rows), chain.born, chain.moments, size_of(rows))

@@ -42,6 +42,7 @@ class AtHand:
         self._ahead = ahead
         self._clock = clock
         self._tick = 0.0
+        self._busy = ""
 
     def answer(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
         """The page in memory, if it may be trusted and is what the caller asks for."""
@@ -63,11 +64,19 @@ class AtHand:
         now = self._clock()
         hit = kept.again(now, self._judging.changes)
         if not 0 <= now - self._tick < GRAIN:
-            self._tick = now
-        if hit is not None and kept.noted is not self._tick:  # the object: to compare them would touch what is cold
-            kept.noted = self._tick
-            self._demand.note(place.question)
+            self._tick, self._busy = now, ""
+        # The objects are compared: to compare what they say, and to look at the question, would touch what is cold.
+        if hit is not None and kept.noted is not self._tick and kept.listing is not self._busy:
+            self._note(kept, place)
         return hit
+
+    def _note(self, kept: Kept, place: Place) -> None:
+        """A caller asks, for the first time in this tick."""
+        kept.noted = self._tick
+        if self._demand.busy(kept.listing):
+            self._busy = kept.listing  # for the rest of the tick
+        else:
+            self._demand.note(place.question)
 
     def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:
         """The page that is kept, wherever it came from, if it is what the caller asks for."""

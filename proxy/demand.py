@@ -36,16 +36,23 @@ class Demand:
         self._clock = clock
         self._asked: OrderedDict[str, dict[str, tuple[Question, float]]] = OrderedDict()
 
+    def busy(self, listing: str) -> bool:
+        """Whether as many questions of a listing as are remembered have just been asked: another is not noted."""
+        asked = self._asked.get(listing)
+        if asked is None or len(asked) < PLACES:
+            return False
+        return 0 <= self._clock() - next(iter(asked.values()))[1] < GRAIN
+
     def note(self, question: Question) -> None:
         """A caller asks."""
         now, listing, key = self._clock(), question.listing, question.key
+        if self.busy(listing):
+            return
         asked = self._asked.get(listing)
         if asked is None:
             asked = self._asked[listing] = {}
             if len(self._asked) > LISTINGS:
                 self._asked.popitem(last=False)
-        elif len(asked) == PLACES and 0 <= now - next(iter(asked.values()))[1] < GRAIN:
-            return  # as many as are remembered have just been asked
         elif (before := asked.get(key)) is not None:
             if 0 <= now - before[1] < GRAIN:
                 return

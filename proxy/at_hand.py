@@ -67,13 +67,13 @@ class AtHand:
             self._tick, self._busy = now, ""
         # The objects are compared: to compare what they say, and to look at the question, would touch what is cold.
         if hit is not None and kept.noted is not self._tick and kept.listing is not self._busy:
-            self._note(kept, place)
+            self._note(kept, place, now)
         return hit
 
-    def _note(self, kept: Kept, place: Place) -> None:
+    def _note(self, kept: Kept, place: Place, now: float) -> None:
         """A caller asks, for the first time in this tick."""
         kept.noted = self._tick
-        if self._demand.busy(kept.listing):
+        if self._demand.busy(kept.listing, now):
             self._busy = kept.listing  # for the rest of the tick
         else:
             self._demand.note(place.question)

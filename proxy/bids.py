@@ -10,8 +10,8 @@ from proxy.question import Question
 class WantedTurn(Struct, frozen=True):
     """A turn at the hub, as scripts are asked for it."""
 
-    keys: tuple[str, ...]
-    arguments: tuple[str | int, ...]
+    keys: list[str]
+    arguments: list[str | int]
 
 
 class Bid(Struct, frozen=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import Struct
 
 from proxy.bids import Bid
@@ -13,19 +11,17 @@ from proxy.turns import Early
 
 
 class Claim(Struct, frozen=True):
-    """What a look takes for a fetch: the lease of this token, and a turn at the hub if that may come with it."""
+    """What a look takes for a fetch: the question's lease, by this token, and a turn at the hub if that may be had."""
 
+    question: Question
     token: str
     turn: Early | None = None
 
-    def bid(self, question: Question, useless: tuple[float, float]) -> Bid:
+    def bid(self, useless: tuple[float, float]) -> Bid:
         """As Redis is asked for it; see there."""
-        return Bid(question, self.token, useless, None if self.turn is None else self.turn.wanted)
+        return Bid(self.question, self.token, useless, None if self.turn is None else self.turn.wanted)
 
     def taken(self, found: Found) -> None:
         """Redis has been asked."""
         if self.turn is not None:
             self.turn.answer = found.turn
-
-
-UNCLAIMED: Final = Claim("")

@@ -36,17 +36,17 @@ class Demand:
         self._clock = clock
         self._asked: OrderedDict[str, dict[str, tuple[Question, float]]] = OrderedDict()
 
-    def busy(self, listing: str) -> bool:
+    def busy(self, listing: str, now: float) -> bool:
         """Whether as many questions of a listing as are remembered have just been asked: another is not noted."""
         asked = self._asked.get(listing)
         if asked is None or len(asked) < PLACES:
             return False
-        return 0 <= self._clock() - next(iter(asked.values()))[1] < GRAIN
+        return 0 <= now - next(iter(asked.values()))[1] < GRAIN
 
     def note(self, question: Question) -> None:
         """A caller asks."""
         now, listing, key = self._clock(), question.listing, question.key
-        if self.busy(listing):
+        if self.busy(listing, now):
             return
         asked = self._asked.get(listing)
         if asked is None:

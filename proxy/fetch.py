@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from proxy.claim import UNCLAIMED, Claim
+from proxy.claim import Claim
 from proxy.detached import Detached
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
 from proxy.gate_errors import GaveWay
@@ -107,7 +107,7 @@ class Fetcher:
         if self._shared is None:
             return await self._ask(question, until, ahead=ahead)
         if claim is not None:
-            return await self._lead(self._shared, question, claim, None, until, ahead=ahead)
+            return await self._lead(self._shared, claim, None, until, ahead=ahead)
         with self._landings.listening(question.page_key) as ear:
             while (left := until - asyncio.get_running_loop().time()) > 0:
                 token = secrets.token_hex(8)
@@ -115,7 +115,7 @@ class Fetcher:
                 if lead is None:
                     return await self._ask(question, until, ahead=ahead)
                 if lead.holder == token:
-                    return await self._lead(self._shared, question, Claim(token), lead.landed, until, ahead=ahead)
+                    return await self._lead(self._shared, Claim(question, token), lead.landed, until, ahead=ahead)
                 if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
@@ -123,14 +123,14 @@ class Fetcher:
     def claim(self, question: Question) -> Claim:
         """What a look may take for a fetch. At most half of the time goes by until the turn: the hub has the other."""
         shield = self._upstreams[question.credential].shield
-        return Claim(secrets.token_hex(8), shield.early(self._deadline / 2))
+        return Claim(question, secrets.token_hex(8), shield.early(self._deadline / 2))
 
-    def give_up(self, question: Question, claim: Claim) -> None:
+    def give_up(self, claim: Claim) -> None:
         """A claim was taken for nothing; nobody waits until others may have it."""
         if claim.turn is not None:
-            self._upstreams[question.credential].shield.give_back(claim.turn)
+            self._upstreams[claim.question.credential].shield.give_back(claim.turn)
         if self._shared is not None:
-            self._landing.spawn(self._shared.land(question, claim.token))
+            self._landing.spawn(self._shared.land(claim.question, claim.token))
 
     async def release(self) -> None:
         """Give up all leases, for others to take: this process ends."""
@@ -154,18 +154,9 @@ class Fetcher:
                 break
         return await self._known.handed(question, since=since)
 
-    async def _lead(
-        self,
-        shared: Shared,
-        question: Question,
-        claim: Claim,
-        landed: Landed | None,
-        until: float,
-        *,
-        ahead: bool,
-    ) -> Landed:
+    async def _lead(self, shared: Shared, claim: Claim, landed: Landed | None, until: float, *, ahead: bool) -> Landed:
         """Ask the hub for all replicas, unless it has just been (``landed``), and tell them how it ended."""
-        failure, token = b"", claim.token
+        question, token, failure = claim.question, claim.token, b""
         self._leases[token] = question
         try:
             if landed is None:
@@ -183,18 +174,19 @@ class Fetcher:
             if landed is None or not landed.told:
                 self._landing.spawn(shared.land(question, token, failure))
 
-    async def _ask(self, question: Question, until: float, *, ahead: bool, claim: Claim = UNCLAIMED) -> Landed:
+    async def _ask(self, question: Question, until: float, *, ahead: bool, claim: Claim | None = None) -> Landed:
         """Ask the hub until its answer is not behind what is known, and store it."""
-        for attempt in range(ATTEMPTS):
+        token, turn = ("", None) if claim is None else (claim.token, claim.turn)
+        for _ in range(ATTEMPTS):
             try:
-                turn = None if attempt else claim.turn
                 page, seconds = await self._page(question, until, ahead=ahead, turn=turn)
             except HubError as error:
                 if not isinstance(error, HubBusy | HubResting):
                     self._note(question.credential, error.type)
                 raise
             self._note(question.credential, "ok")
-            landed = await self._known.learn(question, page, token=claim.token)
+            turn = None  # it has been had
+            landed = await self._known.learn(question, page, token=token)
             self.learned[landed.learned] += 1
             if landed.learned != "behind":
                 break

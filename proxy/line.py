@@ -75,12 +75,13 @@ class Line:
         """What a look may take for the fetch of a question."""
         return self._fetcher.claim(question)
 
-    def begin(self, question: Question, claim: Claim, *, since: float) -> Begun:
-        """Start the fetch of a question for which that has been taken, unless one is under way that began without."""
+    def begin(self, claim: Claim, *, since: float) -> Begun:
+        """Start the fetch for which that has been taken, unless one is under way that began without."""
+        question = claim.question
         work = partial(self._fetcher.fetch, question, since=since, claim=claim)
         begun = Begun(question, *self._fetches.join(question.key, work))
         if begun.joined:
-            self._fetcher.give_up(question, claim)
+            self._fetcher.give_up(claim)
         return begun
 
     async def fetch(

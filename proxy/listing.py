@@ -17,7 +17,7 @@ later, and the number of entries names a moment.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
@@ -165,7 +165,7 @@ def _continue(listing: Listing, window: Window, now: float, added: frozenset[str
     shown = [_latest(row, *old.get(row.id, (None, entries if row.id in added else 0))) for row in window.rows]
     rows = (*chain.rows[:start], *(row for row, _ in shown), *chain.rows[below:])
     born = (*chain.born[:start], *(born for _, born in shown), *chain.born[below:])
-    grown = sum(len(row.text) for row, _ in shown) - size_of(chain.rows[start:below])
+    grown = size_of(row for row, _ in shown) - size_of(chain.rows[start:below])
     kept, size = _fitting(rows, chain.size + grown, depth)
     moments = [moment for moment in chain.moments[:-1] if moment.until > now]
     if chain.moments[-1].stamp != window.stamp:
@@ -191,7 +191,7 @@ def _begin(listing: Listing | None, window: Window, now: float, name: str, depth
     return Listing(window.stamp, window.asked_at, window.envelope, chain, _walkable(ended, now))
 
 
-def size_of(rows: Sequence[Row]) -> int:
+def size_of(rows: Iterable[Row]) -> int:
     """Bytes of the rows' texts."""
     return sum(len(row.text) for row in rows)
 

@@ -97,4 +97,4 @@ class Listings:
 def _cost(listing: Listing) -> int:
     shared = {id(row) for row in listing.rows} if listing.ended else set()
     ended = {id(row): row for chain in listing.ended for row in chain.rows if id(row) not in shared}
-    return listing.chain.size + size_of([*ended.values()]) + ROW_OVERHEAD * (len(listing.rows) + len(ended))
+    return listing.chain.size + size_of(ended.values()) + ROW_OVERHEAD * (len(listing.rows) + len(ended))

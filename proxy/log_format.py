@@ -48,8 +48,8 @@ class LineFormatter(logging.Formatter, ABC):
         """All of it, in its order."""
         made: list[str] = []
         for one in said:
-            made += [f"{self.format(one)}\n"] if isinstance(one, logging.LogRecord) else self.of_events(*one)
-        return "".join(made)
+            made += [self.format(one)] if isinstance(one, logging.LogRecord) else self.of_events(*one)
+        return "\n".join([*made, ""])
 
 
 class TextFormatter(LineFormatter):
@@ -74,7 +74,7 @@ class TextFormatter(LineFormatter):
         if second != self._second[0]:  # a busy process has many lines in a second
             self._second = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
         head = f"{self._shaded(f'{self._second[1]},{int(at * 1000) % 1000:03d}')} INFO {logger}"
-        return [f"{head} {event}\n" for event in events]
+        return [f"{head} {event}" for event in events]
 
     def _shaded(self, text: str) -> str:
         return f"{_GREY}{text}{_PLAIN}" if self._colours else text
@@ -89,14 +89,14 @@ class JSONFormatter(LineFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever is in it."""
         if isinstance(record.msg, Event):
-            return self.of_events(record.created, record.name, (record.msg,))[0].rstrip("\n")
+            return self.of_events(record.created, record.name, (record.msg,))[0]
         head = {"time": self._moment(record.created), "level": record.levelname.lower(), "logger": record.name}
         return _encode(head | {"message": super().format(record)}).decode()
 
     def of_events(self, at: float, logger: str, events: Sequence[Event]) -> list[str]:
         """An event's members are put behind the rest as they are, which takes half the time."""
         head = f'{{"time":"{self._moment(at)}","level":"info","logger":"{logger}",'
-        return [f"{head}{event.members()}}}\n" for event in events]
+        return [f"{head}{event.members()}}}" for event in events]
 
     def _moment(self, at: float) -> str:
         millisecond = int(at * 1000)

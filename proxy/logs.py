@@ -67,7 +67,7 @@ class Writing:
         self._ending = threading.Event()
         self._awake = False
         self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
-        self.handler = DroppingQueueHandler(lambda record: self._put(record, 1))
+        self.handler = DroppingQueueHandler(self._put)
 
     def __enter__(self) -> Self:
         self.start()
@@ -95,12 +95,13 @@ class Writing:
         """What logs events at INFO, past ``logging``."""
 
         def put(events: Sequence[Event]) -> None:
-            self._put((time.time(), logger, events), len(events))
+            self._put((time.time(), logger, events))
 
         return put
 
-    def _put(self, said: Said, lines: int) -> None:
-        """Take what becomes so many lines, as far as there is room."""
+    def _put(self, said: Said) -> None:
+        """Take what was said, as far as there is room for its lines."""
+        lines = _count(said)
         with self._counting:
             room = max(0, QUEUED - self._waiting - AT_ONCE * len(self._made))
             if lines > room:

@@ -120,18 +120,17 @@ class Pages:
 
     async def _look(self, question: Question, wishes: Directives | None = None) -> Looked:
         """Look into Redis; if nothing there can be what a caller wishes, as nothing in memory was, begin the fetch."""
-        bid, claim = None, None
+        claim = bid = None
         if wishes is not None and self._known.trust.together and not (wishes.only_if_cached or self._line.full):
             useless = oldest_fresh(self._clock(), self._settings, single=question.single)
-            target = self._to_ask(question)
-            claim = self._line.claim(target)
-            bid = claim.bid(target, useless if wishes.max_stale <= 0 else (0.0, 0.0))
+            claim = self._line.claim(self._to_ask(question))
+            bid = claim.bid(useless if wishes.max_stale <= 0 else (0.0, 0.0))
         since = self._known.vouched(question)
         found = await self._known.look(question, bid)
-        if claim is None or bid is None or found is None or not found.leased:
+        if claim is None or found is None or not found.leased:
             return Looked(found is not None, None)
         claim.taken(found)
-        return Looked(True, self._line.begin(bid.target, claim, since=since))
+        return Looked(True, self._line.begin(claim, since=since))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""

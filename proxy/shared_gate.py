@@ -62,7 +62,7 @@ class SharedGate:
         ``untold``: a pause that others may not know of.
         """
         wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, untold=untold)
-        answer = await self._link.run(_ADMIT, "admit", [*wanted.keys], [*wanted.arguments])
+        answer = await self._link.run(_ADMIT, "admit", wanted.keys, wanted.arguments)
         return None if answer is None else read_answer(answer)
 
     def wanted(
@@ -78,11 +78,11 @@ class SharedGate:
         """The same for a script that grants turns beside other things, on a server that is ``whole``."""
         return WantedTurn(
             _keys(gate),
-            (
+            [
                 *(ticket, repr(allowance.rate), repr(allowance.burst), allowance.concurrency, repr(patience)),
                 *(int(paid), repr(SLOT), repr(PROBING), KEPT, self._now),
                 *(repr(untold.seconds), untold.cause, untold.strikes),
-            ),
+            ],
         )
 
     @property
@@ -92,7 +92,7 @@ class SharedGate:
 
     async def stay(self, gate: str, ticket: str) -> None:
         """Keep the slot for another while."""
-        await self._link.run(_STAY, "stay", [*_keys(gate)[1:]], [ticket, repr(SLOT), KEPT])
+        await self._link.run(_STAY, "stay", _keys(gate)[1:], [ticket, repr(SLOT), KEPT])
 
     async def leave(self, gate: str, ticket: str, epoch: int, report: Report, jitter: float) -> Pause | None:
         """Say how a turn went; return the pause that this leads to."""
@@ -101,13 +101,13 @@ class SharedGate:
             *(repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES, KEPT),
             *(self._now, NEWS, f"room {gate}"),
         ]
-        answer = await self._link.run(_LEAVE, "leave", [*_keys(gate)], arguments)
+        answer = await self._link.run(_LEAVE, "leave", _keys(gate), arguments)
         return None if answer is None else Pause(float(answer[0]), answer[1].decode(), int(answer[2]))
 
     async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
         """What is left of the allowance; nothing changes by looking."""
         arguments: list[Any] = [repr(allowance.rate), repr(allowance.burst), self._now]
-        answer = await self._link.run(_STANDING, "standing", [*_keys(gate)], arguments)
+        answer = await self._link.run(_STANDING, "standing", _keys(gate), arguments)
         if answer is None:
             return None
         pause = Pause(float(answer[2]), answer[3].decode(), int(answer[4]))
@@ -133,5 +133,5 @@ def read_answer(answer: Sequence[Any]) -> tuple[Turn | Refused, Pause | None]:
     return Refused(what, wait), pause
 
 
-def _keys(gate: str) -> tuple[str, str]:
-    return f"{gate}:gate", f"{gate}:slots"
+def _keys(gate: str) -> list[str]:
+    return [f"{gate}:gate", f"{gate}:slots"]

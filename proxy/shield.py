@@ -133,11 +133,9 @@ class Shield:
         if isinstance(decision, Turn) and decision.wait:
             await asyncio.sleep(decision.wait)
             decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=True)
-        match decision:
-            case Turn() if granted is not None:
-                return granted
-            case _:
-                raise refusal(decision, ahead=ahead)
+        if isinstance(decision, Turn) and granted is not None:
+            return granted
+        raise refusal(decision, ahead=ahead)
 
     async def _in_line(
         self, ticket: str, latest: float, *, ahead: bool = False, paid: bool = False

@@ -1,6 +1,6 @@
 -- Begins scripts that read or write a listing's rows: its head, a hash of rows by their names, and a sorted set of
 -- those by the number of the version in which each was written.
-local AT_ONCE = 500 -- rows in one call: each costs a call as much as ten rows, and Lua unpacks some thousands at most
+local AT_ONCE = 500 -- rows in one call: Lua unpacks some thousands of values at most
 
 local function is(kind, key)
   local found = redis.call('TYPE', key).ok
@@ -53,19 +53,19 @@ local function write_rows(at, milliseconds, head_key, rows_key, written_key)
   end
   local number, last = string.match(ARGV[at + 2], '^(%d+)'), at + 3 + 2 * tonumber(ARGV[at + 3])
   for first = at + 4, last, 2 * AT_ONCE do
-    local until_ = math.min(first + 2 * AT_ONCE - 1, last)
+    local to = math.min(first + 2 * AT_ONCE - 1, last)
     local written = {}
-    for place = first, until_, 2 do
+    for place = first, to, 2 do
       written[#written + 1] = number
       written[#written + 1] = ARGV[place]
     end
-    redis.call('HSET', rows_key, unpack(ARGV, first, until_))
+    redis.call('HSET', rows_key, unpack(ARGV, first, to))
     redis.call('ZADD', written_key, unpack(written))
   end
   for first = last + 1, #ARGV, AT_ONCE do
-    local until_ = math.min(first + AT_ONCE - 1, #ARGV)
-    redis.call('HDEL', rows_key, unpack(ARGV, first, until_))
-    redis.call('ZREM', written_key, unpack(ARGV, first, until_))
+    local to = math.min(first + AT_ONCE - 1, #ARGV)
+    redis.call('HDEL', rows_key, unpack(ARGV, first, to))
+    redis.call('ZREM', written_key, unpack(ARGV, first, to))
   end
   redis.call('SET', head_key, ARGV[at + 2], 'PX', milliseconds)
   redis.call('PEXPIRE', rows_key, milliseconds)

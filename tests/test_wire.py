@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from proxy.freshness import MANY
 from proxy.web.protocol import BoundedProtocol
 from proxy.web.recollection import Recollection, Remembered
+from proxy.web.wire import WIRE
 from tests.support import KEY, LIST, NOW
 from tests.test_express import Way, token, way
 
@@ -30,11 +32,17 @@ class Line:
     answers: list[bytes] = field(default_factory=list)
 
     async def known(self, raw: bytes = GET) -> None:
+        """Ask until the bytes alone are answered, and until that answer is what the next asker gets too."""
         for _ in range(2):
             await self.way.ask(raw)
         before = self.way.answered
         await self.way.ask(raw)
         assert self.way.answered == before + 1, "the third time at the latest"
+        before = self.way.repeated
+        for _ in range(10):  # what was said may just have become too old
+            if self.way.repeated == before:
+                await self.way.ask(raw)
+        assert self.way.repeated == before + 1
 
     async def everything(self) -> bytes:
         """All that comes within a while."""
@@ -144,6 +152,138 @@ async def test_a_renewed_hub_token_is_asked_with_at_once(tmp_path: Path) -> None
         assert it.way.hub.journal.count == before + 1
 
 
+async def test_an_answer_is_given_again_with_another_id() -> None:
+    async with line() as it:
+        await it.known()
+        first, second = await it.way.ask(GET), await it.way.ask(GET)
+        ids = [dict(headers)["x-request-id"] for _, headers, _ in (first, second)]
+        assert [[(k, v) for k, v in one[1] if k != "x-request-id"] for one in (first, second)] == [
+            [(k, v) for k, v in first[1] if k != "x-request-id"]
+        ] * 2
+        assert first[2] == second[2]
+        assert len(set(ids)) == 2
+        assert [event.request_id for event in it.way.events[-2:]] == ids
+
+
+@pytest.mark.parametrize(
+    ("wait", "name", "before", "after"),
+    [(0.96, "age", "0", "1"), (0.46, "cache-status", "ttl=30", "ttl=29")],  # fresh for 30.5 s
+)
+async def test_an_answer_is_given_again_while_its_age_and_ttl_are_the_same(
+    wait: float, name: str, before: str, after: str
+) -> None:
+    async with line() as it:
+        await it.way.ask(GET)
+        it.way.clock.advance(wait)
+        await it.known()
+        assert before in dict((await it.way.ask(GET))[1])[name]
+        it.way.clock.advance(0.05)
+        assert after in dict((await it.way.ask(GET))[1])[name]
+
+
+@pytest.mark.parametrize("seconds", [0.1, 5.0, -0.01, -3600.0])
+async def test_an_answer_is_given_again_for_a_tick(seconds: float) -> None:
+    async with line() as it:
+        await it.known()
+        it.way.clock.advance(seconds)
+        before = it.way.repeated
+        await it.way.ask(GET)
+        assert it.way.repeated == before
+
+
+async def test_a_page_that_becomes_due_is_refreshed_at_once() -> None:
+    async with line() as it:
+        await it.way.ask(GET)
+        it.way.clock.advance(30.5 * 0.9 - 0.01)
+        await it.known()
+        before = it.way.hub.journal.count
+        it.way.clock.advance(0.02)
+        await it.way.ask(GET)
+        await it.everything()
+        assert it.way.hub.journal.count == before + 1
+
+
+async def test_answers_that_are_given_again_count_as_shown() -> None:
+    """A page that many are shown is refreshed earlier."""
+    async with line() as it:
+        await it.known()
+        for _ in range(MANY):
+            await it.way.ask(GET)
+        before = it.way.hub.journal.count
+        it.way.clock.advance(30.5 * 0.5 + 0.01)
+        await it.way.ask(GET)
+        await it.everything()
+        assert it.way.hub.journal.count == before + 1
+
+
+async def test_a_page_that_leaves_memory_is_not_given_again() -> None:
+    async with line() as it:
+        await it.known()
+        memory = it.way.app.state[WIRE]._express._at_hand._known._memory
+        for key in list(memory._pages):
+            memory._drop(key)
+        before = it.way.repeated
+        await it.way.ask(GET)
+        assert it.way.repeated == before
+
+
+@pytest.mark.parametrize("change", [{"others": True}, {"changes": 1000}], ids=["not trusted", "judged otherwise"])
+async def test_memory_that_is_trusted_otherwise_is_asked_anew(change: dict[str, int]) -> None:
+    async with line() as it:
+        await it.known()
+        for name, value in change.items():
+            setattr(it.way.app.state[WIRE]._express._at_hand._known.trust, name, value)
+        before = it.way.repeated
+        await it.way.ask(GET)
+        assert it.way.repeated == before
+
+
+async def test_a_page_that_has_moved_is_not_given_again() -> None:
+    async with line() as it:
+        await it.known()
+        count = (await it.way.ask(GET))[2][:20]
+        row = it.way.hub.world.enqueue("ox")
+        it.way.hub.world.start(row)
+        it.way.hub.world.end(row)
+        fresher = GET.replace(b"?namespace=ox", b"?namespace=ox&page_size=3").replace(
+            b"\r\n\r\n", b"\r\nCache-Control: no-cache\r\n\r\n"
+        )
+        it.way.clock.advance(0.6)  # as no page is asked for more often
+        await it.known()
+        assert b"200" in (await it.way.ask(fresher))[0].encode()
+        before = it.way.repeated
+        moved = await it.way.ask(GET)
+        assert row.id.encode() in moved[2]
+        assert (moved[2][:20] != count, it.way.repeated) == (True, before)
+
+
+async def test_what_a_limited_caller_is_told_is_told_once() -> None:
+    async with line() as it:
+        raw = GET.replace(b"gp_ox", b"gp_brisk")
+        left = [dict((await it.way.ask(raw))[1])["ratelimit"] for _ in range(8)]
+        assert len(set(left)) == 8
+        assert it.way.answered > 4, "past the parser all the same"
+
+
+async def test_the_date_is_the_servers() -> None:
+    async with line() as it:
+        await it.known()
+        (protocol,) = [one for one in gc.get_objects() if isinstance(one, BoundedProtocol) and one.app is it.way.app]
+        protocol.server_state.default_headers = [(b"date", b"another second")]
+        assert dict((await it.way.ask(GET))[1])["date"] == "another second"
+
+
+async def test_what_was_said_is_not_held_for_long() -> None:
+    """It holds a page that memory may have dropped, and a caller's key."""
+    async with line() as it:
+        await it.known()
+        said = it.way.app.state[WIRE]._said
+        assert list(said) == [GET]
+        async with asyncio.timeout(5):
+            while said:
+                await asyncio.sleep(0.01)
+
+
 async def test_draining_goes_the_slow_way() -> None:
     async with line() as it:
         await it.known()
@@ -158,7 +298,7 @@ async def test_a_fault_goes_the_slow_way(monkeypatch: pytest.MonkeyPatch, caplog
         def boom(*_: object) -> None:
             raise RuntimeError
 
-        monkeypatch.setattr("proxy.web.wire.Wire._head", boom)
+        monkeypatch.setattr("proxy.web.wire.RequestEvent", boom)
         assert (await it.way.ask(GET))[0] == "HTTP/1.1 200 OK"
         assert "the express lane failed" in caplog.text
 

@@ -20,7 +20,8 @@ from proxy.pages import Pages
 from proxy.question import Question
 from proxy.web.answers import body_headers, cache_status, listed, matching, page_headers
 from proxy.web.authentication import Authentication
-from proxy.web.express import Express, Meaning
+from proxy.web.express import Express
+from proxy.web.heard import Meaning
 from proxy.web.limits import Limits
 from proxy.web.reading import respond
 

@@ -1,10 +1,10 @@
 """The express lane: a question that was answered before, asked again in the same words, is not read again.
 
 Whoever answers a request on the slow way (``asking``) leaves here what its bytes meant: the question, the caller, and
-what the headers asked for. The same bytes then mean the same. Nothing of an *answer* is remembered: whether the page
-is fresh, the credentials are still good and the caller's limit allows it is asked each time, of the same functions as
-on the slow way. What they cannot say at once, and all that is unusual (errors, pages that are not in memory, a process
-that drains), goes the slow way.
+what the headers asked for. The same bytes then mean the same. Whether the page is fresh, the credentials are still
+good and the caller's limit allows it is asked each time, of the same functions as on the slow way; an *answer* is
+given again only by ``wire``, for a tenth of a second and while what it stands on holds. What those functions cannot
+say at once, and all that is unusual (errors, pages that are not in memory, a process that drains), goes the slow way.
 
 Bytes are remembered as digests, as the callers' keys are in them. They are of two kinds: what of a parsed request bears
 on its answer, so that a header of no interest (a trace id) does not send a request the slow way; and whole heads, for
@@ -13,31 +13,28 @@ on its answer, so that a header of no interest (a trace id) does not send a requ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
-from msgspec import Struct
 from msgspec.structs import replace
 
-from proxy.callers import Caller
 from proxy.credential import Credential
-from proxy.directives import NONE, Directives
-from proxy.encodings import Coding, tag, worthwhile
+from proxy.directives import NONE
+from proxy.encodings import tag, worthwhile
 from proxy.freshness import OK
-from proxy.kept import Kept
 from proxy.outcome import Hit, StaleHit
 from proxy.pages import Pages
 from proxy.question import Question
-from proxy.quota import Terms
 from proxy.web.answers import body_headers, matching, page_headers
 from proxy.web.cors import allowed_origin
 from proxy.web.health import Readiness
+from proxy.web.heard import Answer, Heard, Manner, Meaning
 from proxy.web.limits import Limits, rate_limit_headers
-from proxy.web.recollection import ENTRIES, Recollection, Remembered
-from proxy.web.telemetry import SHARED, Asked, asked, endpoint_of, shown
+from proxy.web.recollection import ENTRIES, Recollection
+from proxy.web.telemetry import SHARED, asked, endpoint_of, shown
 
 HEAD: Final = "head"
 """Where in a request's state the protocol leaves its head, if that came alone and whole."""
@@ -50,62 +47,6 @@ BEARING: Final = frozenset(
     }
 )
 """Headers that bear on an answer; Origin is read by ``cors``."""
-
-
-class Meaning(Struct, frozen=True, gc=False):
-    """What a request's words mean, whatever they ask for.
-
-    Attributes:
-        terms: what the caller may ask; None: as much as it likes.
-        valid: says whether the caller's credentials still are.
-        liked: the coding that the caller likes best.
-        tags: of If-None-Match.
-        shown: the tag of the page whose namespace the caller was found to see; None: the question names its own.
-    """
-
-    caller: Caller
-    wishes: Directives
-    terms: Terms | None
-    valid: Callable[[], bool]
-    liked: Coding | None
-    tags: frozenset[str]
-    shown: str | None
-
-
-class Manner(Struct, frozen=True, gc=False):
-    """How a request was made, beside what it asks for: many that are remembered share one, so that it is at hand.
-
-    ``credential_id``: that the credential had.
-    """
-
-    meaning: Meaning
-    credential: Credential
-    credential_id: str
-    origin: bytes | None
-
-
-class Heard(Remembered, gc=False):
-    """A request as it is remembered.
-
-    ``kept``: where memory keeps the page that was the answer, if it is looked for without wishes.
-    """
-
-    manner: Manner
-    asked: Asked
-    question: Question
-    kept: Kept | None = None
-
-
-class Answer(Struct, frozen=True, gc=False):
-    """An answer from memory: a 200 with ``body`` in ``coding``, or a 304; about the variant of ``etag``."""
-
-    heard: Heard
-    outcome: Hit | StaleHit
-    status: int
-    etag: str
-    coding: Coding | None
-    body: bytes
-    limits: list[tuple[bytes, bytes]]
 
 
 class Express:
@@ -159,6 +100,10 @@ class Express:
             self._learn_head(scope, answer.heard)
         return answer
 
+    def again(self, answer: Answer) -> bool:
+        """Whether an answer that has grounds may be given to the same words once more; it counts as given."""
+        return answer.grounds is not None and self._good(answer.heard.manner) and self._at_hand.hold(answer.grounds)
+
     def _learn_head(self, scope: HTTPScope, heard: Heard) -> None:
         if (head := scope["state"].get(HEAD)) is not None:
             origin = allowed_origin(scope, self._origins)  # no part of the words
@@ -168,13 +113,16 @@ class Express:
 
     def _recall(self, known: Recollection[Heard], words: bytes) -> Answer | None:
         heard = known.get(words)
-        if heard is None or self._readiness.draining:
+        if heard is None:
             return None
-        manner = heard.manner
-        if manner.credential.id != manner.credential_id or not manner.meaning.valid():
+        if not self._good(heard.manner):
             known.forget(words)
             return None
         return self._answer(heard)
+
+    def _good(self, manner: Manner) -> bool:
+        """Whether who asked in this manner may be answered as then."""
+        return not self._readiness.draining and manner.credential.id == manner.credential_id and manner.meaning.valid()
 
     def _look_up(self, heard: Heard) -> Hit | StaleHit | None:
         question, wishes = heard.question, heard.manner.meaning.wishes
@@ -202,7 +150,10 @@ class Express:
                 return None
             limits = rate_limit_headers(standing)
         etag = known or (page.etag if coding is None else tag(page.etag, coding))
-        return Answer(heard, outcome, 304 if known else OK, etag, coding, body, limits)
+        grounds = None
+        if self._at_hand.repeated and not limits and heard.kept is not None and isinstance(outcome, Hit):
+            grounds = self._at_hand.grounds(heard.kept, outcome)
+        return Answer(heard, outcome, 304 if known else OK, etag, coding, body, limits, grounds)
 
 
 def with_express(app: ASGIApp, express: Express) -> ASGIApp:

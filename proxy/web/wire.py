@@ -3,6 +3,9 @@
 The protocol hands over a request's head as it came. If these very bytes were answered before, the answer is one
 ``bytes`` of headers and the page's own body, made without a task, a scope or a message. All else that a request is
 worth is there: an id, an event, its caller's limit. A test holds every answer against that of the slow way.
+
+A page that many want is asked for hundreds of times in a tick (``demand.GRAIN``), and the answers differ in nothing but
+their id: then all but that is said again, as long as it is true.
 """
 
 from __future__ import annotations
@@ -16,18 +19,31 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from litestar import Litestar
+from msgspec import Struct
 
+from proxy.demand import GRAIN
 from proxy.encodings import CODINGS, Coding
 from proxy.freshness import OK
 from proxy.web.answers import CACHE_CONTROL, VARY, detail_of, hit_status
 from proxy.web.cors import readable_by
-from proxy.web.express import Answer, Express
+from proxy.web.express import Express
+from proxy.web.heard import Answer
 from proxy.web.telemetry import RequestEvent, Sink
 
 WIRE: Final = "wire"
 """Where the application leaves its wire, in its state, for the server's protocol."""
 SECONDS: Final = 4096
 """Ages, and times to be fresh, whose lines are remembered."""
+SAID: Final = 1024
+"""Answers that are kept to be given again in the same tick."""
+
+
+class Said(Struct, frozen=True, gc=False):
+    """An answer, and the lines of its head, but for its id; ``server_headers`` are those among them."""
+
+    answer: Answer
+    lines: str
+    server_headers: Sequence[tuple[bytes, bytes]]
 
 
 class Wire:
@@ -44,6 +60,7 @@ class Wire:
         self._ids = ids
         self._sinks = sinks
         self._untold: list[RequestEvent] = []
+        self._said: dict[bytes, Said] = {}
         self._server_headers: Sequence[tuple[bytes, bytes]] = ()
         self._server_lines = ""
         kinds: list[tuple[int, Coding | None]] = [(304, None), (OK, None), *((OK, coding) for coding in CODINGS)]
@@ -52,12 +69,18 @@ class Wire:
     def answer(self, head: bytes, server_headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
         """The head and the body of an answer to a request of this head; None: it has to go the slow way."""
         began = time.perf_counter()
-        answer = self._express.recall_head(head)
-        if answer is None:
-            return None
+        said = self._said.get(head)
+        if said is None or said.server_headers is not server_headers or not self._express.again(said.answer):
+            answer = self._express.recall_head(head)
+            if answer is None:
+                return None
+            said = Said(answer, self._lines(answer, server_headers), server_headers)
+            if answer.grounds is not None:
+                self._keep(head, said)
+        answer = said.answer
         heard, outcome = answer.heard, answer.outcome
         request_id = next(self._ids)
-        written = self._head(answer, request_id, server_headers)
+        written = f"{said.lines}x-request-id: {request_id}\r\n\r\n".encode("latin-1")
         body = b"" if heard.asked.method == "HEAD" else answer.body
         seconds = time.perf_counter() - began
         event = RequestEvent(request_id, heard.asked, answer.status, outcome.name, seconds, len(body), outcome.age)
@@ -66,13 +89,21 @@ class Wire:
         self._untold.append(event)
         return written, body
 
+    def _keep(self, head: bytes, said: Said) -> None:
+        """Keep what was said, until it is too old: it holds a page that memory may drop, and a caller's key."""
+        if not self._said:
+            asyncio.get_running_loop().call_later(GRAIN, self._said.clear)
+        if len(self._said) < SAID:
+            self._said[head] = said
+
     def _tell(self) -> None:
         """Tell the sinks of all that was answered in this turn of the event loop: many cost less than each alone."""
         events, self._untold = self._untold, []
         for sink in self._sinks:
             sink(events)
 
-    def _head(self, answer: Answer, request_id: str, server_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    def _lines(self, answer: Answer, server_headers: Sequence[tuple[bytes, bytes]]) -> str:
+        """The lines of an answer's head, but for its id."""
         outcome, status = answer.outcome, answer.status
         if server_headers is not self._server_headers:  # the server makes them anew once a second
             self._server_headers, self._server_lines = server_headers, _lines(server_headers)
@@ -81,10 +112,7 @@ class Wire:
         moment = f"listing-moment: {outcome.page.moment}\r\n" if outcome.page.moment else ""
         origin = answer.heard.manner.origin
         rare = _lines(answer.limits + readable_by(origin)) if answer.limits or origin else ""
-        return (
-            f"{self._fixed[status, coding]}etag: {answer.etag}\r\n{told}x-request-id: {request_id}\r\n"
-            f"{moment}{length}{self._server_lines}{rare}\r\n"
-        ).encode("latin-1")
+        return f"{self._fixed[status, coding]}etag: {answer.etag}\r\n{told}{moment}{length}{self._server_lines}{rare}"
 
 
 def wire_of(app: Any) -> Wire | None:

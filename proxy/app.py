@@ -112,6 +112,7 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
     ids = request_ids()
     if news is not None:
         news.topics[b"landed"] = landings.hear
+        news.topics[b"learned"] = partial(_hear_learned, knowledge, landings)
         news.topics[b"room"] = partial(_make_room, upstreams)
         news.on_gap.append(landings.wake_all)
     events = Events(
@@ -197,6 +198,12 @@ def _shield(settings: Settings, credential: Credential, link: RedisLink | None, 
         gate_name=name,
         replicas=lambda: _replicas(settings, news),
     )
+
+
+def _hear_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None:
+    record, _, landing = news.partition(b"\n")
+    landings.hear(landing)  # first: who waits for it looks into Redis even if this record cannot be read here
+    knowledge.hear_record(record)
 
 
 def _make_room(upstreams: Mapping[str, Upstream], gate: bytes) -> None:

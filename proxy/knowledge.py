@@ -67,7 +67,7 @@ class Knowledge:
         if news is not None:
             news.on_subscribed = self.purging.read
             news.on_gap.append(self.trust.gap)
-            news.topics[b"record"] = self._hear_record
+            news.topics[b"record"] = self.hear_record
             news.topics[b"purged"] = self.purging.hear
 
     async def look(self, question: Question, bid: Bid | None = None) -> Found | None:
@@ -218,7 +218,12 @@ class Knowledge:
         """Keep a page in memory, with the moment that it is of."""
         return self._memory.put(question.listing, of_moment(page, self.rows.moment(question, page)))
 
-    def _hear_record(self, news: bytes) -> None:
+    def hear_record(self, news: bytes) -> None:
+        """Take in what another replica has learned of a listing: ``<listing> <record>``.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
         listing, _, record = news.partition(b" ")
         self._memory.hear(listing.decode(), read_record(record))
 

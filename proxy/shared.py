@@ -23,7 +23,8 @@ from proxy.stored import microseconds, read_page, read_record, write_mark, write
 from proxy.stored_rows import Written
 
 NEWS: Final = f"{REDIS_PREFIX}:news"
-"""The channel: ``record <listing> <record>``, ``purged``, ``landed <page> <token> <failure>``, ``room <gate>``."""
+"""The channel: ``record <listing> <record>``, ``landed <page> <token> <failure>``, ``purged``, ``room <gate>``; and
+``learned <listing> <record>\\n<page> <token> ``, a record and a landing in one."""
 PURGES: Final = f"{REDIS_PREFIX}:purges"
 """A hash of purges and their times (Unix seconds)."""
 LEASE: Final = 2.0
@@ -143,7 +144,7 @@ class Shared:
             keys=[question.page_key, _lease_key(question)],
             contradicts=contradicts,
             page=(await write_page(page) if milliseconds else b"", milliseconds),
-            landing=(write_landing(question, token) if token else b"", token),
+            landing=(_landing(question, token) if token else b"", token),
             rows=() if rows is None else rows.arguments,
         )
 
@@ -238,4 +239,8 @@ def _lease_key(question: Question) -> str:
 
 def write_landing(question: Question, token: str, failure: bytes = b"") -> bytes:
     """The message that says how the flight of a lease ended."""
-    return b"landed %b %b %b" % (question.page_key.encode(), token.encode(), failure)
+    return b"landed " + _landing(question, token) + failure
+
+
+def _landing(question: Question, token: str) -> bytes:
+    return f"{question.page_key} {token} ".encode()

@@ -15,8 +15,10 @@ import pytest
 from proxy.news import LEASE
 from proxy.redis_client import connect
 from proxy.secret import Secret
-from proxy.settings import CacheSettings, RedisSettings, Settings
+from proxy.settings import CacheSettings, EventSettings, RedisSettings, Settings
+from proxy.shared import LEASE as LEASE_OF_A_FLIGHT
 from proxy.simulator import Simulator
+from proxy.simulator.faults import Fault
 from tests.support import KEY, LIST, RedisServer, socket_rig, still_world
 
 PATIENCE = 10.0
@@ -50,11 +52,12 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet(redis: RedisServer, size: int = 3, *, compose: bool = False, **cache: float) -> AsyncIterator[Fleet]:
-    """Replicas; without composing, each page is one that the hub was asked for."""
+    """Replicas, which hear nothing of the hub itself; without composing, each page is one that it was asked for."""
     simulator = Simulator(still_world(time.time), api_key=KEY)
     settings = Settings(
         cache=CacheSettings(compose=compose, **cache),  # type: ignore[arg-type]
         redis=RedisSettings(url=Secret(redis.url)),
+        events=EventSettings(mode="off"),
     )
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(socket_rig(settings, simulator=simulator))
@@ -75,6 +78,20 @@ async def test_one_answer_serves_all_replicas(own_redis: RedisServer) -> None:
         seen = [await it.ask(replica) for replica in (0, 1, 2, 1)]
         assert [status.rpartition("detail=")[2] for _, status in seen[1:]] == ["redis", "redis", "memory"]
         assert it.hub.journal.count == 1
+
+
+async def test_who_waits_in_another_replica_has_the_answer_as_soon_as_it_is_there(own_redis: RedisServer) -> None:
+    async with fleet(own_redis, settled_ttl=60) as it:
+        it.hub.faults.set(Fault(latency=0.3))
+
+        async def ask(replica: int) -> tuple[str, float]:
+            return (await it.ask(replica))[1], time.perf_counter()
+
+        seen = await asyncio.gather(*(ask(replica) for replica in range(3)))
+        assert it.hub.journal.count == 1
+        assert sum("collapsed" in status for status, _ in seen) == 2
+        times = [at for _, at in seen]
+        assert max(times) - min(times) < LEASE_OF_A_FLIGHT / 2, "not when the lease would have ended"
 
 
 async def test_a_move_seen_by_one_reaches_all(own_redis: RedisServer) -> None:

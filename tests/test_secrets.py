@@ -293,7 +293,7 @@ def test_the_run_had_every_failure(evidence: Evidence) -> None:
         assert line in lines, line
     # A script that runs out of memory: Redis 7 says OOM, Redis 6 an error of the script.
     assert "lead: OutOfMemoryError" in lines or "lead: ResponseError" in lines
-    assert b"record gp1:" in b"".join(evidence.heard)
+    assert b"learned gp1:" in b"".join(evidence.heard)
     assert b"landed gp1:" in b"".join(evidence.heard)
     assert b"event " in b"".join(evidence.heard)
     assert "the last" in said, "listeners heard what holds no token"

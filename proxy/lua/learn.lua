@@ -4,7 +4,7 @@
 -- KEYS: record, page, lease, head, rows, written
 -- ARGV: stamp, asked at, heard at, whether it contradicts what was known (0 or 1), the record's since, as reckoned
 --       (where there is no record here: as it is known elsewhere), page's value, page's PX in ms (0: do not keep),
---       record's PX in ms, channel, listing, news of the landing ('': there is no lease), lease's token,
+--       record's PX in ms, channel, listing, what has landed by that ('': there is no lease), lease's token,
 --       then as write_rows, if there are rows
 -- Returns: confirmed | moved | behind, and the record; or lost, the record, and what the asker lacks of the rows, as look
 local stamp, asked, heard, contradicts = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
@@ -37,11 +37,13 @@ redis.call('SET', KEYS[1], record, 'PX', ARGV[8])
 if ARGV[7] ~= '0' then
   redis.call('SET', KEYS[2], ARGV[6], 'PX', ARGV[7])
 end
-redis.call('PUBLISH', ARGV[9], 'record ' .. ARGV[10] .. ' ' .. record)
-if ARGV[11] ~= '' then
+local news = ARGV[10] .. ' ' .. record
+if ARGV[11] == '' then
+  redis.call('PUBLISH', ARGV[9], 'record ' .. news)
+else
   if redis.pcall('GET', KEYS[3]) == ARGV[12] then
     redis.call('DEL', KEYS[3])
   end
-  redis.call('PUBLISH', ARGV[9], ARGV[11])
+  redis.call('PUBLISH', ARGV[9], 'learned ' .. news .. '\n' .. ARGV[11]) -- one message, as each costs all replicas
 end
 return {outcome, record}

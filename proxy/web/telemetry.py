@@ -79,7 +79,7 @@ class RequestEvent(Event, frozen=True, gc=False):
         outcome: ``hit``, ``stale``, ``miss``, ``joined``; an error's type; ``-`` for anything else.
         seconds: from the request's head to the answer's end.
         bytes: of the answer's body, as they were sent.
-        age: seconds since the hub vouched for what was served.
+        age: seconds since the hub vouched for what was served; for what is asked for often, to a tenth.
         hub_seconds: that the hub took to answer, if it was asked by this process for this request.
         trace: where the request belongs, with tracing on.
     """

@@ -269,8 +269,11 @@ async def test_the_date_is_the_servers() -> None:
     async with line() as it:
         await it.known()
         (protocol,) = [one for one in gc.get_objects() if isinstance(one, BoundedProtocol) and one.app is it.way.app]
-        protocol.server_state.default_headers = [(b"date", b"another second")]
-        assert dict((await it.way.ask(GET))[1])["date"] == "another second"
+        seen = set()
+        for _ in range(3):  # the server itself makes it anew once a second
+            protocol.server_state.default_headers = [(b"date", b"another second")]
+            seen.add(dict((await it.way.ask(GET))[1])["date"])
+        assert "another second" in seen
 
 
 async def test_what_was_said_is_not_held_for_long() -> None:
@@ -278,6 +281,8 @@ async def test_what_was_said_is_not_held_for_long() -> None:
     async with line() as it:
         await it.known()
         said = it.way.app.state[WIRE]._said
+        while not said:
+            await it.way.ask(GET)
         assert list(said) == [GET]
         async with asyncio.timeout(5):
             while said:

@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from proxy import completion, sse
-from proxy.callers import Caller
+from proxy.callers import ANONYMOUS, Caller
 from proxy.entry import Entry
 from proxy.errors import TooManyListeners
 from proxy.event_log import EventLog
@@ -26,6 +26,9 @@ REMEMBERED: Final = 256
 """Events of each credential, of which a listener of several is not told twice."""
 MAX_POSITION: Final = 1024
 """Characters of a position that are read."""
+SPARED: Final = 10
+"""The last of so many parts of the places is for callers who have not taken as much yet: one who opens connections
+without end leaves some to the others. Without callers' authentication, all are one."""
 FULL: Final = 5.0
 """Seconds after which those may come again for whom there was no room."""
 
@@ -159,8 +162,7 @@ class Feed:
             number = await _found(log, event_id) if event_id else None
             gap = gap or (last is not None and number is None)
             places[name] = (log.end, log.last) if number is None else (number, event_id)
-        if len(self._listeners) >= self._limit:
-            raise TooManyListeners(f"{self._limit} listen already (events.listeners).", retry_after=FULL)
+        self._make_sure_of_room(caller)
         listener = Listener(caller, self._sources, places, gap=gap)
         self._listeners.add(listener)
         if not caller.sees_all:
@@ -170,6 +172,16 @@ class Feed:
                     if (entry := source.log.entry(one)) is not None:
                         source.owners.find(entry)
         return listener
+
+    def _make_sure_of_room(self, caller: Caller) -> None:
+        room, spared = self._limit - len(self._listeners), self._limit // SPARED
+        if room <= 0:
+            raise TooManyListeners(f"{self._limit} listen already (events.listeners).", retry_after=FULL)
+        if room <= spared and caller != ANONYMOUS:
+            own = sum(one.caller.name == caller.name for one in self._listeners)
+            if own >= spared:
+                text = f"This caller listens {own} times; what is left (of events.listeners) is for others."
+                raise TooManyListeners(text, retry_after=FULL)
 
     def leave(self, listener: Listener) -> None:
         """Listen no more."""

@@ -15,7 +15,9 @@ import msgspec
 import pytest
 
 from proxy.app import create_app
-from proxy.callers import digest
+from proxy.callers import ANONYMOUS, Caller, digest
+from proxy.errors import TooManyListeners
+from proxy.feed import Feed
 from proxy.hearing import Pace
 from proxy.redis_client import connect
 from proxy.secret import Secret
@@ -336,6 +338,31 @@ async def test_a_hub_without_events(mode: Any) -> None:
         answer = await caller.get(it.url + EVENTS)
         assert (answer.status_code, answer.json()["error"]["type"]) == (404, "resource_not_found")
         assert (await page(it.url)).status_code == 200
+
+
+async def test_one_caller_cannot_take_all_the_room() -> None:
+    greedy, other, third = (Caller(name, frozenset({"ox"})) for name in ("greedy", "other", "third"))
+    feed = Feed({}, 30)
+    taken = [await feed.join(greedy, [], None) for _ in range(27)]
+    with pytest.raises(TooManyListeners, match="This caller listens 27 times"):
+        await feed.join(greedy, [], None)
+    for caller in (other, third, other):
+        await feed.join(caller, [], None)
+    with pytest.raises(TooManyListeners, match="30 listen already"):
+        await feed.join(third, [], None)
+    for listener in taken[:4]:
+        feed.leave(listener)
+    await feed.join(greedy, [], None)
+    with pytest.raises(TooManyListeners, match="This caller listens 24 times"):
+        await feed.join(greedy, [], None)
+
+
+async def test_where_nobody_is_known_all_the_room_is_for_anybody() -> None:
+    feed = Feed({}, 30)
+    for _ in range(30):
+        await feed.join(ANONYMOUS, [], None)
+    with pytest.raises(TooManyListeners, match="30 listen already"):
+        await feed.join(ANONYMOUS, [], None)
 
 
 async def test_there_is_room_for_so_many() -> None:

@@ -129,7 +129,7 @@ class KnownRows:
             return None
         try:
             if len(page.body) > OFF_LOOP:
-                return await asyncio.to_thread(_read_with_digests, question, page)
+                return await asyncio.to_thread(read_window, question, page)
             return read_window(question, page)
         except Unfit as unfit:
             self.listings.learned[str(unfit)] += 1
@@ -209,11 +209,3 @@ def _is_before(version: str, other: str) -> bool:
     """Whether a version is an earlier one of the same lineage."""
     (number, _, lineage), (latest, _, line) = version.partition("."), other.partition(".")
     return lineage == line and number.isdecimal() and latest.isdecimal() and int(number) < int(latest)
-
-
-def _read_with_digests(question: Question, page: Page) -> Window:
-    """Read a page as rows, and make their digests as well: of a large one, that is too much for the event loop too."""
-    window = read_window(question, page)
-    for row in window.rows:
-        row.digest  # noqa: B018  it is kept with the row
-    return window

@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import force_setattr
 
 from proxy import links
 from proxy.contract import TERMINAL
@@ -23,7 +22,7 @@ SOON: Final = 1200.0
 """Seconds: where a link of an answer dies sooner, each row is searched for its own links."""
 
 
-class Row(Struct, frozen=True, gc=False, eq=False):
+class Row(Struct, frozen=True, array_like=True, gc=False):
     """A row as an answer showed it.
 
     Attributes:
@@ -33,6 +32,7 @@ class Row(Struct, frozen=True, gc=False, eq=False):
         cost: what ``cost`` adds to the listing's total; null adds nothing.
         dead_at: Unix seconds from which a link in it is dead, or None.
         asked_at: Unix seconds at which the hub was asked.
+        digest: of ``text``; two rows with equal digests are the same bytes.
     """
 
     id: str
@@ -41,23 +41,7 @@ class Row(Struct, frozen=True, gc=False, eq=False):
     cost: Decimal
     dead_at: float | None
     asked_at: float
-    _digest: bytes = b""
-
-    @property
-    def digest(self) -> bytes:
-        """The digest of ``text``, made when it is first asked for: without Redis, hardly any ever is."""
-        if not self._digest:
-            force_setattr(self, "_digest", digest(self.text))
-        return self._digest
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Row) and self._shown() == other._shown()
-
-    def __hash__(self) -> int:
-        return hash(self._shown())
-
-    def _shown(self) -> tuple[object, ...]:
-        return self.id, self.text, self.settled, self.cost, self.dead_at, self.asked_at
+    digest: bytes
 
 
 class Window(Struct, frozen=True):
@@ -131,7 +115,7 @@ def read_row(text: bytes, asked_at: float, dead_at: float | None, name: bytes = 
     except msgspec.MsgspecError:
         raise Unfit("row") from None
     cost = amount(head.cost)
-    return Row(head.generation_id, text, head.status in TERMINAL, cost, dead_at, asked_at, name)
+    return Row(head.generation_id, text, head.status in TERMINAL, cost, dead_at, asked_at, name or digest(text))
 
 
 def digest(text: bytes) -> bytes:

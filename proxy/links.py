@@ -74,8 +74,8 @@ def _strings_with(body: bytes, *words: re.Pattern[bytes]) -> Iterator[bytes]:
 def _expiries(string: bytes, asked_at: float) -> Iterator[tuple[float, float]]:
     """Yield (expiry, lifetime) of each way in which the string says when it expires."""
     for found in _EXPIRES.finditer(string):
-        digits, position = found[1], found.start()
-        if not string[max(0, position - len(_V4[1])) : position].endswith(_V4):
+        digits = found[1]
+        if not string.endswith(_V4, 0, found.start()):
             yield float(digits), float(digits) - asked_at
         elif (date := _DATE.search(string)) and (signed_at := _unix_time(date[1])) is not None:
             yield signed_at + float(digits), float(digits)

@@ -44,6 +44,20 @@ class Line:
                 await self.way.ask(raw)
         assert self.way.repeated == before + 1
 
+    async def repeats(self) -> bool:
+        """Ask, and return whether the answer was one that had just been given."""
+        before = self.way.repeated
+        await self.way.ask(GET)
+        return self.way.repeated > before
+
+    async def cost_after(self, seconds: float) -> int:
+        """Ask after so many seconds, and return how many requests that costs the hub."""
+        before = self.way.hub.journal.count
+        self.way.clock.advance(seconds)
+        await self.way.ask(GET)
+        await self.everything()
+        return self.way.hub.journal.count - before
+
     async def everything(self) -> bytes:
         """All that comes within a while."""
         data = bytearray()
@@ -186,9 +200,7 @@ async def test_an_answer_is_given_again_for_a_tick(seconds: float) -> None:
     async with line() as it:
         await it.known()
         it.way.clock.advance(seconds)
-        before = it.way.repeated
-        await it.way.ask(GET)
-        assert it.way.repeated == before
+        assert not await it.repeats()
 
 
 async def test_a_page_that_becomes_due_is_refreshed_at_once() -> None:
@@ -196,11 +208,7 @@ async def test_a_page_that_becomes_due_is_refreshed_at_once() -> None:
         await it.way.ask(GET)
         it.way.clock.advance(30.5 * 0.9 - 0.01)
         await it.known()
-        before = it.way.hub.journal.count
-        it.way.clock.advance(0.02)
-        await it.way.ask(GET)
-        await it.everything()
-        assert it.way.hub.journal.count == before + 1
+        assert await it.cost_after(0.02) == 1
 
 
 async def test_answers_that_are_given_again_count_as_shown() -> None:
@@ -209,11 +217,7 @@ async def test_answers_that_are_given_again_count_as_shown() -> None:
         await it.known()
         for _ in range(MANY):
             await it.way.ask(GET)
-        before = it.way.hub.journal.count
-        it.way.clock.advance(30.5 * 0.5 + 0.01)
-        await it.way.ask(GET)
-        await it.everything()
-        assert it.way.hub.journal.count == before + 1
+        assert await it.cost_after(30.5 * 0.5 + 0.01) == 1
 
 
 async def test_a_page_that_leaves_memory_is_not_given_again() -> None:
@@ -222,9 +226,7 @@ async def test_a_page_that_leaves_memory_is_not_given_again() -> None:
         memory = it.way.app.state[WIRE]._express._at_hand._known._memory
         for key in list(memory._pages):
             memory._drop(key)
-        before = it.way.repeated
-        await it.way.ask(GET)
-        assert it.way.repeated == before
+        assert not await it.repeats()
 
 
 @pytest.mark.parametrize("change", [{"others": True}, {"changes": 1000}], ids=["not trusted", "judged otherwise"])
@@ -233,9 +235,7 @@ async def test_memory_that_is_trusted_otherwise_is_asked_anew(change: dict[str, 
         await it.known()
         for name, value in change.items():
             setattr(it.way.app.state[WIRE]._express._at_hand._known.trust, name, value)
-        before = it.way.repeated
-        await it.way.ask(GET)
-        assert it.way.repeated == before
+        assert not await it.repeats()
 
 
 async def test_a_page_that_has_moved_is_not_given_again() -> None:

@@ -74,7 +74,7 @@ class Wire:
             answer = self._express.recall_head(head)
             if answer is None:
                 return None
-            said = Said(answer, self._lines(answer, server_headers), server_headers)
+            said = Said(answer, self._but_id(answer, server_headers), server_headers)
             if answer.grounds is not None:
                 self._keep(head, said)
         answer = said.answer
@@ -102,7 +102,7 @@ class Wire:
         for sink in self._sinks:
             sink(events)
 
-    def _lines(self, answer: Answer, server_headers: Sequence[tuple[bytes, bytes]]) -> str:
+    def _but_id(self, answer: Answer, server_headers: Sequence[tuple[bytes, bytes]]) -> str:
         """The lines of an answer's head, but for its id."""
         outcome, status = answer.outcome, answer.status
         if server_headers is not self._server_headers:  # the server makes them anew once a second

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.bids import Bid
 from proxy.question import Question
@@ -11,17 +12,22 @@ from proxy.turns import Early
 
 
 class Claim(Struct, frozen=True):
-    """What a look takes for a fetch: the question's lease, by this token, and a turn at the hub if that may be had."""
+    """What a look takes for a fetch: the question's lease, by this token, and a turn at the hub if that may be had.
+
+    ``held``: Redis has said so. Where its answer did not come in time, it may have been taken all the same.
+    """
 
     question: Question
     token: str
     turn: Early | None = None
+    held: bool = False
 
     def bid(self, useless: tuple[float, float]) -> Bid:
         """As Redis is asked for it; see there."""
         return Bid(self.question, self.token, useless, None if self.turn is None else self.turn.wanted)
 
-    def taken(self, found: Found) -> None:
-        """Redis has been asked."""
+    def taken(self, found: Found) -> Claim:
+        """The claim after Redis has said so."""
         if self.turn is not None:
             self.turn.answer = found.turn
+        return replace(self, held=True)

@@ -11,6 +11,7 @@ asked at once. Without Redis, each process asks for itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
@@ -41,6 +42,8 @@ ATTEMPTS: Final = 3
 """How often the hub is asked for one question when its answers overlap with others of another moment."""
 DEAF: Final = 0.05
 """Seconds between looks at whether news still flows; while it does not, between looks into Redis."""
+AGAIN: Final = 0.1
+"""Seconds after which Redis, if it could not be asked, is told once more that a lease has ended."""
 LATE: Final = 0.05
 """Seconds after a lease's end at which those who waited for its holder look again."""
 
@@ -88,6 +91,7 @@ class Fetcher:
         self._clock = clock
         self._leases: dict[str, Question] = {}
         self._landing = Detached()
+        self._ending = asyncio.Event()
         self.hub_states = dict.fromkeys(upstreams, "unknown")
         self.learned: dict[Learned, int] = {"confirmed": 0, "moved": 0, "behind": 0}
 
@@ -106,16 +110,17 @@ class Fetcher:
         since = max(since, self._clock() - self._deadline)  # whatever is older was asked for before this began
         if self._shared is None:
             return await self._ask(question, until, ahead=ahead)
-        if claim is not None:
+        claim = claim or Claim(question, secrets.token_hex(8))
+        if claim.held:
             return await self._lead(self._shared, claim, None, until, ahead=ahead)
         with self._landings.listening(question.page_key) as ear:
             while (left := until - asyncio.get_running_loop().time()) > 0:
-                token = secrets.token_hex(8)
-                lead = await self._known.lead(question, token, since=since)
-                if lead is None:
-                    return await self._ask(question, until, ahead=ahead)
-                if lead.holder == token:
-                    return await self._lead(self._shared, Claim(question, token), lead.landed, until, ahead=ahead)
+                lead = await self._known.lead(question, claim.token, since=since)
+                if lead is None:  # Redis may have done all the same what it could not say in time: others wait for this
+                    landed = self._known.landed(question, since=since)
+                    return await self._lead(self._shared, claim, landed, until, ahead=ahead)
+                if lead.holder == claim.token:
+                    return await self._lead(self._shared, claim, lead.landed, until, ahead=ahead)
                 if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
@@ -130,10 +135,11 @@ class Fetcher:
         if claim.turn is not None:
             self._upstreams[claim.question.credential].shield.give_back(claim.turn)
         if self._shared is not None:
-            self._landing.spawn(self._shared.land(claim.question, claim.token))
+            self._landing.spawn(self._land(self._shared, claim.question, claim.token))
 
     async def release(self) -> None:
         """Give up all leases, for others to take: this process ends."""
+        self._ending.set()
         if self._shared is not None:
             for token, question in list(self._leases.items()):
                 await self._shared.land(question, token)
@@ -172,7 +178,16 @@ class Fetcher:
         finally:
             del self._leases[token]
             if landed is None or not landed.told:
-                self._landing.spawn(shared.land(question, token, failure))
+                self._landing.spawn(self._land(shared, question, token, failure))
+
+    async def _land(self, shared: Shared, question: Question, token: str, failure: bytes = b"") -> None:
+        """End a lease, as soon as Redis can be asked: until it ends by itself, whoever asks the same waits for it."""
+        now = asyncio.get_running_loop().time
+        until = now() + LEASE
+        while not await shared.land(question, token, failure) and now() < until and not self._ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN):
+                    await self._ending.wait()
 
     async def _ask(self, question: Question, until: float, *, ahead: bool, claim: Claim | None = None) -> Landed:
         """Ask the hub until its answer is not behind what is known, and store it."""

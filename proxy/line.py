@@ -76,7 +76,7 @@ class Line:
         return self._fetcher.claim(question)
 
     def begin(self, claim: Claim, *, since: float) -> Begun:
-        """Start the fetch for which that has been taken, unless one is under way that began without."""
+        """Start the fetch for which that has been taken, or may have been, unless one is under way without."""
         question = claim.question
         work = partial(self._fetcher.fetch, question, since=since, claim=claim)
         begun = Begun(question, *self._fetches.join(question.key, work))

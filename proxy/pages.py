@@ -127,10 +127,10 @@ class Pages:
             bid = claim.bid(useless if wishes.max_stale <= 0 else (0.0, 0.0))
         since = self._known.vouched(question)
         found = await self._known.look(question, bid)
-        if claim is None or found is None or not found.leased:
+        if claim is None or (found is not None and not found.leased):
             return Looked(found is not None, None)
-        claim.taken(found)
-        return Looked(True, self._line.begin(claim, since=since))
+        claim = claim if found is None else claim.taken(found)
+        return Looked(found is not None, self._line.begin(claim, since=since))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""

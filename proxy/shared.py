@@ -109,10 +109,13 @@ class Shared:
         """Keep the lease for another while."""
         await self._link.run(_RENEW, "renew", [_lease_key(question)], [token, int(LEASE * 1000)])
 
-    async def land(self, question: Question, token: str, failure: bytes = b"") -> None:
-        """Give up the lease without a page; who waits is told why, if there is something to tell."""
+    async def land(self, question: Question, token: str, failure: bytes = b"") -> bool:
+        """Give up the lease without a page; who waits is told why, if there is something to tell.
+
+        Return whether that was possible.
+        """
         news = write_landing(question, token, failure)
-        await self._link.run(_LAND, "land", [_lease_key(question)], [token, NEWS, news])
+        return await self._link.run(_LAND, "land", [_lease_key(question)], [token, NEWS, news]) is not None
 
     async def learn(
         self,

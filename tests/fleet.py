@@ -35,6 +35,8 @@ class Relay:
         self.port = free_port()
         self.delay = 0.0
         """Seconds by which answers come later."""
+        self.fits = 0.0
+        """Seconds for which nothing passes, out of each four times as many."""
         self.open = True
         """False: nothing passes, nothing is refused, as with a network that drops packets."""
         self._loop = asyncio.new_event_loop()
@@ -72,8 +74,8 @@ class Relay:
             while data := await reader.read(65_536):
                 if late and self.delay:
                     await asyncio.sleep(self.delay)
-                while not self.open:
-                    await asyncio.sleep(0.01)
+                while not self.open or (self.fits and self._loop.time() % (4 * self.fits) < self.fits):
+                    await asyncio.sleep(0.005)
                 writer.write(data)
                 await writer.drain()
             writer.close()

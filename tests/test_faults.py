@@ -289,6 +289,14 @@ def slow_by(seconds: float) -> Callable[[Fleet], None]:
     return delay
 
 
+def fits_of(seconds: float) -> Callable[[Fleet], None]:
+    def begin(it: Fleet) -> None:
+        for relay in it.relays:
+            relay.fits = seconds
+
+    return begin
+
+
 def hold_back(it: Fleet) -> None:
     for relay in it.relays:
         relay.open = False
@@ -362,6 +370,7 @@ REDIS_FAULTS = {
     "silent": (hold_back, let_through),
     "slow": (slow_by(0.03), slow_by(0.0)),
     "too slow": (slow_by(0.3), slow_by(0.0)),
+    "in fits": (fits_of(0.08), fits_of(0.0)),
     "out of connections": (cap_connections, lift_cap),
     "out of memory": (fill, empty),
     "evicting": (evict, empty),
@@ -406,6 +415,7 @@ def test_no_fault_of_redis_is_a_callers(relayed: Fleet, fault: str) -> None:
     slow = [seconds for seconds in seen.seconds if seconds > 0.25]
     print(f"{fault}: {seen.statuses.total()} answers, longest {max(seen.seconds):.3f} s, {len(slow)} over 0.25 s")
     assert len(slow) < seen.statuses.total() / 20
+    assert max(seen.seconds) < LEASE / 2  # nobody waits for who does not know that he leads
     it.shares_again()
     it.together()
 

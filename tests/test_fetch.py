@@ -14,7 +14,8 @@ from proxy.gate import Allowance
 from proxy.outcome import Hit, Led, Miss
 from proxy.query import ListQuery
 from proxy.question import page_question
-from tests.test_pages import QUESTION, fixture
+from proxy.trust import Trust
+from tests.test_pages import QUESTION, Fixture, fixture
 
 LEASE_KEY = f"{QUESTION.page_key}:lease"
 
@@ -157,6 +158,73 @@ async def test_a_redis_that_goes_while_the_hub_is_asked_costs_nobody_the_answer(
         it.hub.gate.set()
         assert isinstance(await asking, Miss)
         assert isinstance(await it.ask(), Hit)
+
+
+# Answers of Redis that come too late.
+
+
+async def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+async def _lost(it: Fixture, monkeypatch: pytest.MonkeyPatch, *calls: str) -> None:
+    """Redis does what these calls want, and the answer does not come in time."""
+    assert it.fetcher._shared is not None
+    for name in calls:
+        call = getattr(it.fetcher._shared, name)
+
+        async def done(*arguments: Any, _call: Any = call, **named: Any) -> None:
+            await _call(*arguments, **named)
+
+        monkeypatch.setattr(it.fetcher._shared, name, done)
+
+
+@pytest.mark.parametrize("rests", [True, False])
+async def test_a_look_whose_answer_is_lost_leaves_no_lease(monkeypatch: pytest.MonkeyPatch, *, rests: bool) -> None:
+    """Whoever asks next, here or elsewhere, would wait for a holder that does not know of it."""
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        monkeypatch.setattr(Trust, "together", True)
+        await _lost(it, monkeypatch, "look")
+        if rests:  # Redis is left alone for a while after a fault
+            monkeypatch.setattr(it.fetcher._shared, "lead", _nothing)
+        async with asyncio.timeout(1):
+            outcome = await it.ask()
+        assert isinstance(outcome, Miss)
+        assert not outcome.collapsed
+        assert it.hub.asked == 1
+        await it.fetcher.drain(5)
+        assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
+
+
+async def test_a_lease_whose_taking_is_not_confirmed_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        await _lost(it, monkeypatch, "lead")
+        assert isinstance(await it.ask(), Miss)
+        await it.fetcher.drain(5)
+        assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
+
+
+async def test_a_lease_is_given_up_as_soon_as_redis_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis rests when the hub's error comes; who asks next is not to wait for the lease's end."""
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        assert it.fetcher._shared is not None
+        land, calls = it.fetcher._shared.land, 0
+
+        async def resting(*arguments: Any) -> bool:
+            nonlocal calls
+            calls += 1
+            return calls > 2 and await land(*arguments)
+
+        monkeypatch.setattr(it.fetcher._shared, "land", resting)
+        it.hub.status = 500
+        with pytest.raises(errors.HubError):
+            await it.ask()
+        await it.fetcher.drain(5)
+        assert calls == 3
+        assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
 
 
 # Repeating.

@@ -24,6 +24,8 @@ from proxy.turns import Early, Granted
 
 ROOM_CHECK: Final = 0.25
 """Seconds after which the first in line looks for room itself, in case the news of it was lost."""
+NO_EPOCH: Final = -1
+"""Of no gate: what is said of a turn with it changes nothing but that its slot is free."""
 SOON: Final = 0.002
 """Seconds for which a slot may be held after its request, so that a call to Redis comes after the answer's own."""
 
@@ -79,6 +81,8 @@ class Shield:
         _, granted = self._granted(early)
         if granted is not None:
             self._leaving.spawn(self._leave(early.ticket, granted, Report("abandoned")))
+        elif early.answer is None:
+            self._free(early.name, early.ticket)
 
     @asynccontextmanager
     async def turn(self, patience: float, *, ahead: bool = False, early: Early | None = None) -> AsyncIterator[None]:
@@ -216,7 +220,9 @@ class Shield:
         """Say how a turn went, to whoever granted it."""
         jitter = random.random()  # noqa: S311  not for cryptography
         pause = None
-        if self._shared is not None and granted.shared_epoch is not None:
+        if granted.shared_epoch is None:
+            self._free(granted.name, ticket)
+        elif self._shared is not None:
             pause = await self._shared.leave(granted.name, ticket, granted.shared_epoch, report, jitter)
         if pause is not None:
             granted.local.leave(ticket, self._clock(), granted.epoch, Report("abandoned"), 0.0)
@@ -226,6 +232,11 @@ class Shield:
             self._untold = self._untold or (bool(pause.strikes) and granted.local is self._local)
         self.make_room()
         return pause
+
+    def _free(self, name: str, ticket: str) -> None:
+        """Redis may have granted this turn as well, in an answer that came too late: then it holds a slot there."""
+        if self._shared is not None:
+            self._leaving.spawn(self._shared.leave(name, ticket, NO_EPOCH, Report("abandoned"), 0.0))
 
 
 _FULL: Final = Refused("concurrency", 0.0)

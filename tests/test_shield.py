@@ -379,6 +379,52 @@ async def test_a_turn_that_is_of_no_use_is_given_back() -> None:
     assert (await one.standing()).held == 0
 
 
+async def test_a_turn_that_was_granted_in_an_answer_that_is_lost_is_given_back() -> None:
+    one = shield(fakeredis.FakeServer())
+    early = await look(one)
+    early.answer = None
+    one.give_back(early)
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_a_turn_that_was_granted_in_an_answer_that_is_lost_ends_with_the_one_in_its_place(*, back: bool) -> None:
+    """Else each such answer would take a place of all replicas for as long as a slot lasts."""
+    one = shield(fakeredis.FakeServer())
+    early = await look(one)
+    early.answer = None
+    switch(one, on=back)
+    async with one.turn(5.0, early=early):
+        switch(one, on=True)
+        assert (await one.standing()).held == 1
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
+async def test_a_failing_hub_is_told_once_of_a_turn_whose_grant_was_lost() -> None:
+    """The process' own gate, which granted it, draws the conclusions; all replicas' only learns that it is over."""
+    one = shield(fakeredis.FakeServer())
+    early = await look(one)
+    early.answer = None
+    switch(one, on=False)
+
+    async def limited() -> None:
+        async with one.turn(5.0, early=early):
+            switch(one, on=True)
+            raise errors.HubRateLimited("too many", retry_after=9.0)
+
+    with pytest.raises(errors.HubRateLimited):
+        await limited()
+    await one.drain(1)
+    standing = await one.standing()
+    assert standing.held == 0
+    assert one._untold
+    with pytest.raises(errors.HubRateLimited):  # which tells all of the pause
+        await go(one)
+    assert (await one.standing()).pause.strikes == 1
+
+
 async def test_where_nobody_is_to_ask_the_hub_no_turn_is_taken() -> None:
     server = fakeredis.FakeServer()
     one = shield(server)

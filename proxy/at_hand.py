@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal, Protocol
-
-from msgspec import Struct
 
 from proxy.ahead import Ahead
 from proxy.demand import GRAIN, Demand
 from proxy.directives import Directives
-from proxy.freshness import MANY, Fresh, Gone, Stale
+from proxy.freshness import Fresh, Gone, Stale
 from proxy.kept import Kept
 from proxy.knowledge import Knowledge
 from proxy.outcome import Hit, StaleHit
@@ -26,18 +23,6 @@ class Place(Protocol):
     kept: Kept | None
 
 
-class Grounds(Struct, frozen=True, gc=False):
-    """What a hit stands on: while that is so, the page may be served again, and all that is said of it is the same.
-
-    From ``since`` until ``until``, Unix seconds, and for as long as ``changes`` have not moved on.
-    """
-
-    kept: Kept
-    changes: int
-    since: float
-    until: float
-
-
 class AtHand:
     """Serves pages that are kept.
 
@@ -45,9 +30,6 @@ class AtHand:
         demand: is told what callers ask.
         ahead: refreshes pages that are due.
         clock: Unix seconds.
-
-    Attributes:
-        repeated: whether the page that ``again`` served last had been asked for in this tick before.
     """
 
     def __init__(
@@ -61,7 +43,6 @@ class AtHand:
         self._clock = clock
         self._tick = 0.0
         self._busy = ""
-        self.repeated = False
 
     def answer(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
         """The page in memory, if it may be trusted and is what the caller asks for."""
@@ -77,7 +58,6 @@ class AtHand:
 
         That is what nearly all hits are, and it costs them a third: nothing is looked up, and judged is the time.
         """
-        self.repeated = False
         kept = place.kept
         if kept is None or not self._known.trust.together:
             return None
@@ -85,12 +65,8 @@ class AtHand:
         hit = kept.again(now, self._judging.changes)
         if not 0 <= now - self._tick < GRAIN:
             self._tick, self._busy = now, ""
-        if hit is None:
-            return None
         # The objects are compared: to compare what they say, and to look at the question, would touch what is cold.
-        if kept.noted is self._tick:
-            self.repeated = True
-        else:
+        if hit is not None and kept.noted is not self._tick:
             kept.noted = self._tick
             if kept.listing is not self._busy:
                 self._note(place.question, kept.listing, now)
@@ -102,23 +78,6 @@ class AtHand:
             self._busy = listing  # for the rest of the tick
         else:
             self._demand.note(question)
-
-    def grounds(self, kept: Kept, hit: Hit) -> Grounds:
-        """What a hit stands on that ``again`` has just found: for this tick, and while its age and ttl are the same."""
-        term, now = kept.term, self._clock()
-        next_second = term.vouched_at + int(hit.age) + 1
-        until = min(self._tick + GRAIN, term.due_at, next_second, term.fresh_until - math.floor(hit.ttl))
-        return Grounds(kept, kept.reckoned, now, until)
-
-    def hold(self, grounds: Grounds) -> bool:
-        """Whether the page may be served once more as it was then; it counts as served."""
-        kept = grounds.kept
-        if not grounds.since <= self._clock() < grounds.until or not self._known.trust.together:
-            return False
-        if not kept.reckoned == grounds.changes == self._judging.changes or kept.shown == MANY:
-            return False
-        kept.shown += 1
-        return True
 
     def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:
         """The page that is kept, wherever it came from, if it is what the caller asks for."""

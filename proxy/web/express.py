@@ -2,9 +2,9 @@
 
 Whoever answers a request on the slow way (``asking``) leaves here what its bytes meant: the question, the caller, and
 what the headers asked for. The same bytes then mean the same. Whether the page is fresh, the credentials are still
-good and the caller's limit allows it is asked each time, of the same functions as on the slow way; an *answer* is
-given again only by ``wire``, for a tenth of a second and while what it stands on holds. What those functions cannot
-say at once, and all that is unusual (errors, pages that are not in memory, a process that drains), goes the slow way.
+good and the caller's limit allows it is asked each time, of the same functions as on the slow way: no *answer* is
+remembered. What those functions cannot say at once, and all that is unusual (errors, pages that are not in memory, a
+process that drains), goes the slow way.
 
 Bytes are remembered as digests, as the callers' keys are in them. They are of two kinds: what of a parsed request bears
 on its answer, so that a header of no interest (a trace id) does not send a request the slow way; and whole heads, for
@@ -26,12 +26,13 @@ from proxy.directives import NONE
 from proxy.encodings import tag, worthwhile
 from proxy.freshness import OK
 from proxy.outcome import Hit, StaleHit
+from proxy.page import Page
 from proxy.pages import Pages
 from proxy.question import Question
 from proxy.web.answers import body_headers, matching, page_headers
 from proxy.web.cors import allowed_origin
 from proxy.web.health import Readiness
-from proxy.web.heard import Answer, Heard, Manner, Meaning
+from proxy.web.heard import Answer, Heard, Manner, Meaning, Variant
 from proxy.web.limits import Limits, rate_limit_headers
 from proxy.web.recollection import ENTRIES, Recollection
 from proxy.web.telemetry import SHARED, asked, endpoint_of, shown
@@ -100,15 +101,11 @@ class Express:
             self._learn_head(scope, answer.heard)
         return answer
 
-    def again(self, answer: Answer) -> bool:
-        """Whether an answer that has grounds may be given to the same words once more; it counts as given."""
-        return answer.grounds is not None and self._good(answer.heard.manner) and self._at_hand.hold(answer.grounds)
-
     def _learn_head(self, scope: HTTPScope, heard: Heard) -> None:
         if (head := scope["state"].get(HEAD)) is not None:
             origin = allowed_origin(scope, self._origins)  # no part of the words
             if origin != heard.manner.origin:
-                heard = replace(heard, manner=self._shared(replace(heard.manner, origin=origin)))
+                heard = replace(heard, manner=self._shared(replace(heard.manner, origin=origin)), variant=None)
             self._by_head.keep(head, heard)
 
     def _recall(self, known: Recollection[Heard], words: bytes) -> Answer | None:
@@ -127,7 +124,9 @@ class Express:
     def _look_up(self, heard: Heard) -> Hit | StaleHit | None:
         question, wishes = heard.question, heard.manner.meaning.wishes
         outcome = self._at_hand.answer(question, wishes)
-        heard.kept = self._at_hand.slot(question) if wishes is NONE else None
+        kept = self._at_hand.slot(question) if wishes is NONE else None
+        same = kept is not None and outcome is not None and kept.page is outcome.page  # else it had no room in memory
+        heard.kept, heard.variant = kept if same else None, None
         return outcome
 
     def _answer(self, heard: Heard) -> Answer | None:
@@ -136,24 +135,21 @@ class Express:
         if outcome is None:
             return None
         page = outcome.page
-        if page.status != OK or (meaning.shown is not None and meaning.shown != page.etag):
-            return None
-        coding = meaning.liked and worthwhile(meaning.liked, page.body)
-        known = matching(page.etag, coding, meaning.tags) if meaning.tags else None
-        body = b"" if known else page.body if coding is None else page.variants.get(coding)
-        if body is None:
-            return None  # nobody has asked for this variant yet
+        variant = heard.variant
+        if variant is None:
+            variant = heard.variant = _variant(meaning, page)
+            if variant is None:
+                return None
+        body = b""
+        if variant.status == OK:
+            body = page.body if variant.coding is None else page.variants[variant.coding]
         limits: list[tuple[bytes, bytes]] = []
         if meaning.terms is not None:
             standing = self._limits.pay(meaning.caller, meaning.terms)
             if standing is None:
                 return None
             limits = rate_limit_headers(standing)
-        etag = known or (page.etag if coding is None else tag(page.etag, coding))
-        grounds = None
-        if self._at_hand.repeated and not limits and heard.kept is not None and isinstance(outcome, Hit):
-            grounds = self._at_hand.grounds(heard.kept, outcome)
-        return Answer(heard, outcome, 304 if known else OK, etag, coding, body, limits, grounds)
+        return Answer(heard, outcome, variant, body, limits)
 
 
 def with_express(app: ASGIApp, express: Express) -> ASGIApp:
@@ -167,15 +163,28 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
         state["caller"], state["served"] = answer.heard.manner.meaning.caller.name, answer.outcome
         state["question"] = answer.heard.question
         state["headers"] = answer.limits
-        headers = page_headers(answer.outcome, answer.etag)
-        if answer.status == OK:
-            headers |= body_headers(answer.body, answer.coding)
+        variant = answer.variant
+        headers = page_headers(answer.outcome, variant.etag)
+        if variant.status == OK:
+            headers |= body_headers(answer.body, variant.coding)
         body = b"" if scope["method"] == "HEAD" else answer.body
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
+        await send({"type": "http.response.start", "status": variant.status, "headers": pairs})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     return lane
+
+
+def _variant(meaning: Meaning, page: Page) -> Variant | None:
+    """What of a page is sent to who asks with this meaning; None: that cannot be said here, or not at once."""
+    if page.status != OK or (meaning.shown is not None and meaning.shown != page.etag):
+        return None
+    coding = meaning.liked and worthwhile(meaning.liked, page.body)
+    if known := matching(page.etag, coding, meaning.tags):
+        return Variant(304, known, coding)
+    if coding is not None and coding not in page.variants:
+        return None  # nobody has asked for it yet
+    return Variant(OK, tag(page.etag, coding), coding)
 
 
 def _itself(manner: Manner) -> Manner:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from proxy.at_hand import Grounds
 from proxy.callers import Caller
 from proxy.credential import Credential
 from proxy.directives import Directives
@@ -51,29 +50,42 @@ class Manner(Struct, frozen=True, gc=False):
     origin: bytes | None
 
 
+class Variant(Struct, gc=False):
+    """What of a page a request is answered with, which is the same as long as the page is.
+
+    Attributes:
+        status: 200, or 304 if the request's condition holds.
+        etag: of the variant that is sent, or that the caller has.
+        coding: of the body.
+        lines: of the answer's head, where ``wire`` has made them: those that are the same for all pages, and the rest.
+    """
+
+    status: int
+    etag: str
+    coding: Coding | None
+    lines: tuple[str, str] | None = None
+
+
 class Heard(Remembered, gc=False):
     """A request as it is remembered.
 
-    ``kept``: where memory keeps the page that was the answer, if it is looked for without wishes.
+    Attributes:
+        kept: where memory keeps the page that was the answer, if it is looked for without wishes.
+        variant: of that page.
     """
 
     manner: Manner
     asked: Asked
     question: Question
     kept: Kept | None = None
+    variant: Variant | None = None
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """An answer from memory: a 200 with ``body`` in ``coding``, or a 304; about the variant of ``etag``.
-
-    ``grounds``: what it stands on, if it is likely to be given again as it is.
-    """
+    """An answer from memory; the ``body`` is in the variant's coding, and none with a 304."""
 
     heard: Heard
     outcome: Hit | StaleHit
-    status: int
-    etag: str
-    coding: Coding | None
+    variant: Variant
     body: bytes
     limits: list[tuple[bytes, bytes]]
-    grounds: Grounds | None = None

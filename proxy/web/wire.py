@@ -3,9 +3,6 @@
 The protocol hands over a request's head as it came. If these very bytes were answered before, the answer is one
 ``bytes`` of headers and the page's own body, made without a task, a scope or a message. All else that a request is
 worth is there: an id, an event, its caller's limit. A test holds every answer against that of the slow way.
-
-A page that many want is asked for hundreds of times in a tick (``demand.GRAIN``), and the answers differ in nothing but
-their id: then all but that is said again, as long as it is true.
 """
 
 from __future__ import annotations
@@ -19,9 +16,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from litestar import Litestar
-from msgspec import Struct
 
-from proxy.demand import GRAIN
 from proxy.encodings import CODINGS, Coding
 from proxy.freshness import OK
 from proxy.web.answers import CACHE_CONTROL, VARY, detail_of, hit_status
@@ -34,16 +29,6 @@ WIRE: Final = "wire"
 """Where the application leaves its wire, in its state, for the server's protocol."""
 SECONDS: Final = 4096
 """Ages, and times to be fresh, whose lines are remembered."""
-SAID: Final = 1024
-"""Answers that are kept to be given again in the same tick."""
-
-
-class Said(Struct, frozen=True, gc=False):
-    """An answer, and the lines of its head, but for its id; ``server_headers`` are those among them."""
-
-    answer: Answer
-    lines: str
-    server_headers: Sequence[tuple[bytes, bytes]]
 
 
 class Wire:
@@ -60,7 +45,6 @@ class Wire:
         self._ids = ids
         self._sinks = sinks
         self._untold: list[RequestEvent] = []
-        self._said: dict[bytes, Said] = {}
         self._server_headers: Sequence[tuple[bytes, bytes]] = ()
         self._server_lines = ""
         kinds: list[tuple[int, Coding | None]] = [(304, None), (OK, None), *((OK, coding) for coding in CODINGS)]
@@ -69,32 +53,19 @@ class Wire:
     def answer(self, head: bytes, server_headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
         """The head and the body of an answer to a request of this head; None: it has to go the slow way."""
         began = time.perf_counter()
-        said = self._said.get(head)
-        if said is None or said.server_headers is not server_headers or not self._express.again(said.answer):
-            answer = self._express.recall_head(head)
-            if answer is None:
-                return None
-            said = Said(answer, self._but_id(answer, server_headers), server_headers)
-            if answer.grounds is not None:
-                self._keep(head, said)
-        answer = said.answer
-        heard, outcome = answer.heard, answer.outcome
+        answer = self._express.recall_head(head)
+        if answer is None:
+            return None
+        asked, outcome, status = answer.heard.asked, answer.outcome, answer.variant.status
         request_id = next(self._ids)
-        written = f"{said.lines}x-request-id: {request_id}\r\n\r\n".encode("latin-1")
-        body = b"" if heard.asked.method == "HEAD" else answer.body
+        written = self._head(answer, request_id, server_headers)
+        body = b"" if asked.method == "HEAD" else answer.body
         seconds = time.perf_counter() - began
-        event = RequestEvent(request_id, heard.asked, answer.status, outcome.name, seconds, len(body), outcome.age)
+        event = RequestEvent(request_id, asked, status, outcome.name, seconds, len(body), outcome.age)
         if not self._untold:
             asyncio.get_running_loop().call_soon(self._tell)
         self._untold.append(event)
         return written, body
-
-    def _keep(self, head: bytes, said: Said) -> None:
-        """Keep what was said, until it is too old: it holds a page that memory may drop, and a caller's key."""
-        if not self._said:
-            asyncio.get_running_loop().call_later(GRAIN, self._said.clear)
-        if len(self._said) < SAID:
-            self._said[head] = said
 
     def _tell(self) -> None:
         """Tell the sinks of all that was answered in this turn of the event loop: many cost less than each alone."""
@@ -102,17 +73,17 @@ class Wire:
         for sink in self._sinks:
             sink(events)
 
-    def _but_id(self, answer: Answer, server_headers: Sequence[tuple[bytes, bytes]]) -> str:
-        """The lines of an answer's head, but for its id."""
-        outcome, status = answer.outcome, answer.status
+    def _head(self, answer: Answer, request_id: str, server_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        outcome, variant = answer.outcome, answer.variant
         if server_headers is not self._server_headers:  # the server makes them anew once a second
             self._server_headers, self._server_lines = server_headers, _lines(server_headers)
-        coding, length = (answer.coding, f"content-length: {len(answer.body)}\r\n") if status == OK else (None, "")
+        if variant.lines is None:
+            variant.lines = self._fixed[variant.status, variant.coding if variant.status == OK else None], _own(answer)
+        fixed, own = variant.lines
         told = _told(int(outcome.age), math.floor(outcome.ttl), detail_of(outcome))
-        moment = f"listing-moment: {outcome.page.moment}\r\n" if outcome.page.moment else ""
-        origin = answer.heard.manner.origin
-        rare = _lines(answer.limits + readable_by(origin)) if answer.limits or origin else ""
-        return f"{self._fixed[status, coding]}etag: {answer.etag}\r\n{told}{moment}{length}{self._server_lines}{rare}"
+        limits = _lines(answer.limits) if answer.limits else ""
+        written = f"{fixed}{own}{told}{self._server_lines}{limits}x-request-id: {request_id}\r\n\r\n"
+        return written.encode("latin-1")
 
 
 def wire_of(app: Any) -> Wire | None:
@@ -124,6 +95,17 @@ def wire_of(app: Any) -> Wire | None:
 def _told(age: int, ttl: int, detail: str) -> str:
     """The lines about a hit that stay the same for a second, whatever page it is."""
     return f"age: {age}\r\ncache-status: {hit_status(ttl, detail)}\r\n"
+
+
+def _own(answer: Answer) -> str:
+    """The lines of an answer's head that stay the same as long as the page does."""
+    variant, moment, origin = answer.variant, answer.outcome.page.moment, answer.heard.manner.origin
+    lines = f"etag: {variant.etag}\r\n"
+    if moment:
+        lines += f"listing-moment: {moment}\r\n"
+    if variant.status == OK:
+        lines += f"content-length: {len(answer.body)}\r\n"
+    return lines + _lines(readable_by(origin)) if origin else lines
 
 
 def _lines(headers: Iterable[tuple[bytes, bytes]]) -> str:

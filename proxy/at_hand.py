@@ -8,10 +8,12 @@ from typing import Literal, Protocol
 from proxy.ahead import Ahead
 from proxy.demand import GRAIN, Demand
 from proxy.directives import Directives
+from proxy.errors import HubError, HubRefusedCredential
 from proxy.freshness import Fresh, Gone, Stale
 from proxy.kept import Kept
 from proxy.knowledge import Knowledge
 from proxy.outcome import Hit, StaleHit
+from proxy.page import Page
 from proxy.question import Question
 from proxy.settings import CacheSettings
 
@@ -29,17 +31,26 @@ class AtHand:
     Args:
         demand: is told what callers ask.
         ahead: refreshes pages that are due.
+        resting: the error that asking the hub with a credential would end in, if it is known to be left alone.
         clock: Unix seconds.
     """
 
     def __init__(
-        self, cache: CacheSettings, knowledge: Knowledge, demand: Demand, ahead: Ahead, *, clock: Callable[[], float]
+        self,
+        cache: CacheSettings,
+        knowledge: Knowledge,
+        demand: Demand,
+        ahead: Ahead,
+        resting: Callable[[str], HubError | None],
+        *,
+        clock: Callable[[], float],
     ) -> None:
         self._settings = cache
         self._known = knowledge
         self._judging = knowledge.judging
         self._demand = demand
         self._ahead = ahead
+        self._resting = resting
         self._clock = clock
         self._tick = 0.0
         self._busy = ""
@@ -82,14 +93,23 @@ class AtHand:
     def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:
         """The page that is kept, wherever it came from, if it is what the caller asks for."""
         page, verdict = self._known.kept(question)
-        if page is None or not wishes.accept(verdict, self._settings.min_refresh):
+        if page is None or isinstance(verdict, Gone):
             return None
-        match verdict:
-            case Fresh(ttl, age, due=due):
-                if due:
-                    self._ahead.start(question, page)
-                return Hit(page, age, ttl, "composed" if page.composed else source)
-            case Stale(ttl, age):
-                return StaleHit(page, age, ttl, "allowed")
-            case Gone():
-                return None
+        if not wishes.accept(verdict, self._settings.min_refresh):
+            newest = page.settled or source == "redis" or not self._known.trust.others
+            return self._standing_in(question, page, verdict) if newest and not wishes.only_if_cached else None
+        if isinstance(verdict, Stale):
+            return StaleHit(page, verdict.age, verdict.ttl, "allowed")
+        if verdict.due and self._resting(question.credential) is None:
+            self._ahead.start(question, page)
+        return Hit(page, verdict.age, verdict.ttl, "composed" if page.composed else source)
+
+    def _standing_in(self, question: Question, page: Page, verdict: Fresh | Stale) -> StaleHit | None:
+        """What a caller would get after the hub has not been asked, as it is left alone; so a crowd is served at once.
+
+        Not of what another replica may know a newer one: a live page changes though its listing has not moved.
+        """
+        error = self._resting(question.credential)
+        if error is None or isinstance(error, HubRefusedCredential):
+            return None
+        return StaleHit(page, verdict.age, min(verdict.ttl, 0.0), error.type)

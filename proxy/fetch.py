@@ -11,7 +11,6 @@ asked at once. Without Redis, each process asks for itself.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
@@ -91,7 +90,7 @@ class Fetcher:
         self._clock = clock
         self._leases: dict[str, Question] = {}
         self._landing = Detached()
-        self._ending = asyncio.Event()
+        self._ending = False
         self.hub_states = dict.fromkeys(upstreams, "unknown")
         self.learned: dict[Learned, int] = {"confirmed": 0, "moved": 0, "behind": 0}
 
@@ -125,6 +124,10 @@ class Fetcher:
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
 
+    def resting(self, credential: str) -> HubError | None:
+        """The error that whoever has the hub asked is given now, if it is known to be left alone."""
+        return self._upstreams[credential].shield.resting()
+
     def claim(self, question: Question) -> Claim:
         """What a look may take for a fetch. At most half of the time goes by until the turn: the hub has the other."""
         shield = self._upstreams[question.credential].shield
@@ -139,7 +142,7 @@ class Fetcher:
 
     async def release(self) -> None:
         """Give up all leases, for others to take: this process ends."""
-        self._ending.set()
+        self._ending = True
         if self._shared is not None:
             for token, question in list(self._leases.items()):
                 await self._shared.land(question, token)
@@ -182,12 +185,10 @@ class Fetcher:
 
     async def _land(self, shared: Shared, question: Question, token: str, failure: bytes = b"") -> None:
         """End a lease, as soon as Redis can be asked: until it ends by itself, whoever asks the same waits for it."""
-        now = asyncio.get_running_loop().time
-        until = now() + LEASE
-        while not await shared.land(question, token, failure) and now() < until and not self._ending.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN):
-                    await self._ending.wait()
+        for _ in range(int(LEASE / AGAIN)):
+            if await shared.land(question, token, failure) or self._ending:
+                break
+            await asyncio.sleep(AGAIN)
 
     async def _ask(self, question: Question, until: float, *, ahead: bool, claim: Claim | None = None) -> Landed:
         """Ask the hub until its answer is not behind what is known, and store it."""

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Struct
+
 from proxy import errors
 from proxy.errors import HubError, ProxyError
 from proxy.gate import Refused, Report, Turn
 
 FALLBACK: Final = 1.0
 """Seconds to name where nobody knows how long it will take."""
+
+
+KNOWN: Final = 0.1
+"""Seconds for which a pause is taken to go on: it may end early, by a probe of any replica."""
+
+
+class Rest(Struct):
+    """Somebody was just refused a turn with this error, as the hub is left alone: others need not ask.
+
+    Who comes after ``until`` has to look whether that is still so, while the rest need not; after ``over``, all have.
+    """
+
+    error: HubError
+    until: float
+    over: float
+
+    def told(self, now: float) -> HubError | None:
+        """The error; None for who has to look."""
+        if now < self.until:
+            return self.error
+        self.until = now + KNOWN
+        return None
 
 
 class GaveWay(errors.HubBusy):
@@ -35,6 +59,14 @@ def refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
             )
         case _:
             return errors.HubResting("The hub failed too often and is left alone for now.", retry_after=decision.wait)
+
+
+def rest_after(decision: Turn | Refused, error: HubError, now: float) -> Rest | None:
+    """What a refusal says of the requests to come; None where it was for want of room."""
+    if isinstance(decision, Refused) and decision.reason not in ("rate", "concurrency"):
+        until = now + min(decision.wait, KNOWN)
+        return Rest(error, until, until + 2 * KNOWN)
+    return None
 
 
 def report_of(error: ProxyError) -> Report:

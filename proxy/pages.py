@@ -59,7 +59,7 @@ class Pages:
         self._line = Line(fetcher, hub)
         self.demand = Demand(clock)
         self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.kept)
-        self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, clock=clock)
+        self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.resting, clock=clock)
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.

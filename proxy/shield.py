@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from proxy.detached import Detached
-from proxy.errors import ProxyError
+from proxy.errors import HubError, ProxyError
 from proxy.gate import SLOT, Allowance, Gate, Pause, Refused, Report, Standing, Turn
-from proxy.gate_errors import FALLBACK, refusal, report_of
+from proxy.gate_errors import FALLBACK, Rest, refusal, report_of, rest_after
 from proxy.renewal import renewing
 from proxy.shared_gate import SharedGate, read_answer
 from proxy.turns import Early, Granted
@@ -57,10 +57,15 @@ class Shield:
         self._name = gate_name()
         self._local = Gate()
         self._alone = False
+        self._rest: Rest | None = None
         self._untold = False
         self._line = asyncio.Lock()
         self._room = asyncio.Event()
         self._leaving = Detached()
+
+    def resting(self) -> HubError | None:
+        """The error that whoever wants a turn is given now, if the hub is known to be left alone; None: want one."""
+        return None if self._rest is None or (now := self._clock()) >= self._rest.over else self._rest.told(now)
 
     def early(self, patience: float) -> Early | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
@@ -139,7 +144,9 @@ class Shield:
             decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=True)
         if isinstance(decision, Turn) and granted is not None:
             return granted
-        raise refusal(decision, ahead=ahead)
+        error = refusal(decision, ahead=ahead)
+        self._rest = rest_after(decision, error, self._clock())
+        raise error
 
     async def _in_line(
         self, ticket: str, latest: float, *, ahead: bool = False, paid: bool = False

@@ -48,6 +48,7 @@ class ScriptedHub(httpx.AsyncBaseTransport):
     total: int = 9
     cost: str | None = None
     link: str | None = None
+    retry_after: str | None = None
     asked: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -60,7 +61,8 @@ class ScriptedHub(httpx.AsyncBaseTransport):
         rows = [{"status": status, "n": number, "url": self.link} for status in self.statuses]
         page = {"count": len(rows), "generations": rows, "page_number": 1, "page_size": 50, "total_pages": 1}
         body = json.dumps({**page, "total_entries": self.total, "total_cost": self.cost}).encode()
-        return httpx.Response(self.status, stream=httpx.ByteStream(body), request=request)
+        headers = {} if self.retry_after is None else {"retry-after": self.retry_after}
+        return httpx.Response(self.status, headers=headers, stream=httpx.ByteStream(body), request=request)
 
 
 GATE = "gp1:{g}"

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from proxy.freshness import MANY
 from proxy.outcome import Hit
+from proxy.simulator.faults import Fault
 from proxy.web.protocol import BoundedProtocol
 from proxy.web.recollection import Recollection, Remembered
 from proxy.web.wire import WIRE
@@ -237,6 +238,21 @@ async def test_what_a_limited_caller_is_told_is_told_once() -> None:
         left = [dict((await it.way.ask(raw))[1])["ratelimit"] for _ in range(8)]
         assert len(set(left)) == 8
         assert it.way.answered > 4, "past the parser all the same"
+
+
+async def test_while_the_hub_rests_stale_pages_are_answered_by_their_bytes() -> None:
+    async with line() as it:
+        await it.known()
+        it.way.hub.faults.set(Fault(status=429, retry_after="60"))
+        it.way.clock.advance(31)
+        before, journal = it.way.answered, it.way.hub.journal.count
+        for _ in range(50):  # one in a while looks whether it still rests
+            status, headers, body = await it.way.ask(GET)
+            assert status == "HTTP/1.1 200 OK"
+            assert body.startswith(b'{"count"')
+            assert dict(headers)["cache-status"] == "generations-proxy; hit; ttl=-1; detail=stale-hub_rate_limited"
+        assert it.way.answered > before + 20
+        assert it.way.hub.journal.count == journal + 1
 
 
 async def test_the_date_is_the_servers() -> None:

@@ -6,12 +6,15 @@ import gzip
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.speed import competitors
 from tests.benchmarks.speed.competitors import CALLER
 from tests.benchmarks.speed.load import Caller, Rate, median, wrk
-from tests.support import KEY, LIST
+from tests.fleet import send
+from tests.support import KEY, LIST, RedisServer
+from tests.test_cli import eventually
 
 AUTHORIZATION = {"Authorization": f"Bearer {CALLER}"}
 GZIP = {"Accept-Encoding": "gzip"}
@@ -81,6 +84,14 @@ def cases(folder: Path, *, small: bool) -> Iterator[list[Case]]:
         yield found
 
 
+def _is_served(url: str, target: str, how: bytes) -> bool:
+    """Whether the proxy's answer says so."""
+    caller = Caller(url, AUTHORIZATION)
+    _, head, _ = caller.get(target)
+    caller.close()
+    return how in head
+
+
 def _first(url: str, target: str, headers: dict[str, str] | None = None) -> tuple[str, bytes]:
     """The tag and the bytes of the proxy's answer."""
     caller = Caller(url, AUTHORIZATION | (headers or {}))
@@ -88,3 +99,33 @@ def _first(url: str, target: str, headers: dict[str, str] | None = None) -> tupl
     caller.close()
     tags = [line for line in head.decode().split("\r\n") if line.startswith("etag: ")]
     return tags[0].removeprefix("etag: "), body
+
+
+def resting(folder: Path, seconds: float, rounds: int) -> Iterator[list[object]]:
+    """Hits while the hub is left alone after a 429, beside hits of the same page while it is fresh."""
+    target = f"{LIST}?namespace=ox&status=succeeded&page_size=36"
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        limited = enter(competitors.simulator(folder, 100))
+        redis = RedisServer()
+        redis.start()
+        stack.callback(redis.close)
+        short = {"PROXY_CACHE_SETTLED_TTL": "1"}
+        urls = {
+            "fresh": enter(competitors.proxy(folder, enter(competitors.simulator(folder, 100))))[0],
+            "stale, hub left alone": enter(competitors.proxy(folder, limited, **short))[0],
+            "the same with Redis": enter(competitors.proxy(folder, limited, REDIS_URL=redis.url, **short))[0],
+        }
+        for url in urls.values():
+            _first(url, target)
+        send(f"{limited}/_simulator/faults", "PUT", [{"status": 429, "retry_after": "600"}])
+        for name, url in urls.items():
+            eventually(partial(_is_served, url, target, b"detail=memory" if name == "fresh" else b"detail=stale-"))
+        rates: dict[str, list[Rate]] = {name: [] for name in urls}
+        for _ in range(rounds):
+            for name, url in urls.items():
+                rates[name].append(wrk(url + target, seconds, AUTHORIZATION))
+        fresh = median(rates["fresh"]).rate
+        for name, values in rates.items():
+            rate = median(values)
+            yield [name, round(rate.rate), round(rate.p99, 2), round(rate.rate / fresh, 2)]

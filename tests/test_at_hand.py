@@ -1,0 +1,150 @@
+"""What is answered at once while the hub is left alone: what waiting for it would end in, and nothing else."""
+
+from __future__ import annotations
+
+import fakeredis
+import pytest
+
+from proxy.directives import NONE, Directives
+from proxy.gate_errors import KNOWN
+from proxy.outcome import Hit, Miss, StaleHit
+from proxy.trust import Trust
+from tests.support import Clock
+from tests.test_pages import QUESTION, Fixture, fixture
+
+
+async def begin_rest(it: Fixture, clock: Clock, status: int = 429) -> StaleHit:
+    """Have the hub left alone, and known to be, at a time when the page is stale; return what a caller gets then."""
+    it.shield._clock = clock
+    await it.ask()
+    it.clock.advance(6)
+    it.hub.status = status
+    await it.ask(max_age=0.0)
+    await it.fetcher.drain(1)  # else the next one follows this one's flight to its end
+    outcome = await it.ask(max_age=0.0)
+    assert isinstance(outcome, StaleHit)
+    return outcome
+
+
+@pytest.mark.parametrize(("status", "reason"), [(429, "hub_rate_limited"), (503, "hub_unavailable")])
+async def test_a_stale_page_is_at_hand_while_the_hub_rests(status: int, reason: str) -> None:
+    async with fixture() as it:
+        it.hub.retry_after = "9"
+        slow = await begin_rest(it, Clock(), status)
+        asked = it.hub.asked
+        at_once = it.pages.at_hand.answer(QUESTION, NONE)
+        assert at_once == slow
+        assert isinstance(at_once, StaleHit)
+        assert at_once.reason == reason
+        assert at_once.ttl < 0
+        assert it.hub.asked == asked
+
+
+async def test_and_while_it_fails_too_often() -> None:
+    async with fixture() as it:
+        it.shield._clock = Clock()
+        await it.ask()
+        it.clock.advance(6)
+        it.hub.status = 500
+        outcomes = [await it.ask() for _ in range(8)]
+        assert {outcome.reason for outcome in outcomes} == {"hub_failed", "hub_resting"}
+        assert it.pages.at_hand.answer(QUESTION, NONE) == outcomes[-1]
+
+
+async def test_one_caller_in_a_while_looks_whether_it_still_rests() -> None:
+    async with fixture() as it:
+        clock = Clock()
+        await begin_rest(it, clock)
+        for _ in range(5):
+            clock.advance(KNOWN)
+            assert isinstance(await it.ask(), StaleHit), "the one that looks"
+            assert it.pages.at_hand.answer(QUESTION, NONE)
+        for _ in range(2):
+            clock.advance(KNOWN)
+            assert it.pages.at_hand.answer(QUESTION, NONE) is None
+            assert it.pages.at_hand.answer(QUESTION, NONE), "the others need not wait for that"
+        clock.advance(2 * KNOWN)
+        for _ in range(2):
+            assert it.pages.at_hand.answer(QUESTION, NONE) is None, "nobody has looked for too long"
+        clock.advance(100)
+        it.hub.status = 200
+        assert isinstance(await it.ask(), Miss)
+        it.clock.advance(6)
+        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+
+
+async def test_not_what_is_gone() -> None:
+    async with fixture(stale_if_error=10) as it:
+        await begin_rest(it, Clock())
+        it.clock.advance(20)
+        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_not_for_a_credential_whose_right_may_have_been_withdrawn(status: int) -> None:
+    async with fixture() as it:
+        it.shield._clock = Clock()
+        await it.ask()
+        it.clock.advance(6)
+        it.hub.status = status
+        for _ in range(3):
+            with pytest.raises(Exception, match=r"token|403"):
+                await it.ask()
+            assert it.pages.at_hand.answer(QUESTION, NONE) is None
+
+
+async def test_not_where_there_is_no_room_merely() -> None:
+    async with fixture() as it:
+        clock = Clock()
+        it.shield._clock = clock
+        await it.ask()
+        it.clock.advance(6)
+        it.shield._local._next_at = clock() + 1000
+        assert isinstance(await it.ask(), StaleHit)
+        assert it.shield.resting() is None
+        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+
+
+async def test_wishes_are_heeded_as_ever() -> None:
+    async with fixture() as it:
+        await begin_rest(it, Clock())
+        at_hand = it.pages.at_hand
+        assert at_hand.answer(QUESTION, Directives(only_if_cached=True)) is None
+        allowed = at_hand.answer(QUESTION, Directives(max_stale=60.0))
+        assert isinstance(allowed, StaleHit)
+        assert allowed.reason == "allowed"
+        fresh = at_hand.answer(QUESTION, Directives(max_age=0.0))
+        assert fresh == await it.ask(max_age=0.0)
+
+
+@pytest.mark.parametrize(("statuses", "at_once"), [(["succeeded"], True), (["processing"], False)])
+async def test_a_live_page_may_be_newer_in_another_replica(
+    monkeypatch: pytest.MonkeyPatch, statuses: list[str], *, at_once: bool
+) -> None:
+    """Its listing's totals do not tell: so Redis is asked, and what that knows is at hand."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        monkeypatch.setattr(Trust, "together", True)
+        it.hub.statuses = statuses
+        await begin_rest(it, Clock())
+        assert (it.pages.at_hand.answer(QUESTION, NONE) is not None) is at_once
+        assert isinstance(it.pages.at_hand.kept(QUESTION, NONE, "redis"), StaleHit)
+
+
+async def test_a_page_that_is_due_is_not_refreshed_while_the_hub_rests() -> None:
+    async with fixture() as it:
+        clock = Clock()
+        it.shield._clock = clock
+        await it.ask()
+        it.hub.status = 429
+        it.clock.advance(1)
+        for _ in range(2):
+            await it.ask(max_age=0.0)
+        asked = it.hub.asked
+        it.clock.advance(3.8)
+        assert isinstance(await it.ask(), Hit)
+        assert not it.pages.ahead._under_way
+        clock.advance(KNOWN)
+        assert isinstance(await it.ask(), Hit)
+        assert it.pages.ahead._under_way, "to look whether it still rests"
+        await it.pages.drain(1)
+        assert it.hub.asked == asked

@@ -58,7 +58,7 @@ class AtHand:
     def answer(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
         """The page in memory, if it may be trusted and is what the caller asks for."""
         self._demand.note(question)
-        return self.kept(question, wishes, "memory") if self._known.trust.together else None
+        return self.kept(question, wishes, "memory") if self._known.trust.at_hand else None
 
     def slot(self, question: Question) -> Kept | None:
         """Where memory keeps the page, for ``again``: it empties that when the page goes."""
@@ -70,7 +70,7 @@ class AtHand:
         That is what nearly all hits are, and it costs them a third: nothing is looked up, and judged is the time.
         """
         kept = place.kept
-        if kept is None or not self._known.trust.together:
+        if kept is None or not self._known.trust.at_hand:
             return None
         now = self._clock()
         hit = kept.again(now, self._judging.changes)

@@ -56,7 +56,13 @@ class Knowledge:
         self._memory = memory
         self._shared = shared
         self._clock = clock
-        self.trust = Trust(news, others=shared is not None, doubt=memory.suspect_all, reunite=self._reunite)
+        self.trust = Trust(
+            news,
+            others=shared is not None,
+            resting=lambda: shared is not None and shared.resting,
+            doubt=memory.suspect_all,
+            reunite=self._reunite,
+        )
         self.purging = Purging(shared, keep=self._keep_record, clock=clock)
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, UNDER_WAY))
         self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)

@@ -52,6 +52,11 @@ def read_failure(raw: bytes) -> ProxyError:
     return hub_error(failure.detail, hub_status=failure.hub_status, retry_after=failure.retry_after)
 
 
+def landing(page_key: str, token: str, failure: bytes = b"") -> bytes:
+    """What is told of a flight that has ended, as :meth:`Landings.hear` reads it."""
+    return f"{page_key} {token} ".encode() + failure
+
+
 class Ear:
     """Waits for the flight of one question to end elsewhere."""
 

@@ -71,6 +71,11 @@ class RedisLink:
         return "up" if self._asked else "unknown"
 
     @property
+    def resting(self) -> bool:
+        """Whether Redis is left alone just now, after a fault: no call is made."""
+        return self._faults_in_a_row > 0 and self._clock() < self._rest_until
+
+    @property
     def whole(self) -> bool:
         """Whether a script may see all keys: in a cluster, only those of one slot."""
         return isinstance(self.client, Redis)
@@ -82,7 +87,7 @@ class RedisLink:
     async def call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Return what ``call`` returns, or None if Redis cannot be had or says no."""
         async with self._connections:
-            if self._faults_in_a_row and self._clock() < self._rest_until:
+            if self.resting:
                 return None
             self._rest_until = self._clock() + self._rest  # the others go on resting while this call tries
             self._asked = True

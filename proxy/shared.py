@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from proxy import purges
 from proxy.bids import Bid
+from proxy.landings import landing
 from proxy.page import Page
 from proxy.purges import Purge
 from proxy.question import REDIS_PREFIX, Question, record_key, rows_keys
@@ -70,6 +71,11 @@ class Shared:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
+    @property
+    def resting(self) -> bool:
+        """Whether it is known that Redis cannot be asked just now."""
+        return self._link.resting
+
     async def look(
         self,
         question: Question,
@@ -114,7 +120,7 @@ class Shared:
 
         Return whether that was possible.
         """
-        news = write_landing(question, token, failure)
+        news = b"landed " + landing(question.page_key, token, failure)
         return await self._link.run(_LAND, "land", [_lease_key(question)], [token, NEWS, news]) is not None
 
     async def learn(
@@ -147,7 +153,7 @@ class Shared:
             keys=[question.page_key, _lease_key(question)],
             contradicts=contradicts,
             page=(await write_page(page) if milliseconds else b"", milliseconds),
-            landing=(_landing(question, token) if token else b"", token),
+            landed=(landing(question.page_key, token) if token else b"", token),
             rows=() if rows is None else rows.arguments,
         )
 
@@ -169,13 +175,13 @@ class Shared:
         keys: list[str],
         contradicts: bool,
         page: tuple[bytes, int] = (b"", 0),
-        landing: tuple[bytes, str] = (b"", ""),
+        landed: tuple[bytes, str] = (b"", ""),
         rows: Sequence[Any] = (),
     ) -> tuple[Record, Learned] | Found | None:
         asked_at, heard_at, since = map(microseconds, (answer.confirmed_at, answer.heard_at, answer.since))
         arguments: list[Any] = [
             *(write_stamp(answer.stamp), asked_at, heard_at, int(contradicts), since),
-            *(*page, max(1, int(keep_record * 1000)), NEWS, listing, *landing),
+            *(*page, max(1, int(keep_record * 1000)), NEWS, listing, *landed),
             *rows,
         ]
         result = await self._link.run(_LEARN, "learn", [record_key(listing), *keys, *rows_keys(listing)], arguments)
@@ -238,12 +244,3 @@ def _lacking(head: bytes | int, rows: list[bytes]) -> tuple[bytes | None, tuple[
 
 def _lease_key(question: Question) -> str:
     return f"{question.page_key}:lease"
-
-
-def write_landing(question: Question, token: str, failure: bytes = b"") -> bytes:
-    """The message that says how the flight of a lease ended."""
-    return b"landed " + _landing(question, token) + failure
-
-
-def _landing(question: Question, token: str) -> bytes:
-    return f"{question.page_key} {token} ".encode()

@@ -17,6 +17,7 @@ class Trust:
 
     Args:
         others: there is a Redis, and so there may be others.
+        resting: whether it is known that Redis cannot be asked just now.
         doubt: called when nothing counts that is in memory, but what is learned from now on.
         reunite: called when Redis or its news is back: it is not known what others learned, nor do they know what was
             learned here.
@@ -26,10 +27,17 @@ class Trust:
     """
 
     def __init__(
-        self, news: News | None, *, others: bool, doubt: Callable[[], object], reunite: Callable[[], object]
+        self,
+        news: News | None,
+        *,
+        others: bool,
+        resting: Callable[[], bool],
+        doubt: Callable[[], object],
+        reunite: Callable[[], object],
     ) -> None:
         self._news = news
         self.others = others
+        self._resting = resting
         self._doubt = doubt
         self._reunite = reunite
         self._cut_off = False
@@ -40,9 +48,20 @@ class Trust:
     @property
     def together(self) -> bool:
         """Whether memory is as good as Redis: there are no others, or all that they learn is heard and told."""
-        if not self.others:
-            return True
-        return self._news is not None and self._news.flowing and not self._mute
+        return not self.others or (self._hears and not self._mute)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether a look into Redis would tell nothing that memory does not know already.
+
+        That is so if there are no others, or what they tell is heard; or if it is known that Redis cannot be asked,
+        and all was doubted for that.
+        """
+        return not self.others or self._hears or (self._cut_off and self._resting())
+
+    @property
+    def _hears(self) -> bool:
+        return self._news is not None and self._news.flowing
 
     @property
     def apart(self) -> bool:
@@ -56,8 +75,8 @@ class Trust:
             if self._cut_off:
                 self.gap()
         elif not self.together:
+            self.changes += not self._cut_off
             self._cut_off = True
-            self.changes += 1
             self._stand_alone()
 
     def told(self, *, answered: bool) -> None:

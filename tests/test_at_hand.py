@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import fakeredis
 import pytest
 
@@ -123,7 +125,7 @@ async def test_a_live_page_may_be_newer_in_another_replica(
 ) -> None:
     """Its listing's totals do not tell: so Redis is asked, and what that knows is at hand."""
     async with fixture(fakeredis.FakeServer()) as it:
-        monkeypatch.setattr(Trust, "together", True)
+        monkeypatch.setattr(Trust, "_hears", True)
         it.hub.statuses = statuses
         await begin_rest(it, Clock())
         assert (it.pages.at_hand.answer(QUESTION, NONE) is not None) is at_once
@@ -148,3 +150,64 @@ async def test_a_page_that_is_due_is_not_refreshed_while_the_hub_rests() -> None
         assert it.pages.ahead._under_way, "to look whether it still rests"
         await it.pages.drain(1)
         assert it.hub.asked == asked
+
+
+async def test_while_redis_cannot_be_asked_nobody_waits_for_it() -> None:
+    """What a look would tell is known: nothing, so that memory answers, by what it has learned since."""
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        assert it.fetcher._shared is not None
+        clock = it.fetcher._shared._link._clock = Clock()
+        at_hand = it.pages.at_hand
+        await it.ask()
+        assert at_hand.answer(QUESTION, NONE) is None, "without news, Redis is looked into"
+        server.connected = False
+        assert isinstance(await it.ask(), Miss)
+        hit = at_hand.answer(QUESTION, NONE)
+        assert isinstance(hit, Hit)
+        assert hit.ttl <= 1
+        it.clock.advance(1)
+        assert at_hand.answer(QUESTION, NONE) is None, "apart from others nothing is fresh for longer"
+        assert isinstance(await it.ask(), Miss)
+        assert isinstance(at_hand.answer(QUESTION, NONE), Hit)
+        clock.advance(1)
+        assert at_hand.answer(QUESTION, NONE) is None, "somebody has to look whether it is back"
+        server.connected = True
+        await it.ask()
+        assert at_hand.answer(QUESTION, NONE) is None
+
+
+async def test_what_redis_may_know_better_is_not_served_before_it_was_looked_for() -> None:
+    """A fault of another call says nothing of this: what was there before is not doubted until somebody has looked."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        await it.ask()
+        assert it.fetcher._shared is not None
+        it.fetcher._shared._link._fault("publish", "TimeoutError")
+        assert it.fetcher._shared.resting
+        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+
+
+async def test_a_redis_that_takes_no_writes_is_not_looked_into_where_news_flows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others cannot be told, so that nothing stays fresh for long; but what they tell is heard."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        assert it.fetcher._shared is not None
+        trust, at_hand = it.pages._known.trust, it.pages.at_hand
+        monkeypatch.setattr(trust, "_news", SimpleNamespace(flowing=True))
+        await it.ask()
+        assert isinstance(at_hand.answer(QUESTION, NONE), Hit)
+
+        async def full(*_: object, **__: object) -> None:
+            return None
+
+        monkeypatch.setattr(it.fetcher._shared, "learn", full)
+        await it.ask(max_age=0.0)
+        it.clock.advance(0.6)
+        await it.ask(max_age=0.0)
+        assert not trust.together
+        hit = at_hand.answer(QUESTION, NONE)
+        assert isinstance(hit, Hit)
+        assert hit.ttl <= 1
+        it.clock.advance(1)
+        assert at_hand.answer(QUESTION, NONE) is None

@@ -184,7 +184,7 @@ async def test_a_look_whose_answer_is_lost_leaves_no_lease(monkeypatch: pytest.M
     """Whoever asks next, here or elsewhere, would wait for a holder that does not know of it."""
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        monkeypatch.setattr(Trust, "together", True)
+        monkeypatch.setattr(Trust, "_hears", True)
         await _lost(it, monkeypatch, "look")
         if rests:  # Redis is left alone for a while after a fault
             monkeypatch.setattr(it.fetcher._shared, "lead", _nothing)

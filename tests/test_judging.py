@@ -42,7 +42,9 @@ class Judged(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.memory = Memory(6_000)
-        self.trust = Trust(None, others=True, doubt=self.memory.suspect_all, reunite=lambda: None)
+        self.trust = Trust(
+            None, others=True, resting=lambda: False, doubt=self.memory.suspect_all, reunite=lambda: None
+        )
         self.purging = Purging(None, keep=100.0, clock=self.clock)
         self.doubts = Doubts(100.0)
         rows = KnownRows(SETTINGS, 2**20, None, clock=self.clock)

@@ -7,10 +7,9 @@ import asyncio
 import pytest
 
 from proxy import errors
-from proxy.landings import Ear, Landings, read_failure, write_failure
+from proxy.landings import Ear, Landings, landing, read_failure, write_failure
 from proxy.query import ListQuery
 from proxy.question import page_question
-from proxy.shared import write_landing
 
 QUESTION = page_question("c", ListQuery())
 
@@ -44,9 +43,7 @@ def test_what_is_no_failure(raw: bytes) -> None:
 
 
 def news(token: str, failure: bytes = b"") -> bytes:
-    topic, _, rest = write_landing(QUESTION, token, failure).partition(b" ")
-    assert topic == b"landed"
-    return rest
+    return landing(QUESTION.page_key, token, failure)
 
 
 async def hears(ear: Ear, token: str) -> bool:

@@ -22,7 +22,7 @@ from tests.benchmarks.speed import hits, many, times
 HEADINGS = {
     "hits": ["page", "system", "bytes", "requests/s", "p99 ms", "proxy's rate / its"],
     "misses": ["asked", "of", "median ms", "beyond the hub itself, ms", "p99 ms"],
-    "rest": ["the page is", "requests/s", "p99 ms", "of a fresh page's"],
+    "faults": ["what is wrong", "requests/s", "p99 ms", "of the rate while nothing is"],
     "redis": ["asked", "bytes", "requests/s", "proxy's rate / its"],
     "pages": ["pages cached", "bytes of each", "requests/s", "of one page's", "memory MB", "memory bytes a page"],
     "workers": ["asked", "workers", "requests/s", "of one worker's"],
@@ -34,7 +34,7 @@ def measure(folder: Path, chosen: Iterable[str], rounds: int, *, smoke: bool) ->
     sections: dict[str, Callable[[], Iterable[list[object]]]] = {
         "hits": lambda: all_hits(folder, seconds, rounds, smoke=smoke),
         "misses": lambda: times.misses(folder, 30 if smoke else 1500),
-        "rest": lambda: hits.resting(folder, seconds, rounds),
+        "faults": lambda: hits.under_faults(folder, seconds, rounds),
         "redis": lambda: times.from_redis(folder, seconds, rounds),
         "pages": lambda: many.pages(folder, [1, 50, 200] if smoke else [1, 1000, 100_000], seconds, rounds),
         "workers": lambda: many.workers(folder, seconds, rounds),

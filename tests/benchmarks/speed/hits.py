@@ -101,31 +101,38 @@ def _first(url: str, target: str, headers: dict[str, str] | None = None) -> tupl
     return tags[0].removeprefix("etag: "), body
 
 
-def resting(folder: Path, seconds: float, rounds: int) -> Iterator[list[object]]:
-    """Hits while the hub is left alone after a 429, beside hits of the same page while it is fresh."""
+def under_faults(folder: Path, seconds: float, rounds: int) -> Iterator[list[object]]:
+    """Hits of one page while nothing is wrong, while the hub is left alone after a 429, and after Redis has gone."""
     target = f"{LIST}?namespace=ox&status=succeeded&page_size=36"
     with ExitStack() as stack:
         enter = stack.enter_context
-        limited = enter(competitors.simulator(folder, 100))
-        redis = RedisServer()
-        redis.start()
-        stack.callback(redis.close)
+        good, limited = (enter(competitors.simulator(folder, 100)) for _ in range(2))
+        stays, goes, full = RedisServer(), RedisServer(), RedisServer()
+        for redis in (stays, goes, full):
+            redis.start()
+            stack.callback(redis.close)
         short = {"PROXY_CACHE_SETTLED_TTL": "1"}
         urls = {
-            "fresh": enter(competitors.proxy(folder, enter(competitors.simulator(folder, 100))))[0],
-            "stale, hub left alone": enter(competitors.proxy(folder, limited, **short))[0],
-            "the same with Redis": enter(competitors.proxy(folder, limited, REDIS_URL=redis.url, **short))[0],
+            "nothing": enter(competitors.proxy(folder, good))[0],
+            "hub left alone, page stale": enter(competitors.proxy(folder, limited, **short))[0],
+            "the same with Redis": enter(competitors.proxy(folder, limited, REDIS_URL=stays.url, **short))[0],
+            "Redis gone": enter(competitors.proxy(folder, good, REDIS_URL=goes.url))[0],
+            "Redis full": enter(competitors.proxy(folder, good, REDIS_URL=full.url))[0],
         }
         for url in urls.values():
             _first(url, target)
         send(f"{limited}/_simulator/faults", "PUT", [{"status": 429, "retry_after": "600"}])
+        goes.kill()
+        full.command("CONFIG", "SET", "maxmemory", "1")
         for name, url in urls.items():
-            eventually(partial(_is_served, url, target, b"detail=memory" if name == "fresh" else b"detail=stale-"))
+            eventually(
+                partial(_is_served, url, target, b"detail=stale-" if "stale" in name or "same" in name else b"; hit")
+            )
         rates: dict[str, list[Rate]] = {name: [] for name in urls}
         for _ in range(rounds):
             for name, url in urls.items():
                 rates[name].append(wrk(url + target, seconds, AUTHORIZATION))
-        fresh = median(rates["fresh"]).rate
+        usual = median(rates["nothing"]).rate
         for name, values in rates.items():
             rate = median(values)
-            yield [name, round(rate.rate), round(rate.p99, 2), round(rate.rate / fresh, 2)]
+            yield [name, round(rate.rate), round(rate.p99, 2), round(rate.rate / usual, 2)]

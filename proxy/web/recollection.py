@@ -11,7 +11,7 @@ from msgspec import Struct
 from proxy.second_chance import victim
 
 ENTRIES: Final = 131_072
-"""Requests that are remembered; one costs about 1,300 bytes, what else it holds included."""
+"""Requests that are remembered; one costs about 1,600 bytes, what else it holds included."""
 BYTES: Final = 64 * 1024 * 1024
 """Bytes of their words, beside those."""
 LONGEST: Final = 8 * 1024

@@ -31,7 +31,7 @@ class AtHand:
     Args:
         demand: is told what callers ask.
         ahead: refreshes pages that are due.
-        resting: the error that asking the hub with a credential would end in, if it is known to be left alone.
+        resting: the kind of error that asking the hub with a credential would end in, if it is known to be left alone.
         clock: Unix seconds.
     """
 
@@ -41,7 +41,7 @@ class AtHand:
         knowledge: Knowledge,
         demand: Demand,
         ahead: Ahead,
-        resting: Callable[[str], HubError | None],
+        resting: Callable[[str], type[HubError] | None],
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -110,6 +110,6 @@ class AtHand:
         Not of what another replica may know a newer one: a live page changes though its listing has not moved.
         """
         error = self._resting(question.credential)
-        if error is None or isinstance(error, HubRefusedCredential):
+        if error is None or error is HubRefusedCredential:
             return None
         return StaleHit(page, verdict.age, min(verdict.ttl, 0.0), error.type)

@@ -12,27 +12,25 @@ from proxy.gate import Refused, Report, Turn
 
 FALLBACK: Final = 1.0
 """Seconds to name where nobody knows how long it will take."""
-
-
 KNOWN: Final = 0.1
 """Seconds for which a pause is taken to go on: it may end early, by a probe of any replica."""
 
 
 class Rest(Struct):
-    """Somebody was just refused a turn with this error, as the hub is left alone: others need not ask.
+    """Somebody was just refused a turn with such an error, as the hub is left alone: others need not ask.
 
     Who comes after ``until`` has to look whether that is still so, while the rest need not; after ``over``, all have.
     """
 
-    error: HubError
+    error: type[HubError]
     until: float
     over: float
 
-    def told(self, now: float) -> HubError | None:
+    def told(self, now: float) -> type[HubError] | None:
         """The error; None for who has to look."""
         if now < self.until:
             return self.error
-        self.until = now + KNOWN
+        self.until = min(now + KNOWN, self.over)
         return None
 
 
@@ -65,7 +63,7 @@ def rest_after(decision: Turn | Refused, error: HubError, now: float) -> Rest | 
     """What a refusal says of the requests to come; None where it was for want of room."""
     if isinstance(decision, Refused) and decision.reason not in ("rate", "concurrency"):
         until = now + min(decision.wait, KNOWN)
-        return Rest(error, until, until + 2 * KNOWN)
+        return Rest(type(error), until, until + 2 * KNOWN)
     return None
 
 

@@ -63,9 +63,9 @@ class Shield:
         self._room = asyncio.Event()
         self._leaving = Detached()
 
-    def resting(self) -> HubError | None:
-        """The error that whoever wants a turn is given now, if the hub is known to be left alone; None: want one."""
-        return None if self._rest is None or (now := self._clock()) >= self._rest.over else self._rest.told(now)
+    def resting(self) -> type[HubError] | None:
+        """The kind of error that whoever wants a turn is given now, if the hub is known to be left alone."""
+        return None if self._rest is None else self._rest.told(self._clock())
 
     def early(self, patience: float) -> Early | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.

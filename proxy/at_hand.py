@@ -54,6 +54,8 @@ class AtHand:
         self._clock = clock
         self._tick = 0.0
         self._busy = ""
+        self._looked: set[str] = set()
+        self._looked_since = 0.0
 
     def answer(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
         """The page in memory, if it may be trusted and is what the caller asks for."""
@@ -96,8 +98,7 @@ class AtHand:
         if page is None or isinstance(verdict, Gone):
             return None
         if not wishes.accept(verdict, self._settings.min_refresh):
-            newest = page.settled or source == "redis" or not self._known.trust.others
-            return self._standing_in(question, page, verdict) if newest and not wishes.only_if_cached else None
+            return None if wishes.only_if_cached else self._standing_in(question, page, verdict)
         if isinstance(verdict, Stale):
             return StaleHit(page, verdict.age, verdict.ttl, "allowed")
         if verdict.due and self._resting(question.credential) is None:
@@ -107,9 +108,23 @@ class AtHand:
     def _standing_in(self, question: Question, page: Page, verdict: Fresh | Stale) -> StaleHit | None:
         """What a caller would get after the hub has not been asked, as it is left alone; so a crowd is served at once.
 
-        Not of what another replica may know a newer one: a live page changes though its listing has not moved.
+        Of a live page, which changes though its listing has not moved, another replica may know a newer one: somebody
+        is to have looked into Redis, in this tick.
         """
         error = self._resting(question.credential)
         if error is None or error is HubRefusedCredential:
             return None
+        if not page.settled and self._known.trust.others and question.key not in self._looked_for():
+            return None
         return StaleHit(page, verdict.age, min(verdict.ttl, 0.0), error.type)
+
+    def looked(self, question: Question) -> None:
+        """Redis has been looked into: what is kept for the question is the newest that any replica has."""
+        self._looked_for().add(question.key)
+
+    def _looked_for(self) -> set[str]:
+        """Keys of the questions for which somebody has looked in this tick."""
+        now = self._clock()
+        if not 0 <= now - self._looked_since < GRAIN:
+            self._looked, self._looked_since = set(), now
+        return self._looked

@@ -127,6 +127,8 @@ class Pages:
             bid = claim.bid(useless if wishes.max_stale <= 0 else (0.0, 0.0))
         since = self._known.vouched(question)
         found = await self._known.look(question, bid)
+        if found is not None:
+            self.at_hand.looked(question)
         if claim is None or (found is not None and not found.leased):
             return Looked(found is not None, None)
         claim = claim if found is None else claim.taken(found)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import fakeredis
 import pytest
 
+from proxy.demand import GRAIN
 from proxy.directives import NONE, Directives
 from proxy.gate_errors import KNOWN
 from proxy.outcome import Hit, Miss, StaleHit
@@ -128,8 +129,13 @@ async def test_a_live_page_may_be_newer_in_another_replica(
         monkeypatch.setattr(Trust, "_hears", True)
         it.hub.statuses = statuses
         await begin_rest(it, Clock())
-        assert (it.pages.at_hand.answer(QUESTION, NONE) is not None) is at_once
-        assert isinstance(it.pages.at_hand.kept(QUESTION, NONE, "redis"), StaleHit)
+        at_hand = it.pages.at_hand
+        it.clock.advance(2 * GRAIN)
+        assert (at_hand.answer(QUESTION, NONE) is not None) is at_once
+        assert isinstance(await it.ask(), StaleHit)
+        assert isinstance(at_hand.answer(QUESTION, NONE), StaleHit), "somebody has just looked"
+        it.clock.advance(2 * GRAIN)
+        assert (at_hand.answer(QUESTION, NONE) is not None) is at_once
 
 
 async def test_a_page_that_is_due_is_not_refreshed_while_the_hub_rests() -> None:

@@ -21,6 +21,7 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         self._detached = Detached()
         self._under_way: dict[str, asyncio.Task[T]] = {}
+        self._began: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -31,15 +32,23 @@ class Flights(Generic[T]):
         if task is not None:
             return task, True
         task = self._under_way[key] = self._detached.spawn(work())
+        self._began[key] = asyncio.get_running_loop().time()
         # Forgotten the moment it ends, before any waiter wakes: a waiter who asks again starts anew.
-        task.add_done_callback(lambda _: self._under_way.pop(key))
+        task.add_done_callback(lambda _: self._forget(key))
         return task, False
+
+    def began(self, key: str) -> float:
+        """The loop's time at which the work under way for ``key`` began; now, if there is none."""
+        return self._began.get(key, asyncio.get_running_loop().time())
 
     async def share(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
         """Join the work for ``key`` and wait for its result; what it raises, all who wait are given."""
         task, joined = self.join(key, work)
         await ended(task)
         return task.result(), joined
+
+    def _forget(self, key: str) -> None:
+        del self._under_way[key], self._began[key]
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for the work under way; return how much of it has not ended."""

@@ -96,8 +96,8 @@ class Line:
     ) -> tuple[Landed, bool] | StaleHit:
         """Start or join a fetch; return what landed and whether another had asked for it.
 
-        A caller with ``patience`` (seconds) is given the ``stand_in`` after that, if there is one. ``begun``: what has
-        been started for this caller.
+        A caller with ``patience`` is given the ``stand_in``, if there is one, so many seconds after the fetch began:
+        who joins one that dawdles waits no more than the rest. ``begun``: what has been started for this caller.
 
         Raises:
             ProxyError: as the fetch's; HubBusy, if there are too many or it takes too long.
@@ -110,7 +110,8 @@ class Line:
                 work = partial(self._fetcher.fetch, question, since=since)
                 fetch, joined = (begun.fetch, begun.joined) if begun else self._fetches.join(question.key, work)
                 begun = None
-                if stale := await self._wait(fetch, until, patience, stand_in):
+                impatient_at = None if patience is None else self._fetches.began(question.key) + patience
+                if stale := await self._wait(fetch, until, impatient_at, stand_in):
                     return stale
                 try:
                     return fetch.result(), joined
@@ -135,13 +136,13 @@ class Line:
         self,
         fetch: asyncio.Task[Landed],
         until: float,
-        patience: float | None,
+        impatient_at: float | None,
         stand_in: Callable[[], StaleHit | None],
     ) -> StaleHit | None:
         """Wait until the fetch has ended, or for as long as the caller's patience lasts if a page can stand in."""
         now = asyncio.get_running_loop().time
-        await ended(fetch, max(0.0, until - now()) if patience is None else patience)
-        if patience is not None and not fetch.done():
+        await ended(fetch, max(0.0, (until if impatient_at is None else impatient_at) - now()))
+        if impatient_at is not None and not fetch.done():
             if stale := stand_in():
                 return stale
             await ended(fetch, max(0.0, until - now()))

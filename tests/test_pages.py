@@ -440,9 +440,34 @@ async def test_patience() -> None:
         assert (stale.reason, stale.age) == ("patience", 6)
         assert it.hub.asked == 2
         it.hub.gate.set()
-        assert isinstance(await it.ask(), Miss)
+        await it.pages.drain(5)
         assert isinstance(await it.ask(), Hit)
         assert it.hub.asked == 2
+
+
+async def test_patience_counts_from_when_the_hub_began_to_dawdle() -> None:
+    """Who joins a fetch for which others have waited already does not wait as long once more, in vain."""
+    async with fixture(patience=0.2) as it:
+        await it.ask()
+        it.clock.advance(6)
+        it.hub.gate.clear()
+        now = asyncio.get_running_loop().time
+        waited = []
+        for _ in range(3):
+            began = now()
+            assert isinstance(await it.ask(), StaleHit)
+            waited.append(now() - began)
+        assert waited[0] >= 0.19
+        assert max(waited[1:]) < 0.1
+        it.hub.gate.set()
+        await it.pages.drain(5)
+        it.clock.advance(6)
+        it.hub.gate.clear()
+        began = now()
+        assert isinstance(await it.ask(), StaleHit)
+        assert now() - began >= 0.19, "each fetch is waited for"
+        it.hub.gate.set()
+        assert it.hub.asked == 3
 
 
 async def test_patience_without_a_servable_page_waits() -> None:

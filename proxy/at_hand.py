@@ -54,8 +54,6 @@ class AtHand:
         self._clock = clock
         self._tick = 0.0
         self._busy = ""
-        self._looked: set[str] = set()
-        self._looked_since = 0.0
 
     def answer(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
         """The page in memory, if it may be trusted and is what the caller asks for."""
@@ -109,22 +107,22 @@ class AtHand:
         """What a caller would get after the hub has not been asked, as it is left alone; so a crowd is served at once.
 
         Of a live page, which changes though its listing has not moved, another replica may know a newer one: somebody
-        is to have looked into Redis, in this tick.
+        is to have looked into Redis, a moment ago.
         """
         error = self._resting(question.credential)
         if error is None or error is HubRefusedCredential:
             return None
-        if not page.settled and self._known.trust.others and question.key not in self._looked_for():
+        if not page.settled and self._known.trust.others and not self._is_newest(question):
             return None
         return StaleHit(page, verdict.age, min(verdict.ttl, 0.0), error.type)
 
     def looked(self, question: Question) -> None:
         """Redis has been looked into: what is kept for the question is the newest that any replica has."""
-        self._looked_for().add(question.key)
+        kept = self._known.slot(question.key)
+        if kept is not None:
+            kept.looked_at = self._clock()
 
-    def _looked_for(self) -> set[str]:
-        """Keys of the questions for which somebody has looked in this tick."""
-        now = self._clock()
-        if not 0 <= now - self._looked_since < GRAIN:
-            self._looked, self._looked_since = set(), now
-        return self._looked
+    def _is_newest(self, question: Question) -> bool:
+        """Whether somebody has just looked."""
+        kept = self._known.slot(question.key)
+        return kept is not None and 0 <= self._clock() - kept.looked_at < GRAIN

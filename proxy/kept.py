@@ -25,6 +25,7 @@ class Kept(Struct, gc=False):
         reckoned: what ``Judging.changes`` was when the term was reckoned; it is to be again when that moves on.
         shown: how often the page has been judged since the hub vouched for it, which is about how often it was shown.
         used: of late; see ``second_chance``.
+        looked_at: when it was last made sure that Redis has no newer one, in Unix seconds.
         noted: when it was last noted that it is in demand, where it is served without a look-up.
     """
 
@@ -35,6 +36,7 @@ class Kept(Struct, gc=False):
     shown: int = 0
     used: bool = False
     noted: float = 0.0
+    looked_at: float = 0.0
 
     def reckon(self, term: Term, changes: int) -> None:
         """The page may be served by this term, until ``changes`` move on."""

@@ -18,6 +18,11 @@ from proxy.question import Question
 from proxy.settings import CacheSettings
 
 
+def stand_in(page: Page, verdict: Fresh | Stale, reason: str) -> StaleHit:
+    """The page in place of an answer of the hub, which is not to be had for this ``reason``."""
+    return StaleHit(page, verdict.age, min(verdict.ttl, 0.0), reason)
+
+
 class Place(Protocol):
     """A question, and where memory keeps the page that is its answer, if that is known."""
 
@@ -114,7 +119,7 @@ class AtHand:
             return None
         if not page.settled and self._known.trust.others and not self._is_newest(question):
             return None
-        return StaleHit(page, verdict.age, min(verdict.ttl, 0.0), error.type)
+        return stand_in(page, verdict, error.type)
 
     def looked(self, question: Question) -> None:
         """Redis has been looked into: what is kept for the question is the newest that any replica has."""

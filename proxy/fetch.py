@@ -115,11 +115,10 @@ class Fetcher:
         with self._landings.listening(question.page_key) as ear:
             while (left := until - asyncio.get_running_loop().time()) > 0:
                 lead = await self._known.lead(question, claim.token, since=since)
-                if lead is None:  # Redis may have done all the same what it could not say in time: others wait for this
-                    landed = self._known.landed(question, since=since)
+                if lead is None or lead.holder == claim.token:
+                    # None: Redis may have done all the same what it could not say in time, and others wait for this.
+                    landed = self._known.landed(question, since=since) if lead is None else lead.landed
                     return await self._lead(self._shared, claim, landed, until, ahead=ahead)
-                if lead.holder == claim.token:
-                    return await self._lead(self._shared, claim, lead.landed, until, ahead=ahead)
                 if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)

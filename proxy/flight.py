@@ -20,35 +20,30 @@ class Flights(Generic[T]):
 
     def __init__(self) -> None:
         self._detached = Detached()
-        self._under_way: dict[str, asyncio.Task[T]] = {}
-        self._began: dict[str, float] = {}
+        self._under_way: dict[str, tuple[asyncio.Task[T], float]] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
 
     def join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[asyncio.Task[T], bool]:
         """Return the work under way for ``key``, started if there was none, and whether there was."""
-        task = self._under_way.get(key)
-        if task is not None:
-            return task, True
-        task = self._under_way[key] = self._detached.spawn(work())
-        self._began[key] = asyncio.get_running_loop().time()
+        if key in self._under_way:
+            return self._under_way[key][0], True
+        task = self._detached.spawn(work())
+        self._under_way[key] = task, asyncio.get_running_loop().time()
         # Forgotten the moment it ends, before any waiter wakes: a waiter who asks again starts anew.
-        task.add_done_callback(lambda _: self._forget(key))
+        task.add_done_callback(lambda _: self._under_way.pop(key))
         return task, False
 
     def began(self, key: str) -> float:
         """The loop's time at which the work under way for ``key`` began; now, if there is none."""
-        return self._began.get(key, asyncio.get_running_loop().time())
+        return self._under_way[key][1] if key in self._under_way else asyncio.get_running_loop().time()
 
     async def share(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
         """Join the work for ``key`` and wait for its result; what it raises, all who wait are given."""
         task, joined = self.join(key, work)
         await ended(task)
         return task.result(), joined
-
-    def _forget(self, key: str) -> None:
-        del self._under_way[key], self._began[key]
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for the work under way; return how much of it has not ended."""

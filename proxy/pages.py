@@ -21,13 +21,13 @@ from msgspec.structs import replace
 
 from proxy import directives as callers
 from proxy.ahead import Ahead
-from proxy.at_hand import AtHand
+from proxy.at_hand import AtHand, stand_in
 from proxy.demand import Demand
 from proxy.directives import Directives
 from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.flight import Flights
-from proxy.freshness import MOMENT, Fresh, Stale, oldest_fresh
+from proxy.freshness import MOMENT, Fresh, Gone, Stale, oldest_fresh
 from proxy.knowledge import Knowledge
 from proxy.line import Begun, Line, Looked
 from proxy.outcome import Hit, Landed, Miss, Outcome, StaleHit
@@ -173,14 +173,14 @@ class Pages:
         """
         until, doubted_at = self._line.deadline(), self._known.doubts.since(question)
         since = self._known.vouched(question)
-        stand_in = partial(self._stand_in, question, PATIENCE)
+        impatient = partial(self._stand_in, question, PATIENCE)
         in_vain = 0
         while True:
             target = question if in_vain >= WINDOWS else self._to_ask(question)
             target = begun.target if begun else target
             try:
                 answer = await self._line.fetch(
-                    target, since=since, until=until, patience=patience, stand_in=stand_in, begun=begun
+                    target, since=since, until=until, patience=patience, stand_in=impatient, begun=begun
                 )
             except HubAnswerTooLarge:
                 if target.key == question.key:
@@ -209,10 +209,7 @@ class Pages:
         What may be an older moment than others have been shown stands in for a failed hub, not for a slow one.
         """
         page, verdict = self._known.kept(question, suspect=reason != PATIENCE)
-        match verdict:
-            case Fresh(ttl, age) | Stale(ttl, age) if page is not None:
-                return StaleHit(page, age, min(ttl, 0.0), reason)
-        return None
+        return None if page is None or isinstance(verdict, Gone) else stand_in(page, verdict, reason)
 
     def _to_ask(self, question: Question) -> Question:
         """The question to the hub whose answer serves this one, and as much else that is in demand as can be."""

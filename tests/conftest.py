@@ -28,10 +28,12 @@ def servers_end_promptly() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A real Redis server for tests that leave it running."""
-    yield from started_redis()
+    with started_redis() as server:
+        yield server
 
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
     """A real Redis server for one test, which may do to it what it likes."""
-    yield from started_redis()
+    with started_redis() as server:
+        yield server

@@ -20,7 +20,7 @@ from typing import Any
 
 from proxy.sockets import LOOPBACK
 from tests.herd import Answered, ask
-from tests.support import KEY, LIST, RedisServer, free_port
+from tests.support import KEY, LIST, RedisServer, free_port, started_redis
 from tests.test_cli import eventually, get, is_ready, running
 
 LEASE = 2.0
@@ -232,9 +232,7 @@ def fleet(
 ) -> Iterator[Fleet]:
     """Replicas with one Redis; ``relayed``: each with a relay of its own to it."""
     with ExitStack() as stack:
-        redis = RedisServer(*redis_options)
-        redis.start()
-        stack.callback(redis.close)
+        redis = stack.enter_context(started_redis(*redis_options))
         hub = stack.enter_context(hub_process())
         relays = [Relay(redis.port) for _ in range(size)] if relayed else []
         for relay in relays:

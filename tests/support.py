@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -237,6 +237,7 @@ class RedisServer:
         self._directory.cleanup()
 
 
+@contextmanager
 def started_redis(*options: str) -> Iterator[RedisServer]:
     server = RedisServer(*options)
     server.start()

@@ -281,30 +281,16 @@ def thaw(it: Fleet) -> None:
     it.redis.signal(signal.SIGCONT)
 
 
-def slow_by(seconds: float) -> Callable[[Fleet], None]:
-    def delay(it: Fleet) -> None:
+def relayed_with(**manner: float) -> Callable[[Fleet], None]:
+    """Have what passes the relays pass in this manner: see there."""
+
+    def change(it: Fleet) -> None:
         for relay in it.relays:
-            relay.delay = seconds
+            for name, value in manner.items():
+                assert hasattr(relay, name)
+                setattr(relay, name, value)
 
-    return delay
-
-
-def fits_of(seconds: float) -> Callable[[Fleet], None]:
-    def begin(it: Fleet) -> None:
-        for relay in it.relays:
-            relay.fits = seconds
-
-    return begin
-
-
-def hold_back(it: Fleet) -> None:
-    for relay in it.relays:
-        relay.open = False
-
-
-def let_through(it: Fleet) -> None:
-    for relay in it.relays:
-        relay.open = True
+    return change
 
 
 def cap_connections(it: Fleet) -> None:
@@ -367,10 +353,10 @@ REDIS_FAULTS = {
     "refused": (kill, start),
     "restarted empty": (restart, break_nothing),
     "hung": (freeze, thaw),
-    "silent": (hold_back, let_through),
-    "slow": (slow_by(0.03), slow_by(0.0)),
-    "too slow": (slow_by(0.3), slow_by(0.0)),
-    "in fits": (fits_of(0.08), fits_of(0.0)),
+    "silent": (relayed_with(open=False), relayed_with(open=True)),
+    "slow": (relayed_with(delay=0.03), relayed_with(delay=0.0)),
+    "too slow": (relayed_with(delay=0.3), relayed_with(delay=0.0)),
+    "in fits": (relayed_with(fits=0.08), relayed_with(fits=0.0)),
     "out of connections": (cap_connections, lift_cap),
     "out of memory": (fill, empty),
     "evicting": (evict, empty),

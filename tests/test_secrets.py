@@ -273,7 +273,7 @@ def unpacked(value: object) -> Iterator[bytes]:
 
 @pytest.fixture(scope="module")
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
-    for server in started_redis():
+    with started_redis() as server:
         server.command("CONFIG", "SET", "requirepass", PASSWORD)
         with captured() as capture:
             yield asyncio.run(the_run(server, tmp_path_factory.mktemp("secrets"), capture))

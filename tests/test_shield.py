@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import fakeredis
@@ -360,6 +361,13 @@ async def look(one: Shield) -> Early:
     return early
 
 
+async def lost_look(one: Shield) -> Early:
+    """The same, with an answer that comes too late."""
+    early = await look(one)
+    early.answer = None
+    return early
+
+
 async def test_a_turn_that_a_look_has_brought() -> None:
     one = shield(fakeredis.FakeServer())
     early = await look(one)
@@ -372,18 +380,10 @@ async def test_a_turn_that_a_look_has_brought() -> None:
     assert (await one.standing()).held == 0
 
 
-async def test_a_turn_that_is_of_no_use_is_given_back() -> None:
+@pytest.mark.parametrize("how", [look, lost_look])
+async def test_a_turn_that_is_of_no_use_is_given_back(how: Callable[[Shield], Awaitable[Early]]) -> None:
     one = shield(fakeredis.FakeServer())
-    one.give_back(await look(one))
-    await one.drain(1)
-    assert (await one.standing()).held == 0
-
-
-async def test_a_turn_that_was_granted_in_an_answer_that_is_lost_is_given_back() -> None:
-    one = shield(fakeredis.FakeServer())
-    early = await look(one)
-    early.answer = None
-    one.give_back(early)
+    one.give_back(await how(one))
     await one.drain(1)
     assert (await one.standing()).held == 0
 
@@ -392,8 +392,7 @@ async def test_a_turn_that_was_granted_in_an_answer_that_is_lost_is_given_back()
 async def test_a_turn_that_was_granted_in_an_answer_that_is_lost_ends_with_the_one_in_its_place(*, back: bool) -> None:
     """Else each such answer would take a place of all replicas for as long as a slot lasts."""
     one = shield(fakeredis.FakeServer())
-    early = await look(one)
-    early.answer = None
+    early = await lost_look(one)
     switch(one, on=back)
     async with one.turn(5.0, early=early):
         switch(one, on=True)
@@ -405,8 +404,7 @@ async def test_a_turn_that_was_granted_in_an_answer_that_is_lost_ends_with_the_o
 async def test_a_failing_hub_is_told_once_of_a_turn_whose_grant_was_lost() -> None:
     """The process' own gate, which granted it, draws the conclusions; all replicas' only learns that it is over."""
     one = shield(fakeredis.FakeServer())
-    early = await look(one)
-    early.answer = None
+    early = await lost_look(one)
     switch(one, on=False)
 
     async def limited() -> None:

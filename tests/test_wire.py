@@ -159,6 +159,52 @@ async def test_a_renewed_hub_token_is_asked_with_at_once(tmp_path: Path) -> None
         assert it.way.hub.journal.count == before + 1
 
 
+async def test_an_answer_by_its_bytes_has_an_id_of_its_own() -> None:
+    async with line() as it:
+        await it.known()
+        first, second = await it.way.ask(GET), await it.way.ask(GET)
+        ids = [dict(headers)["x-request-id"] for _, headers, _ in (first, second)]
+        assert [[(k, v) for k, v in one[1] if k != "x-request-id"] for one in (first, second)] == [
+            [(k, v) for k, v in first[1] if k != "x-request-id"]
+        ] * 2
+        assert first[2] == second[2]
+        assert len(set(ids)) == 2
+        assert [event.request_id for event in it.way.events[-2:]] == ids
+
+
+@pytest.mark.parametrize(
+    ("wait", "name", "before", "after"),
+    [(0.96, "age", "0", "1"), (0.46, "cache-status", "ttl=30", "ttl=29")],  # fresh for 30.5 s
+)
+async def test_the_age_and_the_ttl_of_an_answer_by_its_bytes_are_those_of_now(
+    wait: float, name: str, before: str, after: str
+) -> None:
+    async with line() as it:
+        await it.way.ask(GET)
+        it.way.clock.advance(wait)
+        await it.known()
+        assert before in dict((await it.way.ask(GET))[1])[name]
+        it.way.clock.advance(0.05)
+        assert after in dict((await it.way.ask(GET))[1])[name]
+
+
+async def test_a_page_that_has_left_memory_is_looked_up_anew() -> None:
+    async with line() as it:
+        await it.known()
+        first = await it.way.ask(GET)
+        memory = it.way.app.state[WIRE]._express._at_hand._known._memory
+        for key in list(memory._pages):
+            memory._drop(key)
+        again = await it.way.ask(GET)
+        assert "detail=memory" in dict(first[1])["cache-status"]
+        assert "detail=composed" in dict(again[1])["cache-status"], "of its rows, which are still known"
+        assert again[2] == first[2]
+        (now,) = memory._pages.values()
+        assert dict(again[1])["etag"] == now.page.etag != dict(first[1])["etag"], (
+            "a composed page's is made of its rows'"
+        )
+
+
 async def test_a_page_that_becomes_due_is_refreshed_at_once() -> None:
     async with line() as it:
         await it.way.ask(GET)

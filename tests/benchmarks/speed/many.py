@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.benchmarks.speed import competitors
 from tests.benchmarks.speed.hits import AUTHORIZATION
 from tests.benchmarks.speed.load import Caller, ask_pages, wrk
-from tests.support import LIST, RedisServer
+from tests.support import LIST, started_redis
 
 CALLERS = 8
 
@@ -95,9 +95,7 @@ def workers(folder: Path, seconds: float, rounds: int) -> Iterator[list[object]]
         hub = enter(competitors.simulator(folder, 200))
         urls = {}
         for number in (1, 2):
-            redis = RedisServer()
-            redis.start()
-            stack.callback(redis.close)
+            redis = enter(started_redis())
             urls[number], _ = enter(competitors.proxy(folder, hub, REDIS_URL=redis.url, PROXY_WORKERS=str(number)))
             wrk(urls[number] + target, 1, AUTHORIZATION)
         for name, how in (("the same bytes again", None), ("a header new each time", traced)):

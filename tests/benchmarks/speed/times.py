@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.benchmarks.speed import competitors
 from tests.benchmarks.speed.hits import AUTHORIZATION
 from tests.benchmarks.speed.load import Caller, ask_pages, percentile, wrk
-from tests.support import KEY, LIST, RedisServer
+from tests.support import KEY, LIST, started_redis
 
 PAGES = 200
 """Four times as many as fit memory, and many more than are asked for at once."""
@@ -39,9 +39,7 @@ def _misses(folder: Path, what: str, targets: list[str], *, history: int, **give
     with ExitStack() as stack:
         enter = stack.enter_context
         hub = enter(competitors.simulator(folder, history))
-        redis = RedisServer()
-        redis.start()
-        stack.callback(redis.close)
+        redis = enter(started_redis())
         callers = {
             "the hub itself": Caller(hub, {"Authorization": f"Bearer {KEY}"}),
             "nginx, not caching": Caller(enter(competitors.nginx(folder, hub, caching=False)), {}),
@@ -76,9 +74,7 @@ def from_redis(folder: Path, seconds: float, rounds: int) -> Iterator[list[objec
         page = folder / "page"
         page.write_bytes(source.get(TARGET)[2])
         hub = enter(competitors.app(folder, "hub", str(page)))
-        redis = RedisServer()
-        redis.start()
-        stack.callback(redis.close)
+        redis = enter(started_redis())
         small = {"PROXY_CACHE_COMPOSE": "false", "PROXY_CACHE_MEMORY_BYTES": str(2**21)}
         ours, _ = enter(competitors.proxy(folder, hub, REDIS_URL=redis.url, **small))
         caller = Caller(ours, AUTHORIZATION)

@@ -29,7 +29,7 @@ class Unfit(Exception):
     """No page can be composed with this answer; the text is a short reason, to be counted."""
 
 
-class Envelope(Struct, frozen=True, array_like=True):
+class Envelope(Struct, frozen=True, array_like=True, gc=False):
     """The text around the stated members, and what stands between rows.
 
     ``texts[n]`` comes before the value of ``names[n]``; the last text comes after all values.

@@ -40,14 +40,14 @@ Fault: TypeAlias = Literal["overflow", "order", "entries", "cost"]
 it should be; more or fewer entries came than it shows; some cost changed elsewhere."""
 
 
-class Moment(Struct, frozen=True, array_like=True):
+class Moment(Struct, frozen=True, array_like=True, gc=False):
     """A moment of a chain: the totals, and until when (Unix seconds) it can be returned to."""
 
     stamp: Stamp
     until: float
 
 
-class Chain(Struct, frozen=True, array_like=True):
+class Chain(Struct, frozen=True, array_like=True, gc=False):
     """Rows from the top, to which rows were only added.
 
     Attributes:
@@ -69,7 +69,7 @@ class Chain(Struct, frozen=True, array_like=True):
         return [row for row, born in zip(self.rows, self.born, strict=True) if born <= entries]
 
 
-class Listing(Struct, frozen=True):
+class Listing(Struct, frozen=True, gc=False):
     """What is known of a listing's rows, from the top down without a gap.
 
     Attributes:

@@ -20,10 +20,12 @@ LISTINGS: Final = 131_072
 """Records that are kept (measured: about 700 bytes each); a listing whose record goes loses its pages."""
 
 
-class _Listing(Struct):
+class _Listing(Struct, gc=False):
+    """A listing, and the keys of its pages: as a map, which the garbage collector leaves alone, as it does no set."""
+
     record: Record
     epoch: int
-    pages: set[str]
+    pages: dict[str, None]
 
 
 class Memory:
@@ -84,7 +86,7 @@ class Memory:
         """
         known = self._listings.get(listing)
         if known is None:
-            known = self._listings[listing] = _Listing(record, self._epoch, set())
+            known = self._listings[listing] = _Listing(record, self._epoch, {})
             if len(self._listings) > LISTINGS:
                 self.forget(next(iter(self._listings)))
         else:
@@ -113,7 +115,7 @@ class Memory:
         if _cost(page) > self.limit:
             return False
         self._pages[page.key] = Kept(page, listing)
-        known.pages.add(page.key)
+        known.pages[page.key] = None
         self.bytes += _cost(page)
         self._evict()
         return True
@@ -140,7 +142,7 @@ class Memory:
 
     def _drop(self, key: str) -> None:
         gone = self._pages.pop(key)
-        self._listings[gone.listing].pages.discard(key)
+        self._listings[gone.listing].pages.pop(key, None)
         self.bytes -= _cost(gone.page)
         gone.clear()
 

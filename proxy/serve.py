@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -90,7 +91,7 @@ def production_app(log: logs.Writing) -> object:
         settings,
         readiness=readiness,
         sinks=[log.later(ACCESS)] if settings.log.requests else [],
-        on_startup=[partial(drain_before_exit, readiness, settings.server.drain_delay)],
+        on_startup=[partial(drain_before_exit, readiness, settings.server.drain_delay), freeze_heap],
         siblings=Siblings(Path(directory)) if directory else None,
     )
 
@@ -109,6 +110,16 @@ def _directory() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(DIRECTORY, None)
+
+
+def freeze_heap() -> None:
+    """Have the garbage collector leave alone all that is there at the start, for good.
+
+    Else each full collection holds up all callers while it looks through the modules (45 ms), and through each page in
+    the maps of what is kept, though no cycle leads through them (another 90 ms with 100,000 pages).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def drain_before_exit(readiness: Readiness, delay: float) -> None:

@@ -23,7 +23,7 @@ HEADINGS = {
     "hits": ["page", "system", "bytes", "requests/s", "p99 ms", "proxy's rate / its"],
     "misses": ["asked", "of", "median ms", "beyond the hub itself, ms", "p99 ms"],
     "faults": ["what is wrong", "requests/s", "p99 ms", "of the rate while nothing is"],
-    "redis": ["asked", "bytes", "requests/s", "proxy's rate / its"],
+    "redis": ["asked", "bytes", "requests/s", "p99 ms", "proxy's rate / its"],
     "pages": ["pages cached", "bytes of each", "requests/s", "of one page's", "memory MB", "memory bytes a page"],
     "workers": ["asked", "workers", "requests/s", "of one worker's"],
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.benchmarks.speed import competitors
 from tests.benchmarks.speed.hits import AUTHORIZATION
-from tests.benchmarks.speed.load import Caller, ask_pages, percentile, wrk
+from tests.benchmarks.speed.load import Caller, Rate, ask_pages, median, percentile, wrk
 from tests.support import KEY, LIST, started_redis
 
 PAGES = 200
@@ -83,12 +83,13 @@ def from_redis(folder: Path, seconds: float, rounds: int) -> Iterator[list[objec
         body = answers[-1][2]
         redis.command("SET", "body", body)  # type: ignore[arg-type]  # bytes do as well
         bare = enter(competitors.app(folder, "redis", redis.url, "body"))
-        rates: dict[str, list[float]] = {}
+        rates: dict[str, list[Rate]] = {}
         for _ in range(rounds):
             for name, url in (("generations-proxy", ours), ("bare ASGI, GET", bare)):
-                rate = wrk(url, seconds, AUTHORIZATION, ask_pages(folder, f"{TARGET}&page=", PAGES)).rate
+                rate = wrk(url, seconds, AUTHORIZATION, ask_pages(folder, f"{TARGET}&page=", PAGES))
                 rates.setdefault(name, []).append(rate)
-        first = statistics.median(rates["generations-proxy"])
+        first = median(rates["generations-proxy"]).rate
         for name, values in rates.items():
-            yield [name, len(body), round(statistics.median(values)), round(first / statistics.median(values), 2)]
+            middle = median(values)
+            yield [name, len(body), round(middle.rate), middle.p99, round(first / middle.rate, 2)]
         caller.close()

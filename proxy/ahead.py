@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from proxy.demand import Demand
 from proxy.detached import Detached
-from proxy.freshness import Verdict
 from proxy.page import Page
 from proxy.question import Question
 
@@ -17,28 +17,30 @@ class Ahead:
     Args:
         demand: what callers have asked lately.
         refresh: refreshes the page of a question, unless another replica just has.
-        kept: what is kept for a question.
+        doubted: the page in memory, if an event has put it in doubt.
     """
 
     def __init__(
         self,
         demand: Demand,
         refresh: Callable[[Question], Awaitable[object]],
-        kept: Callable[[Question], tuple[Page | None, Verdict]],
+        doubted: Callable[[Question], Page | None],
     ) -> None:
         self._refresh = refresh
-        self._kept = kept
+        self._doubted = doubted
         self._demand = demand
+        self._to_look: set[str] = set()
         self._under_way: set[str] = set()
         self._detached = Detached()
 
     def refresh_doubted(self, credential: str) -> None:
-        """An event has made pages doubtful: refresh those in demand."""
-        for question in self._demand.lately():
-            if question.credential == credential:
-                page, verdict = self._kept(question)
-                if page is not None and verdict.doubted:
-                    self.start(question, page)
+        """An event has made pages doubtful: refresh those in demand.
+
+        Soon: events come in crowds, and all of a turn of the event loop are worth one look at what is in demand.
+        """
+        if credential not in self._to_look:
+            self._to_look.add(credential)
+            asyncio.get_running_loop().call_soon(self._refresh_doubted, credential)
 
     def start(self, question: Question, page: Page) -> None:
         """Refresh the page, unless that is being done.
@@ -53,6 +55,12 @@ class Ahead:
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
         return await self._detached.drain(timeout)
+
+    def _refresh_doubted(self, credential: str) -> None:
+        self._to_look.discard(credential)
+        for question in self._demand.lately():
+            if question.credential == credential and (page := self._doubted(question)) is not None:
+                self.start(question, page)
 
     async def _run(self, question: Question, what: str) -> None:
         try:

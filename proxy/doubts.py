@@ -16,20 +16,33 @@ GENERATIONS = 10_000
 TRAITS = 256
 """The same for kinds of listings."""
 REMEMBERED = 16_384
-"""Questions for which the answer is remembered until there is another doubt."""
+"""Listings whose doubt is remembered, so that only kinds are looked at that were doubted since."""
 
 
 class _Doubted(Struct):
-    """Of one credential: since when what is doubted, Unix seconds."""
+    """Of one credential: since when what is doubted, Unix seconds.
+
+    ``listings``: in the order in which they were doubted last; with that, what ``Doubts.changes`` was.
+    """
 
     everything: float = 0.0
     generations: dict[str, float] = {}
-    listings: dict[Trait, float] = {}
+    listings: dict[Trait, tuple[float, int]] = {}
+
+    def add(self, generation_id: str, trait: Trait, at: float, changes: int) -> None:
+        """Doubt a generation, and the listings that it can have changed."""
+        self.generations[generation_id] = max(at, self.generations.get(generation_id, 0.0))
+        before, _ = self.listings.pop(trait, (0.0, 0))
+        self.listings[trait] = max(at, before), changes
 
     def forget(self, until: float) -> None:
         """Forget what is doubted since then, or since earlier."""
         self.generations = {what: since for what, since in self.generations.items() if since > until}
-        self.listings = {what: since for what, since in self.listings.items() if since > until}
+        self.listings = {what: since for what, since in self.listings.items() if since[0] > until}
+
+    def latest(self) -> float:
+        """When there was a doubt last."""
+        return max(*self.generations.values(), *(at for at, _ in self.listings.values()))
 
 
 class Doubts:
@@ -46,18 +59,16 @@ class Doubts:
         self._keep = keep
         self._by_credential: dict[str, _Doubted] = {}
         self.changes = 0
-        self._remembered: dict[str, float] = {}
+        self._remembered: dict[str, tuple[float, int]] = {}
 
     def add(self, credential: str, completion: Completion, at: float, origin: Origin = UNKNOWN) -> None:
         """Doubt what the end of a generation, heard of at ``at``, can have changed."""
         doubted = self._of(credential)
-        generation_id, trait = completion.generation_id, trait_of(completion, origin)
-        doubted.generations[generation_id] = max(at, doubted.generations.get(generation_id, 0.0))
-        doubted.listings[trait] = max(at, doubted.listings.get(trait, 0.0))
+        doubted.add(completion.generation_id, trait_of(completion, origin), at, self.changes)
         if _too_many(doubted):
             doubted.forget(at - self._keep)
         if _too_many(doubted):
-            self.add_all(credential, max(*doubted.generations.values(), *doubted.listings.values()))
+            self.add_all(credential, doubted.latest())
 
     def add_all(self, credential: str, at: float) -> None:
         """Doubt everything: events may have been missed until ``at``."""
@@ -70,25 +81,25 @@ class Doubts:
         doubted = self._by_credential.get(question.credential)
         if doubted is None:
             return 0.0
-        since = self._remembered.get(question.listing)
-        if since is None:
+        if question.single:
+            return max(doubted.everything, doubted.generations.get(question.place, 0.0))
+        since, known = self._remembered.get(question.listing, (0.0, 0))
+        if known != self.changes:
+            for trait, (at, changes) in reversed(doubted.listings.items()):
+                if changes <= known:
+                    break
+                if at > since and trait.can_change(question):
+                    since = at
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.clear()
-            since = self._remembered[question.listing] = _since(doubted, question)
-        return since
+            self._remembered[question.listing] = since, self.changes
+        return max(doubted.everything, since)
 
     def _of(self, credential: str) -> _Doubted:
         """What is doubted of the credential; it is about to change."""
-        self._remembered.clear()
         self.changes += 1
         return self._by_credential.setdefault(credential, _Doubted())
 
 
 def _too_many(doubted: _Doubted) -> bool:
     return len(doubted.generations) > GENERATIONS or len(doubted.listings) > TRAITS
-
-
-def _since(doubted: _Doubted, question: Question) -> float:
-    if question.single:
-        return max(doubted.everything, doubted.generations.get(question.place, 0.0))
-    return max([doubted.everything, *(at for trait, at in doubted.listings.items() if trait.can_change(question))])

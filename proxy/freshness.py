@@ -99,7 +99,7 @@ def term(page: Page, record: Record, cache: CacheSettings, *, apart: bool = Fals
         due_at=due_at,
         fresh_until=until,
         gone_at=gone_at(page, record, cache),
-        doubted=_in_doubt(page, record, doubted_at),
+        doubted=in_doubt(page, record, doubted_at),
     )
 
 
@@ -120,6 +120,11 @@ def vouched_at(page: Page, record: Record) -> float:
     without the totals: only its own answer counts.
     """
     return max(page.asked_at, record.confirmed_at) if page.settled else page.seen_at
+
+
+def in_doubt(page: Page, record: Record, doubted_at: float) -> bool:
+    """Whether an event came after all that vouches for the page. None can change a generation that has ended."""
+    return vouched_at(page, record) < doubted_at and not (page.single and page.settled)
 
 
 def lifetime(page: Page, cache: CacheSettings) -> float:
@@ -144,14 +149,9 @@ def fresh_until(
     """The Unix time until which the page is fresh; never past a dead link, nor long past a doubt."""
     ttl = lifetime(page, cache)
     until = vouched_at(page, record) + (min(cache.live_ttl, ttl) if apart else ttl)
-    if _in_doubt(page, record, doubted_at):
+    if in_doubt(page, record, doubted_at):
         until = min(until, max(doubted_at, vouched_at(page, record) + MOMENT))
     return min(until, _longest_fresh(page, cache), math.inf if page.dead_at is None else page.dead_at)
-
-
-def _in_doubt(page: Page, record: Record, doubted_at: float) -> bool:
-    """Whether an event came after all that vouches for the page. None can change a generation that has ended."""
-    return vouched_at(page, record) < doubted_at and not (page.single and page.settled)
 
 
 def gone_at(page: Page, record: Record, cache: CacheSettings) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.doubts import Doubts
-from proxy.freshness import Fresh, Gone, Term, Verdict, current, term, vouched_at
+from proxy.freshness import Fresh, Gone, Term, Verdict, current, in_doubt, term, vouched_at
 from proxy.kept import NEVER, Kept
 from proxy.known_rows import KnownRows
 from proxy.memory import Memory
@@ -82,6 +82,13 @@ class Judging:
         if kept is None or record is None or not current(kept.page, record):
             return 0.0
         return vouched_at(kept.page, record)
+
+    def doubted(self, question: Question) -> Page | None:
+        """The page in memory, if it is of its listing's latest moment and an event has put it in doubt."""
+        kept, record = self._memory.get(question.key), self._memory.record(question.listing)
+        if kept is None or record is None or not current(kept.page, record):
+            return None
+        return kept.page if in_doubt(kept.page, record, self._doubts.since(question)) else None
 
     def term(self, question: Question, page: Page, record: Record) -> Term:
         """When a page of the listing's latest moment may be served."""

@@ -29,6 +29,7 @@ class Listings:
         self.limit = limit
         self._kept: OrderedDict[str, tuple[Listing, int]] = OrderedDict()
         self._versions: OrderedDict[str, tuple[str, bool]] = OrderedDict()
+        self._by_id: dict[str, Row] | None = None
         self.bytes = 0
         self.learned: Counter[str] = Counter()
 
@@ -44,12 +45,10 @@ class Listings:
         return kept[0]
 
     def row(self, generation_id: str) -> Row | None:
-        """What any listing shows of a generation."""
-        for listing, _ in reversed(self._kept.values()):
-            for row in listing.rows:
-                if row.id == generation_id:
-                    return row
-        return None
+        """What a listing shows of a generation, if one does."""
+        if self._by_id is None:  # made anew when something has changed, as events come in crowds
+            self._by_id = {row.id: row for listing, _ in self._kept.values() for row in listing.rows}
+        return self._by_id.get(generation_id)
 
     def version(self, key: str) -> str:
         """The version in Redis, as far as is known; ``""`` for none."""
@@ -72,6 +71,7 @@ class Listings:
         if cost > self.limit:
             return
         self._kept[key] = (listing, cost)
+        self._by_id = None
         self.bytes += cost
         while self.bytes > self.limit:
             self.forget(next(iter(self._kept)))
@@ -92,6 +92,7 @@ class Listings:
         """Drop what is known of a listing."""
         if kept := self._kept.pop(key, None):
             self.bytes -= kept[1]
+            self._by_id = None
 
 
 def _cost(listing: Listing) -> int:

@@ -58,7 +58,7 @@ class Pages:
         self._looks: Flights[Looked] = Flights()
         self._line = Line(fetcher, hub)
         self.demand = Demand(clock)
-        self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.kept)
+        self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
         self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.resting, clock=clock)
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import fakeredis
@@ -14,7 +15,7 @@ from proxy.freshness import MOMENT
 from proxy.outcome import Hit, Miss, StaleHit
 from proxy.pages import Pages
 from proxy.query import ListQuery
-from proxy.question import page_question
+from proxy.question import Question, page_question
 from tests.test_pages import OTHER, QUESTION, Fixture, fixture
 
 DONE = Completion("0e8a1f64-0000-4000-8000-000000000001", "succeeded", "video", "veo-4", "{}")
@@ -26,6 +27,11 @@ def happen(it: Fixture, *others: Pages, after: float = 1.0) -> None:
     it.clock.advance(after)
     for one in (it.pages, *others):
         one._known.doubts.add("default", DONE, it.clock())
+
+
+async def look_through(pages: Pages) -> None:
+    pages.ahead.refresh_doubted("default")
+    await asyncio.sleep(0)
 
 
 async def drained(pages: Pages) -> None:
@@ -148,11 +154,35 @@ async def test_pages_in_demand_are_refreshed_at_once() -> None:
         for question in (QUESTION, OTHER, IMAGES):
             await it.ask(question)
         happen(it)
-        it.pages.ahead.refresh_doubted("default")
+        await look_through(it.pages)
         await drained(it.pages)
         assert it.hub.asked == 4, "one page vouches for all settled pages of its listing"
         for question in (QUESTION, OTHER, IMAGES):
             assert isinstance(await it.ask(question), Hit)
+
+
+async def test_a_crowd_of_events_is_worth_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(settled_ttl=3600) as it:
+        await it.ask()
+        looks = []
+        lately = it.pages.demand.lately
+
+        def counted() -> Iterator[Question]:
+            looks.append(it.clock())
+            return lately()
+
+        monkeypatch.setattr(it.pages.demand, "lately", counted)
+        for _ in range(100):
+            happen(it, after=0.01)
+            it.pages.ahead.refresh_doubted("default")
+        await asyncio.sleep(0)
+        assert len(looks) == 1
+        await drained(it.pages)
+        assert it.hub.asked == 2
+        happen(it)
+        await look_through(it.pages)
+        await drained(it.pages)
+        assert (len(looks), it.hub.asked) == (2, 3), "and the next is worth another"
 
 
 async def test_what_nobody_asked_lately_is_not_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +190,7 @@ async def test_what_nobody_asked_lately_is_not_refreshed(monkeypatch: pytest.Mon
         await it.ask()
         monkeypatch.setattr("proxy.demand.LATELY", -1.0)
         happen(it)
-        it.pages.ahead.refresh_doubted("default")
+        await look_through(it.pages)
         await drained(it.pages)
         assert it.hub.asked == 1
 
@@ -170,11 +200,11 @@ async def test_an_event_during_the_refresh_has_it_done_again() -> None:
         await it.ask()
         happen(it)
         it.hub.gate.clear()
-        it.pages.ahead.refresh_doubted("default")
+        await look_through(it.pages)
         while it.hub.asked < 2:
             await asyncio.sleep(0)
         happen(it)
-        it.pages.ahead.refresh_doubted("default")
+        await look_through(it.pages)
         it.hub.gate.set()
         await drained(it.pages)
         assert it.hub.asked == 3
@@ -188,7 +218,7 @@ async def test_replicas_refresh_once() -> None:
             await one.answer(QUESTION, Directives())
         happen(it, *replicas[1:])
         for one in replicas:
-            one.ahead.refresh_doubted("default")
+            await look_through(one)
         for one in replicas:
             await drained(one)
         assert it.hub.asked == 2

@@ -112,6 +112,43 @@ def test_later_events_count() -> None:
     assert (doubts.since(page()), doubts.since(page(status="succeeded"))) == (105.0, 103.0)
 
 
+COMPLETIONS = st.builds(
+    Completion,
+    st.sampled_from([ID, OTHER]),
+    st.sampled_from(sorted(TERMINAL)),
+    st.sampled_from(MEDIA_TYPES),
+    st.none() | st.sampled_from(["veo-4", "kling-3"]),
+    st.just(""),
+)
+EVENTS = st.tuples(st.none() | COMPLETIONS, st.integers(1, 20).map(float))
+QUESTIONS = st.builds(lambda filters: page_question("c", ListQuery(**filters)), FILTERS) | st.sampled_from(
+    [generation_question("c", "generation", ID), generation_question("c", "queued", OTHER)]
+)
+
+
+@given(st.lists(EVENTS | QUESTIONS, max_size=30))
+def test_what_is_remembered_changes_nothing(steps: list[tuple[Completion | None, float] | Question]) -> None:
+    """Each question is answered as if it were the first."""
+    doubts = Doubts(1000)
+    events: list[tuple[Completion | None, float]] = []
+    for step in steps:
+        if isinstance(step, Question):
+            new = Doubts(1000)
+            for done, at in events:
+                note(new, done, at)
+            assert doubts.since(step) == new.since(step)
+        else:
+            events.append(step)
+            note(doubts, *step)
+
+
+def note(doubts: Doubts, done: Completion | None, at: float) -> None:
+    if done is None:
+        doubts.add_all("default", at)
+    else:
+        doubts.add("default", done, at)
+
+
 def test_too_many_doubts_become_one_of_everything() -> None:
     doubts = Doubts(1000)
     for number in range(GENERATIONS + 1):

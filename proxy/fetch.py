@@ -30,7 +30,7 @@ from proxy.outcome import Landed
 from proxy.page import Page, not_found, read
 from proxy.question import Question
 from proxy.record import Learned
-from proxy.renewal import renewing
+from proxy.renewal import Renewing
 from proxy.shared import LEASE, Shared
 from proxy.shield import Shield
 from proxy.stored import OFF_LOOP
@@ -168,7 +168,7 @@ class Fetcher:
         self._leases[token] = question
         try:
             if landed is None:
-                with renewing(LEASE / 4, lambda: shared.renew(question, token)):
+                with Renewing(LEASE / 4, lambda: shared.renew(question, token)):
                     landed = await self._ask(question, until, ahead=ahead, claim=claim)
         except GaveWay:
             raise  # those who wait elsewhere need not

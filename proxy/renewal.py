@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import Any, Final
 
 from proxy.detached import Detached
@@ -12,22 +12,29 @@ from proxy.detached import Detached
 _RENEWALS: Final = Detached()
 
 
-@contextlib.contextmanager
-def renewing(interval: float, renew: Callable[[], Coroutine[Any, Any, object]]) -> Iterator[None]:
-    """Call ``renew`` every ``interval`` seconds while the block runs. What takes less costs one timer."""
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle
+class Renewing:
+    """Calls ``renew`` every ``interval`` seconds while its block runs. What takes less costs one timer.
 
-    def due() -> None:
-        _RENEWALS.spawn(renew())
-        wait()
+    A class, as closures that know each other would be left to the garbage collector, at each miss.
+    """
 
-    def wait() -> None:
-        nonlocal timer
-        timer = loop.call_later(interval, due)
+    _timer: asyncio.TimerHandle
 
-    wait()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    def __init__(self, interval: float, renew: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        self._interval = interval
+        self._renew = renew
+
+    def __enter__(self) -> None:
+        self._wait()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._due)
+
+    def _due(self) -> None:
+        _RENEWALS.spawn(self._renew())
+        self._wait()

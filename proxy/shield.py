@@ -18,7 +18,7 @@ from proxy.detached import Detached
 from proxy.errors import HubError, ProxyError
 from proxy.gate import SLOT, Allowance, Gate, Pause, Refused, Report, Standing, Turn
 from proxy.gate_errors import FALLBACK, Rest, refusal, report_of, rest_after
-from proxy.renewal import renewing
+from proxy.renewal import Renewing
 from proxy.shared_gate import SharedGate, read_answer
 from proxy.turns import Early, Granted
 
@@ -103,7 +103,7 @@ class Shield:
         granted = await self._admitted(ticket, self._clock() + patience, ahead=ahead, early=early)
         report: Report | None = Report("abandoned")
         try:
-            with renewing(SLOT / 4, lambda: self._stay(ticket, granted)):
+            with Renewing(SLOT / 4, lambda: self._stay(ticket, granted)):
                 yield
             report = Report("answered")
         except ProxyError as error:

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks.speed import hits, many, times
+from tests.benchmarks.speed import beside, hits, many, times
 
 HEADINGS = {
     "hits": ["page", "system", "bytes", "requests/s", "p99 ms", "proxy's rate / its"],
     "misses": ["asked", "of", "median ms", "beyond the hub itself, ms", "p99 ms"],
     "faults": ["what is wrong", "requests/s", "p99 ms", "of the rate while nothing is"],
+    "beside": ["what goes on beside", "hits", "median ms", "p99 ms", "slowest ms"],
     "redis": ["asked", "bytes", "requests/s", "p99 ms", "proxy's rate / its"],
     "pages": ["pages cached", "bytes of each", "requests/s", "of one page's", "memory MB", "memory bytes a page"],
     "workers": ["asked", "workers", "requests/s", "of one worker's"],
@@ -35,6 +36,7 @@ def measure(folder: Path, chosen: Iterable[str], rounds: int, *, smoke: bool) ->
         "hits": lambda: all_hits(folder, seconds, rounds, smoke=smoke),
         "misses": lambda: times.misses(folder, 30 if smoke else 1500),
         "faults": lambda: hits.under_faults(folder, seconds, rounds),
+        "beside": lambda: beside.hits(folder, 1.0 if smoke else 4 * seconds, kept=300 if smoke else 20_000),
         "redis": lambda: times.from_redis(folder, seconds, rounds),
         "pages": lambda: many.pages(folder, [1, 50, 200] if smoke else [1, 1000, 100_000], seconds, rounds),
         "workers": lambda: many.workers(folder, seconds, rounds),

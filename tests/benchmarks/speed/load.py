@@ -91,6 +91,11 @@ class Caller:
         whole = b"".join(parts)
         return taken, whole[:end], whole[end + 4 :]
 
+    def hang_up(self, target: str) -> None:
+        """Ask, and be gone."""
+        self._socket.sendall(b"GET " + target.encode() + self._rest)
+        self.close()
+
     def close(self) -> None:
         self._socket.close()
 

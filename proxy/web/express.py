@@ -181,7 +181,7 @@ def _variant(meaning: Meaning, page: Page) -> Variant | None:
         return None
     coding = meaning.liked and worthwhile(meaning.liked, page.body)
     if known := matching(page.etag, coding, meaning.tags):
-        return Variant(304, known, coding)
+        return Variant(304, known, None)
     if coding is not None and coding not in page.variants:
         return None  # nobody has asked for it yet
     return Variant(OK, tag(page.etag, coding), coding)

@@ -56,7 +56,7 @@ class Variant(Struct, gc=False):
     Attributes:
         status: 200, or 304 if the request's condition holds.
         etag: of the variant that is sent, or that the caller has.
-        coding: of the body.
+        coding: of the body; None for identity, and for a 304.
         lines: of the answer's head, where ``wire`` has made them: those that are the same for all pages, and the rest.
     """
 
@@ -82,7 +82,7 @@ class Heard(Remembered, gc=False):
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """An answer from memory; the ``body`` is in the variant's coding, and none with a 304."""
+    """An answer from memory; the ``body`` is in the variant's coding, and empty with a 304."""
 
     heard: Heard
     outcome: Hit | StaleHit

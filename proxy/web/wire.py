@@ -78,7 +78,7 @@ class Wire:
         if server_headers is not self._server_headers:  # the server makes them anew once a second
             self._server_headers, self._server_lines = server_headers, _lines(server_headers)
         if variant.lines is None:
-            variant.lines = self._fixed[variant.status, variant.coding if variant.status == OK else None], _own(answer)
+            variant.lines = self._fixed[variant.status, variant.coding], _own(answer)
         fixed, own = variant.lines
         told = _told(int(outcome.age), math.floor(outcome.ttl), detail_of(outcome))
         limits = _lines(answer.limits) if answer.limits else ""

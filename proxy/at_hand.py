@@ -36,7 +36,7 @@ class AtHand:
     Args:
         demand: is told what callers ask.
         ahead: refreshes pages that are due.
-        resting: the kind of error that asking the hub with a credential would end in, if it is known to be left alone.
+        resting: what asking the hub with a credential would end in, if it is known to be left alone; see ``Shield``.
         clock: Unix seconds.
     """
 
@@ -46,7 +46,7 @@ class AtHand:
         knowledge: Knowledge,
         demand: Demand,
         ahead: Ahead,
-        resting: Callable[[str], type[HubError] | None],
+        resting: Callable[[str], HubError | None],
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -115,7 +115,7 @@ class AtHand:
         is to have looked into Redis, a moment ago.
         """
         error = self._resting(question.credential)
-        if error is None or error is HubRefusedCredential:
+        if error is None or isinstance(error, HubRefusedCredential):
             return None
         if not page.settled and self._known.trust.others and not self._is_newest(question):
             return None

@@ -123,8 +123,8 @@ class Fetcher:
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
 
-    def resting(self, credential: str) -> type[HubError] | None:
-        """The kind of error that whoever has the hub asked is given now, if it is known to be left alone."""
+    def resting(self, credential: str) -> HubError | None:
+        """What having the hub asked would end in, if it is known to be left alone; None for who has to look, too."""
         return self._upstreams[credential].shield.resting()
 
     def claim(self, question: Question) -> Claim:

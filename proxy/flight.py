@@ -25,6 +25,9 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._under_way)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._under_way
+
     def join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[asyncio.Task[T], bool]:
         """Return the work under way for ``key``, started if there was none, and whether there was."""
         if key in self._under_way:

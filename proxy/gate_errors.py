@@ -17,19 +17,20 @@ KNOWN: Final = 0.1
 
 
 class Rest(Struct):
-    """Somebody was just refused a turn with such an error, as the hub is left alone: others need not ask.
+    """Somebody was just refused a turn until ``ends``, as the hub is left alone: others need not ask.
 
     Who comes after ``until`` has to look whether that is still so, while the rest need not; after ``over``, all have.
     """
 
-    error: type[HubError]
+    decision: Refused
+    ends: float
     until: float
     over: float
 
-    def told(self, now: float) -> type[HubError] | None:
-        """The error; None for who has to look."""
+    def told(self, now: float) -> HubError | None:
+        """What who wants a turn is told; None for who has to look."""
         if now < self.until:
-            return self.error
+            return refusal(Refused(self.decision.reason, max(KNOWN, self.ends - now)), ahead=False)
         self.until = min(now + KNOWN, self.over)
         return None
 
@@ -59,11 +60,11 @@ def refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
             return errors.HubResting("The hub failed too often and is left alone for now.", retry_after=decision.wait)
 
 
-def rest_after(decision: Turn | Refused, error: HubError, now: float) -> Rest | None:
-    """What a refusal says of the requests to come; None where it was for want of room."""
+def rest_after(decision: Turn | Refused, now: float) -> Rest | None:
+    """What a decision says of the requests to come; None where the hub is not left alone."""
     if isinstance(decision, Refused) and decision.reason not in ("rate", "concurrency"):
         until = now + min(decision.wait, KNOWN)
-        return Rest(type(error), until, until + 2 * KNOWN)
+        return Rest(decision, now + decision.wait, until, until + 2 * KNOWN)
     return None
 
 

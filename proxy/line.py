@@ -57,6 +57,10 @@ class Line:
         """How many questions are being put to the hub."""
         return len(self._fetches)
 
+    def __contains__(self, question: Question) -> bool:
+        """Whether a question is being put to the hub."""
+        return question.key in self._fetches
+
     def deadline(self) -> float:
         """Until when (the loop's time) a caller who comes now waits."""
         return asyncio.get_running_loop().time() + self._limits.deadline + GRACE

@@ -57,6 +57,7 @@ class Pages:
         self._clock = clock
         self._looks: Flights[Looked] = Flights()
         self._line = Line(fetcher, hub)
+        self._resting = fetcher.resting
         self.demand = Demand(clock)
         self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
         self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.resting, clock=clock)
@@ -74,16 +75,17 @@ class Pages:
             return await self._at(question, wishes, moment)
         if outcome := self.at_hand.answer(question, wishes):
             return outcome
-        begun = None
+        begun, refusal = None, self._refusal(question)
         if self._known.trust.others:
-            looked, joined = await self._looks.share(question.key, partial(self._look, question, wishes))
+            claiming = wishes if refusal is None else None
+            looked, joined = await self._looks.share(question.key, partial(self._look, question, claiming))
             if looked.begun is not None:  # then nothing is known that was not at hand
                 begun = replace(looked.begun, joined=True) if joined else looked.begun
             elif outcome := self.at_hand.kept(question, wishes, "redis" if looked.answered else "memory"):
                 return outcome
         if wishes.only_if_cached:
             raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
-        return await self._from_hub(question, wishes, begun)
+        return await self._from_hub(question, wishes, begun, refusal if begun is None else None)
 
     @property
     def flights(self) -> int:
@@ -139,11 +141,22 @@ class Pages:
         work = (self._looks, self.ahead, self._line)
         return sum([await one.drain(timeout) for one in work])
 
-    async def _from_hub(self, question: Question, wishes: Directives, begun: Begun | None) -> Outcome:
+    def _refusal(self, question: Question) -> HubError | None:
+        """What a flight would end in, where nothing is kept and the hub is known to be left alone: then none begins."""
+        if question in self._line or not isinstance(self._known.kept(question)[1], Gone):
+            return None
+        error = self._resting(question.credential)
+        return None if isinstance(error, HubRefusedCredential) else error  # the token may just have been renewed
+
+    async def _from_hub(
+        self, question: Question, wishes: Directives, begun: Begun | None, refusal: HubError | None
+    ) -> Outcome:
         """Have the hub asked, unless that has ``begun``; a page that may stand in bounds what the caller waits."""
         before, verdict = self._known.kept(question)
         patience = self._settings.patience if isinstance(verdict, Stale) and wishes.max_age == math.inf else None
         try:
+            if refusal is not None:
+                raise refusal
             answer = await self._wait_for_hub(question, wishes, patience, begun)
         except HubRefusedCredential:
             raise  # the right to see what is kept may have been withdrawn with it

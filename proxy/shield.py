@@ -63,8 +63,8 @@ class Shield:
         self._room = asyncio.Event()
         self._leaving = Detached()
 
-    def resting(self) -> type[HubError] | None:
-        """The kind of error that whoever wants a turn is given now, if the hub is known to be left alone."""
+    def resting(self) -> HubError | None:
+        """What who wants a turn is told, if the hub is known to be left alone; None for who has to look, too."""
         return None if self._rest is None else self._rest.told(self._clock())
 
     def early(self, patience: float) -> Early | None:
@@ -142,11 +142,10 @@ class Shield:
         if isinstance(decision, Turn) and decision.wait:
             await asyncio.sleep(decision.wait)
             decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=True)
+        self._rest = rest_after(decision, self._clock())
         if isinstance(decision, Turn) and granted is not None:
             return granted
-        error = refusal(decision, ahead=ahead)
-        self._rest = rest_after(decision, error, self._clock())
-        raise error
+        raise refusal(decision, ahead=ahead)
 
     async def _in_line(
         self, ticket: str, latest: float, *, ahead: bool = False, paid: bool = False

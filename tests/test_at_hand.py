@@ -1,19 +1,24 @@
-"""What is answered at once while the hub is left alone: what waiting for it would end in, and nothing else."""
+"""What is answered at once while the hub is left alone: what asking it would end in, and nothing else."""
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import fakeredis
 import pytest
 
 from proxy.demand import GRAIN
 from proxy.directives import NONE, Directives
+from proxy.errors import HubRateLimited
 from proxy.gate_errors import KNOWN
-from proxy.outcome import Hit, Miss, StaleHit
+from proxy.outcome import Hit, Landed, Miss, StaleHit
+from proxy.query import ListQuery
+from proxy.question import Question, page_question
 from proxy.trust import Trust
 from tests.support import Clock
-from tests.test_pages import QUESTION, Fixture, fixture
+from tests.test_pages import OTHER, QUESTION, Fixture, fixture
 
 
 async def begin_rest(it: Fixture, clock: Clock, status: int = 429) -> StaleHit:
@@ -217,3 +222,86 @@ async def test_a_redis_that_takes_no_writes_is_not_looked_into_where_news_flows(
         assert hit.ttl <= 1
         it.clock.advance(1)
         assert at_hand.answer(QUESTION, NONE) is None
+
+
+def fetched(it: Fixture, monkeypatch: pytest.MonkeyPatch) -> list[Question]:
+    """What is fetched from here on."""
+    fetches: list[Question] = []
+    fetch = it.fetcher.fetch
+
+    async def noting(question: Question, **how: Any) -> Landed:
+        fetches.append(question)
+        return await fetch(question, **how)
+
+    monkeypatch.setattr(it.fetcher, "fetch", noting)
+    return fetches
+
+
+@pytest.mark.parametrize("redis", [False, True], ids=["alone", "with Redis"])
+async def test_where_nothing_is_kept_no_flight_begins_while_the_hub_rests(
+    monkeypatch: pytest.MonkeyPatch, *, redis: bool
+) -> None:
+    """Each would take a lease, and tell all replicas that it has landed."""
+    async with fixture(fakeredis.FakeServer() if redis else None) as it:
+        if redis:
+            monkeypatch.setattr(Trust, "_hears", True)
+        clock = it.shield._clock = Clock()
+        it.hub.status, it.hub.retry_after = 429, "9"
+        with pytest.raises(HubRateLimited):
+            await it.ask()
+        await it.shield.drain(1)
+        with pytest.raises(HubRateLimited):
+            await it.ask()
+        fetches = fetched(it, monkeypatch)
+        clock.advance(KNOWN / 2)
+        for page in range(1, 9):
+            with pytest.raises(HubRateLimited) as told:
+                await it.ask(page_question("c", ListQuery(page=page)))
+            assert told.value.retry_after == pytest.approx(9 - KNOWN / 2, abs=0.01), "the time that is left"
+        assert fetches == []
+        clock.advance(KNOWN)
+        for _ in range(8):
+            with pytest.raises(HubRateLimited):
+                await it.ask()
+        assert fetches == [QUESTION], "one looks whether it still rests"
+        if not redis:  # whose gate goes by its own clock
+            clock.advance(100)
+            it.hub.status = 200
+            assert isinstance(await it.ask(OTHER), Miss)
+
+
+async def test_who_asks_the_same_as_the_probe_is_handed_its_answer() -> None:
+    async with fixture() as it:
+        clock = it.shield._clock = Clock()
+        it.hub.status = 429
+        for _ in range(2):
+            with pytest.raises(HubRateLimited):
+                await it.ask()
+        clock.advance(100)
+        it.hub.status = 200
+        it.hub.gate.clear()
+        probe = asyncio.create_task(it.ask())
+        while it.hub.asked < 2:
+            await asyncio.sleep(0)
+        other = asyncio.create_task(it.ask())
+        for _ in range(9):
+            await asyncio.sleep(0)
+        it.hub.gate.set()
+        assert (await other).page is (await probe).page
+
+
+async def test_what_only_redis_has_stands_in_while_the_hub_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        monkeypatch.setattr(Trust, "_hears", True)
+        await it.replica().answer(QUESTION)
+        it.clock.advance(6)
+        it.shield._clock = Clock()
+        it.hub.status = 429
+        for _ in range(2):
+            with pytest.raises(HubRateLimited):
+                await it.ask(OTHER)
+        fetches = fetched(it, monkeypatch)
+        outcome = await it.ask()
+        assert isinstance(outcome, StaleHit)
+        assert outcome.reason == "hub_rate_limited"
+        assert fetches == []

@@ -8,8 +8,9 @@ from typing import Literal, Protocol
 from proxy.ahead import Ahead
 from proxy.demand import GRAIN, Demand
 from proxy.directives import Directives
-from proxy.errors import HubError, HubRefusedCredential
+from proxy.errors import HubRefusedCredential
 from proxy.freshness import Fresh, Gone, Stale
+from proxy.gate_errors import Rest
 from proxy.kept import Kept
 from proxy.knowledge import Knowledge
 from proxy.outcome import Hit, StaleHit
@@ -36,7 +37,7 @@ class AtHand:
     Args:
         demand: is told what callers ask.
         ahead: refreshes pages that are due.
-        resting: what asking the hub with a credential would end in, if it is known to be left alone; see ``Shield``.
+        resting: that the hub is left alone with a credential, if that is known.
         clock: Unix seconds.
     """
 
@@ -46,7 +47,7 @@ class AtHand:
         knowledge: Knowledge,
         demand: Demand,
         ahead: Ahead,
-        resting: Callable[[str], HubError | None],
+        resting: Callable[[str], Rest | None],
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -114,12 +115,12 @@ class AtHand:
         Of a live page, which changes though its listing has not moved, another replica may know a newer one: somebody
         is to have looked into Redis, a moment ago.
         """
-        error = self._resting(question.credential)
-        if error is None or isinstance(error, HubRefusedCredential):
+        rest = self._resting(question.credential)
+        if rest is None or rest.error is HubRefusedCredential:
             return None
         if not page.settled and self._known.trust.others and not self._is_newest(question):
             return None
-        return stand_in(page, verdict, error.type)
+        return stand_in(page, verdict, rest.error.type)
 
     def looked(self, question: Question) -> None:
         """Redis has been looked into: what is kept for the question is the newest that any replica has."""

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from proxy.claim import Claim
 from proxy.detached import Detached
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
-from proxy.gate_errors import GaveWay
+from proxy.gate_errors import GaveWay, Rest
 from proxy.hub import Hub
 from proxy.knowledge import Knowledge
 from proxy.landings import Ear, Landings, write_failure
@@ -123,8 +123,8 @@ class Fetcher:
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
 
-    def resting(self, credential: str) -> HubError | None:
-        """What having the hub asked would end in, if it is known to be left alone; None for who has to look, too."""
+    def resting(self, credential: str) -> Rest | None:
+        """That the hub is left alone, if that is known; None for who has to look, too."""
         return self._upstreams[credential].shield.resting()
 
     def claim(self, question: Question) -> Claim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
@@ -17,22 +18,29 @@ KNOWN: Final = 0.1
 
 
 class Rest(Struct):
-    """Somebody was just refused a turn until ``ends``, as the hub is left alone: others need not ask.
+    """Somebody was just refused a turn, as the hub is left alone until ``ends``: others need not ask for one.
 
     Who comes after ``until`` has to look whether that is still so, while the rest need not; after ``over``, all have.
     """
 
     decision: Refused
+    error: type[HubError]
     ends: float
     until: float
     over: float
+    clock: Callable[[], float]
 
-    def told(self, now: float) -> HubError | None:
-        """What who wants a turn is told; None for who has to look."""
+    def holds(self) -> bool:
+        """Whether it is still so, as far as is known; not for who has to look."""
+        now = self.clock()
         if now < self.until:
-            return refusal(Refused(self.decision.reason, max(KNOWN, self.ends - now)), ahead=False)
+            return True
         self.until = min(now + KNOWN, self.over)
-        return None
+        return False
+
+    def refusal(self) -> HubError:
+        """The error, with the time that is left."""
+        return refusal(Refused(self.decision.reason, max(KNOWN, self.ends - self.clock())), ahead=False)
 
 
 class GaveWay(errors.HubBusy):
@@ -60,11 +68,12 @@ def refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
             return errors.HubResting("The hub failed too often and is left alone for now.", retry_after=decision.wait)
 
 
-def rest_after(decision: Turn | Refused, now: float) -> Rest | None:
-    """What a decision says of the requests to come; None where the hub is not left alone."""
+def rest_after(decision: Turn | Refused, error: HubError, clock: Callable[[], float]) -> Rest | None:
+    """What a refusal says of the requests to come; None where it was for want of room."""
     if isinstance(decision, Refused) and decision.reason not in ("rate", "concurrency"):
+        now = clock()
         until = now + min(decision.wait, KNOWN)
-        return Rest(decision, now + decision.wait, until, until + 2 * KNOWN)
+        return Rest(decision, type(error), now + decision.wait, until, until + 2 * KNOWN, clock)
     return None
 
 

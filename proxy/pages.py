@@ -145,8 +145,10 @@ class Pages:
         """What a flight would end in, where nothing is kept and the hub is known to be left alone: then none begins."""
         if question in self._line or not isinstance(self._known.kept(question)[1], Gone):
             return None
-        error = self._resting(question.credential)
-        return None if isinstance(error, HubRefusedCredential) else error  # the token may just have been renewed
+        rest = self._resting(question.credential)
+        if rest is None or rest.error is HubRefusedCredential:  # the token may just have been renewed
+            return None
+        return rest.refusal()
 
     async def _from_hub(
         self, question: Question, wishes: Directives, begun: Begun | None, refusal: HubError | None

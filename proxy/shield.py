@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from proxy.detached import Detached
-from proxy.errors import HubError, ProxyError
+from proxy.errors import ProxyError
 from proxy.gate import SLOT, Allowance, Gate, Pause, Refused, Report, Standing, Turn
 from proxy.gate_errors import FALLBACK, Rest, refusal, report_of, rest_after
 from proxy.renewal import Renewing
@@ -63,9 +63,9 @@ class Shield:
         self._room = asyncio.Event()
         self._leaving = Detached()
 
-    def resting(self) -> HubError | None:
-        """What who wants a turn is told, if the hub is known to be left alone; None for who has to look, too."""
-        return None if self._rest is None else self._rest.told(self._clock())
+    def resting(self) -> Rest | None:
+        """That the hub is left alone, if that is known; None for who has to look, too."""
+        return self._rest if self._rest is not None and self._rest.holds() else None
 
     def early(self, patience: float) -> Early | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
@@ -142,10 +142,12 @@ class Shield:
         if isinstance(decision, Turn) and decision.wait:
             await asyncio.sleep(decision.wait)
             decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=True)
-        self._rest = rest_after(decision, self._clock())
         if isinstance(decision, Turn) and granted is not None:
+            self._rest = None
             return granted
-        raise refusal(decision, ahead=ahead)
+        error = refusal(decision, ahead=ahead)
+        self._rest = rest_after(decision, error, self._clock)
+        raise error
 
     async def _in_line(
         self, ticket: str, latest: float, *, ahead: bool = False, paid: bool = False

@@ -52,8 +52,11 @@ def redis_of_deploy(directory: Path) -> Iterator[tuple[str, Path]]:
             with pytest.raises(redis.AuthenticationError):
                 redis.Redis(port=port).ping()
             line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+            assert line.startswith(b"redis-server"), "it hears the SIGTERM of whoever ends the container"
             assert PASSWORD.encode() not in line
             yield f"redis://{LOOPBACK}:{port}/0", password
+            process.terminate()
+            assert process.wait(5) == 0
         finally:
             process.kill()
 

@@ -143,12 +143,10 @@ class Pages:
 
     def _refusal(self, question: Question) -> HubError | None:
         """What a flight would end in, where nothing is kept and the hub is known to be left alone: then none begins."""
-        if question in self._line or not isinstance(self._known.kept(question)[1], Gone):
-            return None
         rest = self._resting(question.credential)
-        if rest is None or rest.error is HubRefusedCredential:  # the token may just have been renewed
-            return None
-        return rest.refusal()
+        if rest is None or question in self._line or rest.error is HubRefusedCredential:
+            return None  # the last: the token may just have been renewed
+        return rest.refusal() if isinstance(self._known.kept(question)[1], Gone) else None
 
     async def _from_hub(
         self, question: Question, wishes: Directives, begun: Begun | None, refusal: HubError | None

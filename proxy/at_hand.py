@@ -37,7 +37,7 @@ class AtHand:
     Args:
         demand: is told what callers ask.
         ahead: refreshes pages that are due.
-        resting: that the hub is left alone with a credential, if that is known.
+        resting: what is known of the hub not being asked with a credential.
         clock: Unix seconds.
     """
 
@@ -110,7 +110,7 @@ class AtHand:
         return Hit(page, verdict.age, verdict.ttl, "composed" if page.composed else source)
 
     def _standing_in(self, question: Question, page: Page, verdict: Fresh | Stale) -> StaleHit | None:
-        """What a caller would get after the hub has not been asked, as it is left alone; so a crowd is served at once.
+        """What a caller would get after the hub has not been asked; so a crowd is served at once.
 
         Of a live page, which changes though its listing has not moved, another replica may know a newer one: somebody
         is to have looked into Redis, a moment ago.

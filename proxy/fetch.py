@@ -124,7 +124,7 @@ class Fetcher:
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
 
     def resting(self, credential: str) -> Rest | None:
-        """That the hub is left alone, if that is known; None for who has to look, too."""
+        """What is known of the hub not being asked; None for who has to look, too."""
         return self._upstreams[credential].shield.resting()
 
     def claim(self, question: Question) -> Claim:

@@ -14,11 +14,11 @@ from proxy.gate import Refused, Report, Turn
 FALLBACK: Final = 1.0
 """Seconds to name where nobody knows how long it will take."""
 KNOWN: Final = 0.1
-"""Seconds for which a pause is taken to go on: it may end early, by a probe of any replica."""
+"""Seconds for which a refusal is taken to hold for all: a pause may end early, by a probe of any replica."""
 
 
 class Rest(Struct):
-    """Somebody was just refused a turn, as the hub is left alone until ``ends``: others need not ask for one.
+    """Somebody was just refused a turn: others need not ask for one, which may be had at ``ends``.
 
     Who comes after ``until`` has to look whether that is still so, while the rest need not; after ``over``, all have.
     """
@@ -68,13 +68,19 @@ def refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
             return errors.HubResting("The hub failed too often and is left alone for now.", retry_after=decision.wait)
 
 
-def rest_after(decision: Turn | Refused, error: HubError, clock: Callable[[], float]) -> Rest | None:
-    """What a refusal says of the requests to come; None where it was for want of room."""
-    if isinstance(decision, Refused) and decision.reason not in ("rate", "concurrency"):
-        now = clock()
-        until = now + min(decision.wait, KNOWN)
-        return Rest(decision, type(error), now + decision.wait, until, until + 2 * KNOWN, clock)
-    return None
+def rest_after(
+    decision: Turn | Refused, error: HubError, clock: Callable[[], float], *, patience: float
+) -> Rest | None:
+    """What a refusal says of the requests to come, of which none waits for longer than ``patience``; None: nothing.
+
+    Where the rate is used up, turns have been granted for so far ahead that nobody is, until that is no further away
+    than they would wait. A slot may become free at any time.
+    """
+    if not isinstance(decision, Refused) or decision.reason == "concurrency":
+        return None
+    now = clock()
+    until = now + min(decision.wait - (patience if decision.reason == "rate" else 0.0), KNOWN)
+    return Rest(decision, type(error), now + decision.wait, until, until + 2 * KNOWN, clock)
 
 
 def report_of(error: ProxyError) -> Report:

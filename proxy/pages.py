@@ -142,7 +142,7 @@ class Pages:
         return sum([await one.drain(timeout) for one in work])
 
     def _refusal(self, question: Question) -> HubError | None:
-        """What a flight would end in, where nothing is kept and the hub is known to be left alone: then none begins."""
+        """What a flight would end in, where nothing is kept and the hub is known not to be asked: then none begins."""
         rest = self._resting(question.credential)
         if rest is None or question in self._line or rest.error is HubRefusedCredential:
             return None  # the last: the token may just have been renewed

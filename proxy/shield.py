@@ -28,6 +28,7 @@ NO_EPOCH: Final = -1
 """Of no gate: what is said of a turn with it changes nothing but that its slot is free."""
 SOON: Final = 0.002
 """Seconds for which a slot may be held after its request, so that a call to Redis comes after the answer's own."""
+_FULL: Final = Refused("concurrency", 0.0)
 
 
 class Shield:
@@ -58,13 +59,14 @@ class Shield:
         self._local = Gate()
         self._alone = False
         self._rest: Rest | None = None
+        self._longest = 0.0
         self._untold = False
         self._line = asyncio.Lock()
         self._room = asyncio.Event()
         self._leaving = Detached()
 
     def resting(self) -> Rest | None:
-        """That the hub is left alone, if that is known; None for who has to look, too."""
+        """What is known of turns being refused; None for who has to look, too."""
         return self._rest if self._rest is not None and self._rest.holds() else None
 
     def early(self, patience: float) -> Early | None:
@@ -100,6 +102,7 @@ class Shield:
             HubBusy: there is no room in time.
         """
         ticket = secrets.token_hex(8) if early is None else early.ticket
+        self._longest = max(self._longest, patience)
         granted = await self._admitted(ticket, self._clock() + patience, ahead=ahead, early=early)
         report: Report | None = Report("abandoned")
         try:
@@ -139,14 +142,14 @@ class Shield:
         decision, granted = (_FULL, None) if early is None else self._granted(early)
         if decision == _FULL:
             decision, granted = await self._in_line(ticket, latest, ahead=ahead)
+        self._rest = None  # also where the turn is for later: others may have the next ones
         if isinstance(decision, Turn) and decision.wait:
             await asyncio.sleep(decision.wait)
             decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=True)
         if isinstance(decision, Turn) and granted is not None:
-            self._rest = None
             return granted
         error = refusal(decision, ahead=ahead)
-        self._rest = rest_after(decision, error, self._clock)
+        self._rest = rest_after(decision, error, self._clock, patience=self._longest)
         raise error
 
     async def _in_line(
@@ -245,6 +248,3 @@ class Shield:
         """Redis may have granted this turn as well, in an answer that came too late: then it holds a slot there."""
         if self._shared is not None:
             self._leaving.spawn(self._shared.leave(name, ticket, NO_EPOCH, Report("abandoned"), 0.0))
-
-
-_FULL: Final = Refused("concurrency", 0.0)

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.demand import GRAIN
 from proxy.directives import NONE, Directives
-from proxy.errors import HubRateLimited
+from proxy.errors import HubBusy, HubRateLimited
 from proxy.gate_errors import KNOWN
 from proxy.outcome import Hit, Landed, Miss, StaleHit
 from proxy.query import ListQuery
@@ -101,14 +101,43 @@ async def test_not_for_a_credential_whose_right_may_have_been_withdrawn(status: 
             assert it.pages.at_hand.answer(QUESTION, NONE) is None
 
 
-async def test_not_where_there_is_no_room_merely() -> None:
+async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
+    """Until somebody who waits as long as any would be granted a turn."""
     async with fixture() as it:
-        clock = Clock()
-        it.shield._clock = clock
+        clock = it.shield._clock = Clock()
         await it.ask()
         it.clock.advance(6)
-        it.shield._local._next_at = clock() + 1000
-        assert isinstance(await it.ask(), StaleHit)
+        allowance, gate = it.shield.allowance, it.shield._local
+        patience = it.shield._longest
+        gate._next_at = clock() + (allowance.burst - 1) / allowance.rate + patience + KNOWN / 2
+        slow = await it.ask()
+        assert isinstance(slow, StaleHit)
+        assert slow.reason == "hub_busy"
+        assert it.pages.at_hand.answer(QUESTION, NONE) == slow
+        with pytest.raises(HubBusy) as told:
+            await it.ask(OTHER)
+        assert told.value.retry_after == pytest.approx(patience + KNOWN / 2, abs=0.01), "when a turn may be had"
+        clock.advance(KNOWN / 2)
+        assert it.pages.at_hand.answer(QUESTION, NONE) is None, "one looks whether there is a turn"
+        assert it.pages.at_hand.answer(QUESTION, NONE)
+        waiting = asyncio.create_task(it.ask(OTHER))
+        clock.advance(2 * KNOWN)
+        while it.shield.resting() is not None:
+            await asyncio.sleep(0)
+        assert it.pages.at_hand.answer(QUESTION, NONE) is None, "there is, though for later"
+        waiting.cancel()
+
+
+async def test_not_where_all_slots_are_taken_merely() -> None:
+    """One may become free at any time."""
+    async with fixture() as it:
+        clock = it.shield._clock = Clock()
+        await it.ask()
+        it.clock.advance(6)
+        it.shield._local._slots = {f"t{number}": clock() + 1000 for number in range(it.shield.allowance.concurrency)}
+        with pytest.raises(HubBusy):
+            async with it.shield.turn(0.0):
+                pass
         assert it.shield.resting() is None
         assert it.pages.at_hand.answer(QUESTION, NONE) is None
 

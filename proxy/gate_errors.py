@@ -74,9 +74,9 @@ def rest_after(
     """What a refusal says of the requests to come, of which none waits for longer than ``patience``; None: nothing.
 
     Where the rate is used up, turns have been granted for so far ahead that nobody is, until that is no further away
-    than they would wait. A slot may become free at any time.
+    than they would wait. A slot may become free at any time; and who gave way leaves room for others.
     """
-    if not isinstance(decision, Refused) or decision.reason == "concurrency":
+    if not isinstance(decision, Refused) or decision.reason == "concurrency" or isinstance(error, GaveWay):
         return None
     now = clock()
     until = now + min(decision.wait - (patience if decision.reason == "rate" else 0.0), KNOWN)

@@ -12,7 +12,7 @@ import pytest
 from proxy.demand import GRAIN
 from proxy.directives import NONE, Directives
 from proxy.errors import HubBusy, HubRateLimited
-from proxy.gate_errors import KNOWN
+from proxy.gate_errors import KNOWN, GaveWay
 from proxy.outcome import Hit, Landed, Miss, StaleHit
 from proxy.query import ListQuery
 from proxy.question import Question, page_question
@@ -126,6 +126,21 @@ async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
             await asyncio.sleep(0)
         assert it.pages.at_hand.answer(QUESTION, NONE) is None, "there is, though for later"
         waiting.cancel()
+
+
+async def test_not_where_somebody_gave_way_for_whom_nobody_waits() -> None:
+    """Half of the budget is left to callers."""
+    async with fixture() as it:
+        clock = it.shield._clock = Clock()
+        await it.ask()
+        it.clock.advance(6)
+        it.shield._local._next_at = clock() + it.shield._longest + 1.0
+        with pytest.raises(GaveWay):
+            async with it.shield.turn(it.shield._longest, ahead=True):
+                pass
+        assert it.shield.resting() is None
+        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+        assert it.pages.at_hand.answer(QUESTION, NONE) is None
 
 
 async def test_not_where_all_slots_are_taken_merely() -> None:

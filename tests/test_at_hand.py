@@ -21,11 +21,17 @@ from tests.support import Clock
 from tests.test_pages import OTHER, QUESTION, Fixture, fixture
 
 
-async def begin_rest(it: Fixture, clock: Clock, status: int = 429) -> StaleHit:
-    """Have the hub left alone, and known to be, at a time when the page is stale; return what a caller gets then."""
-    it.shield._clock = clock
+async def become_stale(it: Fixture, clock: Clock | None = None) -> Clock:
+    """Have the page, and let it grow stale; return the clock that the shield goes by."""
+    it.shield._clock = clock = clock or Clock()
     await it.ask()
     it.clock.advance(6)
+    return clock
+
+
+async def begin_rest(it: Fixture, clock: Clock, status: int = 429) -> StaleHit:
+    """Have the hub left alone, and known to be, at a time when the page is stale; return what a caller gets then."""
+    await become_stale(it, clock)
     it.hub.status = status
     await it.ask(max_age=0.0)
     await it.fetcher.drain(1)  # else the next one follows this one's flight to its end
@@ -50,9 +56,7 @@ async def test_a_stale_page_is_at_hand_while_the_hub_rests(status: int, reason: 
 
 async def test_and_while_it_fails_too_often() -> None:
     async with fixture() as it:
-        it.shield._clock = Clock()
-        await it.ask()
-        it.clock.advance(6)
+        await become_stale(it)
         it.hub.status = 500
         outcomes = [await it.ask() for _ in range(8)]
         assert {outcome.reason for outcome in outcomes} == {"hub_failed", "hub_resting"}
@@ -91,9 +95,7 @@ async def test_not_what_is_gone() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 async def test_not_for_a_credential_whose_right_may_have_been_withdrawn(status: int) -> None:
     async with fixture() as it:
-        it.shield._clock = Clock()
-        await it.ask()
-        it.clock.advance(6)
+        await become_stale(it)
         it.hub.status = status
         for _ in range(3):
             with pytest.raises(Exception, match=r"token|403"):
@@ -104,9 +106,7 @@ async def test_not_for_a_credential_whose_right_may_have_been_withdrawn(status: 
 async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
     """Until somebody who waits as long as any would be granted a turn."""
     async with fixture() as it:
-        clock = it.shield._clock = Clock()
-        await it.ask()
-        it.clock.advance(6)
+        clock = await become_stale(it)
         allowance, gate = it.shield.allowance, it.shield._local
         patience = it.shield._longest
         gate._next_at = clock() + (allowance.burst - 1) / allowance.rate + patience + KNOWN / 2
@@ -131,9 +131,7 @@ async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
 async def test_not_where_somebody_gave_way_for_whom_nobody_waits() -> None:
     """Half of the budget is left to callers."""
     async with fixture() as it:
-        clock = it.shield._clock = Clock()
-        await it.ask()
-        it.clock.advance(6)
+        clock = await become_stale(it)
         it.shield._local._next_at = clock() + it.shield._longest + 1.0
         with pytest.raises(GaveWay):
             async with it.shield.turn(it.shield._longest, ahead=True):
@@ -146,9 +144,7 @@ async def test_not_where_somebody_gave_way_for_whom_nobody_waits() -> None:
 async def test_not_where_all_slots_are_taken_merely() -> None:
     """One may become free at any time."""
     async with fixture() as it:
-        clock = it.shield._clock = Clock()
-        await it.ask()
-        it.clock.advance(6)
+        clock = await become_stale(it)
         it.shield._local._slots = {f"t{number}": clock() + 1000 for number in range(it.shield.allowance.concurrency)}
         with pytest.raises(HubBusy):
             async with it.shield.turn(0.0):

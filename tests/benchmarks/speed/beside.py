@@ -12,12 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.benchmarks.speed import competitors
-from tests.benchmarks.speed.hits import AUTHORIZATION
+from tests.benchmarks.speed.hits import AUTHORIZATION, TARGET
 from tests.benchmarks.speed.load import Caller, percentile
 from tests.benchmarks.speed.many import fill
 from tests.support import LIST, started_redis
 
-TARGET = f"{LIST}?namespace=ox&status=succeeded&page_size=36"
 EVERY = 0.002
 """Seconds between the probe's questions, and between those that go on beside."""
 BEGINNING = 1.0

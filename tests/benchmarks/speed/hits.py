@@ -18,6 +18,8 @@ from tests.test_cli import eventually
 
 AUTHORIZATION = {"Authorization": f"Bearer {CALLER}"}
 GZIP = {"Accept-Encoding": "gzip"}
+TARGET = f"{LIST}?namespace=ox&status=succeeded&page_size=36"
+"""A settled page of 36 KB."""
 SIZES = {"36 KB": 36, "1,000 rows": 1000}
 
 
@@ -103,7 +105,6 @@ def _first(url: str, target: str, headers: dict[str, str] | None = None) -> tupl
 
 def under_faults(folder: Path, seconds: float, rounds: int) -> Iterator[list[object]]:
     """Hits of one page while nothing is wrong, while the hub is left alone after a 429, and after Redis has gone."""
-    target = f"{LIST}?namespace=ox&status=succeeded&page_size=36"
     with ExitStack() as stack:
         enter = stack.enter_context
         good, limited = (enter(competitors.simulator(folder, 100)) for _ in range(2))
@@ -117,17 +118,17 @@ def under_faults(folder: Path, seconds: float, rounds: int) -> Iterator[list[obj
             "Redis full": enter(competitors.proxy(folder, good, REDIS_URL=full.url))[0],
         }
         for url in urls.values():
-            _first(url, target)
+            _first(url, TARGET)
         send(f"{limited}/_simulator/faults", "PUT", [{"status": 429, "retry_after": "600"}])
         goes.kill()
         full.command("CONFIG", "SET", "maxmemory", "1")
         stale = {"hub left alone, page stale", "the same with Redis"}
         for name, url in urls.items():
-            eventually(partial(_is_served, url, target, b"detail=stale-" if name in stale else b"; hit"))
+            eventually(partial(_is_served, url, TARGET, b"detail=stale-" if name in stale else b"; hit"))
         rates: dict[str, list[Rate]] = {name: [] for name in urls}
         for _ in range(rounds):
             for name, url in urls.items():
-                rates[name].append(wrk(url + target, seconds, AUTHORIZATION))
+                rates[name].append(wrk(url + TARGET, seconds, AUTHORIZATION))
         usual = median(rates["nothing"]).rate
         for name, values in rates.items():
             rate = median(values)

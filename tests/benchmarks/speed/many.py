@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.benchmarks.speed import competitors
-from tests.benchmarks.speed.hits import AUTHORIZATION
+from tests.benchmarks.speed.hits import AUTHORIZATION, TARGET
 from tests.benchmarks.speed.load import Caller, ask_pages, wrk
 from tests.support import LIST, started_redis
 
@@ -87,9 +87,8 @@ def workers(folder: Path, seconds: float, rounds: int) -> Iterator[list[object]]
 
     With a header that is new in each request, a worker has more to do, and so the generator takes less of a core.
     """
-    target = f"{LIST}?namespace=ox&status=succeeded&page_size=36"
     traced = folder / "traced.lua"
-    traced.write_text(_TRACED.replace("{target}", target))
+    traced.write_text(_TRACED.replace("{target}", TARGET))
     with ExitStack() as stack:
         enter = stack.enter_context
         hub = enter(competitors.simulator(folder, 200))
@@ -97,12 +96,12 @@ def workers(folder: Path, seconds: float, rounds: int) -> Iterator[list[object]]
         for number in (1, 2):
             redis = enter(started_redis())
             urls[number], _ = enter(competitors.proxy(folder, hub, REDIS_URL=redis.url, PROXY_WORKERS=str(number)))
-            wrk(urls[number] + target, 1, AUTHORIZATION)
+            wrk(urls[number] + TARGET, 1, AUTHORIZATION)
         for name, how in (("the same bytes again", None), ("a header new each time", traced)):
             rates: dict[int, list[float]] = {number: [] for number in urls}
             for _ in range(rounds):
                 for number, url in urls.items():
-                    rates[number].append(wrk(url + target, seconds, AUTHORIZATION, how).rate)
+                    rates[number].append(wrk(url + TARGET, seconds, AUTHORIZATION, how).rate)
             one = statistics.median(rates[1])
             for number, values in rates.items():
                 rate = statistics.median(values)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.benchmarks.speed import competitors
-from tests.benchmarks.speed.hits import AUTHORIZATION
+from tests.benchmarks.speed.hits import AUTHORIZATION, TARGET
 from tests.benchmarks.speed.load import Caller, Rate, ask_pages, median, percentile, wrk
 from tests.support import KEY, LIST, started_redis
 
@@ -17,7 +17,6 @@ PAGES = 200
 """Four times as many as fit memory, and many more than are asked for at once."""
 WARM = 20
 """Questions until connections are made, and code is warm."""
-TARGET = f"{LIST}?namespace=ox&status=succeeded&page_size=36"
 
 
 NOTHING_KEPT = {"PROXY_CACHE_SETTLED_TTL": "0", "PROXY_CACHE_LIVE_TTL": "0", "PROXY_CACHE_MIN_REFRESH": "0"}

@@ -21,6 +21,7 @@ from proxy.hearing import Pace
 from proxy.hub import Hub, Transport
 from proxy.knowledge import Knowledge
 from proxy.landings import Landings
+from proxy.leases import Leases
 from proxy.limiter import Limiter
 from proxy.memory import Memory
 from proxy.news import News
@@ -106,7 +107,8 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
     limits = Limits(settings.limits, Limiter(link, replicas=counted))
     encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=clock))
     landings = Landings()
-    fetcher = Fetcher(upstreams, knowledge, shared, landings, deadline=settings.hub.deadline, clock=clock)
+    leases = None if link is None else Leases(link)
+    fetcher = Fetcher(upstreams, knowledge, leases, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
     express = Express(pages, limits, credentials.all, readiness, settings.cors.origins)
     ids = request_ids()

@@ -14,20 +14,23 @@ from proxy.turns import Early
 class Claim(Struct, frozen=True):
     """What a look takes for a fetch: the question's lease, by this token, and a turn at the hub if that may be had.
 
-    ``held``: Redis has said so. Where its answer did not come in time, it may have been taken all the same.
+    ``held``: Redis has said so. ``unsure``: its answer did not come in time, so that it may be taken, or get to be.
     """
 
     question: Question
     token: str
     turn: Early | None = None
     held: bool = False
+    unsure: bool = False
 
     def bid(self, useless: tuple[float, float]) -> Bid:
         """As Redis is asked for it; see there."""
         return Bid(self.question, self.token, useless, None if self.turn is None else self.turn.wanted)
 
-    def taken(self, found: Found) -> Claim:
-        """The claim after Redis has said so."""
+    def asked(self, found: Found | None) -> Claim:
+        """The claim after Redis has taken it, or has not answered."""
+        if found is None:
+            return replace(self, unsure=True)
         if self.turn is not None:
             self.turn.answer = found.turn
         return replace(self, held=True)

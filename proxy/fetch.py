@@ -20,18 +20,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.claim import Claim
-from proxy.detached import Detached
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
 from proxy.gate_errors import GaveWay, Rest
 from proxy.hub import Hub
 from proxy.knowledge import Knowledge
 from proxy.landings import Ear, Landings, write_failure
+from proxy.leases import Leases
 from proxy.outcome import Landed
 from proxy.page import Page, not_found, read
 from proxy.question import Question
 from proxy.record import Learned
-from proxy.renewal import Renewing
-from proxy.shared import LEASE, Shared
 from proxy.shield import Shield
 from proxy.stored import OFF_LOOP
 from proxy.turns import Early
@@ -41,8 +39,6 @@ ATTEMPTS: Final = 3
 """How often the hub is asked for one question when its answers overlap with others of another moment."""
 DEAF: Final = 0.05
 """Seconds between looks at whether news still flows; while it does not, between looks into Redis."""
-AGAIN: Final = 0.1
-"""Seconds after which Redis, if it could not be asked, is told once more that a lease has ended."""
 LATE: Final = 0.05
 """Seconds after a lease's end at which those who waited for its holder look again."""
 
@@ -76,7 +72,7 @@ class Fetcher:
         self,
         upstreams: Mapping[str, Upstream],
         knowledge: Knowledge,
-        shared: Shared | None,
+        leases: Leases | None,
         landings: Landings,
         *,
         deadline: float,
@@ -84,13 +80,10 @@ class Fetcher:
     ) -> None:
         self._upstreams = upstreams
         self._known = knowledge
-        self._shared = shared
+        self._leases = leases
         self._landings = landings
         self._deadline = deadline
         self._clock = clock
-        self._leases: dict[str, Question] = {}
-        self._landing = Detached()
-        self._ending = False
         self.hub_states = dict.fromkeys(upstreams, "unknown")
         self.learned: dict[Learned, int] = {"confirmed": 0, "moved": 0, "behind": 0}
 
@@ -107,18 +100,23 @@ class Fetcher:
         """
         until = asyncio.get_running_loop().time() + self._deadline
         since = max(since, self._clock() - self._deadline)  # whatever is older was asked for before this began
-        if self._shared is None:
+        if self._leases is None:
             return await self._ask(question, until, ahead=ahead)
         claim = claim or Claim(question, secrets.token_hex(8))
         if claim.held:
-            return await self._lead(self._shared, claim, None, until, ahead=ahead)
+            return await self._lead(self._leases, claim, None, until, ahead=ahead)
         with self._landings.listening(question.page_key) as ear:
             while (left := until - asyncio.get_running_loop().time()) > 0:
+                unsure = claim.unsure or not self._leases.resting
                 lead = await self._known.lead(question, claim.token, since=since)
-                if lead is None or lead.holder == claim.token:
-                    # None: Redis may have done all the same what it could not say in time, and others wait for this.
-                    landed = self._known.landed(question, since=since) if lead is None else lead.landed
-                    return await self._lead(self._shared, claim, landed, until, ahead=ahead)
+                if lead is None:  # Redis may have done all the same what it could not say in time, and others wait
+                    landed = self._known.landed(question, since=since)
+                    return await self._lead(self._leases, replace(claim, unsure=unsure), landed, until, ahead=ahead)
+                if lead.holder == claim.token:
+                    return await self._lead(self._leases, replace(claim, held=True), lead.landed, until, ahead=ahead)
+                if claim.unsure:  # not to be taken when that one has ended: nobody would know of it
+                    self._leases.end(question, claim.token, unsure=True)
+                    claim = Claim(question, secrets.token_hex(8), claim.turn)
                 if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
@@ -136,19 +134,17 @@ class Fetcher:
         """A claim was taken for nothing; nobody waits until others may have it."""
         if claim.turn is not None:
             self._upstreams[claim.question.credential].shield.give_back(claim.turn)
-        if self._shared is not None:
-            self._landing.spawn(self._land(self._shared, claim.question, claim.token))
+        if self._leases is not None:
+            self._leases.end(claim.question, claim.token, unsure=claim.unsure)
 
     async def release(self) -> None:
         """Give up all leases, for others to take: this process ends."""
-        self._ending = True
-        if self._shared is not None:
-            for token, question in list(self._leases.items()):
-                await self._shared.land(question, token)
+        if self._leases is not None:
+            await self._leases.release()
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
-        return await self._landing.drain(timeout)
+        return 0 if self._leases is None else await self._leases.drain(timeout)
 
     async def _follow(self, question: Question, ear: Ear, holder: str, timeout: float, since: float) -> Landed | None:
         """Wait for the flight of another replica; None if it brought nothing, or nobody knows.
@@ -162,13 +158,12 @@ class Fetcher:
                 break
         return await self._known.handed(question, since=since)
 
-    async def _lead(self, shared: Shared, claim: Claim, landed: Landed | None, until: float, *, ahead: bool) -> Landed:
+    async def _lead(self, leases: Leases, claim: Claim, landed: Landed | None, until: float, *, ahead: bool) -> Landed:
         """Ask the hub for all replicas, unless it has just been (``landed``), and tell them how it ended."""
         question, token, failure = claim.question, claim.token, b""
-        self._leases[token] = question
         try:
             if landed is None:
-                with Renewing(LEASE / 4, lambda: shared.renew(question, token)):
+                with leases.kept(question, token):
                     landed = await self._ask(question, until, ahead=ahead, claim=claim)
         except GaveWay:
             raise  # those who wait elsewhere need not
@@ -178,16 +173,8 @@ class Fetcher:
         else:
             return landed
         finally:
-            del self._leases[token]
-            if landed is None or not landed.told:
-                self._landing.spawn(self._land(shared, question, token, failure))
-
-    async def _land(self, shared: Shared, question: Question, token: str, failure: bytes = b"") -> None:
-        """End a lease, as soon as Redis can be asked: until it ends by itself, whoever asks the same waits for it."""
-        for _ in range(int(LEASE / AGAIN)):
-            if await shared.land(question, token, failure) or self._ending:
-                break
-            await asyncio.sleep(AGAIN)
+            if claim.unsure or (claim.held and (landed is None or not landed.told)):
+                leases.end(question, token, failure, unsure=claim.unsure)
 
     async def _ask(self, question: Question, until: float, *, ahead: bool, claim: Claim | None = None) -> Landed:
         """Ask the hub until its answer is not behind what is known, and store it."""

@@ -133,8 +133,7 @@ class Pages:
             self.at_hand.looked(question)
         if claim is None or (found is not None and not found.leased):
             return Looked(found is not None, None)
-        claim = claim if found is None else claim.taken(found)
-        return Looked(found is not None, self._line.begin(claim, since=since))
+        return Looked(found is not None, self._line.begin(claim.asked(found), since=since))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""

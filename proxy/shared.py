@@ -36,8 +36,6 @@ HANDOVER: Final = 2.0
 _LOOK: Final = Script("look", "rows", "gate")
 _LEARN: Final = Script("learn", "rows")
 _LEAD: Final = Script("lead", "rows")
-_RENEW: Final = Script("renew")
-_LAND: Final = Script("land")
 _PURGE: Final = Script("purge")
 
 
@@ -90,8 +88,8 @@ class Shared:
         With a ``bid``, its lease is taken if nobody has it, and of what is kept nothing is of use that is not known:
         ``page``, ``record`` and rows; and a turn at the hub, if that is wanted.
         """
-        lease = _lease_key(question if bid is None else bid.target)
-        keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), lease]
+        lease = lease_keys(question, "") if bid is None else lease_keys(bid.target, bid.token)
+        keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), *lease]
         known = (b"" if page is None else write_mark(page), "" if record is None else write_record(record))
         arguments: list[Any] = [version, *known]
         arguments += [""] if bid is None else [bid.token, int(LEASE * 1000), *map(microseconds, bid.useless)]
@@ -104,24 +102,12 @@ class Shared:
     async def lead(self, question: Question, token: str, version: str = "") -> Lead | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
         listing = question.listing
-        keys = [_lease_key(question), question.page_key, record_key(listing), *rows_keys(listing)]
+        keys = [*lease_keys(question, token), question.page_key, record_key(listing), *rows_keys(listing)]
         found = await self._link.run(_LEAD, "lead", keys, [token, int(LEASE * 1000), version])
         if found is None:
             return None
         holder, seconds = found[0].decode(errors="replace"), found[1] / 1000
         return Lead(holder, seconds, await self._read(question, *found[2:]) if holder == token else Found())
-
-    async def renew(self, question: Question, token: str) -> None:
-        """Keep the lease for another while."""
-        await self._link.run(_RENEW, "renew", [_lease_key(question)], [token, int(LEASE * 1000)])
-
-    async def land(self, question: Question, token: str, failure: bytes = b"") -> bool:
-        """Give up the lease without a page; who waits is told why, if there is something to tell.
-
-        Return whether that was possible.
-        """
-        news = b"landed " + landing(question.page_key, token, failure)
-        return await self._link.run(_LAND, "land", [_lease_key(question)], [token, NEWS, news]) is not None
 
     async def learn(
         self,
@@ -150,7 +136,7 @@ class Shared:
             question.listing,
             Record(page.stamp, since, page.asked_at, heard_at),
             keep_record,
-            keys=[question.page_key, _lease_key(question)],
+            keys=[question.page_key, lease_keys(question, token)[0]],
             contradicts=contradicts,
             page=(await write_page(page) if milliseconds else b"", milliseconds),
             landed=(landing(question.page_key, token) if token else b"", token),
@@ -242,5 +228,7 @@ def _lacking(head: bytes | int, rows: list[bytes]) -> tuple[bytes | None, tuple[
     return head if isinstance(head, bytes) else None, tuple(rows)
 
 
-def _lease_key(question: Question) -> str:
-    return f"{question.page_key}:lease"
+def lease_keys(question: Question, token: str) -> tuple[str, str]:
+    """Where the token of who asks the question is, and the mark that a token has ended before Redis got it."""
+    lease = f"{question.page_key}:lease"
+    return lease, f"{lease}:{token}"

@@ -207,8 +207,7 @@ async def test_while_redis_cannot_be_asked_nobody_waits_for_it() -> None:
     """What a look would tell is known: nothing, so that memory answers, by what it has learned since."""
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        assert it.fetcher._shared is not None
-        clock = it.fetcher._shared._link._clock = Clock()
+        clock = it.shared._link._clock = Clock()
         at_hand = it.pages.at_hand
         await it.ask()
         assert at_hand.answer(QUESTION, NONE) is None, "without news, Redis is looked into"
@@ -232,9 +231,8 @@ async def test_what_redis_may_know_better_is_not_served_before_it_was_looked_for
     """A fault of another call says nothing of this: what was there before is not doubted until somebody has looked."""
     async with fixture(fakeredis.FakeServer()) as it:
         await it.ask()
-        assert it.fetcher._shared is not None
-        it.fetcher._shared._link._fault("publish", "TimeoutError")
-        assert it.fetcher._shared.resting
+        it.shared._link._fault("publish", "TimeoutError")
+        assert it.shared.resting
         assert it.pages.at_hand.answer(QUESTION, NONE) is None
 
 
@@ -243,7 +241,6 @@ async def test_a_redis_that_takes_no_writes_is_not_looked_into_where_news_flows(
 ) -> None:
     """Others cannot be told, so that nothing stays fresh for long; but what they tell is heard."""
     async with fixture(fakeredis.FakeServer()) as it:
-        assert it.fetcher._shared is not None
         trust, at_hand = it.pages._known.trust, it.pages.at_hand
         monkeypatch.setattr(trust, "_news", SimpleNamespace(flowing=True))
         await it.ask()
@@ -252,7 +249,7 @@ async def test_a_redis_that_takes_no_writes_is_not_looked_into_where_news_flows(
         async def full(*_: object, **__: object) -> None:
             return None
 
-        monkeypatch.setattr(it.fetcher._shared, "learn", full)
+        monkeypatch.setattr(it.shared, "learn", full)
         await it.ask(max_age=0.0)
         it.clock.advance(0.6)
         await it.ask(max_age=0.0)

@@ -213,8 +213,7 @@ def hears_news(pages: Pages) -> None:
 
 def counted(it: Fixture, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each script is called."""
-    shared, calls = it.fetcher._shared, Counter[str]()
-    assert shared is not None
+    shared, calls = it.shared, Counter[str]()
     run = shared._link.run
 
     async def counting(script: Any, command: str, *arguments: Any) -> Any:
@@ -368,7 +367,7 @@ async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.Mo
         hears_news(it.pages)
         it.hub.gate.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(it.fetcher, "_shared", None)
+            patch.setattr(it.fetcher, "_leases", None)
             alone = asyncio.create_task(it.pages._line.fetch(QUESTION, since=0.0, until=it.pages._line.deadline()))
             await until_asked(it.hub, 1)
         joined = asyncio.create_task(it.ask())

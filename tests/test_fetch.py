@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import fakeredis
@@ -11,11 +14,13 @@ import pytest
 
 from proxy import errors
 from proxy.gate import Allowance
+from proxy.leases import REFUSALS
 from proxy.outcome import Hit, Led, Miss
 from proxy.query import ListQuery
 from proxy.question import page_question
+from proxy.redis_link import RedisLink
 from proxy.trust import Trust
-from tests.test_pages import QUESTION, Fixture, fixture
+from tests.test_pages import GATE, QUESTION, Fixture, fixture
 
 LEASE_KEY = f"{QUESTION.page_key}:lease"
 
@@ -109,7 +114,7 @@ async def test_something_else_under_the_lease(how: str) -> None:
 
 async def test_a_long_request_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.shared.LEASE", 0.5)
-    monkeypatch.setattr("proxy.fetch.LEASE", 0.5)
+    monkeypatch.setattr("proxy.leases.LEASE", 0.5)
     async with fixture(fakeredis.FakeServer()) as it:
         other = it.replica()
         it.hub.gate.clear()
@@ -160,23 +165,34 @@ async def test_a_redis_that_goes_while_the_hub_is_asked_costs_nobody_the_answer(
         assert isinstance(await it.ask(), Hit)
 
 
-# Answers of Redis that come too late.
+# Answers of Redis that come too late, and what it does even later.
 
 
 async def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
-async def _lost(it: Fixture, monkeypatch: pytest.MonkeyPatch, *calls: str) -> None:
+def _lost(it: Fixture, monkeypatch: pytest.MonkeyPatch, *calls: str) -> None:
     """Redis does what these calls want, and the answer does not come in time."""
-    assert it.fetcher._shared is not None
-    for name in calls:
-        call = getattr(it.fetcher._shared, name)
+    shared = it.shared
+    for name, call in [(name, getattr(shared, name)) for name in calls]:
 
         async def done(*arguments: Any, _call: Any = call, **named: Any) -> None:
             await _call(*arguments, **named)
 
-        monkeypatch.setattr(it.fetcher._shared, name, done)
+        monkeypatch.setattr(shared, name, done)
+
+
+def _late(it: Fixture, monkeypatch: pytest.MonkeyPatch, *calls: str) -> list[Callable[[], Awaitable[object]]]:
+    """These calls stay under way; return what has Redis carry them out."""
+    shared, under_way = it.shared, list[Callable[[], Awaitable[object]]]()
+    for name, call in [(name, getattr(shared, name)) for name in calls]:
+
+        async def sent(*arguments: Any, _call: Any = call, **named: Any) -> None:
+            under_way.append(partial(_call, *arguments, **named))
+
+        monkeypatch.setattr(shared, name, sent)
+    return under_way
 
 
 @pytest.mark.parametrize("rests", [True, False])
@@ -185,9 +201,9 @@ async def test_a_look_whose_answer_is_lost_leaves_no_lease(monkeypatch: pytest.M
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
         monkeypatch.setattr(Trust, "_hears", True)
-        await _lost(it, monkeypatch, "look")
+        _lost(it, monkeypatch, "look")
         if rests:  # Redis is left alone for a while after a fault
-            monkeypatch.setattr(it.fetcher._shared, "lead", _nothing)
+            monkeypatch.setattr(it.shared, "lead", _nothing)
         async with asyncio.timeout(1):
             outcome = await it.ask()
         assert isinstance(outcome, Miss)
@@ -200,31 +216,116 @@ async def test_a_look_whose_answer_is_lost_leaves_no_lease(monkeypatch: pytest.M
 async def test_a_lease_whose_taking_is_not_confirmed_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        await _lost(it, monkeypatch, "lead")
+        _lost(it, monkeypatch, "lead")
         assert isinstance(await it.ask(), Miss)
         await it.fetcher.drain(5)
         assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
 
 
-async def test_a_lease_is_given_up_as_soon_as_redis_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_claim_that_redis_carries_out_after_its_flight_takes_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that was silent delivers it when the flight has long landed, be that told by another connection."""
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        monkeypatch.setattr(Trust, "_hears", True)
+        under_way = _late(it, monkeypatch, "look", "lead")
+        assert isinstance(await it.ask(), Miss)
+        await it.fetcher.drain(5)
+        assert len(under_way) == 2
+        for carry_out in under_way:
+            await carry_out()
+        redis = fakeredis.FakeAsyncRedis(server=server)
+        assert not await redis.exists(LEASE_KEY)
+        assert not await redis.exists(f"{GATE}:slots"), "nor a turn"
+        it.clock.advance(9)
+        async with asyncio.timeout(1):
+            assert isinstance(await it.replica().answer(QUESTION), Miss)
+
+
+async def test_a_look_that_comes_after_another_has_landed_takes_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        redis = fakeredis.FakeAsyncRedis(server=server)
+        await redis.set(LEASE_KEY, "another replica", px=200)
+        monkeypatch.setattr(Trust, "_hears", True)
+        under_way = _late(it, monkeypatch, "look")
+        asking = asyncio.create_task(it.ask())
+        async with asyncio.timeout(5):
+            while not under_way:
+                await asyncio.sleep(0.001)
+        monkeypatch.undo()
+        assert isinstance(await asking, Miss)
+        await it.fetcher.drain(5)
+        await under_way[0]()
+        assert not await redis.exists(LEASE_KEY)
+
+
+class Landing:
+    """How often Redis is told of an end, and what it says."""
+
+    def __init__(self, it: Fixture, monkeypatch: pytest.MonkeyPatch, *, taken_after: float, resting: bool) -> None:
+        self.calls = 0
+        self._after = taken_after
+        self._land = it.leases._land
+        monkeypatch.setattr(it.leases, "_land", self)
+        monkeypatch.setattr(RedisLink, "resting", property(lambda _: resting and self.calls <= taken_after))
+        monkeypatch.setattr("proxy.leases.AGAIN", 0.001)
+
+    async def __call__(self, *arguments: Any, **named: Any) -> bool:
+        self.calls += 1
+        return self.calls > self._after and await self._land(*arguments, **named)
+
+
+@pytest.mark.parametrize(("taken_after", "resting"), [(2, False), (2, True), (200, True)])
+async def test_a_lease_is_given_up_as_soon_as_redis_can_be_asked(
+    monkeypatch: pytest.MonkeyPatch, taken_after: int, *, resting: bool
+) -> None:
     """Redis rests when the hub's error comes; who asks next is not to wait for the lease's end."""
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        assert it.fetcher._shared is not None
-        land, calls = it.fetcher._shared.land, 0
+        it.hub.status = 500
+        it.hub.gate.clear()
+        asking = asyncio.create_task(it.ask())
+        await until_asked(it.hub, 1)
+        landing = Landing(it, monkeypatch, taken_after=taken_after, resting=resting)
+        it.hub.gate.set()
+        with pytest.raises(errors.HubError):
+            await asking
+        await it.fetcher.drain(5)
+        assert landing.calls == taken_after + 1
+        assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
 
-        async def resting(*arguments: Any) -> bool:
-            nonlocal calls
-            calls += 1
-            return calls > 2 and await land(*arguments)
 
-        monkeypatch.setattr(it.fetcher._shared, "land", resting)
+async def test_a_redis_that_does_not_take_it_is_not_told_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        landing = Landing(it, monkeypatch, taken_after=math.inf, resting=False)
         it.hub.status = 500
         with pytest.raises(errors.HubError):
             await it.ask()
-        await it.fetcher.drain(5)
-        assert calls == 3
-        assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
+        assert await it.fetcher.drain(5) == 0
+        assert landing.calls == REFUSALS
+
+
+async def test_ends_that_wait_for_redis_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        leases = it.leases
+        monkeypatch.setattr("proxy.leases.MOST", 3)
+        Landing(it, monkeypatch, taken_after=math.inf, resting=True)
+        for number in range(5):
+            leases.end(QUESTION, str(number), unsure=True)
+        async with asyncio.timeout(5):
+            while len(leases._ending) > 3:
+                await asyncio.sleep(0.001)
+        assert list(leases._unended) == ["2", "3", "4"]
+        leases._closing = True
+
+
+async def test_while_redis_is_known_to_rest_nothing_is_left_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No claim has been sent, so that none can be carried out."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        landing = Landing(it, monkeypatch, taken_after=math.inf, resting=True)
+        assert isinstance(await it.ask(), Miss)
+        assert await it.fetcher.drain(0) == 0
+        assert landing.calls == 0
 
 
 # Repeating.

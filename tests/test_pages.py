@@ -21,6 +21,7 @@ from proxy.gate import Allowance
 from proxy.hub import Hub
 from proxy.knowledge import Knowledge
 from proxy.landings import Landings
+from proxy.leases import Leases
 from proxy.memory import Memory
 from proxy.outcome import Hit, Miss, StaleHit
 from proxy.pages import Pages
@@ -80,6 +81,18 @@ class Fixture:
     def shield(self) -> Shield:
         return self.fetcher._upstreams["default"].shield
 
+    @property
+    def shared(self) -> Shared:
+        shared = self.pages._known._shared
+        assert shared is not None
+        return shared
+
+    @property
+    def leases(self) -> Leases:
+        leases = self.fetcher._leases
+        assert leases is not None
+        return leases
+
     async def ask(self, question: Question = QUESTION, **wishes: Any) -> Any:
         return await self.pages.answer(question, Directives(**wishes))
 
@@ -99,7 +112,8 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
         knowledge = Knowledge(given, Memory(2**20), shared, None, clock=clock)
         shield = Shield(Allowance(settings.rate, settings.burst, settings.concurrency), gate, gate_name=lambda: GATE)
         upstreams = {"default": Upstream(hub, shield)}
-        fetcher = Fetcher(upstreams, knowledge, shared, Landings(), deadline=settings.deadline, clock=clock)
+        leases = None if link is None else Leases(link)
+        fetcher = Fetcher(upstreams, knowledge, leases, Landings(), deadline=settings.deadline, clock=clock)
         pages = Pages(given, settings, knowledge, fetcher, clock=clock)
         made.append((pages, fetcher, hub))
         return pages

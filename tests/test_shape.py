@@ -45,7 +45,7 @@ LAYERS = [  # from the bottom up: a module imports from lines below its own only
     ["listings", "composing", "windows", "stored_rows"],
     ["kept"],
     ["jwks", "memory", "directives", "shared", "ahead", "hub_stream"],
-    ["known_rows", "purging"],
+    ["known_rows", "purging", "leases"],
     ["shared_variants"],
     ["tokens", "encoder"],
     ["setting_faults"],

@@ -1,7 +1,8 @@
 -- Read a page, its listing's record, and what the asker lacks of its rows. Who would ask the hub unless there is more
 -- here than it knows takes the lease for that in the same call, if there is not, and nobody has it; and, if it wants
 -- one, a turn at the hub.
--- KEYS: page, record, head, rows, written, the lease of what the hub would be asked, then those of gate.admit
+-- KEYS: page, record, head, rows, written, the lease of what the hub would be asked, the mark that the token has ended,
+--       then those of gate.admit
 -- ARGV: the version of the rows that the asker knows, what the page that it knows begins with ('': none),
 --       the record that it knows ('': none), token ('': no lease is wanted), lease in ms,
 --       in µs when a live page and a settled one were vouched for at the latest if they are of no use,
@@ -33,11 +34,11 @@ local function is_more()
   return head ~= '' and confirmed > math.max(shown_at, math.min(live_after, settled_after))
 end
 
-if ARGV[4] == '' or redis.call('EXISTS', KEYS[6]) == 1 or is_more() then
+if ARGV[4] == '' or redis.call('EXISTS', KEYS[6], KEYS[7]) > 0 or is_more() then
   return {page, record, head, rows, 0}
 end
 local taken = redis.pcall('SET', KEYS[6], ARGV[4], 'PX', ARGV[5]) -- a Redis that takes no writes can still be read
-if taken.ok and KEYS[7] then
-  return {page, record, head, rows, 1, admit(8, KEYS[7], KEYS[8])}
+if taken.ok and KEYS[8] then
+  return {page, record, head, rows, 1, admit(8, KEYS[8], KEYS[9])}
 end
 return {page, record, head, rows, taken.ok and 1 or 0}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from proxy.demand import Demand
-from proxy.detached import Detached
-from proxy.page import Page
-from proxy.question import Question
+from proxy.answer.page import Page
+from proxy.questions.demand import Demand
+from proxy.questions.question import Question
+from proxy.tasks.detached import Detached
 
 
 class Ahead:

@@ -12,27 +12,27 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from proxy.credential import Credential, Credentials
-from proxy.encoder import Encoder
-from proxy.events import Events
+from proxy.admission.gate import Allowance
+from proxy.admission.shared_gate import SharedGate, gate_name
+from proxy.admission.shield import Shield
+from proxy.callers.limiter import Limiter
+from proxy.events.events import Events
+from proxy.events.hearing import Pace
 from proxy.fetch import Fetcher, Upstream
-from proxy.gate import Allowance
-from proxy.hearing import Pace
-from proxy.hub import Hub, Transport
-from proxy.knowledge import Knowledge
-from proxy.landings import Landings
-from proxy.leases import Leases
-from proxy.limiter import Limiter
-from proxy.memory import Memory
-from proxy.news import News
+from proxy.hub.client import Hub, Transport
+from proxy.hub.credential import Credential, Credentials
+from proxy.known.encoder import Encoder
+from proxy.known.knowledge import Knowledge
+from proxy.known.memory import Memory
 from proxy.pages import Pages
-from proxy.redis_client import Client, connect
-from proxy.redis_link import RedisLink
+from proxy.redis.client import Client, connect
+from proxy.redis.landings import Landings
+from proxy.redis.leases import Leases
+from proxy.redis.link import RedisLink
+from proxy.redis.news import News
+from proxy.redis.shared import Shared
+from proxy.redis.variants import SharedVariants
 from proxy.settings import RedisSettings, Settings
-from proxy.shared import Shared
-from proxy.shared_gate import SharedGate, gate_name
-from proxy.shared_variants import SharedVariants
-from proxy.shield import Shield
 from proxy.siblings import Siblings
 from proxy.web.admin import admin_handlers
 from proxy.web.asking import Asking
@@ -40,7 +40,8 @@ from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
 from proxy.web.edge import refused_by_server, with_edge
 from proxy.web.events import events_handler
-from proxy.web.express import Express, with_express
+from proxy.web.express.lane import Express, with_express
+from proxy.web.express.wire import WIRE, Wire
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.limits import Limits
 from proxy.web.observing import Observing
@@ -48,9 +49,8 @@ from proxy.web.problems import EXCEPTION_HANDLERS
 from proxy.web.protocol import REFUSED
 from proxy.web.request_ids import request_ids
 from proxy.web.routes import api_handlers
-from proxy.web.state_metrics import Parts
-from proxy.web.telemetry import Sink, log_requests
-from proxy.web.wire import WIRE, Wire
+from proxy.web.telemetry.event import Sink, log_requests
+from proxy.web.telemetry.state_metrics import Parts
 
 CLOSING: Final = 2.0
 """Seconds that hub requests and stores still under way are given when the application ends."""

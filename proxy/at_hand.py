@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from proxy.admission.refusals import Rest
 from proxy.ahead import Ahead
-from proxy.demand import GRAIN, Demand
-from proxy.directives import Directives
+from proxy.answer.directives import Directives
+from proxy.answer.freshness import Fresh, Gone, Stale
+from proxy.answer.outcome import Hit, StaleHit
+from proxy.answer.page import Page
 from proxy.errors import HubRefusedCredential
-from proxy.freshness import Fresh, Gone, Stale
-from proxy.gate_errors import Rest
-from proxy.kept import Kept
-from proxy.knowledge import Knowledge
-from proxy.outcome import Hit, StaleHit
-from proxy.page import Page
-from proxy.question import Question
+from proxy.known.kept import Kept
+from proxy.known.knowledge import Knowledge
+from proxy.questions.demand import GRAIN, Demand
+from proxy.questions.question import Question
 from proxy.settings import CacheSettings
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from proxy.bids import Bid
-from proxy.question import Question
-from proxy.shared import Found
-from proxy.turns import Early
+from proxy.admission.turns import Early
+from proxy.questions.question import Question
+from proxy.redis.bids import Bid
+from proxy.redis.shared import Found
 
 
 class Claim(Struct, frozen=True):

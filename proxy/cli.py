@@ -17,14 +17,15 @@ from typing import Final
 import click
 from click.shell_completion import get_completion_class
 
-from proxy import __version__, config
+from proxy import __version__
+from proxy.commands.terminal import cannot_listen, complain, fail, say_check
+from proxy.config import sources
 from proxy.log_format import wants_colours
 from proxy.settings import Settings
-from proxy.terminal import cannot_listen, complain, fail, say_check
 
 PROGRAM: Final = "generations-proxy"
 _config_option = click.option(
-    "--config", "config_path", metavar="FILE", help=f"TOML file with settings (default: ${config.CONFIG})."
+    "--config", "config_path", metavar="FILE", help=f"TOML file with settings (default: ${sources.CONFIG})."
 )
 
 
@@ -57,12 +58,12 @@ def serve(host: str | None, port: int | None, workers: int | None, config_path: 
 
     SIGTERM turns readiness false, then drains; Ctrl-C drains at once.
     """
-    from proxy.serve import run_server  # noqa: PLC0415  uvicorn is not needed to print help
+    from proxy.commands.serve import run_server  # noqa: PLC0415  uvicorn is not needed to print help
 
-    given = {"PROXY_HOST": host, "PROXY_PORT": port, "PROXY_WORKERS": workers, config.CONFIG: config_path}
+    given = {"PROXY_HOST": host, "PROXY_PORT": port, "PROXY_WORKERS": workers, sources.CONFIG: config_path}
     # Into the environment, where the workers' processes find them.
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
-    settings = _settings(os.environ, config.require_credential, config.require_safe_address)
+    settings = _settings(os.environ, sources.require_credential, sources.require_safe_address)
     try:
         run_server(settings)
     except OSError as error:
@@ -92,7 +93,7 @@ def serve(host: str | None, port: int | None, workers: int | None, config_path: 
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so long (default: at Ctrl-C).")
 def demo(port: int, hub_port: int, callers: int, seconds: float | None) -> None:
     """Run a simulated hub and the proxy together on loopback; nothing to configure."""
-    from proxy.demo import run_demo  # noqa: PLC0415  loaded when used
+    from proxy.commands.demo import run_demo  # noqa: PLC0415  loaded when used
 
     try:
         asyncio.run(run_demo(port=port, hub_port=hub_port, callers=callers, seconds=seconds, say=click.echo))
@@ -127,7 +128,7 @@ def demo(port: int, hub_port: int, callers: int, seconds: float | None) -> None:
 )
 def simulate(port: int, api_key: str, seed: int, speed: float, history: int, link_lifetime: float) -> None:
     """Run the simulated hub alone, to try things against."""
-    from proxy.demo import run_simulator  # noqa: PLC0415  loaded when used
+    from proxy.commands.demo import run_simulator  # noqa: PLC0415  loaded when used
     from proxy.simulator import Simulator, World  # noqa: PLC0415  loaded when used
 
     world = World(seed=seed, speed=speed, history=history)
@@ -142,7 +143,7 @@ def simulate(port: int, api_key: str, seed: int, speed: float, history: int, lin
 @_config_option
 def check(config_path: str | None) -> None:
     """Check the settings, the hub, its answers, and Redis; exit with 0 if the proxy can do its work."""
-    from proxy.check import run_checks  # noqa: PLC0415  loaded when used
+    from proxy.commands.check import run_checks  # noqa: PLC0415  loaded when used
 
     sys.exit(0 if asyncio.run(run_checks(os.environ, config_path, say=say_check)) else 1)
 
@@ -155,7 +156,7 @@ def key(name: str, namespaces: tuple[str, ...]) -> None:
 
     The key itself is printed once and kept nowhere.
     """
-    from proxy.callers import digest, make_key  # noqa: PLC0415  loaded when used
+    from proxy.callers.caller import digest, make_key  # noqa: PLC0415  loaded when used
 
     made = make_key()
     granted = ", ".join(json.dumps(namespace) for namespace in namespaces or ("your-namespace",))
@@ -223,11 +224,11 @@ def completion(shell: str) -> None:
 def _settings(environ: Mapping[str, str], *requirements: Callable[[Settings], None]) -> Settings:
     """The settings, or exit with all their faults."""
     try:
-        loaded = config.load(environ)
-    except config.SettingsError as error:
+        loaded = sources.load(environ)
+    except sources.SettingsError as error:
         complain(error.faults)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    if faults := config.unmet(loaded.settings, *requirements):
+    if faults := sources.unmet(loaded.settings, *requirements):
         complain(faults)
     return loaded.settings

@@ -19,20 +19,20 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from proxy.admission.refusals import GaveWay, Rest
+from proxy.admission.shield import Shield
+from proxy.admission.turns import Early
+from proxy.answer.outcome import Landed
+from proxy.answer.page import Page, not_found, read
+from proxy.answer.record import Learned
 from proxy.claim import Claim
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
-from proxy.gate_errors import GaveWay, Rest
-from proxy.hub import Hub
-from proxy.knowledge import Knowledge
-from proxy.landings import Ear, Landings, write_failure
-from proxy.leases import Leases
-from proxy.outcome import Landed
-from proxy.page import Page, not_found, read
-from proxy.question import Question
-from proxy.record import Learned
-from proxy.shield import Shield
-from proxy.stored import OFF_LOOP
-from proxy.turns import Early
+from proxy.hub.client import Hub
+from proxy.known.knowledge import Knowledge
+from proxy.questions.question import Question
+from proxy.redis.landings import Ear, Landings, write_failure
+from proxy.redis.leases import Leases
+from proxy.redis.stored import OFF_LOOP
 
 _log: Final = logging.getLogger("proxy.hub")
 ATTEMPTS: Final = 3

@@ -9,15 +9,15 @@ from typing import Final
 
 from msgspec import Struct
 
+from proxy.admission.refusals import GaveWay
+from proxy.answer.outcome import Landed, StaleHit
 from proxy.claim import Claim
-from proxy.detached import ended
 from proxy.errors import HubBusy
 from proxy.fetch import Fetcher
-from proxy.flight import Flights
-from proxy.gate_errors import GaveWay
-from proxy.outcome import Landed, StaleHit
-from proxy.question import Question
+from proxy.questions.question import Question
 from proxy.settings import HubSettings
+from proxy.tasks.detached import ended
+from proxy.tasks.flight import Flights
 
 CROWDED: Final = 1.0
 """Seconds after which those may come again who found too many waiting."""

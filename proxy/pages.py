@@ -19,20 +19,20 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from proxy import directives as callers
 from proxy.ahead import Ahead
+from proxy.answer import directives as callers
+from proxy.answer.directives import Directives
+from proxy.answer.freshness import MOMENT, Fresh, Gone, Stale, oldest_fresh
+from proxy.answer.outcome import Hit, Landed, Miss, Outcome, StaleHit
 from proxy.at_hand import AtHand, stand_in
-from proxy.demand import Demand
-from proxy.directives import Directives
 from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
-from proxy.flight import Flights
-from proxy.freshness import MOMENT, Fresh, Gone, Stale, oldest_fresh
-from proxy.knowledge import Knowledge
+from proxy.known.knowledge import Knowledge
 from proxy.line import Begun, Line, Looked
-from proxy.outcome import Hit, Landed, Miss, Outcome, StaleHit
-from proxy.question import Question
+from proxy.questions.demand import Demand
+from proxy.questions.question import Question
 from proxy.settings import CacheSettings, HubSettings
+from proxy.tasks.flight import Flights
 
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""

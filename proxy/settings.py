@@ -1,6 +1,6 @@
-"""The settings that exist: frozen structs with defaults and ranges. ``config.py`` reads them.
+"""The settings that exist: frozen structs with defaults and ranges. ``config/sources.py`` reads them.
 
-``fields.py`` says what each is called.
+``config/fields.py`` says what each is called.
 """
 
 from __future__ import annotations

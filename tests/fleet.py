@@ -18,7 +18,7 @@ from functools import partial
 from subprocess import DEVNULL
 from typing import Any
 
-from proxy.sockets import LOOPBACK
+from proxy.commands.sockets import LOOPBACK
 from tests.herd import Answered, ask
 from tests.support import KEY, LIST, RedisServer, free_port, started_redis
 from tests.test_cli import eventually, get, is_ready, running

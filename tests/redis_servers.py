@@ -20,7 +20,7 @@ import pytest
 import redis
 from redis.crc import key_slot
 
-from proxy.sockets import LOOPBACK
+from proxy.commands.sockets import LOOPBACK
 from tests.support import redis_binary
 
 PATIENCE = 30.0

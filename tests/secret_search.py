@@ -23,7 +23,8 @@ import jwt
 import msgspec
 from litestar import Litestar
 
-from proxy.callers import digest
+from proxy.callers.caller import digest
+from proxy.commands.sockets import LOOPBACK
 from proxy.log_format import FORMAT
 from proxy.secret import Secret
 from proxy.settings import (
@@ -39,7 +40,6 @@ from proxy.settings import (
     Settings,
 )
 from proxy.simulator import Fault, Simulator
-from proxy.sockets import LOOPBACK
 from proxy.web.admin import PURGE_PATH
 from tests.support import LIST, ROOT, still_world
 from tests.test_attacks import ROWS

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from proxy.app import create_app
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, HubSettings, Settings, StatusSettings
 from proxy.simulator import PLAIN_PROMPTS, Controlled, Simulator, World
-from proxy.sockets import LOOPBACK, listen, serving, url_of
 from proxy.web.page_files import PageFile, page_handler
 from tests.support import KEY, LIST, ROOT
 from tests.test_browser import PATIENCE, PLAYWRIGHT

@@ -22,6 +22,7 @@ import redis
 from litestar import Litestar
 
 from proxy.app import create_app
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.secret import Secret
 from proxy.settings import (
     AdminSettings,
@@ -39,8 +40,7 @@ from proxy.settings import (
 )
 from proxy.siblings import Siblings
 from proxy.simulator import Controlled, Simulator, World
-from proxy.sockets import LOOPBACK, listen, serving, url_of
-from proxy.web.telemetry import RequestEvent
+from proxy.web.telemetry.event import RequestEvent
 
 NOW = 1_790_000_000.0
 LIST = "/api/ai/generations"

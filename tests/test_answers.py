@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.answer.page import Page
+from proxy.answer.record import Stamp
 from proxy.errors import HubFailed, HubUnreachable, InvalidParameter
-from proxy.outcome import Hit, Miss, Outcome, StaleHit
-from proxy.page import Page
-from proxy.record import Stamp
 from proxy.web.answers import cache_status, error_cache_status, listed, matching, page_headers
 
 PAGE = Page("k", b"{}", '"abc"', 100.0, Stamp(0, None), settled=True, dead_at=None)

@@ -9,14 +9,14 @@ from typing import Any
 import fakeredis
 import pytest
 
-from proxy.demand import GRAIN
-from proxy.directives import NONE, Directives
+from proxy.admission.refusals import KNOWN, GaveWay
+from proxy.answer.directives import NONE, Directives
+from proxy.answer.outcome import Hit, Landed, Miss, StaleHit
 from proxy.errors import HubBusy, HubRateLimited
-from proxy.gate_errors import KNOWN, GaveWay
-from proxy.outcome import Hit, Landed, Miss, StaleHit
-from proxy.query import ListQuery
-from proxy.question import Question, page_question
-from proxy.trust import Trust
+from proxy.known.trust import Trust
+from proxy.questions.demand import GRAIN
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question
 from tests.support import Clock
 from tests.test_pages import OTHER, QUESTION, Fixture, fixture
 

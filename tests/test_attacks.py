@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from proxy.commands.sockets import LOOPBACK
 from proxy.secret import Secret
 from proxy.settings import HubSettings, Settings
-from proxy.sockets import LOOPBACK
 from tests.support import KEY, LIST, rig, socket_rig
 from tests.test_callers import ALL, BESSIE, CALLERS, OX, bearer
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from proxy.sockets import LOOPBACK
+from proxy.commands.sockets import LOOPBACK
 from tests.fleet import HubProcess, Load, Replica, hub_process, load
 from tests.support import LIST, ROOT, free_port, redis_binary
 from tests.test_cli import eventually, get

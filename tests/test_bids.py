@@ -13,20 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proxy import record as records
-from proxy.bids import Bid
+from proxy.answer import record as records
+from proxy.answer.freshness import Fresh, current, oldest_fresh, term
+from proxy.answer.outcome import Hit, Miss, StaleHit
+from proxy.answer.page import Page
+from proxy.answer.record import Record, Stamp
 from proxy.errors import HubRateLimited
-from proxy.freshness import Fresh, current, oldest_fresh, term
-from proxy.outcome import Hit, Miss, StaleHit
-from proxy.page import Page
 from proxy.pages import Pages
-from proxy.query import ListQuery
-from proxy.question import page_question, record_key
-from proxy.record import Record, Stamp
-from proxy.redis_link import RedisLink
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question, record_key
+from proxy.redis.bids import Bid
+from proxy.redis.link import RedisLink
+from proxy.redis.shared import Found, Shared
+from proxy.redis.stored import read_record, write_mark, write_page, write_record
 from proxy.settings import CacheSettings
-from proxy.shared import Found, Shared
-from proxy.stored import read_record, write_mark, write_page, write_record
 from tests.support import RedisServer
 from tests.test_fetch import LEASE_KEY, until_asked
 from tests.test_pages import OTHER, QUESTION, Fixture, fixture
@@ -406,7 +406,7 @@ async def test_too_many_who_wait_begin_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_redis_that_takes_no_writes_can_be_read(own_redis: RedisServer) -> None:
-    from proxy.redis_client import connect  # noqa: PLC0415
+    from proxy.redis.client import connect  # noqa: PLC0415
     from proxy.secret import Secret  # noqa: PLC0415
 
     link = RedisLink(connect(Secret(own_redis.url)), 1.0)

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 import fakeredis
 import pytest
 
-from proxy.memory import Memory
+from proxy.commands.serve import freeze_heap
+from proxy.commands.sockets import LOOPBACK
+from proxy.known.memory import Memory
 from proxy.pages import Pages
 from proxy.secret import Secret
-from proxy.serve import freeze_heap
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault
-from proxy.sockets import LOOPBACK
 from tests.support import LIST, RedisServer, rig, socket_rig
 
 MANY = 300

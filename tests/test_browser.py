@@ -16,10 +16,10 @@ import jwt
 import pytest
 import pytest_asyncio
 
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, CorsSettings, JwtSettings, Settings
 from proxy.simulator.faults import Fault
-from proxy.sockets import LOOPBACK, listen, serving, url_of
 from tests.listening import EVENTS
 from tests.support import LIST, ROOT, SocketRig, socket_rig
 

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from proxy.page import read
-from proxy.query import ListQuery
-from proxy.question import page_question
-from proxy.redis_client import connect
+from proxy.answer.page import read
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
+from proxy.redis.client import connect
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator, World

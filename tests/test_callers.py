@@ -9,8 +9,9 @@ import jwt
 import msgspec
 import pytest
 
-from proxy import callers, config
-from proxy.callers import ANONYMOUS, Caller, by_digest, digest, make_key
+from proxy.callers import caller as callers
+from proxy.callers.caller import ANONYMOUS, Caller, by_digest, digest, make_key
+from proxy.config import sources
 from proxy.errors import Forbidden
 from proxy.secret import Secret
 from proxy.settings import AuthSettings, CallerSettings, JwtSettings
@@ -200,8 +201,8 @@ DIGEST = digest("x")
     ],
 )
 def test_settings_that_are_none(value: str, fault: str) -> None:
-    with pytest.raises(config.SettingsError) as caught:
-        config.load({"PROXY_AUTH_CALLERS": value})
+    with pytest.raises(sources.SettingsError) as caught:
+        sources.load({"PROXY_AUTH_CALLERS": value})
     (said,) = caught.value.faults
     assert said.startswith("PROXY_AUTH_CALLERS: ")
     assert fault in said
@@ -210,7 +211,7 @@ def test_settings_that_are_none(value: str, fault: str) -> None:
 
 def test_with_callers_the_proxy_may_listen_anywhere() -> None:
     given = {"PROXY_HOST": "0.0.0.0", "PROXY_AUTH_CALLERS": f'[{{"name": "a", "keys": ["{DIGEST}"]}}]'}
-    assert config.unmet(config.load(given).settings, config.require_safe_address) == []
+    assert sources.unmet(sources.load(given).settings, sources.require_safe_address) == []
 
 
 def test_the_grant_of_all_is_a_star() -> None:

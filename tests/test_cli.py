@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sockets import LOOPBACK
+from proxy.commands.sockets import LOOPBACK
 from tests.support import KEY, LIST, ROOT, RedisServer, free_port
 
 COMMAND = [sys.executable, "-m", "proxy"]

@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule, run_state_machine_as_test
 
-from proxy.news import LEASE, News
-from proxy.redis_client import connect
+from proxy.redis.client import connect
+from proxy.redis.news import LEASE, News
 from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Fault, Simulator, World
@@ -270,8 +270,8 @@ class Noted(News):
 
 def test_one_truth(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.app.News", Noted)
-    monkeypatch.setattr("proxy.news.HEARTBEAT", 0.005)  # so that waiting for news costs little
-    monkeypatch.setattr("proxy.news.FIRST_WAIT", 0.02)
+    monkeypatch.setattr("proxy.redis.news.HEARTBEAT", 0.005)  # so that waiting for news costs little
+    monkeypatch.setattr("proxy.redis.news.FIRST_WAIT", 0.02)
     Coherence.redis_url = own_redis.url
     run_state_machine_as_test(
         Coherence,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import SettingsError, is_loopback, load, require_credential, require_safe_address
-from proxy.fields import fields
-from proxy.redis_client import check as check_redis_url
-from proxy.redis_client import place
+from proxy.config.fields import fields
+from proxy.config.sources import SettingsError, is_loopback, load, require_credential, require_safe_address
+from proxy.redis.client import check as check_redis_url
+from proxy.redis.client import place
 from proxy.secret import Secret
 from proxy.settings import Settings
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from proxy.hub_stream import EVENTS_PATH
+from proxy.hub.stream import EVENTS_PATH
 from proxy.settings import CacheSettings, Settings
 from proxy.web import openapi
 from tests.hub_contract import DOCUMENT

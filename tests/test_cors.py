@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config import SettingsError, load
+from proxy.config.sources import SettingsError, load
 from tests.support import LIST, rig
 from tests.test_callers import CALLERS, OX, bearer
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from proxy.check import run_checks
-from proxy.credential import MAX_TOKEN, Credential, Credentials, TokenFault, check_token, read_token
+from proxy.commands.check import run_checks
+from proxy.hub.credential import MAX_TOKEN, Credential, Credentials, TokenFault, check_token, read_token
 from proxy.secret import MASK, Secret
 from proxy.settings import CredentialSettings, HubSettings
 from proxy.simulator import Simulator

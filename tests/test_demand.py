@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.demand import GRAIN, LATELY, LISTINGS, PLACES, QUESTIONS, SHARED, Demand
-from proxy.query import ListQuery
-from proxy.question import Question, page_question
+from proxy.questions.demand import GRAIN, LATELY, LISTINGS, PLACES, QUESTIONS, SHARED, Demand
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question
 from tests.support import Clock
 
 

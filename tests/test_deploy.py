@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.fields import fields
+from proxy.config.fields import fields
 from tests.support import ROOT, free_port
 from tests.test_cli import PATIENCE, eventually, get, running
 

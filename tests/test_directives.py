@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.directives import NONE, Directives, parse
-from proxy.freshness import Fresh, Gone, Stale
+from proxy.answer.directives import NONE, Directives, parse
+from proxy.answer.freshness import Fresh, Gone, Stale
 
 
 @pytest.mark.parametrize(

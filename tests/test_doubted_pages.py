@@ -9,13 +9,13 @@ from typing import Any
 import fakeredis
 import pytest
 
-from proxy.completion import Completion
-from proxy.directives import Directives
-from proxy.freshness import MOMENT
-from proxy.outcome import Hit, Miss, StaleHit
+from proxy.answer.directives import Directives
+from proxy.answer.freshness import MOMENT
+from proxy.answer.outcome import Hit, Miss, StaleHit
+from proxy.known.completion import Completion
 from proxy.pages import Pages
-from proxy.query import ListQuery
-from proxy.question import Question, page_question
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question
 from tests.test_pages import OTHER, QUESTION, Fixture, fixture
 
 DONE = Completion("0e8a1f64-0000-4000-8000-000000000001", "succeeded", "video", "veo-4", "{}")
@@ -188,7 +188,7 @@ async def test_a_crowd_of_events_is_worth_one_look(monkeypatch: pytest.MonkeyPat
 async def test_what_nobody_asked_lately_is_not_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(settled_ttl=3600) as it:
         await it.ask()
-        monkeypatch.setattr("proxy.demand.LATELY", -1.0)
+        monkeypatch.setattr("proxy.questions.demand.LATELY", -1.0)
         happen(it)
         await look_through(it.pages)
         await drained(it.pages)

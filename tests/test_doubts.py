@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import completion
-from proxy.completion import Completion, Origin
 from proxy.contract import MEDIA_TYPES, STATUSES, TERMINAL
-from proxy.doubts import GENERATIONS, TRAITS, Doubts
-from proxy.query import ListQuery
-from proxy.question import Question, generation_question, page_question, queue_question
+from proxy.known import completion
+from proxy.known.completion import Completion, Origin
+from proxy.known.doubts import GENERATIONS, TRAITS, Doubts
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, generation_question, page_question, queue_question
 
 ID, OTHER = "0e8a1f64-0000-4000-8000-000000000001", "0e8a1f64-0000-4000-8000-000000000002"
 DATA = (

@@ -9,14 +9,14 @@ import httpx
 import pytest
 import zstandard
 
-from proxy.encoder import Encoder
-from proxy.encodings import MIN_BODY, Coding, encode, preferred, tag, worthwhile
-from proxy.memory import OVERHEAD, Memory
-from proxy.page import Page
-from proxy.query import ListQuery
-from proxy.question import page_question
-from proxy.record import Record, Stamp
-from proxy.stored import OFF_LOOP
+from proxy.answer.encodings import MIN_BODY, Coding, encode, preferred, tag, worthwhile
+from proxy.answer.page import Page
+from proxy.answer.record import Record, Stamp
+from proxy.known.encoder import Encoder
+from proxy.known.memory import OVERHEAD, Memory
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
+from proxy.redis.stored import OFF_LOOP
 from tests.support import LIST, rig
 
 STAMP = Stamp(1, None)
@@ -96,7 +96,7 @@ def variants_made(monkeypatch: pytest.MonkeyPatch) -> list[Coding]:
         made.append(coding)
         return encode(body, coding)
 
-    monkeypatch.setattr("proxy.encoder.encode", counting)
+    monkeypatch.setattr("proxy.known.encoder.encode", counting)
     return made
 
 

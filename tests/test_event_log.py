@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import completion
-from proxy.completion import Completion
-from proxy.entry import Entry, entry_of, read_entry, write_entry
-from proxy.event_log import KEPT_BYTES, EventLog
-from proxy.redis_client import connect
-from proxy.redis_link import RedisLink
+from proxy.events.entry import Entry, entry_of, read_entry, write_entry
+from proxy.events.log import KEPT_BYTES, EventLog
+from proxy.events.shared_log import KEPT_FOR, Appended, SharedLog
+from proxy.known import completion
+from proxy.known.completion import Completion
+from proxy.redis.client import connect
+from proxy.redis.link import RedisLink
 from proxy.secret import Secret
-from proxy.shared_log import KEPT_FOR, Appended, SharedLog
 from tests.support import Clock, RedisServer
 
 

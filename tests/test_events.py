@@ -15,11 +15,12 @@ import msgspec
 import pytest
 
 from proxy.app import create_app
-from proxy.callers import ANONYMOUS, Caller, digest
+from proxy.callers.caller import ANONYMOUS, Caller, digest
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.errors import TooManyListeners
-from proxy.feed import Feed
-from proxy.hearing import Pace
-from proxy.redis_client import connect
+from proxy.events.feed import Feed
+from proxy.events.hearing import Pace
+from proxy.redis.client import connect
 from proxy.secret import Secret
 from proxy.settings import (
     AuthSettings,
@@ -33,7 +34,6 @@ from proxy.settings import (
 )
 from proxy.simulator import Controlled, Fault, Simulator
 from proxy.simulator.streaming import label
-from proxy.sockets import LOOPBACK, listen, serving, url_of
 from proxy.web.health import Readiness
 from tests.listening import EVENTS, listening
 from tests.support import KEY, LIST, RedisServer, still_world
@@ -234,7 +234,7 @@ async def test_a_look_up_that_fails_is_tried_again() -> None:
 
 
 async def test_what_cannot_be_looked_up_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.owners.Owners.__init__.__kwdefaults__", {"give_up": 0.1}, raising=False)
+    monkeypatch.setattr("proxy.events.owners.Owners.__init__.__kwdefaults__", {"give_up": 0.1}, raising=False)
     async with proxies(settings=Settings(auth=CALLERS)) as it, listening(it.url, key_of("ox")) as heard:
         row = it.hub.world.enqueue("ox")
         it.hub.world.on_end.insert(0, it.hub.world.delete)
@@ -292,7 +292,7 @@ async def test_a_gap_is_marked(last: str) -> None:
 
 
 async def test_too_long_an_absence_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.event_log.KEPT", 10)
+    monkeypatch.setattr("proxy.events.log.KEPT", 10)
     async with proxies() as it:
         async with listening(it.url) as heard:
             pass

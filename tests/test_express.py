@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.app import create_app
-from proxy.callers import digest
+from proxy.callers.caller import digest
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.secret import Secret
 from proxy.settings import (
     AuthSettings,
@@ -30,10 +31,9 @@ from proxy.settings import (
     Settings,
 )
 from proxy.simulator import Simulator
-from proxy.sockets import LOOPBACK, listen, serving, url_of
+from proxy.web.express.wire import WIRE
 from proxy.web.health import Readiness
-from proxy.web.telemetry import RequestEvent
-from proxy.web.wire import WIRE
+from proxy.web.telemetry.event import RequestEvent
 from tests.support import KEY, LIST, NOW, Clock, still_world
 
 SIGNING = "a secret that is long enough for HS256, surely"

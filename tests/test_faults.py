@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from proxy.sockets import LOOPBACK
+from proxy.commands.sockets import LOOPBACK
 from tests.fleet import LEASE, Fleet, Load, Replica, fleet, hub_process, load
 from tests.herd import herd
 from tests.support import LIST, RedisServer, free_port

@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from proxy import errors
-from proxy.gate import Allowance
-from proxy.leases import REFUSALS
-from proxy.outcome import Hit, Led, Miss
-from proxy.query import ListQuery
-from proxy.question import page_question
-from proxy.redis_link import RedisLink
-from proxy.trust import Trust
+from proxy.admission.gate import Allowance
+from proxy.answer.outcome import Hit, Led, Miss
+from proxy.known.trust import Trust
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
+from proxy.redis.leases import REFUSALS
+from proxy.redis.link import RedisLink
 from tests.test_pages import GATE, QUESTION, Fixture, fixture
 
 LEASE_KEY = f"{QUESTION.page_key}:lease"
@@ -113,8 +113,8 @@ async def test_something_else_under_the_lease(how: str) -> None:
 
 
 async def test_a_long_request_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.shared.LEASE", 0.5)
-    monkeypatch.setattr("proxy.leases.LEASE", 0.5)
+    monkeypatch.setattr("proxy.redis.shared.LEASE", 0.5)
+    monkeypatch.setattr("proxy.redis.leases.LEASE", 0.5)
     async with fixture(fakeredis.FakeServer()) as it:
         other = it.replica()
         it.hub.gate.clear()
@@ -268,7 +268,7 @@ class Landing:
         self._land = it.leases._land
         monkeypatch.setattr(it.leases, "_land", self)
         monkeypatch.setattr(RedisLink, "resting", property(lambda _: resting and self.calls <= taken_after))
-        monkeypatch.setattr("proxy.leases.AGAIN", 0.001)
+        monkeypatch.setattr("proxy.redis.leases.AGAIN", 0.001)
 
     async def __call__(self, *arguments: Any, **named: Any) -> bool:
         self.calls += 1
@@ -308,7 +308,7 @@ async def test_a_redis_that_does_not_take_it_is_not_told_for_ever(monkeypatch: p
 async def test_ends_that_wait_for_redis_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         leases = it.leases
-        monkeypatch.setattr("proxy.leases.MOST", 3)
+        monkeypatch.setattr("proxy.redis.leases.MOST", 3)
         Landing(it, monkeypatch, taken_after=math.inf, resting=True)
         for number in range(5):
             leases.end(QUESTION, str(number), unsure=True)

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from proxy.detached import ended
-from proxy.flight import Flights
+from proxy.tasks.detached import ended
+from proxy.tasks.flight import Flights
 
 
 class Work:

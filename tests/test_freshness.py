@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.freshness import EARLY, Fresh, Gone, Stale, Verdict, current, gone_at, keep_until, longest, term
-from proxy.page import Page
-from proxy.record import Record, Stamp
+from proxy.answer.freshness import EARLY, Fresh, Gone, Stale, Verdict, current, gone_at, keep_until, longest, term
+from proxy.answer.page import Page
+from proxy.answer.record import Record, Stamp
 from proxy.settings import CacheSettings
 
 CACHE = CacheSettings(live_ttl=1, settled_ttl=5, max_page_age=60, stale_if_error=100, stale_if_error_live=10)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.gate import (
+from proxy.admission.gate import (
     FAILURES,
     FIRST_PAUSE,
     LONGEST_PAUSE,
@@ -25,10 +25,10 @@ from proxy.gate import (
     Standing,
     Turn,
 )
-from proxy.redis_client import connect
-from proxy.redis_link import RedisLink
+from proxy.admission.shared_gate import SharedGate, gate_name
+from proxy.redis.client import connect
+from proxy.redis.link import RedisLink
 from proxy.secret import Secret
-from proxy.shared_gate import SharedGate, gate_name
 from tests.support import RedisServer
 
 ALLOWANCE = Allowance(rate=10.0, burst=4, concurrency=3)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import links
+from proxy.answer import links
+from proxy.answer.page import Page, namespace_of, read
 from proxy.errors import HubAnswerNotAPage, InvalidParameter
-from proxy.page import Page, namespace_of, read
-from proxy.purges import Purge, Purges
-from proxy.query import ListQuery, parse_id
-from proxy.question import LIST_PATH, QUEUE_PATH, generation_question, page_question, queue_question
+from proxy.questions.purges import Purge, Purges
+from proxy.questions.query import ListQuery, parse_id
+from proxy.questions.question import LIST_PATH, QUEUE_PATH, generation_question, page_question, queue_question
 from proxy.secret import Secret
 from proxy.settings import AuthSettings, CacheSettings, CallerSettings, CredentialSettings
 from proxy.simulator import Fault

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from proxy import errors
-from proxy.credential import Credential
-from proxy.hub import Hub, HubCall
+from proxy.hub.client import Hub, HubCall
+from proxy.hub.credential import Credential
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 from tests.support import KEY, LIST, NOW, free_port
@@ -108,7 +108,7 @@ async def test_connections_that_fail(exception: Exception, error: type[errors.Hu
 
 async def test_every_error_of_the_tree_is_made_somewhere() -> None:
     """No type is documented that cannot happen: one of these files names each."""
-    names = ("hub.py", "hub_faults.py", "page.py", "shield.py")
+    names = ("hub/client.py", "hub/faults.py", "answer/page.py", "admission/shield.py")
     source = "".join((Path(errors.__file__).parent / name).read_text() for name in names)
     leaves = [cls.__name__ for cls in errors.HubError.__subclasses__()]
     assert [name for name in leaves if name not in source] == []

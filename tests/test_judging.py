@@ -9,21 +9,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from proxy.completion import Origin
-from proxy.doubts import Doubts
-from proxy.freshness import EARLY, LAST, MANY, Fresh
-from proxy.judging import Judging
-from proxy.kept import NOTHING, Kept
-from proxy.known_rows import KnownRows
-from proxy.memory import Memory
-from proxy.page import Page
-from proxy.purges import Purge
-from proxy.purging import Purging
-from proxy.query import ListQuery
-from proxy.question import Question, page_question
-from proxy.record import Record, Stamp
+from proxy.answer.freshness import EARLY, LAST, MANY, Fresh
+from proxy.answer.page import Page
+from proxy.answer.record import Record, Stamp
+from proxy.known.completion import Origin
+from proxy.known.doubts import Doubts
+from proxy.known.judging import Judging
+from proxy.known.kept import NOTHING, Kept
+from proxy.known.memory import Memory
+from proxy.known.purging import Purging
+from proxy.known.rows import KnownRows
+from proxy.known.trust import Trust
+from proxy.questions.purges import Purge
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question
 from proxy.settings import CacheSettings
-from proxy.trust import Trust
 from tests.support import Clock
 from tests.test_doubts import DONE
 

@@ -16,11 +16,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from proxy import errors
-from proxy.callers import Caller
-from proxy.jwks import MAX_SET, KeySet
-from proxy.keys import KeyFault, usable_keys
+from proxy.callers.caller import Caller
+from proxy.callers.jwks import MAX_SET, KeySet
+from proxy.callers.keys import KeyFault, usable_keys
+from proxy.callers.tokens import Tokens
 from proxy.settings import JwtSettings
-from proxy.tokens import Tokens
 from tests.support import NOW, Clock, free_port
 
 RSA = [rsa.generate_private_key(65_537, 2048) for _ in range(2)]

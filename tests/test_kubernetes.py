@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.config import load, require_credential, require_safe_address, unmet
-from proxy.fields import fields
+from proxy.config.fields import fields
+from proxy.config.sources import load, require_credential, require_safe_address, unmet
 from proxy.settings import ServerSettings
 from tests.support import ROOT
 

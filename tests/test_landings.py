@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from proxy import errors
-from proxy.landings import Ear, Landings, landing, read_failure, write_failure
-from proxy.query import ListQuery
-from proxy.question import page_question
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
+from proxy.redis.landings import Ear, Landings, landing, read_failure, write_failure
 
 QUESTION = page_question("c", ListQuery())
 

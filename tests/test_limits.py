@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import quota
-from proxy.callers import digest
+from proxy.callers import quota
+from proxy.callers.caller import digest
+from proxy.callers.limiter import CALLERS, Limiter
+from proxy.callers.quota import Taken, Terms, take
 from proxy.errors import TooManyRequests
-from proxy.limiter import CALLERS, Limiter
-from proxy.quota import Taken, Terms, take
-from proxy.redis_link import RedisLink
-from proxy.redis_scripts import Script
+from proxy.redis.link import RedisLink
+from proxy.redis.scripts import Script
 from proxy.settings import AuthSettings, CallerSettings, LimitSettings
 from tests.support import Clock, rig
 from tests.test_callers import CALLERS as KNOWN
@@ -140,7 +140,7 @@ async def test_what_is_held_is_not_held_for_ever() -> None:
 
 
 async def test_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.limiter.CALLERS", 10)
+    monkeypatch.setattr("proxy.callers.limiter.CALLERS", 10)
     one = limiter()
     for number in range(50):
         await passes(one, f"caller {number}")

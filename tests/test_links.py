@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.links import dead_at
+from proxy.answer.links import dead_at
 
 NOW = 1_790_000_000.0
 

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from proxy.composing import compose, compose_at, outline, write_token
-from proxy.envelope import Unfit
-from proxy.listing import Fault, Listing, learn
-from proxy.page import Page, read
-from proxy.query import ListQuery
-from proxy.question import Question, page_question
-from proxy.rows import Window, read_window
+from proxy.answer.page import Page, read
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question
+from proxy.rows.composing import compose, compose_at, outline, write_token
+from proxy.rows.envelope import Unfit
+from proxy.rows.listing import Fault, Listing, learn
+from proxy.rows.reading import Window, read_window
 
 Spec = tuple[str, str, str | None]
 """A row: id, status, cost."""
@@ -184,7 +184,7 @@ def test_no_more_is_kept_than_the_depth() -> None:
 
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(answer(OLD).rows[0].text)
-    monkeypatch.setattr("proxy.listing.MAX_BYTES", 3 * size)
+    monkeypatch.setattr("proxy.rows.listing.MAX_BYTES", 3 * size)
     listing, _ = after(answer(OLD))
     assert ids(listing) == of(OLD[:3])
     listing, faults = after(answer(OLD), answer([row(11), *OLD], page_size=4, at=1.0))

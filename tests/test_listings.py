@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.listing import Listing
-from proxy.listings import Listings
+from proxy.known.listings import Listings
+from proxy.rows.listing import Listing
 from tests.test_listing import Spec, after, answer, of, row
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import memory as memory_module
-from proxy.memory import OVERHEAD, Memory
-from proxy.page import Page
-from proxy.record import Record, Stamp
-from proxy.second_chance import CHANCES
+from proxy.answer.page import Page
+from proxy.answer.record import Record, Stamp
+from proxy.known import memory as memory_module
+from proxy.known.memory import OVERHEAD, Memory
+from proxy.known.second_chance import CHANCES
 
 KIB = 1024
 A, B = Stamp(1, None), Stamp(2, None)

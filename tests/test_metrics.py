@@ -17,7 +17,7 @@ from proxy.secret import Secret
 from proxy.settings import CacheSettings, CredentialSettings
 from proxy.siblings import Siblings
 from proxy.simulator import Fault
-from proxy.web.metrics import METRICS_PATH, WORD, _merged
+from proxy.web.telemetry.metrics import METRICS_PATH, WORD, _merged
 from tests.support import LIST, NOW, ROOT, Clock, Rig, rig, socket_rig
 
 FARM = CredentialSettings(name="farm", namespaces=("bessie",), api_key=Secret("another-token"))

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.sockets import LOOPBACK
+from proxy.commands.sockets import LOOPBACK
 from tests.support import ROOT, free_port, rig
 from tests.test_cli import eventually, get, running
 from tests.test_metrics import families

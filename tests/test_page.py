@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from proxy.answer.page import read
+from proxy.answer.record import Stamp
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON, HubError
-from proxy.page import read
-from proxy.query import ListQuery
-from proxy.question import page_question
-from proxy.record import Stamp
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
 
 QUESTION = page_question("c", ListQuery())
 

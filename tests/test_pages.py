@@ -14,26 +14,26 @@ import httpx
 import pytest
 
 from proxy import errors
-from proxy.credential import Credential
-from proxy.directives import Directives
+from proxy.admission.gate import Allowance
+from proxy.admission.shared_gate import SharedGate
+from proxy.admission.shield import Shield
+from proxy.answer.directives import Directives
+from proxy.answer.outcome import Hit, Miss, StaleHit
 from proxy.fetch import Fetcher, Upstream
-from proxy.gate import Allowance
-from proxy.hub import Hub
-from proxy.knowledge import Knowledge
-from proxy.landings import Landings
-from proxy.leases import Leases
-from proxy.memory import Memory
-from proxy.outcome import Hit, Miss, StaleHit
+from proxy.hub.client import Hub
+from proxy.hub.credential import Credential
+from proxy.known.knowledge import Knowledge
+from proxy.known.memory import Memory
 from proxy.pages import Pages
-from proxy.purges import Purge
-from proxy.query import ListQuery
-from proxy.question import Question, page_question, record_key
-from proxy.redis_link import RedisLink
+from proxy.questions.purges import Purge
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question, record_key
+from proxy.redis.landings import Landings
+from proxy.redis.leases import Leases
+from proxy.redis.link import RedisLink
+from proxy.redis.shared import Shared
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, HubSettings
-from proxy.shared import Shared
-from proxy.shared_gate import SharedGate
-from proxy.shield import Shield
 from tests.support import Clock
 
 QUESTION = page_question("c", ListQuery())

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from proxy.errors import BadPurge, InvalidParameter
-from proxy.purges import RULES, Purge, Purges, read, write
-from proxy.query import ListQuery
-from proxy.question import page_question
+from proxy.questions.purges import RULES, Purge, Purges, read, write
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, CacheSettings, RedisSettings, Settings
 from proxy.simulator import Simulator

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.contract import MEDIA_TYPES, STATUSES
 from proxy.errors import InvalidParameter
-from proxy.query import MAX_FILTER, MAX_PAGE, MAX_RAW, PARAMETERS, ListQuery, parse
+from proxy.questions.query import MAX_FILTER, MAX_PAGE, MAX_RAW, PARAMETERS, ListQuery, parse
 
 BAD_QUERIES: list[tuple[bytes, str]] = [
     # unknown

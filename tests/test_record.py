@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.page import Page
-from proxy.query import ListQuery
-from proxy.question import page_question
-from proxy.record import Record, Stamp, learn
-from proxy.redis_client import connect
-from proxy.redis_link import RedisLink
+from proxy.answer.page import Page
+from proxy.answer.record import Record, Stamp, learn
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
+from proxy.redis.client import connect
+from proxy.redis.link import RedisLink
+from proxy.redis.shared import Shared
+from proxy.redis.stored import read_record, write_stamp
 from proxy.secret import Secret
-from proxy.shared import Shared
-from proxy.stored import read_record, write_stamp
 from tests.support import RedisServer
 
 A, B = Stamp(1, None), Stamp(2, "0.10")

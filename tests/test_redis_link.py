@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.exceptions import OutOfMemoryError
 
-from proxy.redis_link import SLOW_FOR, RedisLink
+from proxy.redis.link import SLOW_FOR, RedisLink
 
 TIMEOUT = 0.05
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from proxy.news import LEASE
-from proxy.redis_client import connect
+from proxy.redis.client import connect
+from proxy.redis.news import LEASE
+from proxy.redis.shared import LEASE as LEASE_OF_A_FLIGHT
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, EventSettings, RedisSettings, Settings
-from proxy.shared import LEASE as LEASE_OF_A_FLIGHT
 from proxy.simulator import Simulator
 from proxy.simulator.faults import Fault
 from tests.support import KEY, LIST, RedisServer, socket_rig, still_world

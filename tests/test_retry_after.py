@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.retry_after import LONGEST, header, jittered, parse
+from proxy.hub.retry_after import LONGEST, header, jittered, parse
 
 NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
 

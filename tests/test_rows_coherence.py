@@ -201,11 +201,11 @@ def composed_before_it_is_contradicted() -> None:
 
 def test_rows_of_one_moment(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.app.News", Noted)
-    monkeypatch.setattr("proxy.news.HEARTBEAT", 0.005)
-    monkeypatch.setattr("proxy.news.FIRST_WAIT", 0.02)
+    monkeypatch.setattr("proxy.redis.news.HEARTBEAT", 0.005)
+    monkeypatch.setattr("proxy.redis.news.FIRST_WAIT", 0.02)
     for name, rows in {"STEP": 4, "CHEAP": 8, "WIDE": 24}.items():
         monkeypatch.setattr(f"proxy.windows.{name}", rows)
-    monkeypatch.setattr("proxy.known_rows.STEP", 4)
+    monkeypatch.setattr("proxy.known.rows.STEP", 4)
     Coherence.redis_url = own_redis.url
     Composed.walked.clear()
     Composed.composed.clear()

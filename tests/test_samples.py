@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from proxy.hub import HubCall
-from proxy.web.samples import INTERVAL, LISTINGS, SAMPLES, SHOWN, Fault, Listing, Sample, Samples, Told, Totals, merged
-from proxy.web.telemetry import Asked, Endpoint
+from proxy.hub.client import HubCall
+from proxy.web.telemetry.event import Asked, Endpoint
+from proxy.web.telemetry.samples import (
+    INTERVAL,
+    LISTINGS,
+    SAMPLES,
+    SHOWN,
+    Fault,
+    Listing,
+    Sample,
+    Samples,
+    Told,
+    Totals,
+    merged,
+)
 from tests.support import NOW, Clock
 from tests.test_telemetry import EVENT
 

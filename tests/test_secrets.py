@@ -19,8 +19,9 @@ import redis.asyncio
 import zstandard
 
 from proxy.app import create_app
-from proxy.keys import FixedKey
-from proxy.redis_client import place
+from proxy.callers.keys import FixedKey
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
+from proxy.redis.client import place
 from proxy.secret import Secret
 from proxy.settings import (
     EventSettings,
@@ -28,7 +29,6 @@ from proxy.settings import (
     Settings,
 )
 from proxy.simulator import Fault
-from proxy.sockets import LOOPBACK, listen, serving, url_of
 from proxy.web.admin import PURGE_PATH
 from tests.listening import listening
 from tests.secret_search import (
@@ -335,11 +335,11 @@ BOOMS: Final = {
     "pages": ("proxy.pages.Pages.answer", LISTING),
     "authentication": ("proxy.web.authentication.digest", LISTING),
     "tokens": ("jwt.decode", WITH_TOKEN),
-    "purge": ("proxy.purging.Purging.purge", PURGING),
+    "purge": ("proxy.known.purging.Purging.purge", PURGING),
     "hub": ("httpx.Request", LISTING),
-    "hub's answer": ("proxy.hub._body", LISTING),
+    "hub's answer": ("proxy.hub.client._body", LISTING),
     "hub's error body": ("msgspec.json.decode", LISTING),
-    "credential": ("proxy.credential.Credential.token", LISTING),
+    "credential": ("proxy.hub.credential.Credential.token", LISTING),
     "redis": ("redis.asyncio.connection.Connection.connect", LISTING),
 }
 
@@ -378,14 +378,14 @@ async def test_no_secret_in_what_is_logged_of_a_fault_of_the_proxy(name: str) ->
 
 PLACES: Final = [
     ("pages", "proxy/web/problems.py"),
-    ("tokens", "proxy/keys.py"),
-    ("purge", "proxy/knowledge.py"),
-    ("hub", "proxy/hub.py"),
+    ("tokens", "proxy/callers/keys.py"),
+    ("purge", "proxy/known/knowledge.py"),
+    ("hub", "proxy/hub/client.py"),
     ("hub", "proxy/fetch.py"),
     ("hub", "proxy/pages.py"),
-    ("hub's answer", "proxy/hub.py"),
-    ("credential", "proxy/hub.py"),
-    ("redis", "proxy/redis_link.py"),
+    ("hub's answer", "proxy/hub/client.py"),
+    ("credential", "proxy/hub/client.py"),
+    ("redis", "proxy/redis/link.py"),
 ]
 
 
@@ -398,7 +398,7 @@ async def test_no_secret_in_the_local_variables_of_a_traceback(name: str, file: 
 
 async def test_the_local_variables_are_looked_at() -> None:
     capture, _ = await after_fault("hub")
-    assert {"proxy/hub.py", "proxy/fetch.py", "proxy/pages.py", "proxy/web/routes.py"} <= {
+    assert {"proxy/hub/client.py", "proxy/fetch.py", "proxy/pages.py", "proxy/web/routes.py"} <= {
         at for at, _ in capture.locals
     }
     assert any("token = Secret(" in text for _, text in capture.locals)

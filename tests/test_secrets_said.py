@@ -15,10 +15,11 @@ import httpx
 import msgspec
 import pytest
 
-from proxy import check, config
-from proxy.callers import digest
+from proxy.callers.caller import digest
+from proxy.commands import check
+from proxy.commands.sockets import LOOPBACK
+from proxy.config import sources
 from proxy.simulator import Fault
-from proxy.sockets import LOOPBACK
 from tests import test_cli
 from tests.secret_search import (
     CALLER,
@@ -132,8 +133,8 @@ WRONG: Final[dict[str, tuple[dict[str, str], str]]] = {
 
 @pytest.mark.parametrize(("given", "variable"), WRONG.values(), ids=WRONG)
 async def test_no_fault_of_settings_shows_a_secret(given: dict[str, str], variable: str) -> None:
-    with pytest.raises(config.SettingsError) as caught:
-        config.load(given)
+    with pytest.raises(sources.SettingsError) as caught:
+        sources.load(given)
     lines: list[str] = []
     assert not await check.run_checks(given, None, say=lambda line: lines.append(str(line)))
     said = [str(caught.value), repr(caught.value), *lines]
@@ -163,8 +164,8 @@ async def test_no_fault_of_settings_shows_a_secret(given: dict[str, str], variab
 def test_no_fault_of_a_file_of_settings_shows_a_secret(tmp_path: Path, line: str) -> None:
     file = tmp_path / "proxy.toml"
     file.write_text(line.format(HUB) + "\n")
-    with pytest.raises(config.SettingsError) as caught:
-        config.load({}, str(file))
+    with pytest.raises(sources.SettingsError) as caught:
+        sources.load({}, str(file))
     assert found([str(caught.value), repr(caught.value)]) == []
 
 

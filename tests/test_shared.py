@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import stored
-from proxy.page import Page
-from proxy.query import ListQuery
-from proxy.question import Question, page_question, record_key
-from proxy.record import Stamp
-from proxy.redis_client import connect
-from proxy.redis_link import FIRST_REST, LONGEST_REST, RedisLink, describe
+from proxy.answer.page import Page
+from proxy.answer.record import Stamp
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question, record_key
+from proxy.redis import stored
+from proxy.redis.client import connect
+from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink, describe
+from proxy.redis.shared import Found, Shared
+from proxy.redis.stored import OFF_LOOP
 from proxy.secret import Secret
 from proxy.settings import RedisSettings
-from proxy.shared import Found, Shared
-from proxy.stored import OFF_LOOP
 from tests.support import Clock, RedisServer, free_port
 
 QUESTION = page_question("c", ListQuery())

@@ -10,14 +10,14 @@ import fakeredis
 import msgspec
 import pytest
 
-from proxy.encoder import Encoder
-from proxy.encodings import Coding
-from proxy.memory import Memory
-from proxy.page import Page
-from proxy.redis_link import RedisLink
+from proxy.answer.encodings import Coding
+from proxy.answer.page import Page
+from proxy.known.encoder import Encoder
+from proxy.known.memory import Memory
+from proxy.redis.link import RedisLink
+from proxy.redis.stored import OFF_LOOP
+from proxy.redis.variants import SharedVariants
 from proxy.settings import CacheSettings
-from proxy.shared_variants import SharedVariants
-from proxy.stored import OFF_LOOP
 from tests.support import NOW, Clock
 from tests.test_encodings import QUESTION, STAMP, variants_made
 

@@ -11,16 +11,16 @@ import fakeredis
 import pytest
 
 from proxy import errors
-from proxy.bids import Bid
-from proxy.gate import Allowance
-from proxy.gate_errors import GaveWay
-from proxy.query import ListQuery
-from proxy.question import page_question
-from proxy.redis_link import RedisLink
-from proxy.shared import Shared
-from proxy.shared_gate import SharedGate
-from proxy.shield import Shield
-from proxy.turns import Early
+from proxy.admission.gate import Allowance
+from proxy.admission.refusals import GaveWay
+from proxy.admission.shared_gate import SharedGate
+from proxy.admission.shield import Shield
+from proxy.admission.turns import Early
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
+from proxy.redis.bids import Bid
+from proxy.redis.link import RedisLink
+from proxy.redis.shared import Shared
 
 ALLOWANCE = Allowance(rate=1e6, burst=1e6, concurrency=2)
 
@@ -127,7 +127,7 @@ async def test_room_made_by_another_replica_is_news() -> None:
 
 
 async def test_leaving_comes_after_the_answer_unless_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.shield.SOON", 0.2)
+    monkeypatch.setattr("proxy.admission.shield.SOON", 0.2)
     one = shield(fakeredis.FakeServer())
     held = [Held(one) for _ in range(2)]
     for each in held:
@@ -145,7 +145,7 @@ async def test_leaving_comes_after_the_answer_unless_somebody_waits(monkeypatch:
 
 
 async def test_a_probe_that_was_answered_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.shield.SOON", 9.0)
+    monkeypatch.setattr("proxy.admission.shield.SOON", 9.0)
     one = shield(fakeredis.FakeServer())
     with pytest.raises(errors.HubRateLimited):
         await go(one, errors.HubRateLimited("x", retry_after=0.05))
@@ -329,7 +329,7 @@ async def test_a_fault_of_ours_frees_the_slot_and_says_nothing_of_the_hub() -> N
 
 
 async def test_a_long_request_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.shield.SLOT", 0.04)
+    monkeypatch.setattr("proxy.admission.shield.SLOT", 0.04)
     clock = itertools.count()
     one = shield(None, Allowance(1e6, 1e6, 1), clock=lambda: next(clock) * 0.001)
     held = Held(one)

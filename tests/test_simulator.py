@@ -12,12 +12,12 @@ import httpx
 import msgspec
 import pytest
 
+from proxy.answer.links import dead_at
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.contract import GenerationsListResponse
-from proxy.links import dead_at
 from proxy.simulator import Controlled, Simulator, World
 from proxy.simulator.journal import Budget
 from proxy.simulator.wire import dumps
-from proxy.sockets import LOOPBACK, listen, serving, url_of
 from tests.support import KEY, LIST, NOW, Clock, still_world
 
 AUTHORIZED = {"authorization": f"Bearer {KEY}"}

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from proxy.sockets import LOOPBACK, OwnSocket, listen, reserve
+from proxy.commands.sockets import LOOPBACK, OwnSocket, listen, reserve
 from tests.support import RedisServer
 from tests.test_cli import hub, run, serving
 

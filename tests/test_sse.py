@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.sse import Event, Parser, StreamFault, greet, hint, write
+from proxy.hub.sse import Event, Parser, StreamFault, greet, hint, write
 
 
 def parsed(*chunks: bytes) -> list[Event]:

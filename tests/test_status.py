@@ -10,9 +10,9 @@ import fakeredis
 import httpx
 import pytest
 
+from proxy.redis.status import GONE, KEY
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, StatusSettings
-from proxy.shared_status import GONE, KEY
 from proxy.siblings import Siblings
 from proxy.simulator import Fault
 from proxy.web.page_files import PageFile

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.listing import Listing, learn
-from proxy.stored_rows import read, version_of, write
+from proxy.redis.stored_rows import read, version_of, write
+from proxy.rows.listing import Listing, learn
 from tests.test_listing import OLD, after, answer, row
 
 KEY = "gp1:{k}"

@@ -15,21 +15,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from proxy.credential import Credential
-from proxy.event_log import EventLog
-from proxy.gate import Allowance
-from proxy.hearing import Hearing, Pace
-from proxy.hub_stream import HubStream
-from proxy.redis_client import connect
-from proxy.redis_link import RedisLink
+from proxy.admission.gate import Allowance
+from proxy.admission.shield import Shield
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
+from proxy.events.hearing import Hearing, Pace
+from proxy.events.log import EventLog
+from proxy.events.shared_log import SharedLog
+from proxy.events.subscription import Subscription
+from proxy.hub.credential import Credential
+from proxy.hub.stream import HubStream
+from proxy.redis.client import connect
+from proxy.redis.link import RedisLink
 from proxy.secret import Secret
 from proxy.settings import HubSettings
-from proxy.shared_log import SharedLog
-from proxy.shield import Shield
 from proxy.simulator import Controlled, Fault, Simulator
 from proxy.simulator.streaming import label
-from proxy.sockets import LOOPBACK, listen, serving, url_of
-from proxy.subscription import Subscription
 from tests.support import KEY, RedisServer, free_port, still_world
 
 PACE = Pace(beat=0.02, first_wait=0.02, longest_wait=0.1, steady=0.5, rest=60.0, silence=20.0)

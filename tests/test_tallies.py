@@ -11,8 +11,8 @@ from prometheus_client import Histogram as Reference
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from proxy.web.families import PREFIX
-from proxy.web.tallies import Histogram
+from proxy.web.telemetry.families import PREFIX
+from proxy.web.telemetry.tallies import Histogram
 
 BOUNDS = (0.0001, 0.25, 1, 86_400)
 VALUES = st.sampled_from([0.0, *BOUNDS]) | st.floats(0, 1e6)

@@ -14,7 +14,7 @@ from proxy import logs
 from proxy.log_format import JSONFormatter, TextFormatter, wants_colours
 from proxy.simulator import Fault
 from proxy.tracing import Trace
-from proxy.web.telemetry import RequestEvent, asked, endpoint_of, log_requests, shown
+from proxy.web.telemetry.event import RequestEvent, asked, endpoint_of, log_requests, shown
 from tests.support import LIST, rig
 
 

@@ -19,12 +19,13 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from proxy import errors, tokens
-from proxy.callers import Caller
-from proxy.keys import FixedKey
+from proxy import errors
+from proxy.callers import tokens
+from proxy.callers.caller import Caller
+from proxy.callers.keys import FixedKey
+from proxy.callers.tokens import MAX_TOKEN, Tokens, jwt_faults
 from proxy.secret import Secret
 from proxy.settings import JwtSettings
-from proxy.tokens import MAX_TOKEN, Tokens, jwt_faults
 from tests.support import NOW, Clock
 
 Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]

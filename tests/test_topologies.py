@@ -17,15 +17,15 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
-from proxy.credential import Credential
-from proxy.news import News
-from proxy.query import ListQuery
-from proxy.question import Question, page_question
-from proxy.redis_client import connect
-from proxy.redis_link import RedisLink, describe
+from proxy.hub.credential import Credential
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question
+from proxy.redis.client import connect
+from proxy.redis.link import RedisLink, describe
+from proxy.redis.news import News
+from proxy.redis.shared import NEWS
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, CacheSettings, HubSettings, RedisSettings, Settings
-from proxy.shared import NEWS
 from proxy.simulator import Fault, Simulator
 from proxy.web.admin import PURGE_PATH
 from proxy.web.health import READY_PATH

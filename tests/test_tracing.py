@@ -15,10 +15,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from proxy import tracing
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.settings import TracingSettings
 from proxy.simulator import Fault
-from proxy.sockets import LOOPBACK, listen, serving, url_of
-from proxy.web import spans
+from proxy.web.telemetry import spans
 from tests.support import LIST, Rig, rig
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

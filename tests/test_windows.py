@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.query import ListQuery
-from proxy.question import page_question, top_of
-from proxy.windows import to_ask
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question, top_of
+from proxy.rows.windows import to_ask
 from tests.test_listing import OLD, after, answer, question, row
 
 LONG = [row(number) for number in range(400, 0, -1)]
@@ -47,7 +47,7 @@ def test_to_ask(
 def test_large_rows_make_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     listing = after(answer(LONG, page_size=400))[0]
     size = sum(len(row.text) for row in listing.rows) // 400
-    monkeypatch.setattr("proxy.windows.LARGE", 70 * size)
+    monkeypatch.setattr("proxy.rows.windows.LARGE", 70 * size)
     assert to_ask(question(1, 50), listing, [(1, 50), (2, 50)]).query == question(1, 50).query
     assert to_ask(question(2, 50), listing, [(1, 50), (2, 50)]).query == question(2, 50).query
     assert to_ask(question(3, 50), listing, [(1, 50), (3, 50)]).query == question(1, 50).query

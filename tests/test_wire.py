@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proxy.freshness import MANY
-from proxy.outcome import Hit
+from proxy.answer.freshness import MANY
+from proxy.answer.outcome import Hit
 from proxy.simulator.faults import Fault
+from proxy.web.express.recollection import Recollection, Remembered
+from proxy.web.express.wire import WIRE
 from proxy.web.protocol import BoundedProtocol
-from proxy.web.recollection import Recollection, Remembered
-from proxy.web.wire import WIRE
 from tests.support import KEY, LIST, NOW
 from tests.test_express import ORIGIN, Way, token, way
 
@@ -326,7 +326,7 @@ async def test_a_fault_goes_the_slow_way(monkeypatch: pytest.MonkeyPatch, caplog
         def boom(*_: object) -> None:
             raise RuntimeError
 
-        monkeypatch.setattr("proxy.web.wire.RequestEvent", boom)
+        monkeypatch.setattr("proxy.web.express.wire.RequestEvent", boom)
         assert (await it.way.ask(GET))[0] == "HTTP/1.1 200 OK"
         assert "the express lane failed" in caplog.text
 

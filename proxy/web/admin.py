@@ -9,10 +9,10 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from proxy import query
 from proxy.errors import BadPurge, Unauthorized
-from proxy.purges import Purge
-from proxy.purging import Purging
+from proxy.known.purging import Purging
+from proxy.questions import query
+from proxy.questions.purges import Purge
 from proxy.secret import Secret
 from proxy.web.reading import respond
 

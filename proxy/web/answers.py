@@ -7,9 +7,9 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Final, assert_never
 
-from proxy.encodings import CODINGS, Coding, tag
+from proxy.answer.encodings import CODINGS, Coding, tag
+from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.errors import HubError, HubFoundNothing, ProxyError
-from proxy.outcome import Hit, Miss, Outcome, StaleHit
 
 CACHE: Final = "generations-proxy"
 """The name under which Cache-Status speaks of this cache (RFC 9211 §2)."""

@@ -7,21 +7,21 @@ from typing import Any, TypeAlias
 
 from litestar import Request, Response
 
-from proxy import directives
-from proxy.callers import Caller
-from proxy.directives import Directives
-from proxy.encoder import Encoder
-from proxy.encodings import Coding, preferred, tag, worthwhile
+from proxy.answer import directives
+from proxy.answer.directives import Directives
+from proxy.answer.encodings import Coding, preferred, tag, worthwhile
+from proxy.answer.freshness import OK
+from proxy.answer.outcome import Outcome
+from proxy.answer.page import UNFIT, Page, namespace_of
+from proxy.callers.caller import Caller
 from proxy.errors import HubFoundNothing
-from proxy.freshness import OK
-from proxy.outcome import Outcome
-from proxy.page import UNFIT, Page, namespace_of
+from proxy.known.encoder import Encoder
 from proxy.pages import Pages
-from proxy.question import Question
+from proxy.questions.question import Question
 from proxy.web.answers import body_headers, cache_status, listed, matching, page_headers
 from proxy.web.authentication import Authentication
-from proxy.web.express import Express
-from proxy.web.heard import Meaning
+from proxy.web.express.heard import Meaning
+from proxy.web.express.lane import Express
 from proxy.web.limits import Limits
 from proxy.web.reading import respond
 

@@ -8,10 +8,10 @@ from typing import Final
 from litestar.datastructures import Headers
 from msgspec import Struct
 
-from proxy.callers import ANONYMOUS, Caller, by_digest, digest
+from proxy.callers.caller import ANONYMOUS, Caller, by_digest, digest
+from proxy.callers.tokens import Tokens, Verified
 from proxy.errors import Unauthorized
 from proxy.settings import Settings
-from proxy.tokens import Tokens, Verified
 
 MAX_CREDENTIALS: Final = 8192
 """Characters of a key or token that are looked at."""

@@ -13,7 +13,7 @@ from proxy import tracing
 from proxy.tracing import Trace
 from proxy.web.health import Readiness
 from proxy.web.problems import refusal
-from proxy.web.telemetry import RequestEvent, Sink, asked, describe
+from proxy.web.telemetry.event import RequestEvent, Sink, asked, describe
 
 MAX_URI: Final = 32 * 1024
 MAX_HEADERS: Final = 32 * 1024

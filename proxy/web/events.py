@@ -11,12 +11,13 @@ from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from proxy import query, sse
-from proxy.credential import Credentials
 from proxy.errors import HubFoundNothing, Unauthorized
-from proxy.events import Events
-from proxy.feed import Behind, Feed, Listener
-from proxy.hub_stream import EVENTS_PATH
+from proxy.events.events import Events
+from proxy.events.feed import Behind, Feed, Listener
+from proxy.hub import sse
+from proxy.hub.credential import Credentials
+from proxy.hub.stream import EVENTS_PATH
+from proxy.questions import query
 from proxy.web.answers import VARY
 from proxy.web.authentication import Authentication
 from proxy.web.limits import Limits

@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from proxy.fetch import Fetcher
-from proxy.redis_link import RedisLink
+from proxy.redis.link import RedisLink
 from proxy.web.reading import reading, respond
 
 

@@ -12,11 +12,11 @@ from typing import Any, assert_never
 from litestar import Request
 from msgspec import Struct
 
-from proxy.callers import Caller
+from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
+from proxy.callers.caller import Caller
+from proxy.callers.limiter import Limiter, Standing
+from proxy.callers.quota import Terms
 from proxy.errors import TooManyRequests
-from proxy.limiter import Limiter, Standing
-from proxy.outcome import Hit, Miss, Outcome, StaleHit
-from proxy.quota import Terms
 from proxy.settings import LimitSettings
 
 

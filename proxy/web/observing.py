@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from litestar.handlers import HTTPRouteHandler
 
-from proxy.hub import HubCall
+from proxy.hub.client import HubCall
+from proxy.redis.status import SharedStatus
 from proxy.settings import Settings
-from proxy.shared_status import SharedStatus
 from proxy.siblings import Siblings
 from proxy.web.edge import Tracer
-from proxy.web.metrics import Metrics, metrics_handler
-from proxy.web.state_metrics import Parts
 from proxy.web.status import Status, status_handlers
-from proxy.web.telemetry import Sink
+from proxy.web.telemetry.event import Sink
+from proxy.web.telemetry.metrics import Metrics, metrics_handler
+from proxy.web.telemetry.state_metrics import Parts
 
 if TYPE_CHECKING:
-    from proxy.web.spans import Spans
+    from proxy.web.telemetry.spans import Spans
 
 
 class Observing:
@@ -87,6 +87,6 @@ class Observing:
 def _spans(settings: Settings) -> Spans | None:
     if not settings.tracing.enabled:
         return None
-    from proxy.web.spans import Spans  # noqa: PLC0415  an optional extra
+    from proxy.web.telemetry.spans import Spans  # noqa: PLC0415  an optional extra
 
     return Spans(settings.tracing.ratio)

@@ -13,15 +13,17 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import inspect
 
-from proxy import __version__, query, sse
+from proxy import __version__
 from proxy.contract import (
     GenerationsListResponse,
     GenerationsShowResponse,
     QueueGenerationResponse,
     QueueListResponse,
 )
-from proxy.hub_stream import EVENTS_PATH
-from proxy.question import LIST_PATH, QUEUE_PATH
+from proxy.hub import sse
+from proxy.hub.stream import EVENTS_PATH
+from proxy.questions import query
+from proxy.questions.question import LIST_PATH, QUEUE_PATH
 from proxy.web.health import LIVE_PATH, READY_PATH, LiveResponse, ReadyResponse
 from proxy.web.problems import ErrorResponse
 

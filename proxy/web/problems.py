@@ -14,8 +14,8 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 from msgspec import UNSET, Struct, UnsetType
 
-from proxy import retry_after
 from proxy.errors import Forwarded, ProxyError
+from proxy.hub import retry_after
 from proxy.web.answers import CACHE, VARY, error_cache_status
 from proxy.web.reading import ALLOW, respond
 

@@ -17,10 +17,10 @@ import msgspec
 from litestar.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from proxy.web.express import HEAD
+from proxy.web.express.lane import HEAD
+from proxy.web.express.recollection import LONGEST
+from proxy.web.express.wire import Wire, wire_of
 from proxy.web.problems import ErrorBody, ErrorResponse
-from proxy.web.recollection import LONGEST
-from proxy.web.wire import Wire, wire_of
 
 _log: Final = logging.getLogger("proxy.web")
 MAX_HEAD: Final = 64 * 1024

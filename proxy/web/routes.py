@@ -7,10 +7,10 @@ from typing import Any, Final, Literal
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from proxy import query
-from proxy.callers import Caller
-from proxy.credential import Credentials
-from proxy.question import LIST_PATH, QUEUE_PATH, Question, generation_question, page_question, queue_question
+from proxy.callers.caller import Caller
+from proxy.hub.credential import Credentials
+from proxy.questions import query
+from proxy.questions.question import LIST_PATH, QUEUE_PATH, Question, generation_question, page_question, queue_question
 from proxy.web import openapi
 from proxy.web.asking import Asking, Finder
 from proxy.web.reading import reading, respond

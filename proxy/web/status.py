@@ -21,14 +21,14 @@ from msgspec import Struct
 
 from proxy import __version__
 from proxy.errors import Unauthorized
+from proxy.redis.status import SharedStatus
 from proxy.secret import Secret
 from proxy.settings import Settings
-from proxy.shared_status import SharedStatus
 from proxy.siblings import Siblings
 from proxy.web.page_files import PageFile, page_handler
 from proxy.web.reading import reading, respond
-from proxy.web.samples import INTERVAL, Samples, Told, merged
-from proxy.web.state_metrics import Parts
+from proxy.web.telemetry.samples import INTERVAL, Samples, Told, merged
+from proxy.web.telemetry.state_metrics import Parts
 
 PAGE_PATH: Final = "/status"
 JSON_PATH: Final = "/status.json"

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from proxy.sockets import LOOPBACK, listen
+from proxy.commands.sockets import LOOPBACK, listen
 
 
 class Holding:

@@ -14,8 +14,8 @@ import time
 import httpx
 import redis.asyncio
 
+from proxy.answer.freshness import EARLY, LAST, MANY
 from proxy.app import create_app
-from proxy.freshness import EARLY, LAST, MANY
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, EventSettings, HubSettings, RedisSettings, Settings
 from proxy.simulator import Simulator

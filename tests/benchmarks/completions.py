@@ -14,8 +14,8 @@ from subprocess import DEVNULL
 
 import httpx
 
+from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.simulator import Fault, Simulator
-from proxy.sockets import LOOPBACK, listen, serving, url_of
 from tests.listening import listening
 from tests.support import KEY, LIST, still_world
 from tests.test_cli import serving as proxy_process

@@ -17,7 +17,7 @@ import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-from proxy.sockets import LOOPBACK
+from proxy.commands.sockets import LOOPBACK
 from tests.fleet import fleet
 from tests.herd import Answered, herd
 from tests.support import ROOT, free_port

@@ -12,15 +12,15 @@ import time
 import tracemalloc
 from collections.abc import Callable
 
-from proxy.composing import compose, outline
-from proxy.listing import Listing, learn
-from proxy.page import read
-from proxy.query import ListQuery
-from proxy.question import Question, page_question
-from proxy.rows import Window, read_window
+from proxy.answer.page import read
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question
+from proxy.redis.stored_rows import read as read_rows
+from proxy.redis.stored_rows import write
+from proxy.rows.composing import compose, outline
+from proxy.rows.listing import Listing, learn
+from proxy.rows.reading import Window, read_window
 from proxy.simulator import Simulator, World
-from proxy.stored_rows import read as read_rows
-from proxy.stored_rows import write
 from tests.support import KEY, Clock
 
 ROWS, SHOWN, ROUNDS = 1000, 50, 200

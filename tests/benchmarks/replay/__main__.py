@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL
 
+from proxy.commands.sockets import listen, serving, url_of
 from proxy.simulator import Fault, Simulator
-from proxy.sockets import listen, serving, url_of
 from tests.benchmarks.replay import callers
 from tests.benchmarks.replay.caches import nginx, varnish
 from tests.benchmarks.replay.callers import System

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL
 
-from proxy.sockets import LOOPBACK
+from proxy.commands.sockets import LOOPBACK
 from tests.support import KEY, free_port
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from proxy.sockets import LOOPBACK, listen
+from proxy.commands.sockets import LOOPBACK, listen
 
 HEADERS = [
     (b"content-type", b"application/json"),

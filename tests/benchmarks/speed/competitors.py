@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from proxy.callers import digest
-from proxy.sockets import LOOPBACK
+from proxy.callers.caller import digest
+from proxy.commands.sockets import LOOPBACK
 from tests.support import KEY, ROOT, free_port
 from tests.test_cli import environment, eventually, get, is_ready
 

@@ -1,0 +1,203 @@
+"""Who may ask the hub now: rate, burst, concurrency, cooldown and breaker of one credential. Pure.
+
+A gate is asked for a *turn* before each hub request and told afterwards how it went. ``redis/lua`` has the same rules
+for all replicas together, and a test holds the two against each other.
+
+- Rate and burst are the generic cell rate algorithm: a turn may be granted for a later time, which the asker waits
+  for; so turns come in the order in which they were asked for, and the waiting time is known.
+- A slot is held while a request is under way, and expires unless it is renewed: its holder may have died.
+- A *pause* follows a 429 or 503 of the hub (a cooldown), a refused token, or too many failures (the breaker). When it
+  is over, one probe is let through. An answer ends the pause; anything else makes the next one longer.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias, cast
+
+from msgspec import Struct
+
+SLOT: Final = 2.0
+"""Seconds for which a slot is held without being renewed."""
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""Seconds of a pause where the hub names no time, or too short a one again and again: doubled from the first on."""
+PROBING: Final = 1.0
+"""Seconds after which those make sense again who are turned away while a probe is under way."""
+WINDOW: Final = 10.0
+"""Seconds over which failures are counted, in two halves of which the older is forgotten at once."""
+FAILURES: Final = 5
+"""Failures in the window from which on the breaker opens, if they are at least half of all requests."""
+
+Cause: TypeAlias = Literal["limited", "unavailable", "refused", "failing"]
+"""Why there is a pause: a 429, a 503 with Retry-After, a 401, or failures."""
+
+
+class Allowance(Struct, frozen=True):
+    """What the hub may be asked: ``rate`` a second on average, ``burst`` at once, ``concurrency`` under way."""
+
+    rate: float
+    burst: float
+    concurrency: int
+
+    def share(self, replicas: int) -> Allowance:
+        """What one of so many processes may, when they cannot agree."""
+        part = max(1, replicas)
+        return Allowance(self.rate / part, max(1.0, self.burst / part), max(1, self.concurrency // part))
+
+    def ahead(self) -> Allowance:
+        """What those may who ask though nobody waits: half is left to callers."""
+        return Allowance(self.rate, max(1.0, self.burst / 2), max(1, self.concurrency // 2))
+
+
+class Turn(Struct, frozen=True):
+    """The hub may be asked, after ``wait`` seconds. Only a turn without waiting holds a slot.
+
+    ``epoch`` tells which pause it was granted after, so that what ends late is not counted twice.
+    """
+
+    wait: float
+    epoch: int
+
+
+class Refused(Struct, frozen=True):
+    """The hub may not be asked. ``wait``: seconds after which it might be; 0 if that is not known."""
+
+    reason: Cause | Literal["rate", "concurrency"]
+    wait: float
+
+
+class Pause(Struct, frozen=True):
+    """The hub is left alone for ``seconds`` more; 0: there is no pause, or it is time for a probe."""
+
+    seconds: float = 0.0
+    cause: Cause = "failing"
+    strikes: int = 0
+
+
+class Standing(Struct, frozen=True):
+    """What is left of an allowance: turns that may begin at once, slots that are held, and the pause."""
+
+    turns: float
+    held: int
+    pause: Pause
+
+
+class Report(Struct, frozen=True):
+    """How a turn went. ``abandoned``: it was not used, or nobody knows.
+
+    ``retry_after`` belongs to ``limited`` and ``unavailable``: seconds, None if the hub named none.
+    """
+
+    outcome: Cause | Literal["answered", "abandoned"]
+    retry_after: float | None = None
+
+
+class Gate:
+    """The state of one credential's requests. Times in seconds of any one clock.
+
+    Attributes:
+        epoch: how many pauses there have been.
+    """
+
+    def __init__(self) -> None:
+        self._next_at = 0.0
+        self._slots: dict[str, float] = {}
+        self._until = 0.0
+        self._cause: Cause = "failing"
+        self._strikes = 0
+        self.epoch = 0
+        self._probe = ""
+        self._window_at = 0.0
+        self._counts = (0, 0)
+        self._before = (0, 0)
+
+    def admit(
+        self, ticket: str, now: float, allowance: Allowance, *, patience: float, paid: bool = False
+    ) -> Turn | Refused:
+        """Grant a turn that begins within ``patience`` seconds, or say why not.
+
+        ``paid``: the wait of an earlier turn of this ticket is over.
+        """
+        if now < self._until:
+            return Refused(self._cause, self._until - now)
+        self._slots = {holder: end for holder, end in self._slots.items() if end > now}
+        if self._strikes and self._probe != ticket and self._probe in self._slots:
+            return Refused(self._cause, PROBING)
+        if ticket not in self._slots and len(self._slots) >= allowance.concurrency:
+            return Refused("concurrency", 0.0)
+        wait = 0.0 if paid else max(0.0, self._next_at - (allowance.burst - 1) / allowance.rate - now)
+        if wait > patience:
+            return Refused("rate", wait)
+        if not paid:
+            self._next_at = max(self._next_at, now) + 1 / allowance.rate
+        if wait == 0:
+            self._slots[ticket] = now + SLOT
+            if self._strikes:
+                self._probe = ticket
+        return Turn(wait, self.epoch)
+
+    def renew(self, ticket: str, now: float) -> None:
+        """The request is still under way."""
+        self._slots[ticket] = now + SLOT
+
+    def leave(self, ticket: str, now: float, epoch: int, report: Report, jitter: float) -> Pause:
+        """Take in how a turn went; return the pause that this leads to. ``jitter``: random, from 0 to 1."""
+        self._slots.pop(ticket, None)
+        told = report.outcome in ("limited", "unavailable", "refused")
+        if epoch != self.epoch:  # it was under way when a pause began, and is no further strike
+            if told and report.retry_after is not None:
+                self._until = max(self._until, now + report.retry_after)
+        elif told or (report.outcome == "failing" and (self._strikes or self._trips(now))):
+            self._begin_pause(now, report, jitter)
+        elif report.outcome == "answered":
+            self._count(now, 1, 0)
+            self._strikes = 0
+        return self.pause(now)
+
+    def pause(self, now: float) -> Pause:
+        """What is left of the pause."""
+        return Pause(max(0.0, self._until - now), self._cause, self._strikes)
+
+    def standing(self, now: float, allowance: Allowance) -> Standing:
+        """What is left; nothing changes by looking."""
+        turns = max(0.0, allowance.burst - max(0.0, self._next_at - now) * allowance.rate)
+        return Standing(turns, sum(end > now for end in self._slots.values()), self.pause(now))
+
+    def mirror(self, pause: Pause, now: float) -> None:
+        """Take over what others know of a pause."""
+        if pause.strikes == 0:
+            self._until, self._strikes = 0.0, 0
+        elif self._strikes != pause.strikes or now + pause.seconds > self._until:
+            self._until, self._cause, self._strikes = now + pause.seconds, pause.cause, pause.strikes
+            self.epoch += 1
+
+    def drain(self, now: float, allowance: Allowance) -> None:
+        """Begin with one turn and without a burst: it may just have been used elsewhere."""
+        self._next_at = max(self._next_at, now + (allowance.burst - 1) / allowance.rate)
+
+    def _begin_pause(self, now: float, report: Report, jitter: float) -> None:
+        backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._strikes, 10)) * (0.5 + jitter / 2)
+        if report.retry_after is None:
+            wait = backoff
+        else:
+            wait = max(report.retry_after, backoff) if self._strikes else report.retry_after
+        self._until = now + wait
+        self._cause = cast("Cause", report.outcome)
+        self._strikes += 1
+        self.epoch += 1
+        self._probe = ""
+        self._next_at = min(self._next_at, self._until)  # turns that were granted for later are void
+        self._counts = self._before = (0, 0)
+
+    def _trips(self, now: float) -> bool:
+        """Count a failure, and say whether the breaker opens."""
+        self._count(now, 0, 1)
+        answered, failed = (a + b for a, b in zip(self._counts, self._before, strict=True))
+        return failed >= FAILURES and failed >= answered
+
+    def _count(self, now: float, answered: int, failed: int) -> None:
+        passed = now - self._window_at
+        if passed >= WINDOW / 2:
+            self._before = self._counts if passed < WINDOW else (0, 0)
+            self._counts, self._window_at = (0, 0), now
+        self._counts = (self._counts[0] + answered, self._counts[1] + failed)

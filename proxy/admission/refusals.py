@@ -1,0 +1,100 @@
+"""What a gate's refusals are called, and what an error says to the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from proxy import errors
+from proxy.admission.gate import Refused, Report, Turn
+from proxy.errors import HubError, ProxyError
+
+FALLBACK: Final = 1.0
+"""Seconds to name where nobody knows how long it will take."""
+KNOWN: Final = 0.1
+"""Seconds for which a refusal is taken to hold for all: a pause may end early, by a probe of any replica."""
+
+
+class Rest(Struct):
+    """Somebody was just refused a turn: others need not ask for one, which may be had at ``ends``.
+
+    Who comes after ``until`` has to look whether that is still so, while the rest need not; after ``over``, all have.
+    """
+
+    decision: Refused
+    error: type[HubError]
+    ends: float
+    until: float
+    over: float
+    clock: Callable[[], float]
+
+    def holds(self) -> bool:
+        """Whether it is still so, as far as is known; not for who has to look."""
+        now = self.clock()
+        if now < self.until:
+            return True
+        self.until = min(now + KNOWN, self.over)
+        return False
+
+    def refusal(self) -> HubError:
+        """The error, with the time that is left."""
+        return refusal(Refused(self.decision.reason, max(KNOWN, self.ends - self.clock())), ahead=False)
+
+
+class GaveWay(errors.HubBusy):
+    """Nobody waits for the answer, and there is room only for callers who do."""
+
+
+def refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
+    """The error for who is refused a turn; ``ahead``: who wanted it for nobody."""
+    match decision:
+        case Refused("rate" | "concurrency", wait):
+            return (GaveWay if ahead else errors.HubBusy)(
+                "There is no room in time in the hub's budget (hub.rate, hub.burst, hub.concurrency).",
+                retry_after=wait or FALLBACK,
+            )
+        case Refused("limited", wait):
+            return errors.HubRateLimited("The hub answered 429 and is left alone for now.", retry_after=wait)
+        case Refused("unavailable", wait):
+            return errors.HubUnavailable("The hub answered 503 and is left alone for now.", retry_after=wait)
+        case Refused("refused", wait):
+            return errors.HubRefusedCredential(
+                "The hub refused the token, and is asked with it again now and then; an operator has to renew it.",
+                retry_after=wait,
+            )
+        case _:
+            return errors.HubResting("The hub failed too often and is left alone for now.", retry_after=decision.wait)
+
+
+def rest_after(
+    decision: Turn | Refused, error: HubError, clock: Callable[[], float], *, patience: float
+) -> Rest | None:
+    """What a refusal says of the requests to come, of which none waits for longer than ``patience``; None: nothing.
+
+    Where the rate is used up, turns have been granted for so far ahead that nobody is, until that is no further away
+    than they would wait. A slot may become free at any time; and who gave way leaves room for others.
+    """
+    if not isinstance(decision, Refused) or decision.reason == "concurrency" or isinstance(error, GaveWay):
+        return None
+    now = clock()
+    until = now + min(decision.wait - (patience if decision.reason == "rate" else 0.0), KNOWN)
+    return Rest(decision, type(error), now + decision.wait, until, until + 2 * KNOWN, clock)
+
+
+def report_of(error: ProxyError) -> Report:
+    """What an error says of the hub. One that answers, whatever it answers, is not failing."""
+    match error:
+        case errors.HubRateLimited(retry_after=wait):
+            return Report("limited", wait)
+        case errors.HubUnavailable(retry_after=wait):
+            return Report("unavailable", wait)
+        case errors.HubRefusedCredential(hub_status=401, repeatable=False):  # a 403 may be for one namespace only
+            return Report("refused")
+        case errors.HubFailed() | errors.HubUnreachable() | errors.HubTimeout() | errors.HubAnswerCutOff():
+            return Report("failing")
+        case errors.HubBusy():
+            return Report("abandoned")
+        case _:
+            return Report("answered")

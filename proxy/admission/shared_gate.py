@@ -1,0 +1,137 @@
+"""The gate of one credential for all replicas together, in Redis and by its clock. The rules are those of ``gate``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from proxy.admission.gate import (
+    FAILURES,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    PROBING,
+    SLOT,
+    WINDOW,
+    Allowance,
+    Pause,
+    Refused,
+    Report,
+    Standing,
+    Turn,
+)
+from proxy.hub.retry_after import LONGEST
+from proxy.questions.question import REDIS_PREFIX
+from proxy.redis.bids import WantedTurn
+from proxy.redis.link import RedisLink
+from proxy.redis.scripts import Script
+from proxy.redis.shared import NEWS
+
+KEPT: Final = int(2 * LONGEST * 1000)
+"""Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
+NO_PAUSE: Final = Pause()
+_ADMIT: Final = Script("admit", "gate")
+_STAY: Final = Script("stay")
+_LEAVE: Final = Script("leave")
+_STANDING: Final = Script("standing")
+
+
+class SharedGate:
+    """Asks Redis; None in place of a result: Redis could not be asked.
+
+    Args:
+        now: seconds in place of Redis' own clock, for tests.
+    """
+
+    def __init__(self, link: RedisLink, *, now: float | None = None) -> None:
+        self._link = link
+        self.now = now
+
+    async def admit(
+        self,
+        gate: str,
+        ticket: str,
+        allowance: Allowance,
+        *,
+        patience: float,
+        paid: bool,
+        untold: Pause,
+    ) -> tuple[Turn | Refused, Pause | None] | None:
+        """Ask for a turn; what it says of the pause, if it does, comes with it.
+
+        ``untold``: a pause that others may not know of.
+        """
+        wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, untold=untold)
+        answer = await self._link.run(_ADMIT, "admit", wanted.keys, wanted.arguments)
+        return None if answer is None else read_answer(answer)
+
+    def wanted(
+        self,
+        gate: str,
+        ticket: str,
+        allowance: Allowance,
+        *,
+        patience: float,
+        paid: bool = False,
+        untold: Pause = NO_PAUSE,
+    ) -> WantedTurn:
+        """The same for a script that grants turns beside other things, on a server that is ``whole``."""
+        return WantedTurn(
+            _keys(gate),
+            [
+                *(ticket, repr(allowance.rate), repr(allowance.burst), allowance.concurrency, repr(patience)),
+                *(int(paid), repr(SLOT), repr(PROBING), KEPT, self._now),
+                *(repr(untold.seconds), untold.cause, untold.strikes),
+            ],
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether one script can see the gate and all pages: they are in different slots of a cluster."""
+        return self._link.whole
+
+    async def stay(self, gate: str, ticket: str) -> None:
+        """Keep the slot for another while."""
+        await self._link.run(_STAY, "stay", _keys(gate)[1:], [ticket, repr(SLOT), KEPT])
+
+    async def leave(self, gate: str, ticket: str, epoch: int, report: Report, jitter: float) -> Pause | None:
+        """Say how a turn went; return the pause that this leads to."""
+        arguments: list[Any] = [
+            *(ticket, epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)),
+            *(repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES, KEPT),
+            *(self._now, NEWS, f"room {gate}"),
+        ]
+        answer = await self._link.run(_LEAVE, "leave", _keys(gate), arguments)
+        return None if answer is None else Pause(float(answer[0]), answer[1].decode(), int(answer[2]))
+
+    async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
+        """What is left of the allowance; nothing changes by looking."""
+        arguments: list[Any] = [repr(allowance.rate), repr(allowance.burst), self._now]
+        answer = await self._link.run(_STANDING, "standing", _keys(gate), arguments)
+        if answer is None:
+            return None
+        pause = Pause(float(answer[2]), answer[3].decode(), int(answer[4]))
+        return Standing(float(answer[0]), int(answer[1]), pause)
+
+    @property
+    def _now(self) -> str:
+        return "" if self.now is None else repr(self.now)
+
+
+def gate_name(credential_id: str, hub_url: str) -> str:
+    """What the keys of a credential's gate begin with; the braces keep them in one slot of Redis Cluster."""
+    digest = hashlib.blake2b(f"{credential_id} {hub_url}".encode(), digest_size=16).hexdigest()
+    return f"{REDIS_PREFIX}:{{{digest}}}"
+
+
+def read_answer(answer: Sequence[Any]) -> tuple[Turn | Refused, Pause | None]:
+    """What a script says of a turn, and of the pause."""
+    what, wait, epoch, strikes = answer[0].decode(), float(answer[1]), int(answer[2]), int(answer[3])
+    if what == "turn":
+        return Turn(wait, epoch), Pause(0.0, "failing", strikes)
+    pause = None if what in ("rate", "concurrency") else Pause(wait, what, strikes)
+    return Refused(what, wait), pause
+
+
+def _keys(gate: str) -> list[str]:
+    return [f"{gate}:gate", f"{gate}:slots"]

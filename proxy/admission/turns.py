@@ -1,0 +1,34 @@
+"""Turns at the hub: one that is asked for with something else, and one that was granted."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from proxy.admission.gate import Gate
+from proxy.redis.bids import WantedTurn
+
+
+class Early(Struct):
+    """A turn that is asked for together with something else.
+
+    Attributes:
+        wanted: as scripts are asked for it.
+        name: of the gate.
+        local: this process' own gate.
+        answer: what the script says, when it has been asked.
+    """
+
+    ticket: str
+    wanted: WantedTurn
+    name: str
+    local: Gate
+    answer: list[bytes] | None = None
+
+
+class Granted(Struct, frozen=True):
+    """Where a turn was granted: the gate's name, this process' own, its epoch, and all replicas' if it was theirs."""
+
+    name: str
+    local: Gate
+    epoch: int
+    shared_epoch: int | None = None

@@ -1,0 +1,181 @@
+"""The public keys that verify tokens, from the URL of a JWK set (RFC 7517), fetched without stopping anybody.
+
+An identity provider changes its keys while the proxy runs, and may be down when it is asked. So the set is fetched
+anew in the background, and once more when a token names a key that is not in it; and whatever is answered instead
+of a set, the last good keys go on. The precautions of ``hub/client.py`` hold here too: a request is never cancelled, no
+redirect is followed (it would say whose keys to trust), no cookie kept, no environment variable changes the way, and
+the body is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from proxy.callers.keys import KeyFault, Named, PublicKey, usable_keys
+from proxy.errors import Unauthorized
+from proxy.settings import JwtSettings
+from proxy.tasks.detached import Detached
+from proxy.tasks.flight import Flights
+
+MAX_SET: Final = 256 * 1024
+"""Bytes of a JWK set that are read."""
+TIMEOUT: Final = 2.0
+"""Seconds for each step of a fetch; the whole may take twice as long."""
+_log: Final = logging.getLogger("proxy.jwks")
+
+
+class KeySet:
+    """The keys behind ``jwks_url``.
+
+    Attributes:
+        generation: grows whenever the keys change.
+        requests: how many requests were sent.
+    """
+
+    def __init__(
+        self,
+        settings: JwtSettings,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._timeout = timeout
+        self._keys: Named = ()
+        self._fetched_at = self._asked_at = self._wanted_at = float("-inf")
+        self._failing = False
+        self._flights: Flights[None] = Flights()
+        self._detached = Detached()
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            headers={
+                "accept": "application/jwk-set+json, application/json",
+                "accept-encoding": "identity",
+                "user-agent": "generations-proxy",
+            },
+            # More than one, for a connection on which a head drips for ever is given up only by the other side.
+            limits=httpx.Limits(max_connections=4, max_keepalive_connections=1),
+            timeout=httpx.Timeout(timeout),
+        )
+        self.generation = 0
+        self.requests = 0
+
+    def look(self) -> None:
+        """Have an old set fetched anew; nobody waits for it, the old keys go on."""
+        now = self._clock()
+        old = now - self._fetched_at >= self._settings.jwks_refresh
+        if self._keys and old and now - self._asked_at >= self._settings.jwks_min_interval:
+            self._ask(now)
+
+    async def find(self, kid: str | None) -> PublicKey:
+        """Return the key named ``kid`` (RFC 7515 §4.1.4), or the only one for a token that names none.
+
+        For a key that is not known the set is fetched anew, but not more often than ``jwks_min_interval`` allows, so
+        that any number of invented names costs one request.
+
+        Raises:
+            Unauthorized: there is no such key, or no keys yet.
+        """
+        self.look()
+        key = self._pick(kid)
+        if key is None and (kid is not None or not self._keys):
+            await self._renewed()
+            key = self._pick(kid)
+        if key is not None:
+            return key
+        if not self._keys:
+            raise Unauthorized("The keys that verify tokens could not be fetched yet; try again later.")
+        if kid is None:
+            raise Unauthorized("The token names no key (kid), and there is more than one.")
+        raise Unauthorized("The token's key (kid) is unknown; it may be new, or of another issuer.")
+
+    async def aclose(self, timeout: float = 0.0) -> None:
+        """Wait at most ``timeout`` seconds for fetches under way or abandoned, then close the connections."""
+        await asyncio.gather(self._flights.drain(timeout), self._detached.drain(timeout))
+        await self._client.aclose()
+
+    def _pick(self, kid: str | None) -> PublicKey | None:
+        if kid is None:
+            return self._keys[0][1] if len(self._keys) == 1 else None
+        return next((key for name, key in self._keys if name == kid), None)
+
+    async def _renewed(self) -> None:
+        """Wait for a fetch: the one under way, else a new one if it is time for one."""
+        now = self._clock()
+        if not len(self._flights):
+            if now - self._wanted_at < self._settings.jwks_min_interval:
+                return
+            self._wanted_at = now
+        await asyncio.wait({self._ask(now)})
+
+    def _ask(self, now: float) -> asyncio.Task[None]:
+        task, joined = self._flights.join("set", self._refresh)
+        if not joined:
+            self._asked_at = now
+        return task
+
+    async def _refresh(self) -> None:
+        whole = 2 * self._timeout
+        exchange = self._detached.spawn(self._fetch(asyncio.get_running_loop().time() + whole))
+        done, _ = await asyncio.wait({exchange}, timeout=whole)
+        fault = exchange.exception() if done else KeyFault(f"no whole answer within {whole:g} s")
+        if fault is not None:
+            self._failed(str(fault) if isinstance(fault, KeyFault) else type(fault).__name__)
+        else:
+            self._learn(exchange.result())
+
+    async def _fetch(self, until: float) -> Named:
+        self.requests += 1
+        async with self._client.stream("GET", self._settings.jwks_url or "") as response:
+            if response.status_code != 200:
+                raise KeyFault(f"the status is {response.status_code}, expected 200")
+            if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise KeyFault("the answer is in a content coding that was not asked for")
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_SET:
+                    raise KeyFault(f"the answer is longer than {MAX_SET} bytes")
+                if asyncio.get_running_loop().time() > until:
+                    raise KeyFault("the answer did not end in time")
+        return usable_keys(bytes(body), self._settings.algorithm or "")
+
+    def _learn(self, keys: Named) -> None:
+        self._fetched_at = self._clock()
+        if keys != self._keys:
+            self._keys = keys
+            self.generation += 1
+            _log.info("%d keys that verify tokens are known", len(keys))
+        elif self._failing:
+            _log.info("the keys that verify tokens were fetched again")
+        self._failing = False
+
+    def _failed(self, fault: str) -> None:
+        if not self._failing:
+            goes_on = "the last good keys go on" if self._keys else "until they are, no token is accepted"
+            _log.warning("the keys that verify tokens were not fetched, %s: %s", goes_on, fault)
+        self._failing = True
+
+
+def url_is_usable(url: str) -> bool:
+    """Whether a JWK set may be fetched from there: HTTP(S), and nothing secret or useless in it."""
+    try:
+        parts = urlsplit(url)
+        httpx.URL(url)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return False
+    return valid and parts.username is None and not parts.fragment

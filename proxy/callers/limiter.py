@@ -1,0 +1,142 @@
+"""What each caller may ask, counted for all replicas together in Redis, and without a look there for each request.
+
+A process takes units for a caller from Redis ahead, a few at a time, and spends them by itself for up to ``HELD``
+seconds. What it does not spend is lost to the caller, never granted twice: the limit is exact upwards. (The library
+``limits`` would ask Redis each time, over connections of its own that nothing here guards against a Redis that hangs.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from proxy.callers.quota import Taken, Terms, take
+from proxy.errors import TooManyRequests
+from proxy.questions.question import REDIS_PREFIX
+from proxy.redis.link import RedisLink
+from proxy.redis.scripts import Script
+from proxy.tasks.flight import Flights
+
+HELD: Final = 1.0
+"""Seconds for which units are held that were taken ahead."""
+AHEAD: Final = 1 / 32
+"""Part of the burst that all replicas together take ahead at the most, beyond what is waited for."""
+CALLERS: Final = 10_000
+"""Callers of whom is remembered what is held for them."""
+_TAKE: Final = Script("take")
+
+
+class _Held(Struct):
+    terms: Terms
+    units: float = 0.0
+    until: float = 0.0
+    left: float = 0.0
+    full_at: float = 0.0
+    waiting: float = 0.0
+
+
+class Standing(Struct, frozen=True):
+    """What a caller may ask: at once, what is left of it, and in how many seconds there is all of it again."""
+
+    terms: Terms
+    left: float
+
+    @property
+    def reset(self) -> float:
+        """Seconds until the burst is there again."""
+        return max(0.0, self.terms.burst - self.left) / self.terms.rate
+
+
+class Limiter:
+    """Charges callers for what they ask.
+
+    Args:
+        replicas: how many processes share the limits, as far as is known.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, link: RedisLink | None, *, replicas: Callable[[], int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._link = link
+        self._replicas = replicas
+        self._clock = clock
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._flights: Flights[Taken] = Flights()
+
+    async def charge(self, caller: str, terms: Terms, units: float) -> Standing:
+        """Charge ``units`` to a caller.
+
+        Raises:
+            TooManyRequests: there are not as many left; ``retry_after`` says when there are.
+        """
+        held = self._of(caller, terms)
+        held.waiting += units
+        try:
+            while not self._spend(held, units):
+                taken, _ = await self._flights.share(caller, lambda: self._take(caller, held, units))
+                if not taken.granted:
+                    raise TooManyRequests(
+                        f"This caller may ask {terms.rate:g} a second on average, {terms.burst:g} at once.",
+                        retry_after=taken.wait,
+                    )
+        finally:
+            held.waiting -= units
+        return self.standing(caller, terms)
+
+    def pay(self, caller: str, terms: Terms, units: float) -> Standing | None:
+        """Charge ``units`` that are held already; None: they are not, and nothing has been charged."""
+        return self.standing(caller, terms) if self._spend(self._of(caller, terms), units) else None
+
+    def owe(self, caller: str, terms: Terms, units: float) -> None:
+        """Charge what a request has cost beyond what was charged before: it is paid with the next one."""
+        self._of(caller, terms).units -= units
+
+    def standing(self, caller: str, terms: Terms) -> Standing:
+        """What the caller may ask, as far as this process knows."""
+        held = self._of(caller, terms)
+        return Standing(terms, max(0.0, min(terms.burst, held.left + held.units)))
+
+    def _of(self, caller: str, terms: Terms) -> _Held:
+        held = self._held.get(caller)
+        if held is None or held.terms != terms:
+            held = self._held[caller] = _Held(terms, left=terms.burst)
+            if len(self._held) > CALLERS:
+                self._held.popitem(last=False)
+        self._held.move_to_end(caller)
+        return held
+
+    def _spend(self, held: _Held, units: float) -> bool:
+        if held.units > 0 and self._clock() >= held.until:
+            held.units = 0.0
+        if held.units < units:
+            return False
+        held.units -= units
+        return True
+
+    async def _take(self, caller: str, held: _Held, units: float) -> Taken:
+        """Take what all who wait need, and a little more."""
+        replicas = max(1, self._replicas())
+        least = max(units - held.units, 1e-9)  # what is owed is paid first
+        wanted = max(least, held.waiting - held.units, held.terms.burst * AHEAD / replicas)
+        taken = await self._shared(caller, held.terms, wanted, least)
+        if taken is None:
+            held.full_at, taken = take(held.full_at, self._clock(), held.terms.share(replicas), wanted, least)
+        held.left = taken.left
+        if taken.granted:
+            held.units += taken.granted
+            held.until = self._clock() + HELD
+        return taken
+
+    async def _shared(self, caller: str, terms: Terms, wanted: float, least: float) -> Taken | None:
+        if self._link is None:
+            return None
+        name = hashlib.blake2b(caller.encode(), digest_size=16).hexdigest()
+        arguments = [repr(wanted), repr(least), repr(terms.rate), repr(terms.burst), ""]
+        answer = await self._link.run(_TAKE, "take", [f"{REDIS_PREFIX}:{{{name}}}:quota"], arguments)
+        return None if answer is None else Taken(*(float(number) for number in answer))

@@ -1,0 +1,1 @@
+"""What ``cli`` starts: the server, the demo, the checks."""

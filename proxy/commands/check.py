@@ -1,0 +1,168 @@
+"""``check``: whether the proxy can do its work with these settings, one line for each thing looked at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from itertools import pairwise
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from proxy import errors
+from proxy.answer.page import read
+from proxy.config import sources
+from proxy.contract import STATUSES, GenerationsListResponse
+from proxy.hub.client import Hub, Transport
+from proxy.hub.credential import Credential, Credentials
+from proxy.questions.query import ListQuery
+from proxy.questions.question import Question, page_question
+from proxy.redis.link import describe
+from proxy.settings import HubSettings, Settings
+
+Say = Callable[[str], object]
+_QUERY: Final = ListQuery(page_size=100)
+_MARKS: Final = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL", "skip": "-   "}
+
+
+class Line(Struct, frozen=True):
+    """What was looked at, and what was found. ``fail`` decides the verdict, ``warn`` does not."""
+
+    mark: Literal["ok", "warn", "fail", "skip"]
+    subject: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{_MARKS[self.mark]}  {self.subject:<18} {self.found}"
+
+
+async def run_checks(
+    environ: Mapping[str, str],
+    config_path: str | None,
+    *,
+    say: Say,
+    transport: Transport | None = None,
+) -> bool:
+    """Say a line for each check; return whether none failed."""
+    passed = True
+    async for line in _checks(environ, config_path, transport):
+        say(str(line))
+        passed = passed and line.mark != "fail"
+    say("The proxy can do its work." if passed else "The proxy cannot do its work; see the lines marked FAIL.")
+    return passed
+
+
+async def _checks(
+    environ: Mapping[str, str], config_path: str | None, transport: Transport | None
+) -> AsyncIterator[Line]:
+    try:
+        loaded = sources.load(environ, config_path)
+        faults = sources.unmet(loaded.settings, sources.require_credential, sources.require_safe_address)
+    except sources.SettingsError as error:
+        faults = error.faults
+    for fault in faults:
+        yield Line("fail", "settings", fault)
+    if faults:
+        return
+    for warning in loaded.warnings:
+        yield Line("warn", "settings", warning)
+    yield Line("ok", "settings", f"hub {loaded.settings.hub.url}")
+    async for line in _hub_checks(loaded.settings.hub, transport):
+        yield line
+    yield await _redis_check(loaded.settings)
+
+
+async def _hub_checks(settings: HubSettings, transport: Transport | None) -> AsyncIterator[Line]:
+    first, *others = Credentials(settings).all
+    async for line in _credential_checks(settings, first, _QUERY, transport):
+        yield line
+    for credential, one in zip(others, settings.credentials, strict=True):
+        query = msgspec.structs.replace(_QUERY, namespace=one.namespaces[0])
+        async for line in _credential_checks(settings, credential, query, transport):
+            yield msgspec.structs.replace(line, subject=f"{one.name}: {line.subject}")
+
+
+async def _credential_checks(
+    settings: HubSettings, credential: Credential, query: ListQuery, transport: Transport | None
+) -> AsyncIterator[Line]:
+    hub = Hub(settings, credential, transport=transport)
+    question = page_question(credential.id, query)
+    began = time.perf_counter()
+    try:
+        body = await hub.get(question.path, question.query)
+    except (errors.HubUnreachable, errors.HubTimeout) as error:
+        yield Line("fail", "hub reachable", f"{error.detail} Is OXEN_HUB_URL right ({settings.url})?")
+        return
+    except errors.ProxyError as error:
+        yield Line("ok", "hub reachable", _took(began))
+        refused = isinstance(error, errors.HubRefusedCredential)
+        yield Line("fail", "credential" if refused else "list answer", error.detail)
+        return
+    finally:
+        await hub.aclose()
+    yield Line("ok", "hub reachable", _took(began))
+    yield Line("ok", "credential", "accepted")
+    for line in _judge_answer(question, body):
+        yield line
+
+
+def _judge_answer(question: Question, body: bytes) -> list[Line]:
+    """Hold an answer against what the proxy rests on."""
+    try:
+        read(question, body, time.time())
+    except errors.HubError as error:
+        return [Line("fail", "list answer", error.detail)]
+    lines = []
+    try:
+        answer = msgspec.json.decode(body, type=GenerationsListResponse)
+        lines.append(Line("ok", "list answer", f"matches the contract ({answer.count} of {answer.total_entries} rows)"))
+    except msgspec.ValidationError as error:
+        lines.append(
+            Line(
+                "warn",
+                "list answer",
+                f"is served, but differs from the contract (statuses: {', '.join(STATUSES)}): {error}",
+            )
+        )
+    rows = msgspec.json.decode(body, type=_Enqueued).generations
+    misplaced = sum(later.enqueued_at > earlier.enqueued_at for earlier, later in pairwise(rows))
+    if len(rows) < 2:
+        lines.append(Line("skip", "newest first", f"cannot be seen with {len(rows)} row(s)"))
+    elif misplaced:
+        lines.append(
+            Line(
+                "warn", "newest first", f"does not hold: {misplaced} of {len(rows)} rows are newer than the one before"
+            )
+        )
+    else:
+        lines.append(Line("ok", "newest first", f"holds over {len(rows)} rows"))
+    return lines
+
+
+class _EnqueuedRow(Struct):
+    enqueued_at: float = 0.0
+
+
+class _Enqueued(Struct):
+    generations: list[_EnqueuedRow]
+
+
+async def _redis_check(settings: Settings) -> Line:
+    if settings.redis.url is None:
+        return Line("skip", "Redis", "REDIS_URL is not set: memory only, nothing is shared between processes")
+    try:
+        version, policy, memory = await describe(settings.redis.url)
+    except ConnectionError as error:
+        where = urlsplit(settings.redis.url.reveal())
+        shown = where.netloc.rpartition("@")[2] or where.path
+        return Line("fail", "Redis", f"{error}. Is REDIS_URL right ({shown})? The proxy would run without it.")
+    found = f"version {version}, eviction policy {policy}, maxmemory {memory or 'unlimited'}"
+    if policy == "noeviction":
+        return Line("warn", "Redis", f"{found}; when full it refuses new pages: set maxmemory-policy allkeys-lru")
+    return Line("ok", "Redis", found)
+
+
+def _took(began: float) -> str:
+    return f"answered in {(time.perf_counter() - began) * 1000:.0f} ms"

@@ -1,0 +1,83 @@
+"""Faults of settings that no type or range can say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from proxy.config.redis_password import read_password
+from proxy.hub.credential import DEFAULT, Credential, check_token, read_token
+from proxy.redis.client import check as check_redis_url
+from proxy.settings import CredentialSettings, Settings
+
+
+def _check_hub_url(url: str) -> None:
+    parts = urlsplit(url)
+    try:
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.username is not None or parts.query or parts.fragment:
+        # A user part may be a secret: the value is not shown.
+        raise ValueError("not a usable URL")
+
+
+def _check_token_file(path: str) -> None:
+    read_token(Path(path))
+
+
+def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
+    for one in given:
+        if (one.api_key is None) == (one.api_key_file is None):
+            raise ValueError(f"{one.name} wants exactly one of api_key and api_key_file")
+        try:
+            Credential(one)
+        except ValueError as fault:
+            raise ValueError(f"the token of {one.name}: {fault}") from None
+
+
+CHECKS: Final[dict[tuple[str, str], Any]] = {
+    ("hub", "url"): _check_hub_url,
+    ("hub", "api_key"): check_token,
+    ("admin", "key"): check_token,
+    ("status", "key"): check_token,
+    ("hub", "credentials"): _check_credentials,
+    ("hub", "api_key_file"): _check_token_file,
+    ("redis", "url"): check_redis_url,
+    ("redis", "password_file"): read_password,
+}
+"""What to call with a value of its type; ValueError if it cannot be used."""
+
+
+def contradictions(settings: Settings) -> list[str]:
+    """What does not go together."""
+    faults = []
+    if settings.hub.api_key is not None and settings.hub.api_key_file is not None:
+        faults.append("OXEN_API_KEY: OXEN_API_KEY_FILE is set too; set one of the two")
+    callers, credentials = settings.auth.callers, settings.hub.credentials
+    for what, given in (
+        ("PROXY_AUTH_CALLERS: the name {}", [caller.name for caller in callers]),
+        ("PROXY_AUTH_CALLERS: the key {}", [key for caller in callers for key in caller.keys]),
+        ("PROXY_HUB_CREDENTIALS: the name {}", [DEFAULT, *(one.name for one in credentials)]),
+        ("PROXY_HUB_CREDENTIALS: the namespace {}", [name for one in credentials for name in one.namespaces]),
+    ):
+        twice = sorted(one for one, times in Counter(given).items() if times > 1)
+        faults += [f"{what.format(one)} is there twice, and can be only once" for one in twice]
+    return faults
+
+
+def missing_extras(settings: Settings) -> list[str]:
+    """What is switched on and not installed."""
+    if settings.tracing.enabled and not all(map(_installed, ("opentelemetry.sdk", "opentelemetry.exporter"))):
+        return ["PROXY_TRACING_ENABLED: OpenTelemetry is not installed; pip install 'generations-proxy[otel]'"]
+    return []
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

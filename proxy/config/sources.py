@@ -1,0 +1,210 @@
+"""Where settings come from: a TOML file, and environment variables over it.
+
+:func:`load` takes the environment as a mapping and reports *all* faults at once, by the name that
+the operator wrote, before anything starts. No fault ever shows the value of a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from proxy.callers.tokens import jwt_faults
+from proxy.config.faults import CHECKS, contradictions, missing_extras
+from proxy.config.fields import Field, fields
+from proxy.config.redis_password import read_password, with_password
+from proxy.secret import MASK, Secret
+from proxy.settings import Settings
+
+CONFIG: Final = "PROXY_CONFIG"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; ``faults`` has one line for each, beginning with its name."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Loaded(Struct, frozen=True):
+    """Usable settings, and one line for each thing that deserves a warning."""
+
+    settings: Settings
+    warnings: list[str]
+
+
+def load(environ: Mapping[str, str], config: str | None = None) -> Loaded:
+    """Read the file ``config`` (else ``PROXY_CONFIG``, else none) and ``environ`` over it.
+
+    An empty variable counts as unset: compose files and shells produce them.
+
+    Raises:
+        SettingsError: with every fault that was found.
+    """
+    given = {name: value for name, value in environ.items() if value}
+    known = list(fields())
+    faults: list[str] = []
+    document = _read_file(config or given.get(CONFIG), faults)
+    faults += _unknown_keys(document, known)
+
+    sections: dict[str, dict[str, object]] = {name: {} for name in Settings.__struct_fields__}
+    for field in known:
+        try:
+            if field.variable in given:
+                name = field.variable
+                sections[field.section][field.name] = _convert(field, given[name], strict=False)
+            elif field.name in document.get(field.section, {}):
+                name = f"[{field.section}] {field.name}"
+                sections[field.section][field.name] = _convert(field, document[field.section][field.name], strict=True)
+        except ValueError as fault:
+            faults.append(f"{name}: {fault}; allowed: {field.allowed}")
+
+    settings = msgspec.convert(sections, Settings, dec_hook=lambda _, value: value)
+    faults += contradictions(settings) + jwt_faults(settings.jwt) + missing_extras(settings)
+    settings = _with_redis_password(settings, faults)
+    if faults:
+        raise SettingsError(faults)
+    return Loaded(settings, _unknown_variables(given, known))
+
+
+def _with_redis_password(settings: Settings, faults: list[str]) -> Settings:
+    redis = settings.redis
+    if redis.url is None or redis.password_file is None:
+        return settings
+    try:
+        url = with_password(redis.url, read_password(redis.password_file))
+    except ValueError as fault:
+        faults.append(f"PROXY_REDIS_PASSWORD_FILE: {fault}")
+        return settings
+    return replace(settings, redis=replace(redis, url=url))
+
+
+def unmet(settings: Settings, *requirements: Callable[[Settings], None]) -> list[str]:
+    """The faults of all requirements that a command has and these settings do not meet."""
+    faults: list[str] = []
+    for requirement in requirements:
+        try:
+            requirement(settings)
+        except SettingsError as error:
+            faults += error.faults
+    return faults
+
+
+def require_credential(settings: Settings) -> None:
+    """Raise SettingsError unless there is a token for the hub."""
+    if settings.hub.api_key is None and settings.hub.api_key_file is None:
+        raise SettingsError(
+            ["OXEN_API_KEY: not set; set it to the hub's token, or OXEN_API_KEY_FILE to a file that holds it"]
+        )
+
+
+def require_safe_address(settings: Settings) -> None:
+    """Raise SettingsError if strangers could read the hub's data by reaching the port."""
+    host = settings.server.host
+    known = settings.auth.callers or settings.jwt.algorithm is not None
+    if not is_loopback(host) and not known and not settings.auth.allow_anonymous:
+        fault = (
+            f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; set [auth] callers or [jwt],"
+            " listen on 127.0.0.1, or set PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can"
+            " reach the port"
+        )
+        raise SettingsError([fault])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read_file(path: str | None, faults: list[str]) -> dict[str, dict[str, Any]]:
+    if path is None:
+        return {}
+    try:
+        document = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        faults.append(f"{CONFIG}: cannot read {path!r}: {error.strerror}")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        faults.append(f"{CONFIG}: {path!r} is not TOML: {error}")
+    else:
+        faults += [
+            f"{name}: not a section; settings stand in sections, as in [cache]"
+            for name, section in document.items()
+            if not isinstance(section, dict)
+        ]
+        return {name: section for name, section in document.items() if isinstance(section, dict)}
+    return {}
+
+
+def _convert(field: Field, value: object, *, strict: bool) -> object:
+    """Turn a value of the file (``strict``) or a variable's text into the field's type."""
+    secret = "Secret" in str(field.type)
+    shown = MASK if secret else repr(value)
+    if get_origin(get_args(field.type)[0]) is tuple:
+        return _convert_tables(field, value, strict=strict)
+    try:
+        result = msgspec.convert(value, field.type, strict=strict, dec_hook=_make_secret)
+    except msgspec.ValidationError:
+        raise ValueError(f"{shown} is not allowed") from None
+    if isinstance(result, float) and not math.isfinite(result):
+        raise ValueError(f"{shown} is not a number of seconds")
+    if check := CHECKS.get((field.section, field.name)):
+        check(result)
+    return result
+
+
+def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
+    """Turn tables of the file, or a variable's JSON, into structs; a fault tells the place and not the value."""
+    try:
+        text = str(value)
+        plain = field.name == "origins" and not text.startswith("[")  # a list without tables may be written plainly
+        listed = [one.strip() for one in text.split(",")] if plain else None
+        tables = value if strict else listed or msgspec.json.decode(text)
+        result = msgspec.convert(tables, field.type, dec_hook=_make_secret)
+    except msgspec.ValidationError as error:
+        # msgspec names an unknown field, which may be a secret that stands in the wrong place.
+        raise ValueError(re.sub("unknown field `.*`", "an unknown field", str(error), flags=re.DOTALL)) from None
+    except msgspec.DecodeError:
+        raise ValueError("not JSON") from None
+    if check := CHECKS.get((field.section, field.name)):
+        check(result)
+    return result
+
+
+def _make_secret(_: type, value: object) -> Secret:
+    if not isinstance(value, str):
+        raise ValueError("not a string")  # noqa: TRY004  msgspec turns ValueError into ValidationError
+    return Secret(value)
+
+
+def _unknown_keys(document: Mapping[str, Mapping[str, Any]], known: list[Field]) -> list[str]:
+    names = [f"[{field.section}] {field.name}" for field in known]
+    given = [f"[{section}] {name}" for section, values in document.items() for name in values]
+    given += [f"[{section}]" for section in document if section not in Settings.__struct_fields__]
+    names += [f"[{section}]" for section in Settings.__struct_fields__]
+    return [f"{name}: not a setting{_hint(name, names)}" for name in given if name not in names]
+
+
+def _unknown_variables(given: Mapping[str, str], known: list[Field]) -> list[str]:
+    """Warnings only: the prefix is a common word, and Kubernetes invents PROXY_… for a Service of that name."""
+    names = [CONFIG, *(field.variable for field in known)]
+    unknown = (name for name in given if name.startswith("PROXY_") and name not in names)
+    return [f"{name}: not a setting, ignored{_hint(name, names)}" for name in sorted(unknown)]
+
+
+def _hint(name: str, names: list[str]) -> str:
+    close = get_close_matches(name, names, n=1, cutoff=0.75)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,74 @@
+"""An entry in the log of a credential's events: what was heard, and how Redis has it. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from proxy.answer import links
+from proxy.known import completion
+from proxy.known.completion import Completion
+
+
+class Entry(Struct):
+    """A place in the log.
+
+    Attributes:
+        at: when it was heard of, Unix seconds.
+        completion: None: events may have been missed before this, unless it is where the log ``begins``.
+        dead_at: from when on a link in it is dead.
+        id: in the log; None while it is this process' own.
+        namespace: of the generation, once ``settled``; None if it has none, or if it could not be found out.
+        lost: it could not.
+    """
+
+    at: float
+    completion: Completion | None
+    dead_at: float | None = None
+    id: str | None = None
+    namespace: str | None = None
+    settled: bool = False
+    lost: bool = False
+    begins: bool = False
+
+    @property
+    def size(self) -> int:
+        """Characters of the event's data."""
+        return 0 if self.completion is None else len(self.completion.data)
+
+    @property
+    def gap(self) -> bool:
+        """Whether events may have been missed before this."""
+        return self.completion is None and not self.begins
+
+
+class _Value(Struct, frozen=True, array_like=True):
+    at: float
+    data: str | None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Value).decode
+
+
+def write_entry(entry: Entry) -> bytes:
+    """An entry as the log in Redis has it."""
+    return _encode(_Value(entry.at, None if entry.completion is None else entry.completion.data))
+
+
+def read_entry(value: bytes) -> Entry:
+    """Read an entry as the log in Redis has it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        found = _decode(value)
+    except msgspec.MsgspecError as error:
+        raise ValueError("no entry of the log") from error
+    return entry_of(found.at, None if found.data is None else completion.read(found.data))
+
+
+def entry_of(at: float, heard: Completion | None) -> Entry:
+    """The entry of what was heard at that time."""
+    return Entry(at, heard, None if heard is None else links.dead_at(heard.data.encode(), at))

@@ -1,0 +1,119 @@
+"""The hub's events, put together: who hears them, where they are kept, what they make doubtful, and who listens."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from proxy.events.entry import Entry
+from proxy.events.feed import Feed, Source
+from proxy.events.hearing import Hearing, Pace
+from proxy.events.log import EventLog
+from proxy.events.owners import Owners
+from proxy.events.shared_log import SharedLog
+from proxy.events.subscription import ENDING, Subscription
+from proxy.fetch import Upstream
+from proxy.hub.client import Transport
+from proxy.hub.credential import Credentials
+from proxy.hub.stream import HubStream
+from proxy.known.knowledge import Knowledge
+from proxy.pages import Pages
+from proxy.redis.link import RedisLink
+from proxy.redis.news import News
+from proxy.settings import Settings
+
+
+class Events:
+    """The events of all credentials.
+
+    Args:
+        clock: Unix seconds.
+
+    Attributes:
+        subscriptions: by the credential's name.
+        feed: for callers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        upstreams: Mapping[str, Upstream],
+        pages: Pages,
+        knowledge: Knowledge,
+        link: RedisLink | None,
+        news: News | None,
+        *,
+        transport: Transport | None,
+        pace: Pace | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._ahead = pages.ahead
+        self._doubts = knowledge.doubts
+        self._rows = knowledge.rows
+        self._clock = clock
+        self.subscriptions: dict[str, Subscription] = {}
+        self._sources: dict[str, Source] = {}
+        pace = pace or Pace()
+        for one in credentials.all if settings.events.mode == "auto" else ():
+            log = EventLog(clock)
+            log.on_entry.append(partial(self._doubt, one.name))
+            stream = HubStream(settings.hub, one, silence=pace.silence, transport=transport, clock=clock)
+            self.subscriptions[one.name] = Subscription(
+                one,
+                partial(Hearing, one.name, stream, upstreams[one.name].shield, log, pace=pace),
+                log,
+                share=None if link is None else partial(_shared_log, link, settings.hub.url),
+                pace=pace,
+            )
+            self._sources[one.name] = Source(log, Owners(one, pages, self._ring))
+        self.feed = Feed(self._sources, settings.events.listeners)
+        if news is not None:
+            news.topics[b"event"] = self._hear
+            news.on_gap.append(self._look)
+
+    def start(self) -> None:
+        """Subscribe."""
+        for one in self.subscriptions.values():
+            one.start()
+
+    async def aclose(self) -> None:
+        """End all subscriptions and look-ups."""
+        for one in self.subscriptions.values():
+            await one.aclose()
+        for source in self._sources.values():
+            await source.owners.aclose(ENDING)
+
+    def _ring(self) -> None:
+        self.feed.ring()
+
+    def _doubt(self, credential: str, entry: Entry) -> None:
+        """Have pages asked for again that an event can have changed; first of all, so that who is told may ask."""
+        if entry.begins and entry.completion is None:
+            return  # nobody was subscribed before, so that nothing is doubtful
+        at = min(entry.at, self._clock())  # another replica's clock; what is asked for from now on is not in doubt
+        if entry.completion is None:  # whoever asks next finds out; to ask for all that is in demand would be a herd
+            self._doubts.add_all(credential, at)
+            return
+        origin = self._rows.origin_of(entry.completion.generation_id)
+        if origin.target_namespace is not None:
+            entry.namespace, entry.settled = origin.target_namespace, True
+        self._doubts.add(credential, entry.completion, at, origin)
+        self._ahead.refresh_doubted(credential)
+
+    def _hear(self, news: bytes) -> None:
+        name, _, rest = news.partition(b" ")
+        for one in self.subscriptions.values():
+            if one.log.name == name.decode():
+                one.log.hear(rest)
+
+    def _look(self) -> None:
+        """News may have been lost."""
+        for one in self.subscriptions.values():
+            one.log.missed()
+
+
+def _shared_log(link: RedisLink, hub_url: str, credential_id: str) -> SharedLog:
+    name = hashlib.blake2b(f"{credential_id} {hub_url} events".encode(), digest_size=16).hexdigest()
+    return SharedLog(link, name)

@@ -1,0 +1,102 @@
+"""Whose generations the events of a credential tell of: each is looked up once, by the way of any question.
+
+An event names no namespace (hub facts: events), the generation's row does, and never another one: so a page of any
+age will do. Only what somebody listens for is looked up who may not see everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Final
+
+from proxy.answer.directives import Directives
+from proxy.answer.freshness import OK
+from proxy.answer.page import namespace_of
+from proxy.errors import ProxyError
+from proxy.events.entry import Entry
+from proxy.hub.credential import Credential
+from proxy.pages import Pages
+from proxy.questions.question import generation_question
+from proxy.tasks.detached import Detached
+
+AT_ONCE: Final = 4
+"""Look-ups under way at once."""
+GIVE_UP: Final = 30.0
+"""Seconds after which a generation that cannot be looked up is nobody's."""
+FIRST_WAIT: Final = 0.5
+"""Seconds before another attempt, doubled from then on."""
+_ANY_AGE: Final = Directives(max_stale=math.inf)
+
+
+class Owners:
+    """Looks up the namespaces of one credential's generations.
+
+    Args:
+        settled: called when an entry's namespace is known, or will not be.
+    """
+
+    def __init__(
+        self, credential: Credential, pages: Pages, settled: Callable[[], None], *, give_up: float = GIVE_UP
+    ) -> None:
+        self._credential = credential
+        self._pages = pages
+        self._settled = settled
+        self._give_up = give_up
+        self._asked = asyncio.Semaphore(AT_ONCE)
+        self._under_way: set[str] = set()
+        self._detached = Detached()
+        self._closing = asyncio.Event()
+
+    def find(self, entry: Entry) -> None:
+        """Find out whose generation an entry tells of, in a task of its own."""
+        if (
+            self._closing.is_set()
+            or entry.settled
+            or entry.completion is None
+            or entry.completion.identity in self._under_way
+        ):
+            return
+        self._under_way.add(entry.completion.identity)
+        self._detached.spawn(self._find(entry, entry.completion.generation_id))
+
+    async def aclose(self, timeout: float) -> None:
+        """Look up nothing any more, and wait at most ``timeout`` seconds for what is being looked up."""
+        self._closing.set()
+        await self._detached.drain(timeout)
+
+    async def _find(self, entry: Entry, generation_id: str) -> None:
+        now = asyncio.get_running_loop().time
+        until, wait = now() + self._give_up, FIRST_WAIT
+        try:
+            async with self._asked:
+                while not self._closing.is_set():
+                    found, after = await self._look(entry, generation_id)
+                    wait = max(wait, after)
+                    if found or now() + wait > until:
+                        entry.lost = not found
+                        return
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(wait):
+                            await self._closing.wait()
+                    wait *= 2
+        finally:
+            entry.settled = True
+            if entry.completion is not None:
+                self._under_way.discard(entry.completion.identity)
+            self._settled()
+
+    async def _look(self, entry: Entry, generation_id: str) -> tuple[bool, float]:
+        """Look once; return whether that told, and after how many seconds to look again."""
+        name = self._credential.name
+        question = generation_question(self._credential.id, "generation", generation_id, credential=name)
+        try:
+            outcome = await self._pages.answer(question, _ANY_AGE)
+        except ProxyError as error:
+            return False, error.retry_after or 0.0
+        if outcome.page.status != OK:
+            return False, 0.0
+        entry.namespace = namespace_of(question, outcome.page)
+        return True, 0.0

@@ -1,0 +1,91 @@
+"""A credential's log of events in Redis, and the lease of the one replica that hears them from the hub.
+
+The log is a stream with bounds on its length and age. What is appended is told to all replicas over the channel of
+news, together with the id of what it follows.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable
+from typing import Final, cast
+
+from msgspec import Struct
+
+from proxy.questions.question import REDIS_PREFIX
+from proxy.redis.link import RedisLink
+from proxy.redis.scripts import Script
+from proxy.redis.shared import NEWS
+
+LEASE: Final = 2.0
+"""Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
+KEPT: Final = 1000
+"""Events that are kept."""
+KEPT_FOR: Final = 600.0
+"""Seconds for which they can be read, and for which the same event again is known for one."""
+LOG_KEPT_FOR: Final = 86_400.0
+"""Seconds for which Redis keeps a log to which nothing is appended: a log that is gone looks like one that was cut."""
+BEGINNING: Final = "0-0"
+"""What the first event follows."""
+
+_HOLD: Final = Script("hold")
+_YIELD: Final = Script("yield")
+_HAPPEN: Final = Script("happen")
+
+
+class Appended(Struct, frozen=True):
+    """What became of an event: its id and the id of what it follows; None: it was there already."""
+
+    before: str | None
+    id: str | None
+
+
+class SharedLog:
+    """Reads and writes Redis; None in place of a result: Redis could not be asked.
+
+    Args:
+        name: of the log; equal for replicas that share it.
+    """
+
+    def __init__(self, link: RedisLink, name: str) -> None:
+        self.name = name
+        self._link = link
+        self._token = secrets.token_hex(8)
+        self._log = f"{REDIS_PREFIX}:{{{name}}}:events"
+        self._lease = [f"{REDIS_PREFIX}:{{{name}}}:subscriber", f"{REDIS_PREFIX}:{{{name}}}:rest"]
+
+    async def hold(self) -> tuple[bool, float] | None:
+        """Take or keep the lease; return whether it is held, and for how many seconds nobody is to take it."""
+        answer = await self._link.run(_HOLD, "hold", self._lease, [self._token, int(LEASE * 1000)])
+        return None if answer is None else (bool(answer[0]), answer[1] / 1000)
+
+    async def give_up(self, rest: float = 0.0) -> None:
+        """Let another have the lease; nobody for ``rest`` seconds, if the hub has no events."""
+        await self._link.run(_YIELD, "yield", self._lease, [self._token, int(rest * 1000)])
+
+    async def append(self, value: bytes, identity: str | None) -> Appended | None:
+        """Append an event and tell all of it, unless one of the same identity is there."""
+        keys = [self._log, f"{REDIS_PREFIX}:{{{self.name}}}:seen:{identity or ''}"]
+        arguments = [
+            value,
+            KEPT,
+            int(KEPT_FOR * 1000),
+            int(LOG_KEPT_FOR * 1000),
+            NEWS,
+            self.name,
+            int(identity is not None),
+        ]
+        answer = await self._link.run(_HAPPEN, "happen", keys, arguments)
+        if answer is None:
+            return None
+        return Appended(answer[0].decode(), answer[1].decode()) if answer else Appended(None, None)
+
+    async def since(self, last: str) -> list[tuple[str, bytes]] | None:
+        """What is kept from the event of that id on, itself included."""
+        found = await self._link.call(
+            "events",
+            lambda: cast(
+                "Awaitable[list[tuple[bytes, dict[bytes, bytes]]]]", self._link.client.xrange(self._log, last)
+            ),
+        )
+        return None if found is None else [(event_id.decode(), fields.get(b"e", b"")) for event_id, fields in found]

@@ -1,0 +1,249 @@
+"""The hub, asked over HTTP: a 200's body comes back as bytes, everything else as a named error.
+
+The precautions, each learned from a fault:
+
+- A request is never cancelled, as that can poison httpx's connection pool. It runs detached, and is
+  abandoned when the deadline passes: httpx's own timeouts end it, then or a little later.
+- The transport is used directly, without httpx's client around it: so no cookies are kept, no redirect is followed
+  (the token would travel), and a request costs a third less. No environment variable changes the way (``trust_env``).
+- The body is read raw and counted, decoded bytes included: a gzip bomb ends at the limit.
+- An error says whether the request may be repeated: if no connection could be made, or a kept-alive one broke
+  before any answer, as the hub closed it while it was idle and never read the request; and after a 401, if the
+  token file holds a new token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from proxy import errors, tracing
+from proxy.hub import retry_after
+from proxy.hub.credential import Credential
+from proxy.hub.faults import named, refusal
+from proxy.secret import Secret
+from proxy.settings import HubSettings
+from proxy.tasks.detached import Detached, ended
+
+Transport: TypeAlias = httpx.AsyncBaseTransport
+"""How requests reach the hub: the network, unless a test puts something else there."""
+USER_AGENT: Final = "generations-proxy"
+HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": USER_AGENT}
+KEPT_ALIVE: Final = 55.0
+"""Seconds for which an idle connection is kept: less than the 60 s after which servers and balancers usually close."""
+URLS: Final = 1024
+"""Targets whose URL is remembered: httpx takes as long to make one as the hub's connection to carry the request."""
+MAX_ERROR_BODY: Final = 64 * 1024
+"""Bytes of a hub's error body that are read and passed on."""
+MIN_ECHO: Final = 16
+"""Bytes of a token that is looked for in pages."""
+
+
+class HubCall(Struct):
+    """A request to the hub that has ended; what to do with the answer is decided elsewhere.
+
+    Attributes:
+        credential: by its name.
+        status: of the hub's answer; 0 if there was none.
+        failure: the type of the error that it ended in, the hub's own included; empty if there is none.
+        seconds: until the whole answer was there, or there was to be none.
+        trace: its place in the trace of the request that it was sent for, with tracing on.
+    """
+
+    credential: str
+    status: int = 0
+    failure: str = ""
+    seconds: float = 0.0
+    trace: tracing.Trace | None = None
+
+
+class Hub:
+    """A client of the hub's read API.
+
+    Attributes:
+        on_call: what is told of each request that has ended.
+    """
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        credential: Credential,
+        *,
+        transport: Transport | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._credential = credential
+        self._clock = clock
+        self._base = httpx.URL(settings.url.rstrip("/"))
+        self._detached = Detached()
+        self._transport = transport or httpx.AsyncHTTPTransport(
+            trust_env=False,
+            limits=httpx.Limits(
+                max_connections=settings.concurrency,
+                max_keepalive_connections=settings.concurrency,
+                keepalive_expiry=KEPT_ALIVE,
+            ),
+        )
+        self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
+        self._url = lru_cache(maxsize=URLS)(self._make_url)
+        self.on_call: list[Callable[[HubCall], None]] = []
+        self._closed = False
+
+    async def get(self, path: str, query: str, *, deadline: float | None = None) -> bytes:
+        """Return the body of the hub's 200 for ``path`` with the already encoded ``query``.
+
+        It comes within ``deadline`` seconds, ``hub.deadline`` if that is not given.
+
+        Raises:
+            HubError: the hub gave no usable answer, or none in time.
+            Forwarded: the hub answered 400, 404 or 422.
+        """
+        deadline = self._settings.deadline if deadline is None else deadline
+        exchange = self._detached.spawn(self._exchange(path, query, asyncio.get_running_loop().time() + deadline))
+        if not await ended(exchange, deadline):
+            raise errors.HubTimeout(f"No whole answer within {deadline:.3g} s.")
+        return exchange.result()
+
+    async def aclose(self, timeout: float = 0.0) -> None:
+        """Wait at most ``timeout`` seconds for abandoned requests, then close the connections."""
+        await self._detached.drain(timeout)
+        self._closed = True  # what ends with its connection now would else be repeated on a new one
+        await self._transport.aclose()
+
+    async def _exchange(self, path: str, query: str, until: float) -> bytes:
+        if self._closed:
+            raise errors.HubUnreachable("This process ends, and asks no more.")
+        token = self._credential.token()
+        try:
+            return await self._ask(path, query, token, until)
+        except errors.HubRefusedCredential as error:
+            error.repeatable = self._credential.refused(token)
+            raise
+
+    @contextmanager
+    def _told(self) -> Iterator[HubCall]:
+        """Tell of a request when it has ended."""
+        call, began = HubCall(self._credential.name), time.perf_counter()
+        try:
+            yield call
+        except errors.ProxyError as error:
+            call.failure = error.type
+            raise
+        finally:
+            call.seconds = time.perf_counter() - began
+            for tell in self.on_call:
+                tell(call)
+
+    async def _ask(self, path: str, query: str, token: Secret, until: float) -> bytes:
+        with self._told() as call:
+            return await self._send(path, query, token, until, call)
+
+    async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> bytes:
+        connected = False
+
+        async def watch(event: str, _: dict[str, Any]) -> None:
+            nonlocal connected
+            connected = connected or event.startswith("connection.connect")
+
+        if (trace := tracing.current.get()) is not None:
+            call.trace = trace.child()
+        request = httpx.Request(
+            "GET",
+            self._url(f"{path}?{query}" if query else path),
+            headers={**HEADERS, "authorization": f"Bearer {token.reveal()}"} | _trace_headers(call),
+            extensions={"trace": watch, "timeout": self._timeout},
+        )
+        try:
+            response = await self._transport.handle_async_request(request)
+        except httpx.HTTPError as error:
+            raise named(error, self._settings, began=False, kept_alive=not connected) from error
+        call.status = response.status_code
+        try:
+            return await self._read(response, token, until)
+        except httpx.HTTPError as error:
+            raise named(error, self._settings, began=True) from error
+        finally:
+            await response.aclose()
+
+    def _make_url(self, target: str) -> httpx.URL:
+        return self._base.copy_with(raw_path=self._base.raw_path.rstrip(b"/") + target.encode("ascii"))
+
+    async def _read(self, response: httpx.Response, token: Secret, until: float) -> bytes:
+        status = response.status_code
+        if status == 200:
+            body = await _body(response, self._settings.answer_bytes, until)
+            if echoes(token, body):
+                raise errors.HubAnswerNotAPage(
+                    "The hub's answer holds the token that it was asked with.", hub_status=200
+                )
+            return body
+        if status in (400, 404, 422):
+            said = await _error_body(response, token, until)
+            cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
+            raise cls(f"The hub answered {status}.", said)
+        raise refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
+
+
+def _trace_headers(call: HubCall) -> dict[str, str]:
+    return {} if call.trace is None else {tracing.HEADER: call.trace.traceparent}
+
+
+async def _body(response: httpx.Response, limit: int, until: float) -> bytes:
+    """Read a body of at most ``limit`` bytes, counted as they are after decoding.
+
+    Until the loop's time ``until``: nobody waits for it any more, but each byte of one that drips is in time for httpx.
+    """
+    loop = asyncio.get_running_loop()
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", "gzip", "x-gzip"):
+        raise errors.HubAnswerEncoded(
+            "The hub used a content coding other than identity and gzip.", hub_status=response.status_code
+        )
+    # A transport that answers from memory, as httpx.MockTransport, has read and decoded the body already.
+    from_memory = response.is_stream_consumed
+    inflate = None if from_memory or coding == "identity" else zlib.decompressobj(wbits=31)
+    body = bytearray()
+    async for chunk in _once(response.content) if from_memory else response.aiter_raw():
+        if loop.time() > until:
+            raise errors.HubTimeout("The hub's answer did not end in time.", hub_status=response.status_code)
+        room = limit - len(body) + 1
+        try:
+            body += chunk if inflate is None else inflate.decompress(chunk, room)
+        except zlib.error:
+            raise errors.HubAnswerEncoded("The hub's gzip is broken.", hub_status=response.status_code) from None
+        if len(body) > limit:
+            text = f"The hub's answer is longer than {limit} bytes (hub.answer_bytes)."
+            raise errors.HubAnswerTooLarge(text, hub_status=response.status_code)
+    if inflate is not None and not inflate.eof:
+        raise errors.HubAnswerCutOff("The hub's gzip ends in its middle.", hub_status=response.status_code)
+    return bytes(body)
+
+
+async def _error_body(response: httpx.Response, token: Secret, until: float) -> bytes | None:
+    """The hub's error body as it may be passed on: a JSON object that does not hold the token."""
+    try:
+        body = await _body(response, MAX_ERROR_BODY, until)
+        plain = msgspec.json.encode(msgspec.json.decode(body, type=dict[str, Any]))  # without needless escapes
+    except (errors.HubError, msgspec.MsgspecError, RecursionError):
+        return None
+    return None if msgspec.json.encode(token.reveal())[1:-1] in plain else body
+
+
+def echoes(token: Secret, body: bytes) -> bool:
+    """Whether a page holds the token, as it is or with its slashes escaped; a short one may stand there by chance."""
+    text = token.encoded()
+    return len(text) >= MIN_ECHO and (text in body or (b"/" in text and text.replace(b"/", b"\\/") in body))
+
+
+async def _once(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk

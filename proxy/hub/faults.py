@@ -1,0 +1,56 @@
+"""What a failure of the hub is called: a status that cannot be passed on, or a connection that broke."""
+
+from __future__ import annotations
+
+import httpx
+
+from proxy import errors
+from proxy.hub import retry_after
+from proxy.settings import HubSettings
+
+
+def refusal(status: int, wait: float | None) -> errors.HubError:
+    """Name an answer that is neither a page nor the hub's own word on the question."""
+    if status in (401, 403):
+        return errors.HubRefusedCredential(
+            f"The hub answered {status}; an operator has to renew the token.", hub_status=status
+        )
+    if status == 429:
+        return errors.HubRateLimited(
+            "The hub answered 429.",
+            hub_status=status,
+            retry_after=wait,
+        )
+    if status == 503 and wait is not None:
+        return errors.HubUnavailable("The hub answered 503.", hub_status=status, retry_after=wait)
+    if status < 300:
+        return errors.HubAnswerUnexpected(f"The hub answered {status}, expected 200.", hub_status=status)
+    if status < 400:
+        return errors.HubRedirected(f"The hub answered {status}; redirects are not followed.", hub_status=status)
+    cls = errors.HubRejectedRequest if status < 500 else errors.HubFailed
+    return cls(f"The hub answered {status}.", hub_status=status)
+
+
+def named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False) -> errors.HubError:
+    """Name a failure of the connection. ``began``: the status line had already come."""
+    match error:
+        case httpx.PoolTimeout():
+            return errors.HubBusy(
+                f"{settings.concurrency} requests to the hub are under way and none ended"
+                f" within {settings.read_timeout:g} s.",
+                retry_after=retry_after.jittered(),
+            )
+        case httpx.ConnectTimeout():
+            return errors.HubTimeout(f"No connection to the hub within {settings.connect_timeout:g} s.")
+        case httpx.TimeoutException():
+            return errors.HubTimeout(f"The hub was silent for {settings.read_timeout:g} s.")
+        case _ if began:
+            return errors.HubAnswerCutOff("The connection broke within the hub's answer.", hub_status=200)
+        case httpx.ConnectError():
+            unreachable = errors.HubUnreachable("No connection to the hub could be made.")
+            unreachable.repeatable = True
+            return unreachable
+        case _:
+            unreachable = errors.HubUnreachable("The connection to the hub broke before an answer began.")
+            unreachable.repeatable = kept_alive
+            return unreachable

@@ -1,0 +1,124 @@
+"""Whether what is in memory may be served: pages as they came, or composed of rows where that is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.answer.freshness import Fresh, Gone, Term, Verdict, current, in_doubt, term, vouched_at
+from proxy.answer.page import Page
+from proxy.answer.record import Record
+from proxy.known.doubts import Doubts
+from proxy.known.kept import NEVER, Kept
+from proxy.known.memory import Memory
+from proxy.known.purging import Purging
+from proxy.known.rows import KnownRows
+from proxy.known.trust import Trust
+from proxy.questions.question import Question
+from proxy.settings import CacheSettings
+
+
+class Judging:
+    """Judges pages by all that bears on them.
+
+    Args:
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        memory: Memory,
+        rows: KnownRows,
+        trust: Trust,
+        purging: Purging,
+        doubts: Doubts,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._memory = memory
+        self._rows = rows
+        self._trust = trust
+        self._purging = purging
+        self._doubts = doubts
+        self._clock = clock
+        self._last = NEVER
+        self._changes = 0
+
+    @property
+    def changes(self) -> int:
+        """How often something was learned by which a page in memory may be judged otherwise than before.
+
+        The same object as long as it is the same number, so that pages that remember it share it.
+        """
+        changes = self._memory.changes + self._doubts.changes + self._purging.purges.changes + self._trust.changes
+        if changes != self._changes:
+            self._changes = changes
+        return self._changes
+
+    def kept(self, question: Question, *, suspect: bool = False) -> tuple[Page | None, Verdict]:
+        """Return the page in memory and whether it may be served now.
+
+        ``suspect``: judged by a record that may be outdated too, for when the alternative is no answer at all.
+        """
+        kept = self._memory.get(question.key)
+        if kept is not None and kept.reckoned == self.changes:
+            verdict = kept.verdict(self._clock())
+            if isinstance(verdict, Fresh):  # as nearly all are
+                return kept.page, verdict
+        record = self._memory.record(question.listing, suspect=suspect)
+        if record is None:
+            return None if kept is None else kept.page, Gone()
+        if kept is None:
+            return self._composed(question, record, None, Gone())
+        verdict = self._reckoned(question, kept, record, keep=not suspect)
+        if isinstance(verdict, Fresh):
+            return kept.page, verdict
+        return self._composed(question, record, kept.page, verdict)
+
+    def vouched(self, question: Question) -> float:
+        """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""
+        kept, record = self._memory.get(question.key), self._memory.record(question.listing, suspect=True)
+        if kept is None or record is None or not current(kept.page, record):
+            return 0.0
+        return vouched_at(kept.page, record)
+
+    def doubted(self, question: Question) -> Page | None:
+        """The page in memory, if it is of its listing's latest moment and an event has put it in doubt."""
+        kept, record = self._memory.get(question.key), self._memory.record(question.listing)
+        if kept is None or record is None or not current(kept.page, record):
+            return None
+        return kept.page if in_doubt(kept.page, record, self._doubts.since(question)) else None
+
+    def term(self, question: Question, page: Page, record: Record) -> Term:
+        """When a page of the listing's latest moment may be served."""
+        doubted_at = self._doubts.since(question)
+        return term(page, record, self._settings, apart=self._trust.apart, doubted_at=doubted_at)
+
+    def _reckoned(self, question: Question, kept: Kept, record: Record, *, keep: bool) -> Verdict:
+        """Judge a page by the record; the term is kept with it until something changes, if it is of a trusted one."""
+        if not current(kept.page, record) or kept.page.asked_at < self._purging.since(question):
+            return Gone()
+        reckoned = self.term(question, kept.page, record)
+        if not keep:
+            return reckoned.verdict(self._clock())
+        if reckoned == self._last:
+            reckoned = self._last  # pages of one listing mostly have the same: fewer objects to look at, and to keep
+        self._last = reckoned
+        kept.reckon(reckoned, self.changes)
+        return kept.verdict(self._clock())
+
+    def _composed(
+        self, question: Question, record: Record, page: Page | None, verdict: Verdict
+    ) -> tuple[Page | None, Verdict]:
+        """A page composed of rows, if that is better than the one that is kept."""
+        outline = self._rows.outlined(question, record, purged_at=self._purging.since(question))
+        if outline is None:
+            return page, verdict
+        better = self.term(question, outline, record).verdict(self._clock())
+        if isinstance(better, Fresh) or (isinstance(verdict, Gone) and not isinstance(better, Gone)):
+            composed = self._rows.composed(question, record)
+            if composed is not None:
+                self._memory.put(question.listing, composed)
+                return composed, better
+        return page, verdict

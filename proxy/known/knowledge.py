@@ -1,0 +1,244 @@
+"""What this process knows of listings and their pages: memory, and Redis behind it, as far as it may be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec.structs import replace
+
+from proxy.answer.freshness import Fresh, current, keep_until, longest, vouched_at
+from proxy.answer.outcome import Landed, Led
+from proxy.answer.page import Page, of_moment
+from proxy.known.doubts import Doubts
+from proxy.known.judging import Judging
+from proxy.known.memory import Memory
+from proxy.known.purging import Purging
+from proxy.known.rows import KnownRows, Step
+from proxy.known.trust import Trust
+from proxy.known.untold import Untold
+from proxy.questions.question import Question
+from proxy.redis.bids import Bid
+from proxy.redis.news import News
+from proxy.redis.shared import Found, Shared
+from proxy.redis.stored import read_record
+from proxy.settings import CacheSettings
+
+ROWS_BYTES: Final = 2**24
+"""Bytes of listings' rows in memory, where nothing else is said."""
+UNDER_WAY: Final = 3600.0
+"""Seconds: no answer is under way for longer, whatever is set."""
+ATTEMPTS: Final = 3
+"""How often an answer is learned from anew when other replicas have moved its listing meanwhile."""
+RECORD_MARGIN: Final = 60.0
+"""Seconds for which Redis keeps a record longer than any page that it judges."""
+
+
+class Knowledge:
+    """Memory and Redis as one; what was asked for before ``doubts`` is not fresh, before ``purging`` not served.
+
+    Attributes:
+        judging: of what is in memory; ``kept`` and ``vouched`` are its own.
+        slot: where memory keeps the page of a key.
+    """
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        memory: Memory,
+        shared: Shared | None,
+        news: News | None,
+        *,
+        rows_bytes: int = ROWS_BYTES,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._memory = memory
+        self._shared = shared
+        self._clock = clock
+        self.trust = Trust(
+            news,
+            others=shared is not None,
+            resting=lambda: shared is not None and shared.resting,
+            doubt=memory.suspect_all,
+            reunite=self._reunite,
+        )
+        self.purging = Purging(shared, keep=self._keep_record, clock=clock)
+        self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, UNDER_WAY))
+        self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
+        self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
+        self.judging = Judging(settings, memory, self.rows, self.trust, self.purging, self.doubts, clock=clock)
+        self.kept, self.vouched = self.judging.kept, self.judging.vouched
+        self.slot = memory.get
+        if news is not None:
+            news.on_subscribed = self.purging.read
+            news.on_gap.append(self.trust.gap)
+            news.topics[b"record"] = self.hear_record
+            news.topics[b"purged"] = self.purging.hear
+
+    async def look(self, question: Question, bid: Bid | None = None) -> Found | None:
+        """Take in what Redis has, and return it; None, if it cannot be asked."""
+        if self._shared is None:
+            return None
+        kept, record = self._memory.get(question.key), self._memory.record(question.listing)
+        page = None if kept is None else kept.page
+        found = await self._shared.look(question, self._version(question), page=page, record=record, bid=bid)
+        await self._take_in(question, found)
+        return found
+
+    async def lead(self, question: Question, token: str, *, since: float) -> Led | None:
+        """Take the question's lease, or learn who has it; None: there is no Redis to agree over."""
+        lead = None if self._shared is None else await self._shared.lead(question, token, self._version(question))
+        if lead is None:
+            return None
+        landed = None
+        if lead.holder == token:
+            await self._take_in(question, lead.known)
+            landed = self._newer(question, lead.known, since)
+        return Led(lead.holder, lead.seconds, landed)
+
+    async def handed(self, question: Question, *, since: float) -> Landed | None:
+        """Return the page that another replica has got from the hub, vouched for after ``since``."""
+        found = None if self._shared is None else await self._shared.look(question, self._version(question))
+        await self._take_in(question, found)
+        return None if found is None else self._newer(question, found, since)
+
+    async def _take_in(self, question: Question, found: Found | None) -> None:
+        """Take in what Redis said, or that it cannot be asked."""
+        self.trust.looked(answered=found is not None)
+        if found is None:
+            return
+        if not self.trust.together:
+            await self.purging.read()  # as news of them does not come
+        page, record = found.page, found.record
+        self.rows.take_in(question, found)
+        if record is None:
+            if not self.trust.together:
+                self._memory.suspect(question.listing)
+            return
+        self._memory.learn(question.listing, record)
+        kept = self._memory.get(question.key)
+        if page is not None and (kept is None or page is not kept.page):
+            self._put(question, page)
+
+    def _newer(self, question: Question, found: Found, since: float) -> Landed | None:
+        """The page that was found, if the hub vouched for it after ``since``: fresh or not, as any answer is.
+
+        No event may have made it doubtful: whoever waits for it may have begun to after that.
+        """
+        page, record, now = found.page, self._memory.record(question.listing), self._clock()
+        if page is None or record is None or not current(page, record) or page.asked_at < self.purging.since(question):
+            return None
+        if vouched_at(page, record) <= since or vouched_at(page, record) < self.doubts.since(question):
+            return None
+        if page.dead_at is not None and page.dead_at <= now:
+            return None
+        return Landed(
+            page=of_moment(page, self.rows.moment(question, page)),
+            learned="confirmed",
+            vouched_at=vouched_at(page, record),
+            ttl=self.judging.term(question, page, record).fresh_until - now,
+            stored=keep_until(page, self._settings) > now,
+            collapsed=True,
+        )
+
+    def landed(self, question: Question, *, since: float) -> Landed | None:
+        """What the answer to another question about the same listing has made of this one, if that is of use."""
+        page, verdict = self.judging.kept(question)
+        if page is None or not isinstance(verdict, Fresh):
+            return None
+        vouched = self._clock() - verdict.age
+        if vouched <= since:
+            return None
+        return Landed(page=page, learned="confirmed", vouched_at=vouched, ttl=verdict.ttl, stored=True)
+
+    def at(self, question: Question, token: str) -> Page | None:
+        """The page as of the moment of the token, if that can be returned to and its rows are known."""
+        return self.rows.at(question, token, purged_at=self.purging.since(question))
+
+    async def learn(self, question: Question, page: Page, *, token: str = "") -> Landed:
+        """Take in the hub's answer that has just come, here and in Redis; it ends the lease of ``token``."""
+        step, told = await self._move(question, page, token)
+        learned = step.learned
+        if page.asked_at < self.purging.since(question):
+            learned = "behind"  # purged while it was under way
+        if learned != "behind" and step.change is not None:
+            self.rows.keep(question, step.change, told=told)
+        record = self._memory.learn(question.listing, step.record)
+        page = of_moment(page, self.rows.moment(question, page))
+        now = self._clock()
+        useful = learned != "behind" and keep_until(page, self._settings) > now
+        return Landed(
+            page=page,
+            learned=learned,
+            vouched_at=page.asked_at,
+            ttl=self.judging.term(question, page, record).fresh_until - now,
+            stored=useful and self._memory.put(question.listing, page),
+            told=told and step.learned != "behind",
+        )
+
+    async def _move(self, question: Question, page: Page, token: str) -> tuple[Step, bool]:
+        """Move the listing on by an answer; return how, and whether Redis has been told.
+
+        Redis moves on only from what the step was made on. Where others have moved it meanwhile, the step is made
+        anew on what they know; rows that lose that race each time are not kept.
+        """
+        heard_at = self._clock()
+        window = await self.rows.read(question, page)
+        known = self._memory.record(question.listing, suspect=True)
+        step = self.rows.step(question, page, window, known, heard_at)
+        if self._shared is None or self._untold is None:
+            return step, False
+        for left in reversed(range(ATTEMPTS)):
+            told = await self._shared.learn(
+                question,
+                page,
+                heard_at=heard_at,
+                keep_page=keep_until(page, self._settings) - heard_at,
+                keep_record=self._keep_record,
+                token=token,
+                contradicts=step.contradicts,
+                since=step.record.since,
+                rows=None if step.change is None else step.change.written,
+            )
+            if not isinstance(told, Found):
+                break
+            await self._take_in(question, told)
+            step = self.rows.step(question, page, window, told.record, heard_at)
+            step = step if left > 1 else replace(step, change=None)
+        self.trust.told(answered=told is not None)
+        if told is None or isinstance(told, Found):
+            self._untold.note(question.listing, step.record, moved=known is not None and step.learned == "moved")
+            return step, False
+        record, learned = told
+        return replace(step, record=record, learned=learned), True
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
+        return 0 if self._untold is None else await self._untold.drain(timeout)
+
+    def _version(self, question: Question) -> str:
+        return self.rows.listings.told_version(question.listing)
+
+    def _put(self, question: Question, page: Page) -> bool:
+        """Keep a page in memory, with the moment that it is of."""
+        return self._memory.put(question.listing, of_moment(page, self.rows.moment(question, page)))
+
+    def hear_record(self, news: bytes) -> None:
+        """Take in what another replica has learned of a listing: ``<listing> <record>``.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        listing, _, record = news.partition(b" ")
+        self._memory.hear(listing.decode(), read_record(record))
+
+    @property
+    def _keep_record(self) -> float:
+        return longest(self._settings) + RECORD_MARGIN
+
+    def _reunite(self) -> None:
+        """It is not known what others learned, nor do they know what was learned here."""
+        self._memory.suspect_all()
+        if self._untold is not None:
+            self._untold.tell()

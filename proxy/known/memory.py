@@ -1,0 +1,151 @@
+"""Pages and listings' records in this process's memory, bounded by bytes; what is not used goes first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from msgspec import Struct
+
+from proxy.answer.encodings import Coding
+from proxy.answer.freshness import current
+from proxy.answer.page import Page
+from proxy.answer.record import Record
+from proxy.known.kept import Kept
+from proxy.known.second_chance import victim
+
+OVERHEAD: Final = 640
+"""Bytes charged for a page beside its body: key, tag, and the objects that hold them (measured: about 550)."""
+LISTINGS: Final = 131_072
+"""Records that are kept (measured: about 700 bytes each); a listing whose record goes loses its pages."""
+
+
+class _Listing(Struct, gc=False):
+    """A listing, and the keys of its pages: as a map, which the garbage collector leaves alone, as it does no set."""
+
+    record: Record
+    epoch: int
+    pages: dict[str, None]
+
+
+class Memory:
+    """Pages by key, and what is known of their listings.
+
+    Records may be *suspect*: while news from other replicas could not be heard, one may have moved. A suspect
+    record becomes trusted again when it is learned anew.
+
+    Attributes:
+        limit: of ``bytes``.
+        bytes: charged for all pages, their variants and overhead included.
+        evictions: how many pages have gone for want of room.
+        changes: how often a page may have become any other than it was judged to be.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._pages: OrderedDict[str, Kept] = OrderedDict()
+        self._listings: OrderedDict[str, _Listing] = OrderedDict()
+        self._epoch = 0
+        self.bytes = 0
+        self.evictions = 0
+        self.changes = 0
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def get(self, key: str) -> Kept | None:
+        """Return the page and mark it as used."""
+        found = self._pages.get(key)
+        if found is not None:
+            found.used = True
+        return found
+
+    def record(self, listing: str, *, suspect: bool = False) -> Record | None:
+        """Return the listing's record; a suspect one only if that is asked for."""
+        known = self._listings.get(listing)
+        if known is None or (known.epoch != self._epoch and not suspect):
+            return None
+        return known.record
+
+    def suspect_all(self) -> None:
+        """News may have been missed: no record is trusted until it is learned anew."""
+        self._epoch += 1
+        self.changes += 1
+
+    def suspect(self, listing: str) -> None:
+        """Nobody vouches for this listing's record any more."""
+        if listing in self._listings:
+            self._listings[listing].epoch = self._epoch - 1
+            self.changes += 1
+
+    def learn(self, listing: str, record: Record) -> Record:
+        """Take in a record that is known to be true now, unless a later one is known; return the later one.
+
+        When the listing moved, its pages of the older moment are dropped. A later record that is suspect stays
+        suspect: it was learned while this process was apart, and others may have learned otherwise.
+        """
+        known = self._listings.get(listing)
+        if known is None:
+            known = self._listings[listing] = _Listing(record, self._epoch, {})
+            if len(self._listings) > LISTINGS:
+                self.forget(next(iter(self._listings)))
+        else:
+            self._listings.move_to_end(listing)
+            if record.is_after(known.record):
+                before, known.record, known.epoch = known.record, record, self._epoch
+                self.changes += 1
+                if before.stamp != record.stamp or before.since != record.since:  # else all are as current as ever
+                    for key in [key for key in known.pages if not current(self._pages[key].page, record)]:
+                        self._drop(key)
+        return known.record
+
+    def hear(self, listing: str, record: Record) -> None:
+        """Take in news of a listing, if anything of it is kept."""
+        if listing in self._listings:
+            self.learn(listing, record)
+
+    def put(self, listing: str, page: Page) -> bool:
+        """Keep the page if it is of its listing's latest moment and the newest of its kind; return whether."""
+        known = self._listings.get(listing)
+        kept = self._pages.get(page.key)
+        if known is None or not current(page, known.record) or (kept and kept.page.asked_at > page.asked_at):
+            return False
+        if kept is not None:
+            self._drop(page.key)
+        if _cost(page) > self.limit:
+            return False
+        self._pages[page.key] = Kept(page, listing)
+        known.pages[page.key] = None
+        self.bytes += _cost(page)
+        self._evict()
+        return True
+
+    def enrich(self, page: Page, coding: Coding, variant: bytes) -> None:
+        """Keep the page's body in a coding with it; that counts like the body."""
+        kept = self._pages.get(page.key)
+        if kept is not None and kept.page is page:
+            self.bytes += len(variant) - len(page.variants.get(coding, b""))
+        page.variants[coding] = variant
+        self._evict()
+
+    def forget(self, listing: str) -> None:
+        """Drop the listing's record and pages."""
+        if known := self._listings.get(listing):
+            for key in list(known.pages):
+                self._drop(key)
+            del self._listings[listing]
+
+    def _evict(self) -> None:
+        while self.bytes > self.limit:
+            self._drop(victim(self._pages))
+            self.evictions += 1
+
+    def _drop(self, key: str) -> None:
+        gone = self._pages.pop(key)
+        self._listings[gone.listing].pages.pop(key, None)
+        self.bytes -= _cost(gone.page)
+        gone.clear()
+
+
+def _cost(page: Page) -> int:
+    return len(page.body) + sum(map(len, page.variants.values())) + OVERHEAD

@@ -1,0 +1,211 @@
+"""What is known of listings' rows, in this process and in Redis: how answers move it, and what is composed of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from proxy.answer.page import Page
+from proxy.answer.record import Learned, Record, learn
+from proxy.known.completion import UNKNOWN, Origin
+from proxy.known.listings import Listings
+from proxy.questions.demand import Place
+from proxy.questions.question import Question, top_of
+from proxy.redis.shared import Found, Shared
+from proxy.redis.stored import OFF_LOOP
+from proxy.redis.stored_rows import Written, read, version_of, write
+from proxy.rows.composing import compose, compose_at, lasts, outline, write_token
+from proxy.rows.envelope import Unfit
+from proxy.rows.listing import MAX_BYTES, Fault, Listing
+from proxy.rows.listing import learn as learn_rows
+from proxy.rows.reading import Window, read_window
+from proxy.rows.windows import STEP, fitting, to_ask
+from proxy.settings import CacheSettings
+
+LARGEST: Final = 1000
+"""Rows that the hub shows at most in one answer (hub contract)."""
+
+_decode_origin = msgspec.json.Decoder(Origin).decode
+
+
+class Change(Struct, frozen=True):
+    """A listing after an answer, and what that changes in Redis, if there is one.
+
+    ``contradicts``: the answer left unexplained what was known of the very moment that its totals tell.
+    """
+
+    listing: Listing
+    written: Written | None
+    fault: Fault | None
+    contradicts: bool
+
+
+class Step(Struct, frozen=True):
+    """How an answer moves its listing on: its record, and its rows, where they change.
+
+    ``contradicts``: see ``record.learn``.
+    """
+
+    record: Record
+    learned: Learned
+    change: Change | None = None
+    contradicts: bool = False
+
+
+class KnownRows:
+    """The rows of all listings.
+
+    Args:
+        limit: bytes of rows in memory.
+        clock: Unix seconds.
+
+    Attributes:
+        listings: in memory.
+    """
+
+    def __init__(
+        self, settings: CacheSettings, limit: int, shared: Shared | None, *, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._shared = shared
+        self._clock = clock
+        self.listings = Listings(limit)
+
+    def outlined(self, question: Question, record: Record, *, purged_at: float) -> Page | None:
+        """What judging a composed page needs, if one can be had that is of the listing's latest moment."""
+        listing = self._current(question, record)
+        return None if listing is None else outline(question, listing, purged_at=purged_at)
+
+    def composed(self, question: Question, record: Record) -> Page | None:
+        """The page of the listing's latest moment, if its rows are known."""
+        listing = self._current(question, record)
+        return None if listing is None else compose(question, listing)
+
+    def origin_of(self, generation_id: str) -> Origin:
+        """Where a generation belongs, as far as any row in memory says."""
+        row = self.listings.row(generation_id)
+        try:
+            return UNKNOWN if row is None else _decode_origin(row.text)
+        except msgspec.MsgspecError:
+            return UNKNOWN
+
+    def at(self, question: Question, token: str, *, purged_at: float) -> Page | None:
+        """The page of an earlier moment, if all of its rows are known, and their links live."""
+        listing = self.listings.get(question.listing)
+        page = None if listing is None else compose_at(question, listing, token, purged_at=purged_at)
+        return None if page is None or (page.dead_at is not None and page.dead_at <= self._clock()) else page
+
+    def lasts(self, question: Question, token: str) -> bool:
+        """Whether a moment of the listing can be returned to."""
+        listing = self.listings.get(question.listing)
+        return listing is not None and lasts(listing, token)
+
+    def moment(self, question: Question, page: Page) -> str:
+        """The token of the moment that a page is of; none where pages are not composed."""
+        listing = self.listings.get(question.listing) if question.kind == "page" else None
+        return "" if listing is None else write_token(listing.chain.name, page.stamp)
+
+    def to_ask(self, question: Question, wanted: list[Place]) -> Question:
+        """The question to ask the hub for this one, with these pages of the listing in demand."""
+        return to_ask(question, self.listings.get(question.listing), wanted) if self._serves(question) else question
+
+    def whole(self, question: Question) -> Question:
+        """The question that shows as much of the listing as is kept, from the top."""
+        listing = self.listings.get(question.listing)
+        most = min(LARGEST, self._settings.listing_depth)
+        if listing is not None:
+            entries = -(-(listing.stamp.total_entries + STEP) // STEP) * STEP
+            most = max(1, min(most, entries, fitting(listing, MAX_BYTES)))
+        return top_of(question, most)
+
+    async def read(self, question: Question, page: Page) -> Window | None:
+        """Read an answer as rows, away from the event loop if it is large; None if nothing can be composed of it."""
+        if not self._serves(question):
+            return None
+        try:
+            if len(page.body) > OFF_LOOP:
+                return await asyncio.to_thread(read_window, question, page)
+            return read_window(question, page)
+        except Unfit as unfit:
+            self.listings.learned[str(unfit)] += 1
+            return None
+
+    def step(self, question: Question, page: Page, window: Window | None, known: Record | None, at: float) -> Step:
+        """What an answer that came ``at`` (Unix seconds) makes of its listing; ``window``: what can be read of it."""
+        record, learned = learn(known, page.stamp, page.asked_at, at)
+        change = None if window is None or learned == "behind" else self._change(question, window, record)
+        if change is None or not change.contradicts:
+            return Step(record, learned, change)
+        record, learned = learn(known, page.stamp, page.asked_at, at, contradicts=True)
+        return Step(record, learned, None if learned == "behind" else change, contradicts=True)
+
+    def keep(self, question: Question, change: Change, *, told: bool) -> None:
+        """Take a change over; ``told``: Redis has it."""
+        self.listings.learned[change.fault or "explained"] += 1
+        if told and change.written is not None:
+            self.listings.agree(question.listing, change.listing, change.written.version)
+        else:
+            self.listings.put(question.listing, change.listing)
+
+    def take_in(self, question: Question, found: Found) -> None:
+        """Take in what Redis has, as far as it is not known here."""
+        if found.head is None or not self._serves(question):
+            return
+        key = question.listing
+        if not found.head:
+            self.listings.part(key)
+            return
+        version = version_of(found.head)
+        if _is_before(version, self.listings.told_version(key)):
+            return  # it was read before this process wrote
+        try:
+            listing = read(key, found.head, found.rows, self.listings.told(key))
+        except ValueError as error:
+            # The next to write it writes all of it, in the place of whatever this version is.
+            self.listings.part(key, version)
+            if self._shared is not None:
+                self._shared.garbage("rows", error)
+            return
+        self.listings.agree(key, listing, version)
+
+    def _change(self, question: Question, window: Window, record: Record) -> Change | None:
+        """What an answer, after which the listing's record is ``record``, makes of its rows; None: nothing."""
+        key, now = question.listing, self._clock()
+        before = self.listings.get(key)
+        listing, fault = learn_rows(
+            before,
+            window,
+            now,
+            since=record.since,
+            name=secrets.token_hex(8),
+            depth=self._settings.listing_depth,
+        )
+        if listing is before:
+            return None
+        written = None
+        if self._shared is not None:
+            told, expected = self.listings.told(key), self.listings.version(key)
+            written = write(key, listing, told, expected, secrets.token_hex(4))
+        contradicts = fault is not None and before is not None and before.is_of(window.stamp, record.since)
+        return Change(listing, written, fault, contradicts)
+
+    def _serves(self, question: Question) -> bool:
+        """Whether pages are composed for such questions: live ones are not, where each is asked for anew anyway."""
+        cache = self._settings
+        return cache.compose and question.kind == "page" and cache.live_ttl > 0 and cache.settled_ttl > 0
+
+    def _current(self, question: Question, record: Record) -> Listing | None:
+        """What is known of the listing, if that is its latest moment."""
+        listing = self.listings.get(question.listing) if self._serves(question) else None
+        return listing if listing is not None and listing.is_of(record.stamp, record.since) else None
+
+
+def _is_before(version: str, other: str) -> bool:
+    """Whether a version is an earlier one of the same lineage."""
+    (number, _, lineage), (latest, _, line) = version.partition("."), other.partition(".")
+    return lineage == line and number.isdecimal() and latest.isdecimal() and int(number) < int(latest)

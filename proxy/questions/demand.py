@@ -1,0 +1,86 @@
+"""Which questions callers have asked in the last few seconds, by listing."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final, TypeAlias
+
+from proxy.questions.question import Question
+
+LATELY: Final = 3.0
+"""Seconds after which a question that nobody asks again is in demand no more, and not worth a request of its own."""
+SHARED: Final = 10.0
+"""Seconds for which it counts where the hub is asked anyway, and may be asked so that this page is answered too."""
+GRAIN: Final = 0.1
+"""Seconds in which a question that is asked again is not noted again: busy ones are asked thousands of times."""
+LISTINGS: Final = 4096
+PLACES: Final = 32
+"""Listings, and questions of each, that are remembered: those asked last."""
+QUESTIONS: Final = 1000
+"""Questions that are in demand at the most, as each may want something done."""
+
+Place: TypeAlias = tuple[int, int]
+"""Page number and page size."""
+
+
+class Demand:
+    """The questions in demand.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._asked: OrderedDict[str, dict[str, tuple[Question, float]]] = OrderedDict()
+
+    def busy(self, listing: str, now: float) -> bool:
+        """Whether as many questions of a listing as are remembered have just been asked: another is not noted."""
+        asked = self._asked.get(listing)
+        if asked is None or len(asked) < PLACES:
+            return False
+        return 0 <= now - next(iter(asked.values()))[1] < GRAIN
+
+    def note(self, question: Question) -> None:
+        """A caller asks."""
+        now, listing, key = self._clock(), question.listing, question.key
+        if self.busy(listing, now):
+            return
+        asked = self._asked.get(listing)
+        if asked is None:
+            asked = self._asked[listing] = {}
+            if len(self._asked) > LISTINGS:
+                self._asked.popitem(last=False)
+        elif (before := asked.get(key)) is not None:
+            if 0 <= now - before[1] < GRAIN:
+                return
+            del asked[key]
+        asked[key] = question, now
+        self._asked.move_to_end(listing)
+        if len(asked) > PLACES:
+            del asked[next(iter(asked))]
+
+    def lately(self) -> Iterator[Question]:
+        """The questions in demand, those of the listing asked for last first."""
+        return islice(self._lately(), QUESTIONS)
+
+    def has(self, question: Question) -> bool:
+        """Whether the question is in demand."""
+        found = self._asked.get(question.listing, {}).get(question.key)
+        return found is not None and found[1] >= self._clock() - LATELY
+
+    def places(self, listing: str) -> list[Place]:
+        """The pages of a listing that are worth to be answered by one answer of the hub."""
+        oldest = self._clock() - SHARED
+        asked = self._asked.get(listing, {}).values()
+        return [(question.page, question.page_size) for question, at in asked if at > oldest]
+
+    def _lately(self) -> Iterator[Question]:
+        oldest = self._clock() - LATELY
+        for asked in list(reversed(self._asked.values())):
+            recent = [question for question, at in reversed(asked.values()) if at >= oldest]
+            if not recent:
+                return  # the others were asked for before this one
+            yield from recent

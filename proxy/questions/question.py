@@ -1,0 +1,152 @@
+"""A question to the hub, with the names under which its answer is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from proxy.contract import TERMINAL
+from proxy.questions.query import ListQuery
+
+LIST_PATH: Final = "/api/ai/generations"
+QUEUE_PATH: Final = "/api/ai/queue"
+REDIS_PREFIX: Final = "gp1"
+"""Changes when values of an earlier release must not be read: both releases then run side by side."""
+SHARED: Final = 4096
+"""Listings whose names all questions about them share, instead of each having its own."""
+
+
+Kind: TypeAlias = Literal["page", "queue", "generation", "queued"]
+"""A page of a listing, a queue, a generation with all that is known of it, or a generation as queues show it."""
+
+
+class Question(Struct, frozen=True, gc=False):
+    """One page of one listing, asked with one credential. Whatever has no pages is a listing of one.
+
+    Attributes:
+        credential: the name of the credential.
+        key: the whole question as text; equal exactly for equal questions of one credential.
+        path: of the hub's endpoint.
+        query: canonical, as the hub is asked.
+        listing: ``gp1:{<digest of credential and filters>}``, what the keys of all pages of the listing begin
+            with. The braces keep them in one Redis Cluster slot; the full key is in each value, so a digest
+            is enough.
+        place: which page of the listing; the id of a single generation.
+        filters: of the listing, canonical; the path of a single generation.
+        namespace: that the question names, if it does.
+        kind: what is asked for.
+        page, page_size: of a listing's page, else 0.
+        settles: an answer with terminal rows only stays as it is. A queue moves on as soon as there is a new row,
+            unless only terminal ones are asked for.
+        selection: the query as it was read; None for a single generation.
+    """
+
+    credential: str
+    key: str
+    path: str
+    query: str
+    listing: str
+    place: str
+    filters: str
+    namespace: str | None = None
+    kind: Kind = "page"
+    page: int = 0
+    page_size: int = 0
+    settles: bool = True
+    selection: ListQuery | None = None
+
+    @property
+    def single(self) -> bool:
+        """Whether it asks for one generation."""
+        return self.kind in ("generation", "queued")
+
+    @property
+    def page_key(self) -> str:
+        """The Redis key of the page."""
+        return f"{self.listing}:{self.place}"
+
+
+def rows_keys(listing: str) -> list[str]:
+    """The Redis keys of a listing's rows: the head, the rows, and when each was written."""
+    return [f"{listing}:head", f"{listing}:rows", f"{listing}:written"]
+
+
+def record_key(listing: str) -> str:
+    """The Redis key of a listing's record."""
+    return f"{listing}:record"
+
+
+def page_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:
+    """The question for a page of a listing, with the credential of this id and name."""
+    filters, canonical = _same(query.listing), query.canonical
+    return Question(
+        credential=credential,
+        key=f"{credential_id} {LIST_PATH}?{canonical}",
+        path=LIST_PATH,
+        query=canonical,
+        listing=_tagged(f"{credential_id} {LIST_PATH}?{filters}"),
+        place=f"{query.page}:{query.page_size}",
+        filters=filters,
+        namespace=query.namespace,
+        page=query.page,
+        page_size=query.page_size,
+        selection=query,
+    )
+
+
+def top_of(question: Question, page_size: int) -> Question:
+    """The question for the first page, of this size, of the listing that a page's question is about."""
+    credential_id = question.key.partition(" ")[0]
+    top = replace(question.selection or ListQuery(), page=1, page_size=page_size)
+    return page_question(credential_id, top, credential=question.credential)
+
+
+def queue_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:
+    """The question for a queue; it has no pages."""
+    filters = query.listing
+    key = f"{credential_id} {QUEUE_PATH}?{filters}"
+    return Question(
+        credential=credential,
+        key=key,
+        path=QUEUE_PATH,
+        query=filters,
+        listing=_tagged(key),
+        place="all",
+        filters=filters,
+        namespace=query.namespace,
+        kind="queue",
+        settles=query.status in TERMINAL,
+        selection=query,
+    )
+
+
+def generation_question(
+    credential_id: str, kind: Literal["generation", "queued"], generation_id: str, *, credential: str = "default"
+) -> Question:
+    """The question for a single generation; of which namespace it is, only the answer says."""
+    path = f"{LIST_PATH if kind == 'generation' else QUEUE_PATH}/{generation_id}"
+    key = f"{credential_id} {path}"
+    return Question(
+        credential=credential,
+        key=key,
+        path=path,
+        query="",
+        listing=_tagged(key),
+        place=generation_id,
+        filters=path,
+        kind=kind,
+    )
+
+
+@lru_cache(SHARED)
+def _tagged(text: str) -> str:
+    return f"{REDIS_PREFIX}:{{{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}}}"
+
+
+@lru_cache(SHARED)
+def _same(text: str) -> str:
+    return text

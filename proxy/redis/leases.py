@@ -1,0 +1,96 @@
+"""The leases of this process' flights: renewed while these last, then ended.
+
+Until a lease is ended, whoever asks the same waits for its holder. So its end is told as soon as Redis can be asked.
+Redis may carry out a *claim*, whose answer was not waited for, much later: when a network that was silent delivers it,
+or a server that hung goes on. The end of such a one holds whichever of the two comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+from proxy.questions.question import Question
+from proxy.redis.landings import landing
+from proxy.redis.link import RedisLink
+from proxy.redis.scripts import Script
+from proxy.redis.shared import LEASE, NEWS, lease_keys
+from proxy.tasks.detached import Detached
+from proxy.tasks.renewal import Renewing
+
+AGAIN: Final = 0.1
+"""Seconds after which Redis, if it could not be asked, is told once more that a lease has ended."""
+REFUSALS: Final = 20
+"""How often a Redis that can be asked, but does not take it (it is read-only, say), is told that a lease has ended."""
+MOST: Final = 256
+"""Ends that wait for Redis. As it is left alone while it does not answer, there are few claims that it may yet get."""
+MARKED: Final = 60.0
+"""Seconds by which a claim may come later than its end: more than a network that was silent takes to deliver it."""
+
+_RENEW: Final = Script("renew")
+_LAND: Final = Script("land")
+
+
+class Leases:
+    """Those that this process has, or may have."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._held: dict[str, Question] = {}
+        self._unended: dict[str, Question] = {}
+        self._ending = Detached()
+        self._closing = False
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is known that Redis cannot be asked just now."""
+        return self._link.resting
+
+    @contextlib.contextmanager
+    def kept(self, question: Question, token: str) -> Iterator[None]:
+        """Keep the lease, if it is there, while the block runs."""
+        self._held[token] = question
+        try:
+            with Renewing(LEASE / 4, lambda: self._renew(question, token)):
+                yield
+        finally:
+            del self._held[token]
+
+    def end(self, question: Question, token: str, failure: bytes = b"", *, unsure: bool) -> None:
+        """End a lease without a page, in a task of its own; who waits is told why, if there is something to tell.
+
+        ``unsure``: Redis has not said that the lease was taken.
+        """
+        self._ending.spawn(self._end(question, token, failure, unsure=unsure))
+
+    async def release(self) -> None:
+        """End all that are held, for others to take: this process ends."""
+        self._closing = True
+        for token, question in list(self._held.items()):
+            await self._land(question, token)
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds until Redis has been told; return what goes on."""
+        return await self._ending.drain(timeout)
+
+    async def _end(self, question: Question, token: str, failure: bytes, *, unsure: bool) -> None:
+        self._unended[token] = question
+        if len(self._unended) > MOST:
+            del self._unended[next(iter(self._unended))]
+        refusals = 0
+        while not await self._land(question, token, failure, unsure=unsure):
+            refusals += not self.resting
+            if self._closing or refusals == REFUSALS or token not in self._unended:
+                break
+            await asyncio.sleep(AGAIN)
+        self._unended.pop(token, None)
+
+    async def _renew(self, question: Question, token: str) -> None:
+        await self._link.run(_RENEW, "renew", [lease_keys(question, token)[0]], [token, int(LEASE * 1000)])
+
+    async def _land(self, question: Question, token: str, failure: bytes = b"", *, unsure: bool = False) -> bool:
+        news = b"landed " + landing(question.page_key, token, failure)
+        arguments = [token, NEWS, news, int(MARKED * 1000) if unsure else 0]
+        return await self._link.run(_LAND, "land", list(lease_keys(question, token)), arguments) is not None

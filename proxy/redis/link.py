@@ -1,0 +1,212 @@
+"""The way to Redis, and a guard that makes its faults nobody's errors.
+
+A call costs a caller at most ``redis.timeout`` and never raises. A fault has Redis left alone for a while, longer
+after each further one, then one call tries whether it is back; so a hung Redis costs a request its timeout once,
+not at each step, and a slow one is not asked at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, Literal, TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+
+from proxy.redis.client import GIVEN_UP, Client, ClusterUnfit, close, connect, info
+from proxy.redis.scripts import Script
+from proxy.secret import Secret
+from proxy.tasks.detached import Detached, ended
+
+T = TypeVar("T")
+
+FIRST_REST: Final = 0.1
+LONGEST_REST: Final = 1.0
+"""Seconds for which Redis is left alone after a fault: at first, and after several in a row."""
+SLOW_FOR: Final = 0.5
+"""Seconds without any call that took less than half of its time after which Redis counts as down, though it answers:
+several such calls would cost a request more than it may. A machine that is busy for a moment has quick ones between."""
+MOST_HALVES: Final = 10
+"""Halves of its time that a call is waited for at the most, however busy this process is."""
+ANSWERED: Final = 4.0
+"""Seconds in which a Redis has to describe itself: more than GIVEN_UP, as the first Sentinel or node may be gone."""
+
+_log: Final = logging.getLogger("proxy.redis")
+
+
+class RedisLink:
+    """Calls Redis, and knows how it fares.
+
+    Args:
+        timeout: seconds that a call may cost.
+        connections: how many calls may be under way at once; more wait for their turn, which is no fault of Redis.
+
+    Attributes:
+        faults: how often each kind of fault happened, counted where it happens.
+    """
+
+    def __init__(
+        self, client: Client, timeout: float, connections: int = 16, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.client = client
+        self.faults: Counter[str] = Counter()
+        self._timeout = timeout
+        self._connections = asyncio.Semaphore(connections)
+        self._clock = clock
+        self._calls = Detached()
+        self._faults_in_a_row = 0
+        self._rest_until = 0.0
+        self._asked = False
+        self._slow_since: float | None = None
+
+    @property
+    def state(self) -> Literal["unknown", "up", "down"]:
+        """What the last calls say; ``unknown`` before the first."""
+        if self._faults_in_a_row:
+            return "down"
+        return "up" if self._asked else "unknown"
+
+    @property
+    def resting(self) -> bool:
+        """Whether Redis is left alone just now, after a fault: no call is made."""
+        return self._faults_in_a_row > 0 and self._clock() < self._rest_until
+
+    @property
+    def whole(self) -> bool:
+        """Whether a script may see all keys: in a cluster, only those of one slot."""
+        return isinstance(self.client, Redis)
+
+    async def run(self, script: Script, command: str, keys: list[str], arguments: list[Any]) -> Any | None:
+        """Return what a script returns, or None if Redis cannot be had or says no."""
+        return await self.call(command, lambda: script(self.client, keys, arguments))
+
+    async def call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Return what ``call`` returns, or None if Redis cannot be had or says no."""
+        async with self._connections:
+            if self.resting:
+                return None
+            self._rest_until = self._clock() + self._rest  # the others go on resting while this call tries
+            self._asked = True
+            # A call is never cancelled: it may be in the middle of a TLS handshake or of a cluster's topology, and
+            # would never come to its end. What takes too long goes on by itself, at most until GIVEN_UP.
+            task = self._calls.spawn(_started(call))
+            if not await self._ended(task):
+                self._fault(command, "TimeoutError")
+                return None
+            if self._slow_since is not None and self._clock() - self._slow_since > SLOW_FOR:
+                self._fault(command, "slow")
+                return None if task.exception() else task.result()
+            return self._result(command, task)
+
+    def _result(self, command: str, task: asyncio.Task[T]) -> T | None:
+        match task.exception():
+            case None:
+                if self._faults_in_a_row:
+                    _log.info("Redis is back after %d faults in a row", self._faults_in_a_row)
+                self._faults_in_a_row = 0
+                return task.result()
+            case ReadOnlyError() as error:  # a primary that is none any more: the name may lead to the new one
+                self.count(command, type(error).__name__)
+                if isinstance(self.client, Redis):
+                    self._calls.spawn(self.client.connection_pool.disconnect(inuse_connections=False))
+            case ResponseError() as error:  # Redis is there and says no: out of memory, wrong type
+                self.count(command, type(error).__name__)
+            case RedisError() | OSError() as error:
+                self._fault(command, type(error).__name__)
+            case Exception() as error:  # of redis-py, say on a connection that closes: to be seen, but nobody's error
+                _log.error("a fault of the proxy or of redis-py: %s", command, exc_info=error)
+                self._fault(command, type(error).__name__)
+            case error:
+                raise error
+        return None
+
+    async def _ended(self, task: asyncio.Task[Any]) -> bool:
+        """Wait for a call as long as it may take; return whether it has ended.
+
+        Time in which this process itself was held up does not count, as an answer may long have come: the wait is
+        in two halves, and one that its timer ended late is waited again.
+        """
+        half, halves = self._timeout / 2, 0
+        started = self._clock()
+        for _ in range(MOST_HALVES):
+            began = self._clock()
+            if await ended(task, half):
+                if halves == 0:
+                    self._slow_since = None
+                elif self._slow_since is None:
+                    self._slow_since = started
+                return True
+            halves += self._clock() - began < 1.25 * half
+            if halves == 2:
+                break
+        return False
+
+    @property
+    def _rest(self) -> float:
+        return float(min(LONGEST_REST, FIRST_REST * 2 ** min(self._faults_in_a_row, 10)))
+
+    def _fault(self, command: str, kind: str) -> None:
+        self.count(command, kind)
+        self._rest_until = self._clock() + self._rest
+        self._faults_in_a_row += 1
+
+    def count(self, command: str, kind: str) -> None:
+        """Count a fault; the first of a row is worth a line in the log, its followers are not."""
+        self.faults[f"{command}: {kind}"] += 1
+        if self._faults_in_a_row == 0:
+            _log.warning("Redis fault, going on without it: %s: %s", command, kind)
+
+    async def aclose(self) -> None:
+        """Close the connections; calls that are still under way are given the time to end that they have anyway."""
+        await self._calls.drain(GIVEN_UP)
+        try:
+            async with asyncio.timeout(GIVEN_UP):
+                await close(self.client)
+        except (RedisError, OSError, TimeoutError) as error:
+            self.count("close", type(error).__name__)
+
+
+async def _started(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()
+
+
+async def describe(url: Secret) -> tuple[str, str, str]:
+    """Ask a Redis for its version, eviction policy and memory limit; all primaries of a cluster.
+
+    Raises:
+        ConnectionError: saying what failed, without the URL, which may hold a password.
+    """
+    client = connect(url)
+    try:
+        async with asyncio.timeout(ANSWERED):
+            server = await info(client, "server")
+            memory = await info(client, "memory")
+    except TimeoutError:
+        raise ConnectionError(f"no answer within {ANSWERED:g} s") from None
+    except (RedisError, OSError) as error:
+        raise ConnectionError(f"{type(error).__name__}{_reason(error)}") from None
+    finally:
+        await close(client)
+    limits = [str(one.get("maxmemory_human", "unknown")) if one.get("maxmemory") else "" for one in memory]
+    return (
+        _all(str(one["redis_version"]) for one in server),
+        _all(str(one.get("maxmemory_policy", "unknown")) for one in memory),
+        _all(limits) if all(limits) else "",
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Redis's code word for an error (``NOPERM``); what follows it may quote what was sent, a password for example."""
+    if isinstance(error, ClusterUnfit):
+        return f": {error}"
+    code = str(error).partition(" ")[0]
+    return f": {code}" if isinstance(error, ResponseError) and code.isalpha() and code.isupper() else ""
+
+
+def _all(texts: Iterable[str]) -> str:
+    """What one says, or several that agree; else all that they say."""
+    return " / ".join(sorted(set(texts)))

@@ -1,0 +1,63 @@
+-- Begins scripts that ask whether the hub may be asked, by the rules of admission.gate.Gate.admit. Times are seconds
+-- by this server's clock.
+-- Keys: gate (a hash), slots (a sorted set of tickets by the end of their slots)
+-- ARGV from `at` on: ticket, rate, burst, concurrency, patience, paid (0 or 1), slot in s, s to turn others away for
+--       while a probe is under way, ms for which all this is kept, now ('': by the clock),
+--       then of a pause that others may not know of: s left, cause, strikes (0: there is none)
+-- Returns: turn | the reason for a refusal, wait in s, epoch, strikes
+local function number(text) return tonumber(text) or 0 end
+local function text(value) return string.format('%.17g', value) end
+
+local function admit(at, gate_key, slots_key)
+  local ticket, rate, burst, concurrency = ARGV[at], number(ARGV[at + 1]), number(ARGV[at + 2]), number(ARGV[at + 3])
+  local patience, paid, slot = number(ARGV[at + 4]), ARGV[at + 5] == '1', number(ARGV[at + 6])
+  local now = tonumber(ARGV[at + 9])
+  if not now then
+    local time = redis.call('TIME')
+    now = number(time[1]) + number(time[2]) / 1e6
+  end
+  for key, kind in pairs({[gate_key] = 'hash', [slots_key] = 'zset'}) do
+    if redis.call('TYPE', key).ok ~= kind then
+      redis.call('DEL', key) -- nothing, or something that is no gate
+    end
+  end
+  local gate = redis.call('HMGET', gate_key, 'next', 'until', 'cause', 'strikes', 'epoch', 'probe')
+  local next_at, till, cause = number(gate[1]), number(gate[2]), gate[3] or 'failing'
+  local strikes, epoch, probe = number(gate[4]), number(gate[5]), gate[6] or ''
+
+  local untold, told_until = number(ARGV[at + 12]), now + number(ARGV[at + 10])
+  if untold > 0 and told_until > till then
+    till, cause, strikes, epoch, probe = told_until, ARGV[at + 11], math.max(strikes, untold), epoch + 1, ''
+    redis.call('HSET', gate_key, 'until', text(till), 'cause', cause, 'strikes', strikes, 'epoch', epoch, 'probe', '')
+  end
+
+  local function answer(what, wait) return {what, text(wait), epoch, strikes} end
+  if now < till then
+    return answer(cause, till - now)
+  end
+  redis.call('ZREMRANGEBYSCORE', slots_key, '-inf', text(now))
+  if strikes > 0 and probe ~= ticket and redis.call('ZSCORE', slots_key, probe) then
+    return answer(cause, number(ARGV[at + 7]))
+  end
+  if not redis.call('ZSCORE', slots_key, ticket) and redis.call('ZCARD', slots_key) >= concurrency then
+    redis.call('HSET', gate_key, 'crowded', text(now + 1)) -- whoever leaves tells of the room
+    return answer('concurrency', 0)
+  end
+  local wait = 0
+  if not paid then
+    wait = math.max(0, next_at - (burst - 1) / rate - now)
+    if wait > patience then
+      return answer('rate', wait)
+    end
+    redis.call('HSET', gate_key, 'next', text(math.max(next_at, now) + 1 / rate))
+  end
+  if wait == 0 then
+    redis.call('ZADD', slots_key, text(now + slot), ticket)
+    if strikes > 0 then
+      redis.call('HSET', gate_key, 'probe', ticket)
+    end
+  end
+  redis.call('PEXPIRE', gate_key, ARGV[at + 8])
+  redis.call('PEXPIRE', slots_key, ARGV[at + 8])
+  return answer('turn', wait)
+end

@@ -1,0 +1,234 @@
+"""Pages, listings' records, leases and purges in Redis.
+
+Records move forward in a script, so that the answers of all replicas take effect one after the other. The
+script tells all replicas of it. A lease says which replica asks the hub a question for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, Literal, cast
+
+from msgspec import Struct
+
+from proxy.answer.page import Page
+from proxy.answer.record import Learned, Record
+from proxy.questions import purges
+from proxy.questions.purges import Purge
+from proxy.questions.question import REDIS_PREFIX, Question, record_key, rows_keys
+from proxy.redis.bids import Bid
+from proxy.redis.landings import landing
+from proxy.redis.link import RedisLink
+from proxy.redis.scripts import Script
+from proxy.redis.stored import microseconds, read_page, read_record, write_mark, write_page, write_record, write_stamp
+from proxy.redis.stored_rows import Written
+
+NEWS: Final = f"{REDIS_PREFIX}:news"
+"""The channel: ``record <listing> <record>``, ``landed <page> <token> <failure>``, ``purged``, ``room <gate>``; and
+``learned <listing> <record>\\n<page> <token> ``, a record and a landing in one."""
+PURGES: Final = f"{REDIS_PREFIX}:purges"
+"""A hash of purges and their times (Unix seconds)."""
+LEASE: Final = 2.0
+"""Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
+HANDOVER: Final = 2.0
+"""Seconds for which Redis keeps any answer that others may wait for, however short it is fresh."""
+
+_LOOK: Final = Script("look", "rows", "gate")
+_LEARN: Final = Script("learn", "rows")
+_LEAD: Final = Script("lead", "rows")
+_PURGE: Final = Script("purge")
+
+
+class Found(Struct, frozen=True):
+    """A page, its listing's record and its rows, as they were at one moment.
+
+    ``head`` and ``rows``: what the asker lacks of the rows, to be read by ``stored_rows``; a head of None: nothing,
+    an empty one: none are kept. ``leased``: the lease that the asker wanted is its own. ``turn``: what was said of the
+    turn that it wanted with it, to be read by ``shared_gate``.
+    """
+
+    page: Page | None = None
+    record: Record | None = None
+    head: bytes | None = None
+    rows: tuple[bytes, ...] = ()
+    leased: bool = False
+    turn: list[bytes] | None = None
+
+
+class Lead(Struct, frozen=True):
+    """Who asks the hub: this replica if ``holder`` is its token, for ``seconds`` if it does not renew the lease."""
+
+    holder: str
+    seconds: float
+    known: Found = Found()
+
+
+class Shared:
+    """Reads and writes Redis; None in place of a result: Redis could not be asked."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is known that Redis cannot be asked just now."""
+        return self._link.resting
+
+    async def look(
+        self,
+        question: Question,
+        version: str = "",
+        *,
+        page: Page | None = None,
+        record: Record | None = None,
+        bid: Bid | None = None,
+    ) -> Found | None:
+        """Return the page kept for the question, its listing's record, and the rows since ``version``.
+
+        With a ``bid``, its lease is taken if nobody has it, and of what is kept nothing is of use that is not known:
+        ``page``, ``record`` and rows; and a turn at the hub, if that is wanted.
+        """
+        lease = lease_keys(question, "") if bid is None else lease_keys(bid.target, bid.token)
+        keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), *lease]
+        known = (b"" if page is None else write_mark(page), "" if record is None else write_record(record))
+        arguments: list[Any] = [version, *known]
+        arguments += [""] if bid is None else [bid.token, int(LEASE * 1000), *map(microseconds, bid.useless)]
+        if bid is not None and bid.turn is not None:
+            keys += bid.turn.keys
+            arguments += bid.turn.arguments
+        found = await self._link.run(_LOOK, "look", keys, arguments)
+        return None if found is None else await self._read(question, *found, known=page)
+
+    async def lead(self, question: Question, token: str, version: str = "") -> Lead | None:
+        """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
+        listing = question.listing
+        keys = [*lease_keys(question, token), question.page_key, record_key(listing), *rows_keys(listing)]
+        found = await self._link.run(_LEAD, "lead", keys, [token, int(LEASE * 1000), version])
+        if found is None:
+            return None
+        holder, seconds = found[0].decode(errors="replace"), found[1] / 1000
+        return Lead(holder, seconds, await self._read(question, *found[2:]) if holder == token else Found())
+
+    async def learn(
+        self,
+        question: Question,
+        page: Page,
+        *,
+        heard_at: float,
+        keep_page: float,
+        keep_record: float,
+        token: str = "",
+        contradicts: bool = False,
+        since: float = 0.0,
+        rows: Written | None = None,
+    ) -> tuple[Record, Learned] | Found | None:
+        """Move the listing's record forward by an answer that came at ``heard_at``, and keep its page.
+
+        The page is kept for ``keep_page`` seconds, not at all if that is no time; the record for ``keep_record``.
+        With a lease's ``token`` it is kept until all who wait have it, the lease ends, and they are told.
+
+        ``rows`` are those of the listing, if its record's since becomes ``since`` and nobody else has written any
+        meanwhile. Else nothing is done, and what others know is returned, to be learned from. Where Redis has lost
+        the record, ``since`` is taken over.
+        """
+        milliseconds = max(0, int(max(keep_page, HANDOVER if token else 0.0) * 1000))
+        return await self._move(
+            question.listing,
+            Record(page.stamp, since, page.asked_at, heard_at),
+            keep_record,
+            keys=[question.page_key, lease_keys(question, token)[0]],
+            contradicts=contradicts,
+            page=(await write_page(page) if milliseconds else b"", milliseconds),
+            landed=(landing(question.page_key, token) if token else b"", token),
+            rows=() if rows is None else rows.arguments,
+        )
+
+    async def tell(self, listing: str, record: Record, *, moved: bool, keep_record: float) -> Record | None:
+        """Move the listing's record forward by what was learned without Redis; return the one that is true now.
+
+        ``moved``: the listing did, even if its totals are what Redis knows.
+        """
+        keys = [f"{listing}:none", f"{listing}:none"]
+        result = await self._move(listing, record, keep_record, keys=keys, contradicts=moved)
+        return result[0] if isinstance(result, tuple) else None
+
+    async def _move(
+        self,
+        listing: str,
+        answer: Record,
+        keep_record: float,
+        *,
+        keys: list[str],
+        contradicts: bool,
+        page: tuple[bytes, int] = (b"", 0),
+        landed: tuple[bytes, str] = (b"", ""),
+        rows: Sequence[Any] = (),
+    ) -> tuple[Record, Learned] | Found | None:
+        asked_at, heard_at, since = map(microseconds, (answer.confirmed_at, answer.heard_at, answer.since))
+        arguments: list[Any] = [
+            *(write_stamp(answer.stamp), asked_at, heard_at, int(contradicts), since),
+            *(*page, max(1, int(keep_record * 1000)), NEWS, listing, *landed),
+            *rows,
+        ]
+        result = await self._link.run(_LEARN, "learn", [record_key(listing), *keys, *rows_keys(listing)], arguments)
+        if result is None:
+            return None
+        record = None if result[1] is None else self._read_record(result[1])
+        if result[0] == b"lost":
+            return Found(None, record, *_lacking(*result[2:]))
+        return None if record is None else (record, cast("Learned", result[0].decode()))
+
+    async def purge(self, purge: Purge, at: float, *, keep: float) -> bool:
+        """Tell all replicas of a purge; return whether that was possible. Purges are kept for ``keep`` seconds."""
+        arguments = [purges.write(purge), repr(at), int(keep * 1000), NEWS]
+        return bool(await self._link.run(_PURGE, "purge", [PURGES], arguments))
+
+    async def purges(self) -> dict[Purge, float]:
+        """All purges that are kept; none if Redis cannot be asked."""
+        found = await self._link.call(
+            "purges", lambda: cast("Awaitable[dict[bytes, bytes]]", self._link.client.hgetall(PURGES))
+        )
+        return purges.read(found or {})
+
+    async def _read(
+        self,
+        question: Question,
+        raw_page: bytes | int | None,
+        raw_record: bytes | None,
+        head: bytes | int,
+        rows: list[bytes],
+        leased: int = 0,
+        turn: list[bytes] | None = None,
+        *,
+        known: Page | None = None,
+    ) -> Found:
+        record = None if raw_record is None else self._read_record(raw_record)
+        page = None
+        if raw_page is not None and record is not None:
+            try:
+                page = known if isinstance(raw_page, int) else await read_page(raw_page, question.key, known)
+            except ValueError as error:
+                self.garbage("page", error)
+        return Found(page, record, *_lacking(head, rows), leased=bool(leased), turn=turn)
+
+    def _read_record(self, raw: bytes) -> Record | None:
+        try:
+            return read_record(raw)
+        except ValueError as error:
+            self.garbage("record", error)
+            return None
+
+    def garbage(self, what: Literal["page", "record", "rows"], error: ValueError) -> None:
+        """Count a value that cannot be read."""
+        self._link.count(what, type(error.__cause__ or error).__name__)
+
+
+def _lacking(head: bytes | int, rows: list[bytes]) -> tuple[bytes | None, tuple[bytes, ...]]:
+    """What an asker lacks of a listing's rows, as the scripts say it: 1, where that is nothing."""
+    return head if isinstance(head, bytes) else None, tuple(rows)
+
+
+def lease_keys(question: Question, token: str) -> tuple[str, str]:
+    """Where the token of who asks the question is, and the mark that a token has ended before Redis got it."""
+    lease = f"{question.page_key}:lease"
+    return lease, f"{lease}:{token}"

@@ -1,0 +1,58 @@
+"""What each process tells of itself, in Redis, so that any of them can show all: a hash that nobody needs to tidy."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Final, cast
+
+from proxy.questions.question import REDIS_PREFIX
+from proxy.redis.link import RedisLink
+
+KEY: Final = f"{REDIS_PREFIX}:status"
+"""A hash: a process's id → its time (Unix seconds, as text), a space, and what it tells."""
+GONE: Final = 20.0
+"""Seconds after which a process that tells nothing any more is left out."""
+
+
+class SharedStatus:
+    """Writes and reads what processes tell."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    async def publish(self, process: str, at: float, told: bytes) -> None:
+        """Tell of this process."""
+        client: Any = self._link.client
+
+        async def write() -> None:
+            await client.hset(KEY, process, b"%.3f %b" % (at, told))
+            await client.pexpire(KEY, int(3 * GONE * 1000))
+
+        await self._link.call("status", write)
+
+    async def read(self, now: float) -> dict[str, bytes] | None:
+        """What all processes tell that are there, by id; None: Redis could not be asked."""
+        client: Any = self._link.client
+        found = await self._link.call("status", lambda: cast("Awaitable[dict[bytes, bytes]]", client.hgetall(KEY)))
+        if found is None:
+            return None
+        told: dict[str, bytes] = {}
+        gone: list[bytes] = []
+        for process, value in found.items():
+            at, _, rest = value.partition(b" ")
+            try:
+                there = abs(now - float(at)) < GONE
+            except ValueError:
+                there = False
+            if there:
+                told[process.decode(errors="replace")] = rest
+            else:
+                gone.append(process)
+        if gone:
+            await self._link.call("status", lambda: cast("Awaitable[int]", client.hdel(KEY, *gone)))
+        return told
+
+    async def withdraw(self, process: str) -> None:
+        """Tell no more of this process: it ends."""
+        client: Any = self._link.client
+        await self._link.call("status", lambda: cast("Awaitable[int]", client.hdel(KEY, process)))

@@ -1,0 +1,112 @@
+"""A page put together from the rows of its listing: each row byte for byte as the hub sent it. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from msgspec.structs import replace
+
+from proxy.answer.page import Page
+from proxy.answer.record import Stamp
+from proxy.questions.question import Question
+from proxy.rows.listing import Chain, Listing
+from proxy.rows.reading import Row
+
+TOKENS: Final = 4096
+"""Tokens of moments that are remembered: all pages of a moment share one."""
+
+
+def outline(question: Question, listing: Listing, *, purged_at: float) -> Page | None:
+    """The page as of the listing's latest moment, as far as judging it needs; None unless all its rows are known.
+
+    A page without rows is never composed: what the hub says past a listing's end is not known. Rows that the hub was
+    asked for before ``purged_at`` are as good as unknown.
+    """
+    rows = _cut(listing.rows, question, listing.stamp.total_entries)
+    if not rows or any(row.asked_at < purged_at for row in rows):
+        return None
+    return _page(question, listing, listing.chain, rows, listing.stamp)
+
+
+def compose(question: Question, listing: Listing) -> Page | None:
+    """The page as of the listing's latest moment; None unless all its rows are known."""
+    rows = _cut(listing.rows, question, listing.stamp.total_entries)
+    if not rows:
+        return None
+    return _with_body(_page(question, listing, listing.chain, rows, listing.stamp), question, listing, rows)
+
+
+def compose_at(question: Question, listing: Listing, token: str, *, purged_at: float) -> Page | None:
+    """The page as of the moment of the token, its rows in their latest known state; None unless all are known."""
+    found = _find(listing, token)
+    if found is None:
+        return None
+    chain, stamp = found
+    known = _cut(chain.at(stamp.total_entries), question, stamp.total_entries)
+    if known is None:
+        return None
+    latest = {} if chain is listing.chain else {row.id: row for row in listing.rows}
+    rows = [latest.get(row.id, row) for row in known]
+    if any(row.asked_at < purged_at for row in rows):
+        return None
+    return _with_body(_page(question, listing, chain, rows, stamp), question, listing, rows)
+
+
+def lasts(listing: Listing, token: str) -> bool:
+    """Whether the moment of the token can be returned to."""
+    return _find(listing, token) is not None
+
+
+def _find(listing: Listing, token: str) -> tuple[Chain, Stamp] | None:
+    for chain in (listing.chain, *listing.ended):
+        if token.startswith(f"{chain.name}-"):
+            for moment in reversed(chain.moments):
+                if token == write_token(chain.name, moment.stamp):
+                    return chain, moment.stamp
+    return None
+
+
+@lru_cache(TOKENS)
+def write_token(chain: str, stamp: Stamp) -> str:
+    """How callers name a moment of a listing (``Listing-Moment``)."""
+    totals = f"{stamp.total_entries} {stamp.total_cost}".encode("utf-8", "surrogatepass")
+    return f"{chain}-{hashlib.blake2b(totals, digest_size=6).hexdigest()}"
+
+
+def _cut(rows: Sequence[Row], question: Question, entries: int) -> Sequence[Row] | None:
+    start = (question.page - 1) * question.page_size
+    end = min(start + question.page_size, entries)
+    return rows[start:end] if end <= len(rows) else None
+
+
+def _page(question: Question, listing: Listing, chain: Chain, rows: Sequence[Row], stamp: Stamp) -> Page:
+    """What judging a composed page needs.
+
+    A live page is as old as the oldest look at a row in flight, a settled one as the oldest look at any.
+    """
+    live = [row for row in rows if not row.settled]
+    return Page(
+        key=question.key,
+        body=b"",
+        etag="",
+        asked_at=listing.asked_at,
+        stamp=stamp,
+        settled=not live,
+        dead_at=min((row.dead_at for row in rows if row.dead_at is not None), default=None),
+        rows_at=min((row.asked_at for row in live or rows), default=listing.asked_at),
+        composed=True,
+        moment=write_token(chain.name, stamp),
+    )
+
+
+def _with_body(page: Page, question: Question, listing: Listing, rows: Sequence[Row]) -> Page:
+    """The page with its body. Its tag is made of the rows' digests: a tenth of the cost of hashing them again."""
+    around = listing.envelope.put((), question.page, question.page_size, page.stamp)
+    told = hashlib.sha256(around)
+    for row in rows:
+        told.update(row.digest)
+    body = listing.envelope.put([row.text for row in rows], question.page, question.page_size, page.stamp)
+    return replace(page, body=body, etag=f'"{told.hexdigest()[:32]}"')

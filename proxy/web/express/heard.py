@@ -1,0 +1,91 @@
+"""Requests as the express lane remembers them, and the answers that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from proxy.answer.directives import Directives
+from proxy.answer.encodings import Coding
+from proxy.answer.outcome import Hit, StaleHit
+from proxy.callers.caller import Caller
+from proxy.callers.quota import Terms
+from proxy.hub.credential import Credential
+from proxy.known.kept import Kept
+from proxy.questions.question import Question
+from proxy.web.express.recollection import Remembered
+from proxy.web.telemetry.event import Asked
+
+
+class Meaning(Struct, frozen=True, gc=False):
+    """What a request's words mean, whatever they ask for.
+
+    Attributes:
+        terms: what the caller may ask; None: as much as it likes.
+        valid: says whether the caller's credentials still are.
+        liked: the coding that the caller likes best.
+        tags: of If-None-Match.
+        shown: the tag of the page whose namespace the caller was found to see; None: the question names its own.
+    """
+
+    caller: Caller
+    wishes: Directives
+    terms: Terms | None
+    valid: Callable[[], bool]
+    liked: Coding | None
+    tags: frozenset[str]
+    shown: str | None
+
+
+class Manner(Struct, frozen=True, gc=False):
+    """How a request was made, beside what it asks for: many that are remembered share one, so that it is at hand.
+
+    ``credential_id``: that the credential had.
+    """
+
+    meaning: Meaning
+    credential: Credential
+    credential_id: str
+    origin: bytes | None
+
+
+class Variant(Struct, gc=False):
+    """What of a page a request is answered with, which is the same as long as the page is.
+
+    Attributes:
+        status: 200, or 304 if the request's condition holds.
+        etag: of the variant that is sent, or that the caller has.
+        coding: of the body; None for identity, and for a 304.
+        lines: of the answer's head, where ``wire`` has made them: those that are the same for all pages, and the rest.
+    """
+
+    status: int
+    etag: str
+    coding: Coding | None
+    lines: tuple[str, str] | None = None
+
+
+class Heard(Remembered, gc=False):
+    """A request as it is remembered.
+
+    Attributes:
+        kept: where memory keeps the page that was the answer, if it is looked for without wishes.
+        variant: of that page.
+    """
+
+    manner: Manner
+    asked: Asked
+    question: Question
+    kept: Kept | None = None
+    variant: Variant | None = None
+
+
+class Answer(Struct, frozen=True, gc=False):
+    """An answer from memory; the ``body`` is in the variant's coding, and empty with a 304."""
+
+    heard: Heard
+    outcome: Hit | StaleHit
+    variant: Variant
+    body: bytes
+    limits: list[tuple[bytes, bytes]]

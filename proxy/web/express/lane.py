@@ -1,0 +1,201 @@
+"""The express lane: a question that was answered before, asked again in the same words, is not read again.
+
+Whoever answers a request on the slow way (``asking``) leaves here what its bytes meant: the question, the caller, and
+what the headers asked for. The same bytes then mean the same. Whether the page is fresh, the credentials are still
+good and the caller's limit allows it is asked each time, of the same functions as on the slow way: no *answer* is
+remembered. What those functions cannot say at once, and all that is unusual (errors, pages that are not in memory, a
+process that drains), goes the slow way.
+
+Bytes are remembered as digests, as the callers' keys are in them. They are of two kinds: what of a parsed request bears
+on its answer, so that a header of no interest (a trace id) does not send a request the slow way; and whole heads, for
+``wire``, which then need not even be parsed as HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from msgspec.structs import replace
+
+from proxy.answer.directives import NONE
+from proxy.answer.encodings import tag, worthwhile
+from proxy.answer.freshness import OK
+from proxy.answer.outcome import Hit, StaleHit
+from proxy.answer.page import Page
+from proxy.hub.credential import Credential
+from proxy.pages import Pages
+from proxy.questions.question import Question
+from proxy.web.answers import body_headers, matching, page_headers
+from proxy.web.cors import allowed_origin
+from proxy.web.express.heard import Answer, Heard, Manner, Meaning, Variant
+from proxy.web.express.recollection import ENTRIES, Recollection
+from proxy.web.health import Readiness
+from proxy.web.limits import Limits, rate_limit_headers
+from proxy.web.telemetry.event import SHARED, asked, endpoint_of, shown
+
+HEAD: Final = "head"
+"""Where in a request's state the protocol leaves its head, if that came alone and whole."""
+HEADS: Final = 2 * ENTRIES
+"""Heads that are remembered: callers put the same words in more ways than one, and one head costs but 200 bytes."""
+BEARING: Final = frozenset(
+    {
+        *(b"authorization", b"x-api-key", b"accept-encoding", b"if-none-match", b"cache-control", b"pragma"),
+        b"listing-moment",
+    }
+)
+"""Headers that bear on an answer; Origin is read by ``cors``."""
+
+
+class Express:
+    """What requests mean, and the answers to them that are at hand.
+
+    Args:
+        credentials: of the hub.
+        origins: whose pages may read answers.
+    """
+
+    def __init__(
+        self,
+        pages: Pages,
+        limits: Limits,
+        credentials: Iterable[Credential],
+        readiness: Readiness,
+        origins: Iterable[str] = (),
+    ) -> None:
+        self._at_hand = pages.at_hand
+        self._limits = limits
+        self._credentials: Mapping[str, Credential] = {one.name: one for one in credentials}
+        self._readiness = readiness
+        self._origins = frozenset(origin.encode() for origin in origins)
+        self._shared = lru_cache(SHARED)(_itself)
+        self._by_words: Recollection[Heard] = Recollection()
+        self._by_head: Recollection[Heard] = Recollection(HEADS)
+
+    def __len__(self) -> int:
+        return len(self._by_words) + len(self._by_head)
+
+    def remember(self, scope: HTTPScope, question: Question, meaning: Meaning) -> None:
+        """Take in what a request meant that has just been answered with a page."""
+        credential = self._credentials[question.credential]
+        if not question.key.startswith(f"{credential.id} "):
+            return  # the token was renewed meanwhile
+        words, path, caller = words_of(scope), scope["path"], meaning.caller.name
+        what = asked(scope["method"], caller, endpoint_of(path), shown(path), question.listing, question.filters)
+        manner = self._shared(Manner(meaning, credential, credential.id, allowed_origin(scope, self._origins)))
+        heard = Heard(len(words), used=False, manner=manner, asked=what, question=question)
+        self._by_words.keep(words, heard)
+        self._learn_head(scope, heard)
+
+    def recall_head(self, head: bytes) -> Answer | None:
+        """Answer a request of this head without waiting for anything; None: it has to go the slow way."""
+        return self._recall(self._by_head, head)
+
+    def recall(self, scope: HTTPScope) -> Answer | None:
+        """The same of a request that has been parsed; next time, its head will do."""
+        answer = self._recall(self._by_words, words_of(scope))
+        if answer is not None:
+            self._learn_head(scope, answer.heard)
+        return answer
+
+    def _learn_head(self, scope: HTTPScope, heard: Heard) -> None:
+        if (head := scope["state"].get(HEAD)) is not None:
+            origin = allowed_origin(scope, self._origins)  # no part of the words
+            if origin != heard.manner.origin:
+                heard = replace(heard, manner=self._shared(replace(heard.manner, origin=origin)), variant=None)
+            self._by_head.keep(head, heard)
+
+    def _recall(self, known: Recollection[Heard], words: bytes) -> Answer | None:
+        heard = known.get(words)
+        if heard is None:
+            return None
+        if not self._good(heard.manner):
+            known.forget(words)
+            return None
+        return self._answer(heard)
+
+    def _good(self, manner: Manner) -> bool:
+        """Whether who asked in this manner may be answered as then."""
+        return not self._readiness.draining and manner.credential.id == manner.credential_id and manner.meaning.valid()
+
+    def _look_up(self, heard: Heard) -> Hit | StaleHit | None:
+        question, wishes = heard.question, heard.manner.meaning.wishes
+        outcome = self._at_hand.answer(question, wishes)
+        kept = self._at_hand.slot(question) if wishes is NONE else None
+        same = kept is not None and outcome is not None and kept.page is outcome.page  # else it had no room in memory
+        heard.kept, heard.variant = kept if same else None, None
+        return outcome
+
+    def _answer(self, heard: Heard) -> Answer | None:
+        meaning = heard.manner.meaning
+        outcome = self._at_hand.again(heard) or self._look_up(heard)
+        if outcome is None:
+            return None
+        page = outcome.page
+        variant = heard.variant
+        if variant is None:
+            variant = heard.variant = _variant(meaning, page)
+            if variant is None:
+                return None
+        body = b""
+        if variant.status == OK:
+            body = page.body if variant.coding is None else page.variants[variant.coding]
+        limits: list[tuple[bytes, bytes]] = []
+        if meaning.terms is not None:
+            standing = self._limits.pay(meaning.caller, meaning.terms)
+            if standing is None:
+                return None
+            limits = rate_limit_headers(standing)
+        return Answer(heard, outcome, variant, body, limits)
+
+
+def with_express(app: ASGIApp, express: Express) -> ASGIApp:
+    """Wrap ``app``, which is asked what the lane cannot answer."""
+
+    async def lane(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP or (answer := express.recall(scope)) is None:
+            await app(scope, receive, send)
+            return
+        state: dict[str, Any] = scope["state"]
+        state["caller"], state["served"] = answer.heard.manner.meaning.caller.name, answer.outcome
+        state["question"] = answer.heard.question
+        state["headers"] = answer.limits
+        variant = answer.variant
+        headers = page_headers(answer.outcome, variant.etag)
+        if variant.status == OK:
+            headers |= body_headers(answer.body, variant.coding)
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": variant.status, "headers": pairs})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return lane
+
+
+def _variant(meaning: Meaning, page: Page) -> Variant | None:
+    """What of a page is sent to who asks with this meaning; None: that cannot be said here, or not at once."""
+    if page.status != OK or (meaning.shown is not None and meaning.shown != page.etag):
+        return None
+    coding = meaning.liked and worthwhile(meaning.liked, page.body)
+    if known := matching(page.etag, coding, meaning.tags):
+        return Variant(304, known, None)
+    if coding is not None and coding not in page.variants:
+        return None  # nobody has asked for it yet
+    return Variant(OK, tag(page.etag, coding), coding)
+
+
+def _itself(manner: Manner) -> Manner:
+    """Cached, the one that stands for all that are equal."""
+    return manner
+
+
+def words_of(scope: HTTPScope) -> bytes:
+    """What of a request bears on its answer. No part of it can hold a line's end, so that no two are mixed up."""
+    words = [scope["method"].encode(), scope["raw_path"], scope["query_string"]]
+    for header in scope["headers"]:
+        if header[0] in BEARING:
+            words += header
+    return b"\n".join(words)

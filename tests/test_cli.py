@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -293,6 +294,7 @@ def test_check_when_all_is_well(hub: str, redis_server: RedisServer) -> None:
         "credential": "ok",
         "list answer": "ok",
         "newest first": "ok",
+        "events": "ok",
         "Redis": "WARN",  # a bare redis-server has noeviction
     }
     assert re.search(r"version \d+\.\d+\.\d+, eviction policy noeviction", done.stdout)
@@ -312,6 +314,37 @@ def test_check_with_nothing_there() -> None:
     assert marks(done) == {"settings": "ok", "hub reachable": "FAIL", "Redis": "FAIL"}
     assert f"Is REDIS_URL right ({nowhere})?" in done.stdout
     assert "pass-word" not in done.stdout
+
+
+def set_fault(hub: str, **fault: Any) -> None:
+    """Have the simulator fail."""
+    given = urllib.request.Request(f"{hub}/_simulator/faults", json.dumps([fault]).encode(), method="PUT")
+    with urllib.request.urlopen(given, timeout=PATIENCE):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "mark", "says"),
+    [
+        (404, "-", "none to listen to: the hub answered 404"),
+        (403, "WARN", "none to listen to: the hub answered 403"),
+        (500, "WARN", "none to listen to: the hub answered 500"),
+        (429, "WARN", "429"),
+    ],
+)
+def test_check_without_events(hub: str, status: int, mark: str, says: str) -> None:
+    """The proxy does its work without."""
+    set_fault(hub, status=status, path="/api/events")
+    done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY)
+    assert done.returncode == 0
+    assert marks(done)["events"] == mark
+    assert says in done.stdout
+
+
+def test_check_where_events_are_off(hub: str) -> None:
+    done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY, PROXY_EVENTS_MODE="off")
+    assert marks(done)["events"] == "-"
+    assert "events.mode is off" in done.stdout
 
 
 ODD_PAGE = json.dumps(
@@ -336,11 +369,7 @@ ODD_PAGE = json.dumps(
     ],
 )
 def test_check_with_an_answer_that_breaks_the_contract(hub: str, content: str, found: dict[str, str]) -> None:
-    fault = urllib.request.Request(
-        f"{hub}/_simulator/faults", json.dumps([{"content": content}]).encode(), method="PUT"
-    )
-    with urllib.request.urlopen(fault, timeout=PATIENCE):
-        pass
+    set_fault(hub, content=content)
     done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY)
     assert found.items() <= marks(done).items()
     assert done.returncode == (1 if "FAIL" in found.values() else 0)

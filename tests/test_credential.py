@@ -190,6 +190,7 @@ async def test_check_looks_at_each_token() -> None:
     said: list[str] = []
     farm = '[{"name": "farm", "namespaces": ["bessie"], "api_key": "k-farm"}]'
     environ = {"OXEN_HUB_URL": "http://hub.test", "OXEN_API_KEY": KEY, "PROXY_HUB_CREDENTIALS": farm}
+    environ["PROXY_EVENTS_MODE"] = "off"  # ASGITransport has no streams
     assert not await run_checks(environ, None, say=lambda line: said.append(str(line)), transport=tokens)
     assert any(line.startswith("ok    credential ") for line in said)
     assert any(line.startswith("FAIL  farm: credential") for line in said)

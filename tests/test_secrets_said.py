@@ -200,7 +200,7 @@ async def test_check_says_no_secret(own_redis: RedisServer, fault: Fault | None)
         hub.simulator.faults.set(fault)
     with captured() as capture:
         for given in (url, url.replace("redis://:", "redis://nobody:"), url.replace(str(own_redis.port), "1")):
-            env = environment("http://hub.test/0", given)
+            env = environment("http://hub.test/0", given, PROXY_EVENTS_MODE="off")  # ASGITransport has no streams
             passed = await check.run_checks(
                 env, None, say=lambda line: lines.append(str(line)), transport=httpx.ASGITransport(hub)
             )
@@ -255,7 +255,9 @@ async def test_check_before_a_redis_that_does_not_know_hello() -> None:
 
     async with await asyncio.start_server(server, LOOPBACK, 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        env = environment("http://hub.test/0", f"redis://:{quote(PASSWORD, safe='')}@{LOOPBACK}:{port}")
+        env = environment(
+            "http://hub.test/0", f"redis://:{quote(PASSWORD, safe='')}@{LOOPBACK}:{port}", PROXY_EVENTS_MODE="off"
+        )
         behind = httpx.ASGITransport(Hub())
         await check.run_checks(env, None, say=lambda line: lines.append(str(line)), transport=behind)
     assert "ResponseError" in "".join(lines)

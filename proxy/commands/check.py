@@ -17,10 +17,11 @@ from proxy.config import sources
 from proxy.contract import STATUSES, GenerationsListResponse
 from proxy.hub.client import Hub, Transport
 from proxy.hub.credential import Credential, Credentials
+from proxy.hub.stream import HubStream, NoStream
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
 from proxy.redis.link import describe
-from proxy.settings import HubSettings, Settings
+from proxy.settings import Settings
 
 Say = Callable[[str], object]
 _QUERY: Final = ListQuery(page_size=100)
@@ -69,31 +70,31 @@ async def _checks(
     for warning in loaded.warnings:
         yield Line("warn", "settings", warning)
     yield Line("ok", "settings", f"hub {loaded.settings.hub.url}")
-    async for line in _hub_checks(loaded.settings.hub, transport):
+    async for line in _hub_checks(loaded.settings, transport):
         yield line
     yield await _redis_check(loaded.settings)
 
 
-async def _hub_checks(settings: HubSettings, transport: Transport | None) -> AsyncIterator[Line]:
-    first, *others = Credentials(settings).all
+async def _hub_checks(settings: Settings, transport: Transport | None) -> AsyncIterator[Line]:
+    first, *others = Credentials(settings.hub).all
     async for line in _credential_checks(settings, first, _QUERY, transport):
         yield line
-    for credential, one in zip(others, settings.credentials, strict=True):
+    for credential, one in zip(others, settings.hub.credentials, strict=True):
         query = msgspec.structs.replace(_QUERY, namespace=one.namespaces[0])
         async for line in _credential_checks(settings, credential, query, transport):
             yield msgspec.structs.replace(line, subject=f"{one.name}: {line.subject}")
 
 
 async def _credential_checks(
-    settings: HubSettings, credential: Credential, query: ListQuery, transport: Transport | None
+    settings: Settings, credential: Credential, query: ListQuery, transport: Transport | None
 ) -> AsyncIterator[Line]:
-    hub = Hub(settings, credential, transport=transport)
+    hub = Hub(settings.hub, credential, transport=transport)
     question = page_question(credential.id, query)
     began = time.perf_counter()
     try:
         body = await hub.get(question.path, question.query)
     except (errors.HubUnreachable, errors.HubTimeout) as error:
-        yield Line("fail", "hub reachable", f"{error.detail} Is OXEN_HUB_URL right ({settings.url})?")
+        yield Line("fail", "hub reachable", f"{error.detail} Is OXEN_HUB_URL right ({settings.hub.url})?")
         return
     except errors.ProxyError as error:
         yield Line("ok", "hub reachable", _took(began))
@@ -106,6 +107,7 @@ async def _credential_checks(
     yield Line("ok", "credential", "accepted")
     for line in _judge_answer(question, body):
         yield line
+    yield await _events_check(settings, credential, transport)
 
 
 def _judge_answer(question: Question, body: bytes) -> list[Line]:
@@ -147,6 +149,21 @@ class _EnqueuedRow(Struct):
 
 class _Enqueued(Struct):
     generations: list[_EnqueuedRow]
+
+
+async def _events_check(settings: Settings, credential: Credential, transport: Transport | None) -> Line:
+    """Whether there is a stream to listen to; the proxy does its work without, and news come later."""
+    if settings.events.mode == "off":
+        return Line("skip", "events", "not listened to, as events.mode is off")
+    stream = HubStream(settings.hub, credential, silence=settings.hub.read_timeout, transport=transport)
+    try:
+        connection = await stream.open()
+    except NoStream as none:
+        return Line("skip" if none.absent else "warn", "events", f"none to listen to: {none}")
+    except errors.HubError as error:
+        return Line("warn", "events", error.detail)
+    await connection.aclose()
+    return Line("ok", "events", "the hub offers its stream")
 
 
 async def _redis_check(settings: Settings) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -33,6 +34,14 @@ QUESTIONS += [page_question("c", ListQuery(namespace="bessie"))]
 STAMPS = [Stamp(1, "0.10"), Stamp(2, "0.20")]
 some = st.sampled_from
 ago = st.sampled_from([0.0, 0.05, 0.5, 3.0])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few() -> Iterator[None]:
+    """Of the listings below, one has more pages than are told of a change one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("proxy.known.memory.FEW", 1)
+        yield
 
 
 class Judged(RuleBasedStateMachine):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.known import memory as memory_module
+from proxy.known.kept import NEVER
 from proxy.known.memory import OVERHEAD, Memory
 from proxy.known.second_chance import CHANCES
 
@@ -75,6 +77,26 @@ def test_a_moved_listing_loses_its_pages_at_once() -> None:
     assert [it.get(key) is not None for key in "abco"] == [False, False, False, True]
     assert not it.put("l", page("a")), "what is of the older moment is not kept"
     assert it.put("l", page("a", asked_at=2.0, stamp=B))
+
+
+@pytest.mark.parametrize("how", ["confirmed", "suspected"])
+@pytest.mark.parametrize("few", [1, 2])
+def test_with_a_listing_its_pages_are_judged_anew_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, how: str, few: int
+) -> None:
+    """Unless they are too many to be told, one by one: then all pages of all listings are."""
+    monkeypatch.setattr(memory_module, "FEW", few)
+    it = memory()
+    it.learn("other", record())
+    for listing, key in (("l", "a"), ("l", "b"), ("other", "c")):
+        it.put(listing, page(key))
+        it._pages[key].reckon(NEVER, it.changes)
+    if how == "confirmed":
+        it.learn("l", record(heard_at=2.0))
+    else:
+        it.suspect("l")
+    outdated = [key for key in "abc" if it._pages[key].reckoned != it.changes]
+    assert outdated == (["a", "b"] if few == 2 else ["a", "b", "c"])
 
 
 def test_records_only_move_forward() -> None:

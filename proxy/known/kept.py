@@ -23,6 +23,7 @@ class Kept(Struct, gc=False):
         listing: whose it is.
         term: when it may be served.
         reckoned: what ``Judging.changes`` was when the term was reckoned; it is to be again when that moves on.
+            -1: it is to be in any case.
         shown: how often the page has been judged since the hub vouched for it, which is about how often it was shown.
         used: of late; see ``second_chance``.
         looked_at: when it was last made sure that Redis has no newer one, in Unix seconds.
@@ -62,6 +63,11 @@ class Kept(Struct, gc=False):
         page = self.page
         return Hit(page, now - term.vouched_at, term.fresh_until - now, "composed" if page.composed else "memory")
 
+    def outdate(self) -> None:
+        """The term may no longer hold."""
+        self.reckoned = -1
+
     def clear(self) -> None:
         """The page has left memory, whoever still holds this."""
-        self.page, self.reckoned = NOTHING, -1
+        self.page = NOTHING
+        self.outdate()

@@ -18,6 +18,8 @@ OVERHEAD: Final = 640
 """Bytes charged for a page beside its body: key, tag, and the objects that hold them (measured: about 550)."""
 LISTINGS: Final = 131_072
 """Records that are kept (measured: about 700 bytes each); a listing whose record goes loses its pages."""
+FEW: Final = 64
+"""Pages of a listing up to which each is told that the listing's record has changed; else all pages of all are."""
 
 
 class _Listing(Struct, gc=False):
@@ -38,7 +40,8 @@ class Memory:
         limit: of ``bytes``.
         bytes: charged for all pages, their variants and overhead included.
         evictions: how many pages have gone for want of room.
-        changes: how often a page may have become any other than it was judged to be.
+        changes: how often any page may have become another than it was judged to be. Where that can only be a few,
+            they are told.
     """
 
     def __init__(self, limit: int) -> None:
@@ -74,9 +77,9 @@ class Memory:
 
     def suspect(self, listing: str) -> None:
         """Nobody vouches for this listing's record any more."""
-        if listing in self._listings:
-            self._listings[listing].epoch = self._epoch - 1
-            self.changes += 1
+        if known := self._listings.get(listing):
+            known.epoch = self._epoch - 1
+            self._judge_anew(known)
 
     def learn(self, listing: str, record: Record) -> Record:
         """Take in a record that is known to be true now, unless a later one is known; return the later one.
@@ -93,7 +96,7 @@ class Memory:
             self._listings.move_to_end(listing)
             if record.is_after(known.record):
                 before, known.record, known.epoch = known.record, record, self._epoch
-                self.changes += 1
+                self._judge_anew(known)
                 if before.stamp != record.stamp or before.since != record.since:  # else all are as current as ever
                     for key in [key for key in known.pages if not current(self._pages[key].page, record)]:
                         self._drop(key)
@@ -134,6 +137,13 @@ class Memory:
             for key in list(known.pages):
                 self._drop(key)
             del self._listings[listing]
+
+    def _judge_anew(self, known: _Listing) -> None:
+        if len(known.pages) > FEW:
+            self.changes += 1
+            return
+        for key in known.pages:
+            self._pages[key].outdate()
 
     def _evict(self) -> None:
         while self.bytes > self.limit:

@@ -18,12 +18,13 @@ import pytest
 from proxy.admission.gate import Allowance
 from proxy.admission.shield import Shield
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
+from proxy.errors import HubRateLimited
 from proxy.events.hearing import Hearing, Pace
 from proxy.events.log import EventLog
 from proxy.events.shared_log import SharedLog
 from proxy.events.subscription import Subscription
 from proxy.hub.credential import Credential
-from proxy.hub.stream import HubStream
+from proxy.hub.stream import Connection, HubStream
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.secret import Secret
@@ -176,14 +177,71 @@ async def test_garbage_is_passed_over() -> None:
         assert it.hub.streams.opened == 1
 
 
-async def test_a_refused_token_pauses_nothing_but_the_stream() -> None:
-    async with rig(faults=(Fault(path=EVENTS, status=401),)) as it:
+def shield_of(one: Subscription) -> Shield:
+    shield = one._hear.args[2]  # type: ignore[attr-defined]  # a partial
+    assert isinstance(shield, Shield)
+    return shield
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One for each connection that is tried."""
+    tries: list[None] = []
+    connect_stream = HubStream.open
+
+    async def opening(stream: HubStream) -> Connection:
+        tries.append(None)
+        return await connect_stream(stream)
+
+    monkeypatch.setattr(HubStream, "open", opening)
+    return tries
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(path=EVENTS, status=401),
+        Fault(path=EVENTS, status=429),
+        Fault(path=EVENTS, status=429, retry_after="5"),
+        Fault(path=EVENTS, status=503, retry_after="5"),
+        Fault(path=EVENTS, status=500),
+    ],
+    ids=lambda fault: f"{fault.status}-{fault.retry_after}",
+)
+async def test_a_refused_stream_pauses_nothing_but_itself(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = counted(monkeypatch)
+    async with rig(pace=msgspec.structs.replace(PACE, longest_wait=30.0), faults=(fault,)) as it:
         one = await it.subscribe()
-        shield = one._hear.args[2]  # type: ignore[attr-defined]  # a partial
-        await asyncio.sleep(0.2)
-        async with shield.turn(0.0):
-            pass
+        await until(lambda: len(tries) > 0)
+        await asyncio.sleep(0.3)
+        for _ in range(3):
+            async with shield_of(one).turn(0.0):
+                pass
         assert one.state == "waiting"
+        assert (len(tries) == 1) == (fault.retry_after == "5")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_question_ends_a_pause_and_not_the_stream(monkeypatch: pytest.MonkeyPatch, *, asked: bool) -> None:
+    """Which may be refused though questions are not; it does only where nobody asks any."""
+    tries = counted(monkeypatch)
+    async with rig() as it:
+        one = await it.subscribe()
+        await until(lambda: one.state == "subscribed")
+        with pytest.raises(HubRateLimited):
+            async with shield_of(one).turn(0.0):
+                raise HubRateLimited("429", retry_after=0.05)
+        it.hub.faults.set(Fault(path=EVENTS, status=429))
+        await one._hearing._connection.aclose()  # type: ignore[union-attr]
+        await asyncio.sleep(0.3)
+        assert len(tries) == 1
+        it.hub.faults.clear()
+        if asked:
+            async with shield_of(one).turn(0.0):
+                pass
+        else:
+            monkeypatch.setattr("proxy.events.hearing.UNASKED", 0.0)
+            one._hearing._unasked_at = 0.0  # type: ignore[union-attr]
+        await until(lambda: one.state == "subscribed")
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])

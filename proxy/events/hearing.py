@@ -5,7 +5,8 @@
     a turn at the shield → connect → tell of a gap → append what comes … → back off → a turn …
 
 The connection takes no slot of the budget, only a turn to make it. Whatever goes wrong with it is nobody's error: the
-proxy goes on without events.
+proxy goes on without events, and questions are asked as if nothing were wrong. So a pause of the hub's is ended by a
+question, whose answer says how it fares, and not by this, which may be refused for reasons of its own.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from typing import Final
 from msgspec import Struct
 
 from proxy.admission.shield import Shield
-from proxy.errors import HubError
+from proxy.errors import HubError, HubResting
 from proxy.events.log import EventLog
 from proxy.hub.stream import Connection, HubStream, NoStream
 from proxy.known import completion
 
 IN_LINE: Final = 5.0
 """Seconds that a connection waits for its turn at the most."""
+UNASKED: Final = 30.0
+"""Seconds after the end of a pause in which a question is to find out how the hub fares; then nobody asks any."""
 _log: Final = logging.getLogger("proxy.events")
 
 
@@ -81,6 +84,7 @@ class Hearing:
         self._clock = clock
         self._stop = asyncio.Event()
         self._connection: Connection | None = None
+        self._unasked_at = 0.0
         self.subscribed = self.absent = False
         self.heard = 0
         self._task = asyncio.create_task(self._run())
@@ -117,6 +121,7 @@ class Hearing:
         except NoStream as end:
             self.absent = end.absent
             self._say(str(end), logging.ERROR if end.refused else logging.INFO, quiet=quiet)
+            return min(end.wait, self._pace.longest_wait)
         except HubError as error:
             self._say(error.type, logging.INFO, quiet=quiet)
             return min(error.retry_after or 0.0, self._pace.longest_wait)
@@ -130,8 +135,12 @@ class Hearing:
         Raises:
             HubError, NoStream: it could not be made, or has ended.
         """
+        await self._leave_the_probe()
         async with self._shield.turn(IN_LINE):
-            self._connection = await self._stream.open()
+            try:
+                self._connection = await self._stream.open()
+            except HubError as error:  # of the turn, it would be what all that the hub is asked comes to
+                raise NoStream(error.type, wait=error.retry_after or 0.0) from error
         try:
             if self._stop.is_set():
                 return
@@ -144,6 +153,18 @@ class Hearing:
         finally:
             connection, self._connection = self._connection, None
             await connection.aclose()
+
+    async def _leave_the_probe(self) -> None:
+        """Return when it is not this that would end a pause.
+
+        Raises:
+            HubResting: it would.
+        """
+        pause = (await self._shield.standing()).pause
+        if not pause.strikes or pause.seconds:
+            self._unasked_at = self._clock() + pause.seconds + UNASKED
+        if pause.strikes and self._clock() < self._unasked_at:
+            raise HubResting("A question is to find out first how the hub fares.", retry_after=pause.seconds)
 
     async def _take(self, data: str) -> None:
         self.heard += 1

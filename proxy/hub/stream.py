@@ -35,12 +35,14 @@ class NoStream(Exception):
     Attributes:
         absent: the hub does not offer one.
         refused: it refused the token.
+        wait: seconds for which it is not to be asked for one again.
     """
 
-    def __init__(self, reason: str, *, absent: bool = False, refused: bool = False) -> None:
+    def __init__(self, reason: str, *, absent: bool = False, refused: bool = False, wait: float = 0.0) -> None:
         super().__init__(reason)
         self.absent = absent
         self.refused = refused
+        self.wait = wait
 
 
 class Connection:

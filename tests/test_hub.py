@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,9 @@ import httpx
 import pytest
 
 from proxy import errors
+from proxy.admission.gate import Report
+from proxy.admission.refusals import report_of
+from proxy.hub.body import echoes
 from proxy.hub.client import Hub, HubCall
 from proxy.hub.credential import Credential
 from proxy.secret import Secret
@@ -102,13 +106,13 @@ async def test_connections_that_fail(exception: Exception, error: type[errors.Hu
         raise exception
 
     caught = await failure(fail)
-    assert type(caught) is error
-    assert caught.status == status
+    assert isinstance(caught, error)
+    assert (caught.type, caught.status) == (error.type, status)
 
 
 async def test_every_error_of_the_tree_is_made_somewhere() -> None:
     """No type is documented that cannot happen: one of these files names each."""
-    names = ("hub/client.py", "hub/faults.py", "answer/page.py", "admission/shield.py")
+    names = ("hub/client.py", "hub/body.py", "hub/faults.py", "answer/page.py", "admission/shield.py")
     source = "".join((Path(errors.__file__).parent / name).read_text() for name in names)
     leaves = [cls.__name__ for cls in errors.HubError.__subclasses__()]
     assert [name for name in leaves if name not in source] == []
@@ -166,6 +170,23 @@ async def test_what_the_hub_is_sent() -> None:
         ]
         assert request.headers["authorization"] == f"Bearer {KEY}"
         assert request.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("spell", [r"\u002B", r"\u002b", r"\u003c", r"\/", r"\u002f", r"\u0061", "as it is"])
+def test_a_token_is_known_however_json_spells_it(spell: str) -> None:
+    token = "a+b<c/d" * 4
+    plain = "/" if spell == r"\/" else json.loads(f'"{spell}"')[:1] if spell != "as it is" else "a"
+    body = json.dumps({"prompt": token}).replace(plain, spell if spell != "as it is" else plain)
+    assert json.loads(body)["prompt"] == token
+    assert echoes(Secret(token), body.encode())
+    assert not echoes(Secret(token), body.replace("d", "e").encode())
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_an_error_body_that_is_no_text_is_not_passed_on(status: int) -> None:
+    caught = await failure(always(status, b'{"error": "\xff"}'))
+    assert isinstance(caught, errors.Forwarded)
+    assert caught.body is None
 
 
 async def test_gzip_that_was_not_asked_for_is_undone() -> None:
@@ -298,6 +319,122 @@ async def test_a_kept_alive_connection_that_broke_may_be_repeated() -> None:
         assert caught.value.repeatable
         assert await hub.get(LIST, "") == b"ok"
         assert connections == 2
+
+
+async def test_what_an_answer_leaves_behind_is_not_taken_for_the_next_ones() -> None:
+    """Two answers to one request, of a hub or an intermediary that is out of step."""
+    asked = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await head_of(reader):
+                asked += 1
+                for more in (b"", b"!"):
+                    body = b"%d" % asked + more
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+
+    async with raw_hub(behave) as hub:
+        assert [await hub.get(LIST, "") for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+async def test_a_connection_is_kept_where_nothing_is_left() -> None:
+    connections = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await head_of(reader):
+                writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+
+    async with raw_hub(behave) as hub:
+        assert [await hub.get(LIST, "") for _ in range(3)] == [b"ok"] * 3
+    assert connections == 1
+
+
+async def test_where_one_kept_connection_broke_none_is_used_again() -> None:
+    """All may have been forgotten, as by a balancer between."""
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    together, forgotten = asyncio.Barrier(3), False
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        if not forgotten:
+            await together.wait()
+        writer.write(answer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await head_of(reader)
+
+    async with raw_hub(behave) as hub:
+        await asyncio.gather(*(hub.get(LIST, "") for _ in range(3)))
+        forgotten = True
+        with pytest.raises(errors.HubUnreachable) as caught:
+            await hub.get(LIST, "")
+        assert report_of(caught.value) == Report("abandoned"), "it says nothing of how the hub fares"
+        assert await hub.get(LIST, "") == b"ok"
+
+
+@pytest.mark.parametrize("said", [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nconte"])
+async def test_what_the_hub_has_answered_is_not_repeated(said: bytes) -> None:
+    """Even if the answer makes no sense: it has read the request."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await head_of(reader)
+        writer.write(said)
+
+    async with raw_hub(behave) as hub:
+        assert await hub.get(LIST, "") == b"ok"
+        with pytest.raises(errors.HubUnreachable) as caught:
+            await hub.get(LIST, "")
+        assert not caught.value.repeatable
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"HTTP/1.1 200 OK\r\nx: ",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: ",
+    ],
+    ids=["head", "body", "trailer"],
+)
+async def test_an_answer_that_drips_ends_at_the_deadline_with_its_connection(begin: bytes) -> None:
+    """Each byte is in time; without an end, it would keep others from the hub for as long as that likes."""
+    ended = asyncio.Event()
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(begin)
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        ended.set()
+
+    async with raw_hub(behave) as hub:
+        with pytest.raises(errors.HubTimeout):
+            await hub.get(LIST, "", deadline=0.2)
+        async with asyncio.timeout(2):
+            await ended.wait()
+        assert await hub._detached.drain(1) == 0
+
+
+async def test_what_follows_a_gzip_counts_too() -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n" + gzip.compress(b"{}"))
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(bytes(65_536))
+                await writer.drain()
+
+    async with raw_hub(behave, answer_bytes=1_000_000) as hub:
+        with pytest.raises(errors.HubAnswerTooLarge):
+            await hub.get(LIST, "")
 
 
 async def test_a_silent_hub_times_out() -> None:

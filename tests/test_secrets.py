@@ -337,7 +337,7 @@ BOOMS: Final = {
     "tokens": ("jwt.decode", WITH_TOKEN),
     "purge": ("proxy.known.purging.Purging.purge", PURGING),
     "hub": ("httpx.Request", LISTING),
-    "hub's answer": ("proxy.hub.client._body", LISTING),
+    "hub's answer": ("proxy.hub.client.read_body", LISTING),
     "hub's error body": ("msgspec.json.decode", LISTING),
     "credential": ("proxy.hub.credential.Credential.token", LISTING),
     "redis": ("redis.asyncio.connection.Connection.connect", LISTING),

@@ -2,11 +2,11 @@
 
 The precautions, each learned from a fault:
 
-- A request is never cancelled, as that can poison httpx's connection pool. It runs detached, and is
-  abandoned when the deadline passes: httpx's own timeouts end it, then or a little later.
+- A request is never cancelled, as that can poison httpx's connection pool. It runs detached, and ends
+  with its connection when the deadline passes (``network``).
 - The transport is used directly, without httpx's client around it: so no cookies are kept, no redirect is followed
   (the token would travel), and a request costs a third less. No environment variable changes the way (``trust_env``).
-- The body is read raw and counted, decoded bytes included: a gzip bomb ends at the limit.
+- The body is read raw and counted, decoded bytes included: a gzip bomb ends at the limit (``body``).
 - An error says whether the request may be repeated: if no connection could be made, or a kept-alive one broke
   before any answer, as the hub closed it while it was idle and never read the request; and after a 401, if the
   token file holds a new token.
@@ -16,20 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import httpx
-import msgspec
 from msgspec import Struct
 
 from proxy import errors, tracing
 from proxy.hub import retry_after
+from proxy.hub.body import echoes, read_body, read_error
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
+from proxy.hub.network import Exchange, Network, current
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 from proxy.tasks.detached import Detached, ended
@@ -42,10 +42,6 @@ KEPT_ALIVE: Final = 55.0
 """Seconds for which an idle connection is kept: less than the 60 s after which servers and balancers usually close."""
 URLS: Final = 1024
 """Targets whose URL is remembered: httpx takes as long to make one as the hub's connection to carry the request."""
-MAX_ERROR_BODY: Final = 64 * 1024
-"""Bytes of a hub's error body that are read and passed on."""
-MIN_ECHO: Final = 16
-"""Bytes of a token that is looked for in pages."""
 
 
 class HubCall(Struct):
@@ -86,14 +82,7 @@ class Hub:
         self._clock = clock
         self._base = httpx.URL(settings.url.rstrip("/"))
         self._detached = Detached()
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            trust_env=False,
-            limits=httpx.Limits(
-                max_connections=settings.concurrency,
-                max_keepalive_connections=settings.concurrency,
-                keepalive_expiry=KEPT_ALIVE,
-            ),
-        )
+        self._transport = transport or Network(settings.concurrency, KEPT_ALIVE)
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
         self._url = lru_cache(maxsize=URLS)(self._make_url)
         self.on_call: list[Callable[[HubCall], None]] = []
@@ -149,7 +138,8 @@ class Hub:
             return await self._send(path, query, token, until, call)
 
     async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> bytes:
-        connected = False
+        connected, exchange = False, Exchange(until)
+        current.set(exchange)  # of this task, which runs nothing else
 
         async def watch(event: str, _: dict[str, Any]) -> None:
             nonlocal connected
@@ -166,13 +156,18 @@ class Hub:
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.HTTPError as error:
-            raise named(error, self._settings, began=False, kept_alive=not connected) from error
+            kept_alive = not (connected or exchange.heard)
+            if kept_alive and isinstance(self._transport, Network):
+                await self._transport.drop_idle()
+            raise named(error, self._settings, began=False, kept_alive=kept_alive) from error
         call.status = response.status_code
         try:
             return await self._read(response, token, until)
         except httpx.HTTPError as error:
             raise named(error, self._settings, began=True) from error
         finally:
+            if isinstance(self._transport, Network):
+                await self._transport.end(response)
             await response.aclose()
 
     def _make_url(self, target: str) -> httpx.URL:
@@ -181,14 +176,14 @@ class Hub:
     async def _read(self, response: httpx.Response, token: Secret, until: float) -> bytes:
         status = response.status_code
         if status == 200:
-            body = await _body(response, self._settings.answer_bytes, until)
+            body = await read_body(response, self._settings.answer_bytes, until)
             if echoes(token, body):
                 raise errors.HubAnswerNotAPage(
                     "The hub's answer holds the token that it was asked with.", hub_status=200
                 )
             return body
         if status in (400, 404, 422):
-            said = await _error_body(response, token, until)
+            said = await read_error(response, token, until)
             cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
             raise cls(f"The hub answered {status}.", said)
         raise refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
@@ -196,54 +191,3 @@ class Hub:
 
 def _trace_headers(call: HubCall) -> dict[str, str]:
     return {} if call.trace is None else {tracing.HEADER: call.trace.traceparent}
-
-
-async def _body(response: httpx.Response, limit: int, until: float) -> bytes:
-    """Read a body of at most ``limit`` bytes, counted as they are after decoding.
-
-    Until the loop's time ``until``: nobody waits for it any more, but each byte of one that drips is in time for httpx.
-    """
-    loop = asyncio.get_running_loop()
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in ("identity", "gzip", "x-gzip"):
-        raise errors.HubAnswerEncoded(
-            "The hub used a content coding other than identity and gzip.", hub_status=response.status_code
-        )
-    # A transport that answers from memory, as httpx.MockTransport, has read and decoded the body already.
-    from_memory = response.is_stream_consumed
-    inflate = None if from_memory or coding == "identity" else zlib.decompressobj(wbits=31)
-    body = bytearray()
-    async for chunk in _once(response.content) if from_memory else response.aiter_raw():
-        if loop.time() > until:
-            raise errors.HubTimeout("The hub's answer did not end in time.", hub_status=response.status_code)
-        room = limit - len(body) + 1
-        try:
-            body += chunk if inflate is None else inflate.decompress(chunk, room)
-        except zlib.error:
-            raise errors.HubAnswerEncoded("The hub's gzip is broken.", hub_status=response.status_code) from None
-        if len(body) > limit:
-            text = f"The hub's answer is longer than {limit} bytes (hub.answer_bytes)."
-            raise errors.HubAnswerTooLarge(text, hub_status=response.status_code)
-    if inflate is not None and not inflate.eof:
-        raise errors.HubAnswerCutOff("The hub's gzip ends in its middle.", hub_status=response.status_code)
-    return bytes(body)
-
-
-async def _error_body(response: httpx.Response, token: Secret, until: float) -> bytes | None:
-    """The hub's error body as it may be passed on: a JSON object that does not hold the token."""
-    try:
-        body = await _body(response, MAX_ERROR_BODY, until)
-        plain = msgspec.json.encode(msgspec.json.decode(body, type=dict[str, Any]))  # without needless escapes
-    except (errors.HubError, msgspec.MsgspecError, RecursionError):
-        return None
-    return None if msgspec.json.encode(token.reveal())[1:-1] in plain else body
-
-
-def echoes(token: Secret, body: bytes) -> bool:
-    """Whether a page holds the token, as it is or with its slashes escaped; a short one may stand there by chance."""
-    text = token.encoded()
-    return len(text) >= MIN_ECHO and (text in body or (b"/" in text and text.replace(b"/", b"\\/") in body))
-
-
-async def _once(chunk: bytes) -> AsyncIterator[bytes]:
-    yield chunk

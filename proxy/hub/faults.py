@@ -9,6 +9,10 @@ from proxy.hub import retry_after
 from proxy.settings import HubSettings
 
 
+class KeptAliveBroke(errors.HubUnreachable):
+    """A connection that was kept alive had ended before this request came: says nothing of how the hub fares."""
+
+
 def refusal(status: int, wait: float | None) -> errors.HubError:
     """Name an answer that is neither a page nor the hub's own word on the question."""
     if status in (401, 403):
@@ -51,6 +55,7 @@ def named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_al
             unreachable.repeatable = True
             return unreachable
         case _:
-            unreachable = errors.HubUnreachable("The connection to the hub broke before an answer began.")
+            cls = KeptAliveBroke if kept_alive else errors.HubUnreachable
+            unreachable = cls("The connection to the hub broke before an answer began.")
             unreachable.repeatable = kept_alive
             return unreachable

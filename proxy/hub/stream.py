@@ -17,7 +17,8 @@ import httpx
 
 from proxy import errors
 from proxy.hub import retry_after, sse
-from proxy.hub.client import USER_AGENT, Transport, echoes
+from proxy.hub.body import echoes
+from proxy.hub.client import USER_AGENT, Transport
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
 from proxy.hub.sse import Event, Parser, StreamFault

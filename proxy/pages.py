@@ -183,7 +183,7 @@ class Pages:
         for itself. A fetch that was joined may have been sent too long ago for this caller, or before an event that
         this caller comes after: then it asks again. Events that come later do not count, as they might never end.
         """
-        until, doubted_at = self._line.deadline(), self._known.doubts.since(question)
+        until, doubted_at, came_at = self._line.deadline(), self._known.doubts.since(question), self._clock()
         since = self._known.vouched(question)
         impatient = partial(self._stand_in, question, PATIENCE)
         in_vain = 0
@@ -210,8 +210,8 @@ class Pages:
                 landed = replace(made, collapsed=landed.collapsed)
             collapsed = joined or landed.collapsed
             age = self._clock() - landed.vouched_at
-            recent = age <= max(wishes.max_age, self._settings.min_refresh)
-            if not collapsed or (recent and landed.vouched_at >= doubted_at):
+            recent = landed.vouched_at >= came_at or age <= max(wishes.max_age, self._settings.min_refresh)
+            if not collapsed or (recent and landed.learned != "behind" and landed.vouched_at >= doubted_at):
                 return landed, collapsed
             since = landed.vouched_at
 

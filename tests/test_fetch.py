@@ -15,12 +15,13 @@ import pytest
 from proxy import errors
 from proxy.admission.gate import Allowance
 from proxy.answer.outcome import Hit, Led, Miss
+from proxy.answer.record import Record, Stamp
 from proxy.known.trust import Trust
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.redis.leases import REFUSALS
 from proxy.redis.link import RedisLink
-from tests.test_pages import GATE, QUESTION, Fixture, fixture
+from tests.test_pages import GATE, OTHER, QUESTION, Fixture, fixture
 
 LEASE_KEY = f"{QUESTION.page_key}:lease"
 
@@ -326,6 +327,34 @@ async def test_while_redis_is_known_to_rest_nothing_is_left_to_end(monkeypatch: 
         assert isinstance(await it.ask(), Miss)
         assert await it.fetcher.drain(0) == 0
         assert landing.calls == 0
+
+
+@pytest.mark.parametrize("thirds", range(1, 8))
+async def test_what_was_known_is_not_what_has_landed(monkeypatch: pytest.MonkeyPatch, thirds: int) -> None:
+    """Redis does not say who asks; the page that the caller wants fresher has an age that no float has exactly."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        it.clock.advance(0.1)
+        await it.ask()
+        it.clock.advance(thirds / 3 + 0.5)
+        monkeypatch.setattr(it.shared, "lead", _nothing)
+        assert isinstance(await it.ask(max_age=0.0), Miss)
+        assert it.hub.asked == 2
+
+
+async def test_an_answer_that_is_behind_what_is_known_is_not_the_newest_for_a_redis_that_forgot() -> None:
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        it.hub.gate.clear()
+        below = asyncio.create_task(it.pages.answer(OTHER))
+        await until_asked(it.hub, 1)
+        it.clock.advance(1)
+        newer = Record(Stamp(10, None), 0.0, it.clock(), it.clock())
+        it.pages._known._memory.learn(OTHER.listing, newer)
+        await fakeredis.FakeAsyncRedis(server=server).flushall()
+        it.hub.gate.set()
+        await until_asked(it.hub, 2)
+        assert it.fetcher.learned["behind"] == 1
+        assert isinstance(await below, Miss)
 
 
 # Repeating.

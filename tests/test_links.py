@@ -66,6 +66,12 @@ def test_the_earliest_counts() -> None:
     assert dead_at(body.encode(), NOW) == NOW + 540
 
 
+def test_a_lifetime_before_its_date_is_read_for_each_link() -> None:
+    """What stands around the word is the same for all then, but for the date, which comes after it."""
+    links = [f"https://x.example/a?X-Amz-Expires=60&X-Amz-Date={stamp(NOW - ago)}" for ago in (0, 50, 0)]
+    assert dead_at(json.dumps(links).encode(), NOW) == NOW + 10 - 12
+
+
 def test_no_links_no_end() -> None:
     assert dead_at(b"", NOW) is None
     assert dead_at(b'{"generations": []}', NOW) is None

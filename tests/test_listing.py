@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import msgspec
@@ -107,6 +107,15 @@ def test_what_explains_a_change(name: str, now: list[Spec], size: int, fault: st
     else:
         assert ids(listing) == of(now[:size]), "only what is shown is known"
         assert listing.chain.name == "b0"
+
+
+def test_sums_are_exact() -> None:
+    """Beyond the 28 digits of Python's decimals where nothing else is said."""
+    before = [row(1, cost="12345678901234567890.1234567890")]
+    more = [row(3, cost="98765432109876543210.00000000000000000003"), row(2, cost="0.00000000000000000001"), *before]
+    with localcontext(prec=100):
+        first, second = answer(before), answer(more, at=1.0)
+    assert after(first, second)[1] == [None]
 
 
 def test_a_page_below_extends_what_is_known() -> None:
@@ -263,6 +272,8 @@ def test_tags_tell_pages_apart() -> None:
         ((b'"generation_id": "g1"', b'"generation_id": 1'), "row"),
         ((b'"cost": "0.10"', b'"cost": "ten"'), "amount"),
         ((b'"cost": "0.10"', b'"cost": "NaN"'), "amount"),
+        ((b'"cost": "0.10"', b'"cost": "1e1000000"'), "amount"),
+        ((b'"cost": "0.10"', b'"cost": "1e-1000000"'), "amount"),
         ((b'"total_cost": "1.00"', b'"total_cost": "1,00"'), "amount"),
         ((b"}, {", b"},  {"), "envelope"),
     ],

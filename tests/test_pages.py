@@ -627,3 +627,22 @@ async def test_what_was_asked_for_before_a_purge_is_asked_for_again() -> None:
         it.hub.gate.set()
         assert (await task).page.asked_at == it.clock.now
         assert it.hub.asked == 2
+
+
+@pytest.mark.parametrize("wishes", [{"max_age": 0.0}, {"max_age": 1.0}])
+async def test_callers_who_want_it_fresh_share_what_a_slow_hub_says(wishes: dict[str, Any]) -> None:
+    """What was asked for after they came is fresh enough for them, however old the answer is when it comes."""
+    async with fixture() as it:
+        await it.ask()
+        it.clock.advance(9)
+        it.hub.gate.clear()
+        early = [asyncio.create_task(it.ask(**wishes)) for _ in range(5)]
+        while it.hub.asked < 2:
+            await asyncio.sleep(0)
+        it.clock.advance(2)
+        late = [asyncio.create_task(it.ask(**wishes)) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        it.hub.gate.set()
+        for outcome in await asyncio.gather(*early, *late):
+            assert isinstance(outcome, Miss)
+        assert it.hub.asked == 3, "the one that was under way when some came is too old for these"

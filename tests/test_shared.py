@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.answer.page import Page
 from proxy.answer.record import Stamp
@@ -20,8 +21,8 @@ from proxy.questions.question import Question, page_question, record_key
 from proxy.redis import stored
 from proxy.redis.client import connect
 from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink, describe
-from proxy.redis.shared import Found, Shared
-from proxy.redis.stored import OFF_LOOP
+from proxy.redis.shared import NEWS, Found, Shared
+from proxy.redis.stored import OFF_LOOP, read_record
 from proxy.secret import Secret
 from proxy.settings import RedisSettings
 from tests.support import Clock, RedisServer, free_port
@@ -197,6 +198,27 @@ async def test_real_redis(real: Shared, own_redis: RedisServer) -> None:
     version, policy, limit = await describe(Secret(own_redis.url))
     assert version[0].isdigit()
     assert (policy, limit) == ("noeviction", "")
+
+
+async def test_a_redis_that_is_full_tells_the_others_of_an_answer_all_the_same(
+    real: Shared, own_redis: RedisServer
+) -> None:
+    """They would go on with what they know."""
+    await put(real)
+    own_redis.command("CONFIG", "SET", "maxmemory", "1")
+    pubsub = real._link.client.pubsub()
+    await pubsub.subscribe(NEWS)
+    newer = replace(PAGE, asked_at=3.0, stamp=Stamp(4, "0.10"))
+    assert await real.learn(QUESTION, newer, heard_at=4.0, keep_page=60, keep_record=60, token="t") is None
+    assert faults(real)["learn: OutOfMemoryError"] == 1
+    async with asyncio.timeout(5):
+        while (message := await pubsub.get_message(timeout=1)) is None or message["type"] != "message":
+            pass
+    topic, _, rest = message["data"].partition(b" ")
+    assert topic == b"learned"
+    record = rest.partition(b"\n")[0].partition(b" ")[2]
+    assert read_record(record).stamp == newer.stamp
+    await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
 async def test_killed_and_started_again(real: Shared, own_redis: RedisServer) -> None:

@@ -29,6 +29,7 @@ _SAYS_POLICY: Final = re.compile(rb"Policy")
 _EXPIRES: Final = re.compile(rb"Expires=([0-9]{1,12})(?![0-9])")
 _V4: Final = (b"X-Amz-", b"X-Goog-")
 _DATE: Final = re.compile(rb"X-(?:Amz|Goog)-Date=([0-9]{8}T[0-9]{6}Z)")
+_SIDE_BY_SIDE: Final = re.compile(rb'-Date=[0-9]{8}T[0-9]{6}Z[^"]*Expires=[0-9]+[^0-9"]')
 _POLICY: Final = re.compile(rb"Policy=([A-Za-z0-9\-_~+/=]+)")
 _LESS_THAN: Final = re.compile(rb'"DateLessThan"\s*:\s*\{\s*"AWS:EpochTime"\s*:\s*([0-9]{1,12})\s*\}')
 
@@ -64,7 +65,7 @@ def _strings_with(body: bytes, *words: re.Pattern[bytes]) -> Iterator[bytes]:
             around = body[max(0, position - 36) : position + 22]
             if around in read:
                 continue
-            if b"-Date=" in around and b'"' not in around:
+            if _SIDE_BY_SIDE.search(around):
                 read.add(around)
             start, end = body.rfind(b'"', 0, position) + 1, body.find(b'"', position)
             end = len(body) if end == -1 else end

@@ -147,7 +147,8 @@ class Knowledge:
         page, verdict = self.judging.kept(question)
         if page is None or not isinstance(verdict, Fresh):
             return None
-        vouched = self._clock() - verdict.age
+        record = self._memory.record(question.listing, suspect=True)
+        vouched = 0.0 if record is None else vouched_at(page, record)  # the number itself: the age of it is rounded
         if vouched <= since:
             return None
         return Landed(page=page, learned="confirmed", vouched_at=vouched, ttl=verdict.ttl, stored=True)
@@ -190,6 +191,8 @@ class Knowledge:
         if self._shared is None or self._untold is None:
             return step, False
         for left in reversed(range(ATTEMPTS)):
+            if step.learned == "behind":
+                return step, False  # which Redis may have forgotten, and would take it for the newest
             told = await self._shared.learn(
                 question,
                 page,

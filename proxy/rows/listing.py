@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from proxy.answer.record import Stamp
 from proxy.rows.envelope import Envelope
-from proxy.rows.reading import Row, Window, amount
+from proxy.rows.reading import DECIMALS, LARGEST, Row, Window, amount
 
 WALKABLE: Final = 150.0
 """Seconds for which a moment can be returned to after it has passed; 120 are promised."""
@@ -112,7 +112,8 @@ def learn(
         return _begin(listing, window, now, name, depth), "order"
     if window.start > len(listing.rows):
         return listing, None  # there is a gap between what is known and what is shown
-    fault, added, seen = _explain(listing, window)
+    with localcontext(prec=2 * (LARGEST + DECIMALS)):  # so that sums are exact
+        fault, added, seen = _explain(listing, window)
     if fault is not None:
         return _begin(listing, window, now, name, depth), fault
     return _continue(listing, window, now, added, seen, depth), None

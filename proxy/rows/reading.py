@@ -18,6 +18,9 @@ from proxy.rows.envelope import Envelope, Unfit, take_apart, total_pages
 
 DIGEST: Final = 12
 """Bytes of a row's digest."""
+LARGEST: Final = 30
+DECIMALS: Final = 60
+"""The places before and after the point of amounts that are added up; more make no sense as money."""
 SOON: Final = 1200.0
 """Seconds: where a link of an answer dies sooner, each row is searched for its own links."""
 
@@ -133,6 +136,6 @@ def amount(text: str | None) -> Decimal:
         value = Decimal(0 if text is None else text)
     except InvalidOperation:
         raise Unfit("amount") from None
-    if not value.is_finite():
+    if not value.is_finite() or value.adjusted() > LARGEST or int(value.as_tuple().exponent) < -DECIMALS:
         raise Unfit("amount")
     return value

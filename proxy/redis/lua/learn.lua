@@ -1,5 +1,6 @@
 -- An answer moves its listing's record forward, by the rules of record.learn, and its page is kept. Its rows go with
 -- it, or nothing is done: whoever computed them on another moment, or on other rows, is told what it lacks.
+-- A Redis that takes no writes still tells the others of it: they would go on with what they know for as long.
 -- Times are whole microseconds, as text: Lua's numbers hold them exactly but would print them rounded.
 -- KEYS: record, page, lease, head, rows, written
 -- ARGV: stamp, asked at, heard at, whether it contradicts what was known (0 or 1), the record's since, as reckoned
@@ -28,22 +29,31 @@ else
     return {'behind', record}
   end
 end
-if ARGV[13] and (ARGV[5] ~= text(since) or write_rows(13, ARGV[8], KEYS[4], KEYS[5], KEYS[6]) == 0) then
+local lost = ARGV[13] and ARGV[5] ~= text(since)
+if ARGV[13] and not lost then
+  local fine, written = pcall(write_rows, 13, ARGV[8], KEYS[4], KEYS[5], KEYS[6])
+  lost = fine and written == 0
+end
+if lost then
   local head, rows = rows_since(ARGV[14] == '1' and '' or ARGV[13], KEYS[4], KEYS[5], KEYS[6])
   return {'lost', known and record or false, head, rows}
 end
 record = table.concat({text(since), text(confirmed), text(heard), text(version), stamp}, ' ')
-redis.call('SET', KEYS[1], record, 'PX', ARGV[8])
-if ARGV[7] ~= '0' then
-  redis.call('SET', KEYS[2], ARGV[6], 'PX', ARGV[7])
+local taken = redis.pcall('SET', KEYS[1], record, 'PX', ARGV[8])
+local function asked_at(page) return tonumber(string.match(page, '^%d+ (%d+) [01] ')) or 0 end
+if ARGV[7] ~= '0' and taken.ok then
+  local kept = redis.pcall('GETRANGE', KEYS[2], 0, 63) -- by another, while this one was held up?
+  if type(kept) ~= 'string' or asked_at(kept) <= asked_at(ARGV[6]) then
+    taken = redis.pcall('SET', KEYS[2], ARGV[6], 'PX', ARGV[7])
+  end
 end
 local news = ARGV[10] .. ' ' .. record
 if ARGV[11] == '' then
   redis.call('PUBLISH', ARGV[9], 'record ' .. news)
 else
   if redis.pcall('GET', KEYS[3]) == ARGV[12] then
-    redis.call('DEL', KEYS[3])
+    redis.pcall('DEL', KEYS[3])
   end
   redis.call('PUBLISH', ARGV[9], 'learned ' .. news .. '\n' .. ARGV[11]) -- one message, as each costs all replicas
 end
-return {outcome, record}
+return taken.ok and {outcome, record} or taken

@@ -23,6 +23,7 @@ from proxy.admission.gate import (
     Refused,
     Report,
     Standing,
+    Told,
     Turn,
 )
 from proxy.admission.shared_gate import SharedGate, gate_name
@@ -301,7 +302,7 @@ async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: l
                 ticket = f"t{number}"
                 asked = allowance.ahead() if what == "ahead" else allowance
                 here = gate.admit(ticket, now, asked, patience=value)
-                answer = await shared.admit(name, ticket, asked, patience=value, paid=False, untold=Pause())
+                answer = await shared.admit(name, ticket, asked, patience=value, paid=False, told=Told())
                 assert answer is not None
                 assert answer[0] == here
                 if isinstance(here, Turn):
@@ -343,9 +344,27 @@ async def test_a_real_redis_decides_as_python_does(redis_server: RedisServer) ->
 async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
     untold = Pause(5.0, "limited", 3)
-    for told in (untold, Pause()):
-        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, untold=told)
+    assert await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told()) == (Turn(0.0, 0), Pause())
+    known = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told(untold))
+    assert known == (Turn(0.0, 0), Pause()), "others have heard of it, and that it is over"
+    for told in (Told(untold, untold=True), Told()):
+        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=told)
         assert answer == (Refused("limited", 5.0), Pause(5.0, "limited", 3))
+
+
+async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_is_used_up() -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    shared = SharedGate(RedisLink(redis, 2.0), now=T0)
+    pause = Pause(5.0, "limited", 3)
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told(pause))
+    assert answer == (Refused("limited", 5.0), pause)
+    await redis.flushall()
+    allowance = Allowance(10.0, 20.0, 100)
+    for turn in range(3):
+        answer = await shared.admit("g", f"{turn}", allowance, patience=9.0, paid=False, told=Told(busy=True))
+        assert answer is not None
+        assert isinstance(answer[0], Turn)
+        assert answer[0].wait == pytest.approx(turn / 10)
 
 
 async def test_something_else_under_the_keys() -> None:
@@ -353,7 +372,7 @@ async def test_something_else_under_the_keys() -> None:
     for key in ("g:gate", "g:slots"):
         await redis.set(key, "x")
     shared = SharedGate(RedisLink(redis, 2.0))
-    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, untold=Pause())
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told())
     assert answer == (Turn(0.0, 0), Pause())
     for key in ("g:gate", "g:slots"):
         await redis.set(f"other:{key}", "x")

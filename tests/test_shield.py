@@ -423,6 +423,34 @@ async def test_a_failing_hub_is_told_once_of_a_turn_whose_grant_was_lost() -> No
     assert (await one.standing()).pause.strikes == 1
 
 
+async def test_a_redis_that_was_flushed_is_told_of_the_pause() -> None:
+    server = fakeredis.FakeServer()
+    one = shield(server)
+    with pytest.raises(errors.HubRateLimited):
+        await go(one, errors.HubRateLimited("too many", retry_after=9.0))
+    await fakeredis.FakeAsyncRedis(server=server).flushall()
+    with pytest.raises(errors.HubRateLimited):
+        await go(one)
+    await fakeredis.FakeAsyncRedis(server=server).flushall()
+    early = await look(one)
+    with pytest.raises(errors.HubRateLimited):
+        async with one.turn(5.0, early=early):
+            pass
+
+
+async def test_processes_without_redis_keep_to_their_share() -> None:
+    one = shield(None, Allowance(10.0, 8.0, 8), replicas=lambda: 2)
+    assert (await one.standing()).turns == 4
+    held = [Held(one) for _ in range(4)]
+    for each in held:
+        await each.begun.wait()
+    with pytest.raises(errors.HubBusy):
+        await go(one, patience=0.0)
+    for each in held:
+        await each.end()
+    await one.drain(1)
+
+
 async def test_where_nobody_is_to_ask_the_hub_no_turn_is_taken() -> None:
     server = fakeredis.FakeServer()
     one = shield(server)

@@ -12,6 +12,7 @@ for all replicas together, and a test holds the two against each other.
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
@@ -74,6 +75,17 @@ class Pause(Struct, frozen=True):
     strikes: int = 0
 
 
+class Told(Struct, frozen=True):
+    """What an asker tells of a gate, as others may not know it, or have forgotten.
+
+    ``untold``: they may not know of the pause. ``busy``: turns were had of late, so that the burst may be used up.
+    """
+
+    pause: Pause = Pause()
+    untold: bool = False
+    busy: bool = False
+
+
 class Standing(Struct, frozen=True):
     """What is left of an allowance: turns that may begin at once, slots that are held, and the pause."""
 
@@ -101,6 +113,7 @@ class Gate:
 
     def __init__(self) -> None:
         self._next_at = 0.0
+        self._renewed_at = -math.inf
         self._slots: dict[str, float] = {}
         self._until = 0.0
         self._cause: Cause = "failing"
@@ -139,6 +152,7 @@ class Gate:
     def renew(self, ticket: str, now: float) -> None:
         """The request is still under way."""
         self._slots[ticket] = now + SLOT
+        self._renewed_at = now
 
     def leave(self, ticket: str, now: float, epoch: int, report: Report, jitter: float) -> Pause:
         """Take in how a turn went; return the pause that this leads to. ``jitter``: random, from 0 to 1."""
@@ -157,6 +171,11 @@ class Gate:
     def pause(self, now: float) -> Pause:
         """What is left of the pause."""
         return Pause(max(0.0, self._until - now), self._cause, self._strikes)
+
+    def told(self, now: float, allowance: Allowance, *, untold: bool) -> Told:
+        """What to tell of it."""
+        busy = now - self._renewed_at < allowance.burst / allowance.rate
+        return Told(self.pause(now), untold, busy)
 
     def standing(self, now: float, allowance: Allowance) -> Standing:
         """What is left; nothing changes by looking."""

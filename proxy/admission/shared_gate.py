@@ -18,6 +18,7 @@ from proxy.admission.gate import (
     Refused,
     Report,
     Standing,
+    Told,
     Turn,
 )
 from proxy.hub.retry_after import LONGEST
@@ -29,7 +30,7 @@ from proxy.redis.shared import NEWS
 
 KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
-NO_PAUSE: Final = Pause()
+NOTHING: Final = Told()
 _ADMIT: Final = Script("admit", "gate")
 _STAY: Final = Script("stay")
 _LEAVE: Final = Script("leave")
@@ -55,13 +56,13 @@ class SharedGate:
         *,
         patience: float,
         paid: bool,
-        untold: Pause,
+        told: Told,
     ) -> tuple[Turn | Refused, Pause | None] | None:
         """Ask for a turn; what it says of the pause, if it does, comes with it.
 
-        ``untold``: a pause that others may not know of.
+        ``told``: what this process knows.
         """
-        wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, untold=untold)
+        wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, told=told)
         answer = await self._link.run(_ADMIT, "admit", wanted.keys, wanted.arguments)
         return None if answer is None else read_answer(answer)
 
@@ -73,7 +74,7 @@ class SharedGate:
         *,
         patience: float,
         paid: bool = False,
-        untold: Pause = NO_PAUSE,
+        told: Told = NOTHING,
     ) -> WantedTurn:
         """The same for a script that grants turns beside other things, on a server that is ``whole``."""
         return WantedTurn(
@@ -81,7 +82,7 @@ class SharedGate:
             [
                 *(ticket, repr(allowance.rate), repr(allowance.burst), allowance.concurrency, repr(patience)),
                 *(int(paid), repr(SLOT), repr(PROBING), KEPT, self._now),
-                *(repr(untold.seconds), untold.cause, untold.strikes),
+                *(repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)),
             ],
         )
 

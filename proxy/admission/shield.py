@@ -57,10 +57,9 @@ class Shield:
         self._clock = clock
         self._name = gate_name()
         self._local = Gate()
-        self._alone = False
+        self._alone = self._untold = False
         self._rest: Rest | None = None
         self._longest = 0.0
-        self._untold = False
         self._line = asyncio.Lock()
         self._room = asyncio.Event()
         self._leaving = Detached()
@@ -75,12 +74,12 @@ class Shield:
         Those who are in line come first, and what others do not know of this process' gate is to be told first.
         """
         name = self._gate_name()
-        if self._shared is None or not self._shared.whole or self._line.locked():
-            return None
-        if self._alone or self._untold or name != self._name:
+        late = self._line.locked() or self._alone or self._untold or name != self._name
+        if self._shared is None or not self._shared.whole or late:
             return None
         ticket = secrets.token_hex(8)
-        wanted = self._shared.wanted(name, ticket, self.allowance, patience=patience)
+        told = self._local.told(self._clock(), self.allowance, untold=False)
+        wanted = self._shared.wanted(name, ticket, self.allowance, patience=patience, told=told)
         return Early(ticket, wanted, name, self._local)
 
     def give_back(self, early: Early) -> None:
@@ -125,8 +124,7 @@ class Shield:
         shared = None if self._shared is None else await self._shared.standing(self._gate_name(), self.allowance)
         if shared is not None:
             return shared
-        share = self.allowance if self._shared is None else self.allowance.share(self._replicas())
-        return self._local.standing(self._clock(), share)
+        return self._local.standing(self._clock(), self.allowance.share(self._replicas()))
 
     def make_room(self, gate: bytes = b"") -> None:
         """Somebody has left; whoever is first in line looks again. ``gate``: where, if that is known."""
@@ -186,15 +184,15 @@ class Shield:
             self._name, self._local, self._untold = name, Gate(), False
         local = self._local
         if self._shared is not None:
-            untold = local.pause(self._clock()) if self._untold else Pause()
-            answer = await self._shared.admit(name, ticket, allowance, patience=patience, paid=paid, untold=untold)
+            told = local.told(self._clock(), allowance, untold=self._untold)
+            answer = await self._shared.admit(name, ticket, allowance, patience=patience, paid=paid, told=told)
             if answer is not None:
                 self._alone = self._untold = False
                 return self._taken(name, local, ticket, *answer)
-            allowance = allowance.share(self._replicas())
-            if not self._alone:
-                self._alone = True
-                local.drain(self._clock(), allowance)
+        allowance = allowance.share(self._replicas())
+        if self._shared is not None and not self._alone:
+            self._alone = True
+            local.drain(self._clock(), allowance)
         decision = local.admit(ticket, self._clock(), allowance, patience=patience, paid=paid)
         return decision, Granted(name, local, local.epoch)
 

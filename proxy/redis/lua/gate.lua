@@ -3,7 +3,8 @@
 -- Keys: gate (a hash), slots (a sorted set of tickets by the end of their slots)
 -- ARGV from `at` on: ticket, rate, burst, concurrency, patience, paid (0 or 1), slot in s, s to turn others away for
 --       while a probe is under way, ms for which all this is kept, now ('': by the clock),
---       then of a pause that others may not know of: s left, cause, strikes (0: there is none)
+--       then of the pause as the asker knows it: s left, cause, strikes (0: there is none); 1 if others may not know of
+--       it; 1 if the asker has had turns of late. The last two matter where this server has forgotten.
 -- Returns: turn | the reason for a refusal, wait in s, epoch, strikes
 local function number(text) return tonumber(text) or 0 end
 local function text(value) return string.format('%.17g', value) end
@@ -25,9 +26,13 @@ local function admit(at, gate_key, slots_key)
   local next_at, till, cause = number(gate[1]), number(gate[2]), gate[3] or 'failing'
   local strikes, epoch, probe = number(gate[4]), number(gate[5]), gate[6] or ''
 
-  local untold, told_until = number(ARGV[at + 12]), now + number(ARGV[at + 10])
-  if untold > 0 and told_until > till then
-    till, cause, strikes, epoch, probe = told_until, ARGV[at + 11], math.max(strikes, untold), epoch + 1, ''
+  local forgotten = not gate[1] and not gate[5]
+  local told, told_until = number(ARGV[at + 12]), now + number(ARGV[at + 10])
+  if forgotten and ARGV[at + 14] == '1' then
+    next_at = now + (burst - 1) / rate -- the burst may just have been used
+  end
+  if told > 0 and (forgotten or ARGV[at + 13] == '1') and told_until > till then
+    till, cause, strikes, epoch, probe = told_until, ARGV[at + 11], math.max(strikes, told), epoch + 1, ''
     redis.call('HSET', gate_key, 'until', text(till), 'cause', cause, 'strikes', strikes, 'epoch', epoch, 'probe', '')
   end
 

@@ -159,9 +159,10 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
                 await link.aclose()
             await observing.aclose(CLOSING)
 
+    asking = Asking(pages, encoder, authentication, limits, express, live_ttl=settings.cache.live_ttl)
     app = Litestar(
         route_handlers=[
-            *api_handlers(Asking(pages, encoder, authentication, limits, express), credentials),
+            *api_handlers(asking, credentials),
             events_handler(events, authentication, limits, credentials),
             *admin_handlers(knowledge.purging, settings.admin.key),
             *health_handlers(fetcher, link, readiness),

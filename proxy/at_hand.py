@@ -102,7 +102,8 @@ class AtHand:
         if page is None or isinstance(verdict, Gone):
             return None
         if not wishes.accept(verdict, self._settings.min_refresh):
-            return None if wishes.only_if_cached else self._standing_in(question, page, verdict)
+            instead = not wishes.only_if_cached and wishes.accept_instead(verdict)
+            return self._standing_in(question, page, verdict) if instead else None
         if isinstance(verdict, Stale):
             return StaleHit(page, verdict.age, verdict.ttl, "allowed")
         if verdict.due and self._resting(question.credential) is None:

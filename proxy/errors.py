@@ -120,11 +120,14 @@ class HubRejectedQuestion(Forwarded, status=400, type="hub_rejected_question", t
 class HubFoundNothing(
     Forwarded, status=404, type="resource_not_found", title="The requested resource could not be found"
 ):
-    """The hub answered 404; ``cache_status`` says when, if it was not for this caller alone."""
+    """The hub answered 404; ``cache_status`` says when, and ``age`` how many seconds ago if it was kept."""
 
-    def __init__(self, detail: str, body: bytes | None, *, cache_status: str | None = None) -> None:
+    def __init__(
+        self, detail: str, body: bytes | None, *, cache_status: str | None = None, age: int | None = None
+    ) -> None:
         super().__init__(detail, body)
         self.cache_status = cache_status
+        self.age = age
 
 
 class HubError(ProxyError, status=502, type="hub_error", title="The hub gave no usable answer"):

@@ -106,7 +106,9 @@ class Pages:
         if page is None and self._known.trust.others:
             await self._looks.share(question.key, partial(self._look, question))
             page = self._known.at(question, moment)
-        if page is None and self._known.rows.lasts(question, moment) and not wishes.only_if_cached:
+        if page is None and self._known.rows.lasts(question, moment):
+            if wishes.only_if_cached:
+                raise NotCached("The moment's page is not known here, and only-if-cached forbids to ask the hub.")
             whole = self._known.rows.whole(question)
             with contextlib.suppress(HubAnswerTooLarge):
                 await self._line.fetch(whole, since=self._known.vouched(whole), until=self._line.deadline())
@@ -160,7 +162,7 @@ class Pages:
         except HubRefusedCredential:
             raise  # the right to see what is kept may have been withdrawn with it
         except HubError as error:
-            if stale := self._stand_in(question, error.type):
+            if stale := self._stand_in(question, error.type, wishes):
                 return stale
             raise
         if isinstance(answer, StaleHit):
@@ -185,7 +187,7 @@ class Pages:
         """
         until, doubted_at, came_at = self._line.deadline(), self._known.doubts.since(question), self._clock()
         since = self._known.vouched(question)
-        impatient = partial(self._stand_in, question, PATIENCE)
+        impatient = partial(self._stand_in, question, PATIENCE, wishes)
         in_vain = 0
         while True:
             target = question if in_vain >= WINDOWS else self._to_ask(question)
@@ -215,13 +217,15 @@ class Pages:
                 return landed, collapsed
             since = landed.vouched_at
 
-    def _stand_in(self, question: Question, reason: str) -> StaleHit | None:
+    def _stand_in(self, question: Question, reason: str, wishes: Directives) -> StaleHit | None:
         """Serve a kept page though it is not fresh. Judged now: the listing may have moved meanwhile.
 
         What may be an older moment than others have been shown stands in for a failed hub, not for a slow one.
         """
         page, verdict = self._known.kept(question, suspect=reason != PATIENCE)
-        return None if page is None or isinstance(verdict, Gone) else stand_in(page, verdict, reason)
+        if page is None or isinstance(verdict, Gone) or not wishes.accept_instead(verdict):
+            return None
+        return stand_in(page, verdict, reason)
 
     def _to_ask(self, question: Question) -> Question:
         """The question to the hub whose answer serves this one, and as much else that is in demand as can be."""

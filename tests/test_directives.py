@@ -28,8 +28,14 @@ from proxy.answer.freshness import Fresh, Gone, Stale
         (["max-age=-1"], NONE),
         (["max-age=1.5"], NONE),
         (["max-age=x, min-fresh="], NONE),
-        (["max-age=" + "9" * 40], NONE),
-        (["no-store, no-transform, stale-if-error=4, unknown, =, ;;"], NONE),
+        (["max-age=" + "9" * 40], Directives(max_age=2**31)),
+        (["max-stale=99999999999, min-fresh=99999999999"], Directives(max_stale=2**31, min_fresh=2**31)),
+        (["no-store, no-transform, unknown, =, ;;"], NONE),
+        (["stale-if-error=4"], Directives(stale_if_error=4)),
+        (["stale-if-error=0"], Directives(stale_if_error=0)),
+        (["x_no-cache"], NONE),
+        ([r'foo="a\", no-cache"'], NONE),
+        ([r'foo="\\", no-cache'], Directives(max_age=0)),
     ],
 )
 def test_parse(values: list[str], expected: Directives) -> None:

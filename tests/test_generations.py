@@ -265,6 +265,41 @@ async def test_a_generation_is_of_the_namespace_that_its_row_names() -> None:
             assert (await ask(it, f"{path}/{mine}")).status_code == 401
 
 
+@pytest.mark.parametrize("asked_by", ["oneself", "another"])
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("failing", "headers", "expected"),
+    [
+        (False, {"cache-control": "only-if-cached"}, 504),
+        (False, {}, 404),
+        (True, {}, 502),
+        (True, {"cache-control": "no-cache"}, 502),
+        (True, {"cache-control": "max-stale"}, 502),
+    ],
+)
+async def test_what_is_kept_does_not_tell_that_a_generation_is_there(
+    path: str, asked_by: str, *, failing: bool, headers: dict[str, str], expected: int
+) -> None:
+    """Nor what the hub is asked for it, which some are charged for: as what does not exist is answered."""
+    async with rig(auth=CALLERS) as it:
+        theirs = a_row(it, "bessie").id
+        await ask(it, f"{path}/{theirs}", **bearer(OX if asked_by == "oneself" else ALL))
+        await ask(it, f"{path}/{ID}", **bearer(OX))
+        for _ in range(2):
+            it.clock.advance(1.5)
+            if failing:
+                it.hub.faults.set(Fault(status=500))
+            answers, asked = [], []
+            for one in (theirs, ID):
+                before = it.hub_requests
+                answers.append(await ask(it, f"{path}/{one}", **bearer(OX), **headers))
+                asked.append(it.hub_requests - before)
+            assert [answer.status_code for answer in answers] == [expected, expected]
+            assert answers[0].json()["error"] == answers[1].json()["error"]
+            assert answers[0].headers["cache-status"] == answers[1].headers["cache-status"]
+            assert failing or asked[0] == asked[1]
+
+
 async def test_a_generation_of_no_namespace_is_for_those_who_see_all() -> None:
     async with rig(auth=CALLERS) as it:
         one = a_row(it).id

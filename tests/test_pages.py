@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -627,6 +628,21 @@ async def test_what_was_asked_for_before_a_purge_is_asked_for_again() -> None:
         it.hub.gate.set()
         assert (await task).page.asked_at == it.clock.now
         assert it.hub.asked == 2
+
+
+@pytest.mark.parametrize(("accepts", "stands_in"), [(math.inf, True), (20.0, True), (3.0, False), (0.0, False)])
+async def test_a_caller_says_how_stale_a_page_may_stand_in(accepts: float, *, stands_in: bool) -> None:
+    """RFC 5861 §4."""
+    async with fixture() as it:
+        await it.ask()
+        it.clock.advance(9)
+        it.hub.status = 500
+        for _ in range(8):  # asked, and left alone
+            if stands_in:
+                assert isinstance(await it.ask(stale_if_error=accepts), StaleHit)
+            else:
+                with pytest.raises(errors.HubError):
+                    await it.ask(stale_if_error=accepts)
 
 
 @pytest.mark.parametrize("wishes", [{"max_age": 0.0}, {"max_age": 1.0}])

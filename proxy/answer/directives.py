@@ -12,11 +12,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.answer.freshness import Fresh, Stale, Verdict
 
-_DIRECTIVE: Final = re.compile(r'([A-Za-z-]+)(?:=(?:"([^"]*)"|([^\s,;]*)))?')
-_SECONDS: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
+_DIRECTIVE: Final = re.compile(r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^\s,;]*)))?""")
+_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
+_MOST: Final = 2.0**31
+"""Seconds that stand for any greater number (RFC 9111 §1.2.2)."""
 
 
 class Directives(Struct, frozen=True, gc=False):
@@ -26,12 +29,14 @@ class Directives(Struct, frozen=True, gc=False):
         max_age: seconds since the hub vouched for the page, at most.
         min_fresh: seconds for which it is still to be fresh, at least.
         max_stale: seconds for which it may have been stale.
+        stale_if_error: seconds for which it may have been stale where the hub fails or is not asked (RFC 5861 §4).
         only_if_cached: the hub is not to be asked.
     """
 
     max_age: float = math.inf
     min_fresh: float = 0.0
     max_stale: float = 0.0
+    stale_if_error: float = math.inf
     only_if_cached: bool = False
 
     def accept(self, verdict: Verdict, min_refresh: float) -> bool:
@@ -43,6 +48,14 @@ class Directives(Struct, frozen=True, gc=False):
                 return -ttl < self.max_stale and age <= self.max_age
             case _:
                 return False
+
+    def accept_instead(self, verdict: Fresh | Stale) -> bool:
+        """Whether a page so judged may stand in for an answer that the hub does not give."""
+        return max(0.0, -verdict.ttl) < self.stale_if_error
+
+    def for_nothing(self, live_ttl: float) -> Directives:
+        """What is asked of a page that is to be answered as if there were none: the hub's 404 is kept for that long."""
+        return replace(self, max_age=min(self.max_age, live_ttl), max_stale=0.0, stale_if_error=0.0)
 
 
 NONE: Final = Directives()
@@ -58,14 +71,16 @@ def parse(cache_control: Iterable[str], pragma: Iterable[str] = ()) -> Directive
         return NONE
     given = {name.lower(): quoted or plain for name, quoted, plain in _DIRECTIVE.findall(text)}
     max_age = 0.0 if "no-cache" in given else _seconds(given.get("max-age"))
+    stale_if_error = _seconds(given.get("stale-if-error"))
     max_stale = math.inf if given.get("max-stale") == "" else _seconds(given.get("max-stale"))
     return Directives(
         max_age=math.inf if max_age is None else max_age,
         min_fresh=_seconds(given.get("min-fresh")) or 0.0,
         max_stale=max_stale or 0.0,
+        stale_if_error=math.inf if stale_if_error is None else stale_if_error,
         only_if_cached="only-if-cached" in given,
     )
 
 
 def _seconds(text: str | None) -> float | None:
-    return float(text) if text is not None and _SECONDS.fullmatch(text) else None
+    return min(float(text), _MOST) if text is not None and _SECONDS.fullmatch(text) else None

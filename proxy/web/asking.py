@@ -11,7 +11,7 @@ from proxy.answer import directives
 from proxy.answer.directives import Directives
 from proxy.answer.encodings import Coding, preferred, tag, worthwhile
 from proxy.answer.freshness import OK
-from proxy.answer.outcome import Outcome
+from proxy.answer.outcome import Hit, Miss, Outcome
 from proxy.answer.page import UNFIT, Page, namespace_of
 from proxy.callers.caller import Caller
 from proxy.errors import HubFoundNothing
@@ -34,16 +34,28 @@ Raises:
 
 
 class Asking:
-    """Answers requests with pages."""
+    """Answers requests with pages.
+
+    Args:
+        live_ttl: seconds for which the hub's 404 is kept.
+    """
 
     def __init__(
-        self, pages: Pages, encoder: Encoder, authentication: Authentication, limits: Limits, express: Express
+        self,
+        pages: Pages,
+        encoder: Encoder,
+        authentication: Authentication,
+        limits: Limits,
+        express: Express,
+        *,
+        live_ttl: float,
     ) -> None:
         self._pages = pages
         self._encoder = encoder
         self._authentication = authentication
         self._limits = limits
         self._express = express
+        self._live_ttl = live_ttl
 
     async def answer(self, request: Request[Any, Any, Any], find: Finder) -> Response[bytes]:
         """Answer a request.
@@ -60,14 +72,15 @@ class Asking:
         moment = ",".join(headers.getall("listing-moment", ()))
         for question in questions:
             state["question"] = question
-            outcome = await self._pages.answer(question, wishes, moment if question.kind == "page" else "")
+            if question.single and not caller.sees_all:
+                outcome = await self._single(caller, question, wishes)
+            else:
+                outcome = await self._pages.answer(question, wishes, moment if question.kind == "page" else "")
             tab.settle(outcome)
-            if outcome.page.status == OK:
+            if outcome.page.status == OK and not _is_hidden(caller, question, outcome.page):
                 break
         else:
             raise _nothing(caller, question, outcome) if questions else _hidden()
-        if question.single and not (caller.sees_all or caller.sees(namespace_of(question, outcome.page))):
-            raise _hidden()
         state["served"] = outcome
         page, tags = outcome.page, listed(headers.getall("if-none-match", ()))
         liked = preferred(headers.getall("accept-encoding", ()))
@@ -79,6 +92,20 @@ class Asking:
         body = await self._encoder.body(question, page, coding)
         answer = page_headers(outcome, tag(page.etag, coding)) | body_headers(body, coding)
         return respond(request, 200, answer, body)
+
+    async def _single(self, caller: Caller, question: Question, wishes: Directives) -> Outcome:
+        """Answer one who may not see every generation.
+
+        What it may not see is answered as if it were not there: that it is kept would tell that it is.
+        """
+        as_nothing = wishes.for_nothing(self._live_ttl)
+        kept = self._pages.at_hand.slot(question)
+        if kept is not None and _is_hidden(caller, question, kept.page):
+            return await self._pages.answer(question, as_nothing)
+        outcome = await self._pages.answer(question, wishes)
+        if isinstance(outcome, Miss) or not _is_hidden(caller, question, outcome.page):
+            return outcome
+        return await self._pages.answer(question, as_nothing)  # Redis had it
 
     def _remember(
         self,
@@ -98,12 +125,20 @@ class Asking:
             self._express.remember(request.scope, question, Meaning(caller, wishes, terms, valid, liked, tags, shown))
 
 
+def _is_hidden(caller: Caller, question: Question, page: Page) -> bool:
+    """Whether a generation is of a namespace that is not granted to the caller, which only the hub's answer says."""
+    if not question.single or caller.sees_all or page.status != OK:
+        return False
+    return not caller.sees(namespace_of(question, page))
+
+
 def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNothing:
     """The hub's 404."""
     if question.single and not caller.sees_all:
         return _hidden()
     body = None if outcome.page.body == UNFIT else outcome.page.body
-    return HubFoundNothing("The hub answered 404.", body, cache_status=cache_status(outcome))
+    age = int(outcome.age) if isinstance(outcome, Hit) else None
+    return HubFoundNothing("The hub answered 404.", body, cache_status=cache_status(outcome), age=age)
 
 
 def _hidden() -> HubFoundNothing:

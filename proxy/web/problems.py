@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 from msgspec import UNSET, Struct, UnsetType
 
-from proxy.errors import Forwarded, ProxyError
+from proxy.errors import Forwarded, HubFoundNothing, ProxyError
 from proxy.hub import retry_after
 from proxy.web.answers import CACHE, VARY, error_cache_status
 from proxy.web.reading import ALLOW, respond
@@ -50,6 +50,8 @@ def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Respon
     if error.status == 401:  # RFC 6750 §3: a code only if there were credentials
         given = "authorization" in request.headers or "x-api-key" in request.headers
         headers["www-authenticate"] = f'Bearer realm="{CACHE}"' + (', error="invalid_token"' if given else "")
+    if isinstance(error, HubFoundNothing) and error.age is not None:
+        headers["age"] = str(error.age)
     if isinstance(error, Forwarded) and error.body is not None:
         return respond(request, error.status, _COMMON | headers, error.body)
     body = ErrorBody(

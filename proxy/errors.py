@@ -108,9 +108,10 @@ class NotCached(ProxyError, status=504, type="not_cached", title="Nothing suitab
 class Forwarded(ProxyError):
     """The hub's own error, whose body is the answer; ``body`` is ``None`` where it is unfit to pass on."""
 
-    def __init__(self, detail: str, body: bytes | None) -> None:
+    def __init__(self, detail: str, body: bytes | None, *, hub_status: int | None = None) -> None:
         super().__init__(detail)
         self.body = body
+        self.hub_status = hub_status
 
 
 class HubRejectedQuestion(Forwarded, status=400, type="hub_rejected_question", title="The hub rejected the question"):
@@ -123,15 +124,26 @@ class HubFoundNothing(
     """The hub answered 404; ``cache_status`` says when, and ``age`` how many seconds ago if it was kept."""
 
     def __init__(
-        self, detail: str, body: bytes | None, *, cache_status: str | None = None, age: int | None = None
+        self,
+        detail: str,
+        body: bytes | None,
+        *,
+        hub_status: int | None = 404,
+        cache_status: str | None = None,
+        age: int | None = None,
     ) -> None:
-        super().__init__(detail, body)
+        super().__init__(detail, body, hub_status=hub_status)
         self.cache_status = cache_status
         self.age = age
 
 
 class HubError(ProxyError, status=502, type="hub_error", title="The hub gave no usable answer"):
-    """The hub gave no answer that can be passed on. ``hub_status`` is what it answered, if it did."""
+    """The hub gave no answer that can be passed on.
+
+    ``hub_status`` is what it answered, if it did; ``asked``, whether it was asked.
+    """
+
+    asked: bool = True
 
     def __init__(self, detail: str, *, hub_status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(detail, retry_after=retry_after)
@@ -156,9 +168,13 @@ class HubUnavailable(
 class HubResting(HubError, status=503, type="hub_resting", title="The hub failed too often and is left alone"):
     """The hub was not asked: it failed too often, and is left alone for a while."""
 
+    asked = False
+
 
 class HubBusy(HubError, status=503, type="hub_busy", title="There is no room for another request to the hub"):
     """The hub was not asked: its budget or the line for it leaves no room in time."""
+
+    asked = False
 
 
 class HubRejectedRequest(HubError, type="hub_rejected_request", title="The hub rejected the request"):

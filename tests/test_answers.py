@@ -30,6 +30,9 @@ PAGE = Page("k", b"{}", '"abc"', 100.0, Stamp(0, None), settled=True, dead_at=No
         (['"abc'], False),
         (['"xabc"'], False),
         (['"x,"abc","y"'], False),
+        (['foo"abc"bar'], False),
+        (['"x", foo"abc"'], False),
+        (['"x",, "abc",'], True),
         ([""], False),
     ],
 )

@@ -12,6 +12,14 @@ APP, OTHER = "https://app.example", "http://localhost:5173"
 PREFLIGHT = {"origin": APP, "access-control-request-method": "GET", "access-control-request-headers": "authorization"}
 
 
+async def test_a_page_may_read_why_its_request_was_too_large() -> None:
+    async with rig(origins=(APP,)) as it:
+        for answer in (await it.get("model=" + "x" * 40_000, origin=APP), await it.get(origin=APP, x="y" * 40_000)):
+            assert answer.status_code in (414, 431)
+            assert answer.headers["access-control-allow-origin"] == APP
+            assert "Origin" in answer.headers["vary"]
+
+
 async def test_a_page_of_an_allowed_origin_may_read() -> None:
     async with rig(origins=(APP, OTHER)) as it:
         for origin in (APP, OTHER):

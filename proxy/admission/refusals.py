@@ -50,6 +50,12 @@ class GaveWay(errors.HubBusy):
 
 def refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
     """The error for who is refused a turn; ``ahead``: who wanted it for nobody."""
+    error = _refusal(decision, ahead=ahead)
+    error.asked = False
+    return error
+
+
+def _refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
     match decision:
         case Refused("rate" | "concurrency", wait):
             return (GaveWay if ahead else errors.HubBusy)(

@@ -185,7 +185,7 @@ class Hub:
         if status in (400, 404, 422):
             said = await read_error(response, token, until)
             cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
-            raise cls(f"The hub answered {status}.", said)
+            raise cls(f"The hub answered {status}.", said, hub_status=status)
         raise refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
 
 

@@ -20,6 +20,7 @@ class _Failure(Struct, frozen=True, array_like=True):
     hub_status: int | None = None
     retry_after: float | None = None
     body: bytes | None = None
+    asked: bool = True
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -31,9 +32,9 @@ _FORWARDED: Final[dict[str, type[Forwarded]]] = {kind.type: kind for kind in For
 def write_failure(error: ProxyError) -> bytes:
     """An error of the hub, for those who wait in other replicas; it holds no secret, as no error does."""
     if isinstance(error, Forwarded):
-        return _encode(_Failure(error.type, error.detail, body=error.body))
-    status = error.hub_status if isinstance(error, HubError) else None
-    return _encode(_Failure(error.type, error.detail, status, error.retry_after))
+        return _encode(_Failure(error.type, error.detail, error.hub_status, body=error.body))
+    status, asked = (error.hub_status, error.asked) if isinstance(error, HubError) else (None, False)
+    return _encode(_Failure(error.type, error.detail, status, error.retry_after, asked=asked))
 
 
 def read_failure(raw: bytes) -> ProxyError:
@@ -47,9 +48,11 @@ def read_failure(raw: bytes) -> ProxyError:
     except msgspec.MsgspecError as error:
         raise ValueError("no failure") from error
     if kind := _FORWARDED.get(failure.type):
-        return kind(failure.detail, failure.body)
-    hub_error = _HUB_ERRORS.get(failure.type, errors.HubError)
-    return hub_error(failure.detail, hub_status=failure.hub_status, retry_after=failure.retry_after)
+        return kind(failure.detail, failure.body, hub_status=failure.hub_status)
+    cls = _HUB_ERRORS.get(failure.type, errors.HubError)
+    again = cls(failure.detail, hub_status=failure.hub_status, retry_after=failure.retry_after)
+    again.asked = failure.asked
+    return again
 
 
 def landing(page_key: str, token: str, failure: bytes = b"") -> bytes:

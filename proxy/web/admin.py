@@ -55,7 +55,7 @@ def read_purge(body: bytes) -> Purge:
     """
     try:
         wanted = msgspec.json.decode(body, type=PurgeRequest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadPurge(f"The body is not as expected: {error}.") from None
     given = [name for name in wanted.__struct_fields__ if getattr(wanted, name)]
     if len(given) != 1:

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 from proxy.answer.encodings import CODINGS, Coding, tag
 from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
-from proxy.errors import HubError, HubFoundNothing, ProxyError
+from proxy.errors import HubError, HubFoundNothing, HubRejectedQuestion, ProxyError
 
 CACHE: Final = "generations-proxy"
 """The name under which Cache-Status speaks of this cache (RFC 9211 §2)."""
@@ -18,6 +18,7 @@ CACHE_CONTROL: Final = "private, no-cache"
 VARY: Final = "Accept-Encoding, Authorization, Listing-Moment, X-API-Key"
 """What an answer may depend on, now or after an upgrade; said from the first so that no browser mixes them up."""
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+_ENTITY_TAGS: Final = re.compile(r'[ \t,]*(?:(?:W/)?"[^"]*"[ \t]*(?:,[ \t,]*|$))*')
 
 
 def page_headers(outcome: Outcome, etag: str) -> dict[str, str]:
@@ -44,7 +45,8 @@ def listed(if_none_match: Iterable[str]) -> frozenset[str]:
     Empty: there is no condition, or none that can hold.
     """
     values = list(if_none_match)
-    found = {found for value in values for found in _ENTITY_TAG.findall(value)}
+    lists = [value for value in values if _ENTITY_TAGS.fullmatch(value)]
+    found = {found for value in lists for found in _ENTITY_TAG.findall(value)}
     return frozenset(found | {"*"} if any(value.strip() == "*" for value in values) else found)
 
 
@@ -88,9 +90,11 @@ def detail_of(hit: Hit | StaleHit) -> str:
 
 def error_cache_status(error: ProxyError) -> str:
     """What the cache did with a request that got an error (RFC 9211; ``detail`` is the error's type)."""
-    if isinstance(error, HubError):
+    if isinstance(error, HubError) and error.asked:
         status = f"; fwd-status={error.hub_status}" if error.hub_status else ""
         return f"{CACHE}; fwd=miss{status}; detail={error.type}"
+    if isinstance(error, HubRejectedQuestion):
+        return f"{CACHE}; fwd=miss; fwd-status={error.hub_status}; detail={error.type}"
     if isinstance(error, HubFoundNothing) and error.cache_status is not None:
         return error.cache_status
     return f"{CACHE}; detail={error.type}"

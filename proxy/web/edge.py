@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
@@ -17,9 +18,12 @@ from proxy.web.telemetry.event import RequestEvent, Sink, asked, describe
 
 MAX_URI: Final = 32 * 1024
 MAX_HEADERS: Final = 32 * 1024
-"""Bytes of a request's path with its query, and of the names and values of its headers."""
-Refused: TypeAlias = Callable[[int, str], None]
-"""Told of an answer, its status and error's type, that the server gave in the application's place."""
+"""Bytes of a request's path with its query, and of the lines of its header."""
+LINE: Final = 4
+"""Bytes of a line beside its name and value."""
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+Refused: TypeAlias = Callable[[int, str], str]
+"""Told of an answer, its status and error's type, that the server gives in the application's place; says its id."""
 Tracer: TypeAlias = Callable[[HTTPScope], Trace]
 """Says where a request belongs."""
 
@@ -59,7 +63,7 @@ def with_edge(
             await send(message)
 
         try:
-            await (_too_large(scope) or app)(scope, receive, sending)
+            await app(scope, receive, sending)
         finally:
             event = describe(scope, status=status, seconds=time.perf_counter() - began, size=size)
             for sink in sinks:
@@ -68,21 +72,37 @@ def with_edge(
     return edge
 
 
-def refused_by_server(sinks: Sequence[Sink]) -> Refused:
+def with_bounds(app: ASGIApp) -> ASGIApp:
+    """Wrap ``app``: a head that is larger than any that makes sense, or names no host, is refused."""
+
+    async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
+        unfit = _unfit(scope) if scope["type"] == ScopeType.HTTP else None
+        await (unfit or app)(scope, receive, send)
+
+    return bounded
+
+
+def refused_by_server(sinks: Sequence[Sink], ids: Iterator[str]) -> Refused:
     """What makes an event of a request that never became one: no HTTP, too large a head, or one that never ended."""
 
-    def refused(status: int, kind: str) -> None:
-        event = RequestEvent("-", asked("other", "-", "other", "-"), status, kind, 0.0)
+    def refused(status: int, kind: str) -> str:
+        request_id = next(ids)
+        event = RequestEvent(request_id, asked("other", "-", "other", "-"), status, kind, 0.0)
         for sink in sinks:
             sink((event,))
+        return request_id
 
     return refused
 
 
-def _too_large(scope: Scope) -> ASGIApp | None:
-    """What answers a request whose head is larger than any that makes sense; None for all others."""
+def _unfit(scope: HTTPScope) -> ASGIApp | None:
+    """What answers a request whose head is none that makes sense; None for all others."""
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URI:
         return refusal(414, "uri_too_long", "The URI is too long", f"At most {MAX_URI} bytes are read.")
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+    if sum(len(name) + len(value) + LINE for name, value in scope["headers"]) > MAX_HEADERS:
         return refusal(431, "headers_too_large", "The header is too large", f"At most {MAX_HEADERS} bytes are read.")
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) > 1 or (scope["http_version"] == "1.1" and not hosts) or not all(map(_HOST.fullmatch, hosts)):
+        detail = "Send one line Host: <host>[:<port>] (RFC 9112 §3.2)."
+        return refusal(400, "bad_request", "The request names no host", detail)
     return None

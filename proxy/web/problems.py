@@ -90,6 +90,13 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     return respond(request, error.status_code, _COMMON | headers, _envelope(request, body))
 
 
+def error_headers(kind: str) -> dict[str, str]:
+    """The headers of an error that is told before there is a request to answer."""
+    return {**_COMMON, "vary": f"{VARY}, Origin", "cache-status": f"{CACHE}; detail={kind}"} | {
+        "content-type": "application/json"
+    }
+
+
 def refusal(status: int, kind: str, title: str, detail: str) -> ASGIApp:
     """An application that answers in place of the one that a request is not let through to."""
 

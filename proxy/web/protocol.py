@@ -15,18 +15,21 @@ from typing import Final
 
 import msgspec
 from litestar.types import Scope
+from msgspec import UNSET
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.web.express.lane import HEAD
 from proxy.web.express.recollection import LONGEST
 from proxy.web.express.wire import Wire, wire_of
-from proxy.web.problems import ErrorBody, ErrorResponse
+from proxy.web.problems import ErrorBody, ErrorResponse, error_headers
 
 _log: Final = logging.getLogger("proxy.web")
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request's head that are read while it has not ended; the edge allows less of one that has."""
 REFUSED: Final = "refused"
 """The key of the application's state under which is whom to tell of what is refused here."""
+MAX_URL: Final = 65_535
+"""Bytes of a request's target that the parser's offsets reach; the edge allows less."""
 HEAD_TIMEOUT: Final = 15.0
 """Seconds from the first byte of a request to the end of its head."""
 
@@ -66,6 +69,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """There is a connection (asyncio's name)."""
         self._wire = wire_of(self.app)
         super().connection_made(transport)
+        # One by which nothing comes is kept for as long as one by which nothing comes any more.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come (asyncio's name)."""
@@ -78,7 +83,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _answer_at_once(self, wire: Wire, data: bytes) -> bool:
         """Answer without parsing, if these bytes are known as a whole request and no other is under way."""
-        if (self.cycle is not None and not self.cycle.response_complete) or self.flow.write_paused or self._head:
+        if self._is_answering or self.flow.write_paused or self._head:
             return False
         try:
             answer = wire.answer(data, self.server_state.default_headers)
@@ -117,10 +122,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         if self._head is not None:
             self._head += len(data)
-            self._timer = self._timer or self.loop.call_later(HEAD_TIMEOUT, self._too_late)
+            self._await_end_of_head()
         super().data_received(data)
         if self._head is not None and self._head > MAX_HEAD:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The header is too large")
+        if self._head is not None and not self._at_start:  # one that began in the middle of these bytes
+            self._await_end_of_head()
+
+    def _await_end_of_head(self) -> None:
+        if not self.transport.is_closing():
+            self._timer = self._timer or self.loop.call_later(HEAD_TIMEOUT, self._too_late)
 
     def on_message_begin(self) -> None:
         """A head begins (httptools' name)."""
@@ -135,11 +146,20 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._at_start = True
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of a head (httptools' name), which leaves white space at its end (RFC 9110 §5.5)."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """A head has ended (httptools' name)."""
         self._head = None
         self._forget_timer()
-        super().on_headers_complete()
+        if b"#" in self.url:  # which would be cut off, with what follows
+            self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", "A request target has no fragment; # is written %23")
+        elif len(self.url) > MAX_URL:
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, "uri_too_long", "The URI is too long")
+        else:
+            super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone (asyncio's name)."""
@@ -154,6 +174,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", msg.rstrip("."))
 
     def _too_late(self) -> None:
+        self._timer = None
+        if self._is_answering:  # the parser is not given the rest of this head until that has ended
+            self._await_end_of_head()
+            return
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The request's head did not end in time")
 
     def _forget_timer(self) -> None:
@@ -164,15 +188,28 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, kind: str, title: str) -> None:
         if self.transport.is_closing():
             return
-        if tell := getattr(self.app, "state", {}).get(REFUSED):
-            tell(status.value, kind)
-        body = msgspec.json.encode(ErrorResponse(error=ErrorBody(type=kind, title=title), status_message=kind))
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + body)
+        tell = getattr(self.app, "state", {}).get(REFUSED)
+        request_id = tell(status.value, kind) if tell else UNSET
+        if self._is_answering:  # whose end comes first, and is the connection's
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        error = ErrorBody(type=kind, title=title)
+        body = msgspec.json.encode(ErrorResponse(error=error, status_message=kind, request_id=request_id))
+        headers = [
+            *self.server_state.default_headers,
+            *((name.encode(), value.encode()) for name, value in error_headers(kind).items()),
+            (b"content-length", str(len(body)).encode()),
+            *([(b"x-request-id", request_id.encode())] if request_id else []),
+            (b"connection", b"close"),
+        ]
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *(b": ".join(pair) for pair in headers)]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         self.transport.close()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
 
 def connection_of(scope: Scope) -> BoundedProtocol | None:

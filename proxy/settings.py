@@ -139,7 +139,9 @@ class CallerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 Callers = Annotated[
     tuple[CallerSettings, ...],
-    Meta(description='tables of name, keys (as `generations-proxy key` prints them), namespaces (or "*") and unnamed'),
+    Meta(
+        description='tables of name, keys (as `generations-proxy key` prints them), namespaces (["*"]: all) and unnamed'
+    ),
 ]
 
 

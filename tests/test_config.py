@@ -348,3 +348,36 @@ def test_a_password_that_cannot_be_used(tmp_path: Path, content: bytes | None, u
         load({"REDIS_URL": url, "PROXY_REDIS_PASSWORD_FILE": str(file)})
     assert any(one.startswith("PROXY_REDIS_PASSWORD_FILE: ") and fault in one for one in caught.value.faults)
     assert not any("two" in one for one in caught.value.faults)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *itertools.product(("PROXY_AUTH_ALLOW_ANONYMOUS", "PROXY_CACHE_COMPOSE"), ("1", "0", "yes")),
+        *itertools.product(("PROXY_HUB_CONCURRENCY", "PROXY_WORKERS"), ("1e2", "1.0", " 2", "2_0")),
+    ],
+)
+def test_what_is_allowed_is_all_that_is_taken(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: .* is not allowed"):
+        load({name: value})
+
+
+@pytest.mark.parametrize("value", ["true", "True", "TRUE"])
+def test_true_is_true(value: str) -> None:
+    assert load({"PROXY_AUTH_ALLOW_ANONYMOUS": value}).settings.auth.allow_anonymous
+
+
+def test_all_faults_of_a_list_are_told_and_no_secret() -> None:
+    callers = [
+        {"name": "x", "keys": ["nokey-1"], "namespaces": ["a"]},
+        {"name": "!", "keys": ["nokey-2"], "namespaces": 5, "rate": -3},
+        {"name": "y", "secret-1": 1},
+        7,
+    ]
+    with pytest.raises(SettingsError) as caught:
+        load({"PROXY_AUTH_CALLERS": json.dumps(callers), "PROXY_CORS_ORIGINS": "null,*,HTTP://x"})
+    told = {fault.partition(":")[0]: fault for fault in caught.value.faults}
+    places = ["[0].keys[0]", "[1].name", "[1].keys[0]", "[1].namespaces", "[1].rate", "[2]", "[3]"]
+    assert [place for place in places if f"`${place}`" not in told["PROXY_AUTH_CALLERS"]] == []
+    assert [place for place in ("[0]", "[1]", "[2]") if f"`${place}`" not in told["PROXY_CORS_ORIGINS"]] == []
+    assert not any(secret in str(told) for secret in ("nokey", "secret-1"))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from proxy.answer.page import read
+from proxy.answer.lenient import lenient
+from proxy.answer.page import namespace_of, read
 from proxy.answer.record import Stamp
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON, HubError
 from proxy.questions.query import ListQuery
-from proxy.questions.question import page_question
+from proxy.questions.question import generation_question, page_question, queue_question
 
 QUESTION = page_question("c", ListQuery())
 
@@ -99,3 +101,45 @@ def test_what_is_no_page(raw: bytes, error: type[HubError]) -> None:
         read(QUESTION, raw, 0.0)
     assert type(caught.value) is error
     assert caught.value.hub_status == 200
+
+
+HALVES = [r"\ud83d", r"\ude00", r"\uD83D and \uDE00", r"\ude00\ud83d", r"\ud83d\n\ude00", r"\\\ud83d"]
+
+
+@pytest.mark.parametrize("text", HALVES)
+@pytest.mark.parametrize("kind", ["page", "queue", "generation", "queued"])
+def test_halves_of_surrogates_are_json(kind: str, text: str) -> None:
+    """RFC 8259 §8.2; msgspec thinks otherwise, even of what it skips."""
+    one = "6b9e4d0c-0f5a-4a56-9d6b-1f0f2f6a2f10"
+    row = f'{{"generation_id": "{one}", "prompt": "{text}", "status": "succeeded", "target_namespace": "ox"}}'
+    totals = '"page_number": 1, "page_size": 50, "total_pages": 1, "total_entries": 1, "total_cost": null'
+    body = {
+        "page": f'{{"count": 1, {totals}, "generations": [{row}], "last": "{text}"}}',
+        "queue": f'{{"count": 1, "generations": [{row}]}}',
+        "generation": f'{{"generation": {row}}}',
+        "queued": row,
+    }[kind].encode()
+    json.loads(body)
+    question = {
+        "page": page_question("c", ListQuery()),
+        "queue": queue_question("c", ListQuery()),
+        "generation": generation_question("c", "generation", one),
+        "queued": generation_question("c", "queued", one),
+    }[kind]
+    page = read(question, body, 0.0)
+    assert page.body == body
+    if page.single:
+        assert namespace_of(question, page) == "ox"
+
+
+def test_an_escaped_backslash_is_no_surrogate() -> None:
+    seen: list[bytes] = []
+
+    def refuse(body: bytes) -> None:
+        seen.append(body)
+        raise msgspec.DecodeError
+
+    for body in (rb'"\\ud83d"', rb'"\ud83d\ude00"', rb'"\u0041"', b'"'):
+        with pytest.raises(msgspec.DecodeError):
+            lenient(refuse, body)
+    assert len(seen) == 4, "nothing to be lenient with"

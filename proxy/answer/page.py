@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from proxy.answer import links
 from proxy.answer.encodings import Coding
+from proxy.answer.lenient import lenient
 from proxy.answer.record import Stamp
 from proxy.contract import TERMINAL
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON
@@ -106,6 +107,8 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_queue = msgspec.json.Decoder(_Queue).decode
 _decode_shown = msgspec.json.Decoder(_Shown).decode
 _decode_row = msgspec.json.Decoder(_Row).decode
+_decode_shown_owned = msgspec.json.Decoder(_ShownOwned).decode
+_decode_owned = msgspec.json.Decoder(_Owned).decode
 
 
 def read(question: Question, body: bytes, asked_at: float) -> Page:
@@ -157,8 +160,8 @@ def not_found(question: Question, body: bytes | None, asked_at: float) -> Page:
 def namespace_of(question: Question, page: Page) -> str | None:
     """The namespace that a single generation's row names."""
     if question.kind == "generation":
-        return msgspec.json.decode(page.body, type=_ShownOwned).generation.target_namespace
-    return msgspec.json.decode(page.body, type=_Owned).target_namespace
+        return lenient(_decode_shown_owned, page.body).generation.target_namespace
+    return lenient(_decode_owned, page.body).target_namespace
 
 
 def _rows(question: Question, body: bytes) -> tuple[Sequence[_Status | _Row], Stamp]:
@@ -169,14 +172,14 @@ def _rows(question: Question, body: bytes) -> tuple[Sequence[_Status | _Row], St
     rows: Sequence[_Row]
     match question.kind:
         case "page":
-            head = _decode_head(body)
+            head = lenient(_decode_head, body)
             return head.generations, Stamp(head.total_entries, head.total_cost)
         case "queue":
-            rows = _decode_queue(body).generations
+            rows = lenient(_decode_queue, body).generations
         case "generation":
-            rows = [_decode_shown(body).generation]
+            rows = [lenient(_decode_shown, body).generation]
         case "queued":
-            rows = [_decode_row(body)]
+            rows = [lenient(_decode_row, body)]
         case _:
             assert_never(question.kind)
     if question.single and rows[0].generation_id.lower() != question.place:

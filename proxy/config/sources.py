@@ -10,10 +10,10 @@ import ipaddress
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +27,8 @@ from proxy.secret import MASK, Secret
 from proxy.settings import Settings
 
 CONFIG: Final = "PROXY_CONFIG"
+_SPELLED: Final = {bool: re.compile(r"true|false", re.IGNORECASE), int: re.compile(r"-?[0-9]+", re.ASCII)}
+"""How variables spell what msgspec takes in more ways than are said to be allowed."""
 
 
 class SettingsError(Exception):
@@ -155,6 +157,9 @@ def _convert(field: Field, value: object, *, strict: bool) -> object:
     shown = MASK if secret else repr(value)
     if get_origin(get_args(field.type)[0]) is tuple:
         return _convert_tables(field, value, strict=strict)
+    spelled = None if strict else _SPELLED.get(get_args(field.type)[0])
+    if spelled is not None and not spelled.fullmatch(str(value)):
+        raise ValueError(f"{shown} is not allowed")
     try:
         result = msgspec.convert(value, field.type, strict=strict, dec_hook=_make_secret)
     except msgspec.ValidationError:
@@ -175,13 +180,33 @@ def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
         tables = value if strict else listed or msgspec.json.decode(text)
         result = msgspec.convert(tables, field.type, dec_hook=_make_secret)
     except msgspec.ValidationError as error:
+        one = get_args(get_args(field.type)[0])[0]
+        faults = list(_table_faults(tables, one)) if isinstance(tables, list) else []
         # msgspec names an unknown field, which may be a secret that stands in the wrong place.
-        raise ValueError(re.sub("unknown field `.*`", "an unknown field", str(error), flags=re.DOTALL)) from None
-    except msgspec.DecodeError:
+        said = "; ".join(faults or [str(error)])
+        raise ValueError(re.sub("unknown field `.*?`", "an unknown field", said, flags=re.DOTALL)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise ValueError("not JSON") from None
     if check := CHECKS.get((field.section, field.name)):
         check(result)
     return result
+
+
+def _table_faults(tables: list[object], one: Any) -> Iterator[str]:
+    """What is wrong with each table, and with each field of it."""
+    for number, table in enumerate(tables):
+        parts: list[tuple[object, Any, str]] = [(table, one, "")]
+        if isinstance(table, dict) and isinstance(one, type) and issubclass(one, Struct):
+            hints = get_type_hints(one, include_extras=True)
+            parts += [(table[name], hint, f".{name}") for name, hint in hints.items() if name in table]
+        said = []
+        for value, kind, name in parts:
+            try:
+                msgspec.convert(value, kind, dec_hook=_make_secret)
+            except msgspec.ValidationError as error:
+                text, _, inner = str(error).partition(" - at `$")
+                said.append(f"{text} - at `$[{number}]{name}{inner or '`'}")
+        yield from dict.fromkeys(said)
 
 
 def _make_secret(_: type, value: object) -> Secret:

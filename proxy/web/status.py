@@ -134,7 +134,7 @@ class Status:
         elif self._siblings is not None:
             scope, told = "workers", {str(number): one for number, one in (await self._siblings.ask(WORD)).items()}
         for one in (told or {}).values():
-            with contextlib.suppress(msgspec.MsgspecError):  # another release's, or not ours
+            with contextlib.suppress(ValueError):  # another release's, or not ours
                 report = _read(one)
                 reports[report.process.id] = report
         own = await self._report()

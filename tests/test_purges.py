@@ -130,6 +130,13 @@ async def test_in_all_replicas(replicas: list[SocketRig], purge: str, gone: list
             assert "hit" in await status(caller, replicas[0], query), "and kept anew, in all"
 
 
+async def test_it_is_posted(replicas: list[SocketRig]) -> None:
+    async with httpx.AsyncClient() as caller:
+        for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
+            answer = await caller.request(method, f"{replicas[0].proxy_url}/admin/purge")
+            assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
 async def test_only_for_operators(replicas: list[SocketRig]) -> None:
     async with httpx.AsyncClient() as caller:
         url = replicas[0].proxy_url + PURGE_PATH

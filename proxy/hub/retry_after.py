@@ -10,7 +10,7 @@ from typing import Final
 
 LONGEST: Final = 3600.0
 """Seconds; a hub that asks for more is asked again after this."""
-_SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
+_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
 
 
 def parse(value: str | None, now: float) -> float | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Request, Response
+from litestar.enums import HttpMethod
+from litestar.exceptions import MethodNotAllowedException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
@@ -33,8 +35,10 @@ def admin_handlers(purging: Purging, key: Secret | None) -> list[HTTPRouteHandle
     if key is None:
         return []
 
-    @post(PURGE_PATH)
+    @HTTPRouteHandler(PURGE_PATH, http_method=[HttpMethod.POST, HttpMethod.OPTIONS], status_code=200)
     async def purge(request: Request[Any, Any, Any]) -> Response[bytes]:
+        if request.method == HttpMethod.OPTIONS:
+            raise MethodNotAllowedException(headers={"allow": "POST"})
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or Secret(given) != key:
             raise Unauthorized("Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")

@@ -46,14 +46,16 @@ _HEADERS: Final = {
 }
 _ERRORS: Final = {
     400: "A parameter is not valid (`invalid_parameter`), or the hub rejected the question (its own body).",
+    401: "Credentials are missing or wrong: a key or token as Authorization: Bearer, or a key as X-API-Key.",
+    403: "The namespace is not granted to the caller.",
     404: "The hub knows of nothing there (its own body), or of nothing that this caller may see.",
     405: "The method is not allowed; only GET and HEAD are.",
+    429: "The caller has used up what it may ask; Retry-After says for how long.",
+    500: "A fault of the proxy; its log has more under the request id.",
     502: "The hub gave no usable answer; `error.type` says why.",
     503: "The hub is to be left alone for now; Retry-After says for how long.",
     504: "The hub did not answer in time.",
 }
-
-
 _MOMENT: Final = {
     "Listing-Moment": "The moment that this page is of. Sent back, as a header of the request for another page of the"
     " same listing, it has that page of the same moment.",

@@ -85,10 +85,11 @@ class Network(httpx.AsyncHTTPTransport):
     """httpx' transport over such connections, of which ``connections`` are kept."""
 
     def __init__(self, connections: int, keepalive_expiry: float) -> None:
-        super().__init__(trust_env=False)
+        context = httpx.create_ssl_context(trust_env=False)
+        super().__init__(verify=context, trust_env=False)
         # httpx has no way to say which network its pool is to use.
         self._pool = self.pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=context,
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=keepalive_expiry,
@@ -102,10 +103,11 @@ class Network(httpx.AsyncHTTPTransport):
         """
         stream: object = response.extensions.get("network_stream")
         for connection in self.pool.connections:
-            http: Any = getattr(connection, "_connection", None)  # httpcore looks at this for upgrades only
+            http = getattr(connection, "_connection", None)  # httpcore looks at this for upgrades only
             carrying: object = getattr(http, "_network_stream", None)
             if isinstance(stream, Stream) and carrying is stream:
-                if http._h11_state.trailing_data[0]:  # noqa: SLF001  there is no other way to see it
+                left, _ = getattr(getattr(http, "_h11_state", None), "trailing_data", (b"", False))
+                if left:
                     await stream.aclose()
                 return
 

@@ -215,6 +215,11 @@ class Fleet:
         for replica in self.replicas:
             eventually(replica.is_together)
 
+    def asks_again(self) -> None:
+        """Wait until none leaves the hub alone, as for a moment those do who have not heard that it is well."""
+        for replica in self.replicas:
+            eventually(lambda replica=replica: replica.ask(self.fresh_query())[0] == 200)  # type: ignore[misc]
+
     def shares_again(self) -> None:
         """Wait until what one replica asks the hub, another takes from Redis."""
 

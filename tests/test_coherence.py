@@ -22,6 +22,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule, run_state_machine_as_test
 
+from proxy.admission.gate import Gate
+from proxy.admission.shield import Shield
 from proxy.redis.client import connect
 from proxy.redis.news import LEASE, News
 from proxy.secret import Secret
@@ -63,12 +65,14 @@ class Coherence(RuleBasedStateMachine):
     cache = CACHE
     history = 12
     news: ClassVar[list[News]] = []
+    shields: ClassVar[list[Shield]] = []
     in_flight: Bundle[Generation] = Bundle("in_flight")
 
     @initialize()
     def begin(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.news.clear()
+        self.shields.clear()
         self.stop = asyncio.Event()
         self.running: list[asyncio.Task[None]] = []
         self.clock = Clock()
@@ -194,6 +198,8 @@ class Coherence(RuleBasedStateMachine):
         """They are of real time, of which next to none goes by here."""
         for key in self.run(self.admin.keys("gp1:*:gate")):
             self.run(self.admin.delete(key))
+        for shield in self.shields:  # which would tell Redis of them again
+            shield._rest, shield._local, shield._untold = None, Gate(), False
 
     # What callers see.
 
@@ -268,8 +274,17 @@ class Noted(News):
         Coherence.news.append(self)
 
 
+class NotedShield(Shield):
+    """Admission that the state machine can have forget."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        Coherence.shields.append(self)
+
+
 def test_one_truth(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.app.News", Noted)
+    monkeypatch.setattr("proxy.app.Shield", NotedShield)
     monkeypatch.setattr("proxy.redis.news.HEARTBEAT", 0.005)  # so that waiting for news costs little
     monkeypatch.setattr("proxy.redis.news.FIRST_WAIT", 0.02)
     Coherence.redis_url = own_redis.url

@@ -21,6 +21,7 @@ from proxy.questions.question import page_question
 from proxy.redis.bids import Bid
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
+from tests.support import Clock
 
 ALLOWANCE = Allowance(rate=1e6, burst=1e6, concurrency=2)
 
@@ -436,6 +437,22 @@ async def test_a_redis_that_was_flushed_is_told_of_the_pause() -> None:
     with pytest.raises(errors.HubRateLimited):
         async with one.turn(5.0, early=early):
             pass
+
+
+async def test_of_a_pause_that_was_over_a_flushed_redis_is_told_nothing() -> None:
+    """Another's probe may have ended it, which this process need not have heard of."""
+    server, clock = fakeredis.FakeServer(), Clock(1000.0)
+    one = shield(server, clock=clock)
+    with pytest.raises(errors.HubRateLimited):
+        await go(one, errors.HubRateLimited("too many", retry_after=9.0))
+    clock.advance(9.5)
+    await fakeredis.FakeAsyncRedis(server=server).flushall()
+    held = [Held(one) for _ in range(2)]  # of a probe there is one
+    for each in held:
+        await each.begun.wait()
+    for each in held:
+        await each.end()
+    await one.drain(1)
 
 
 async def test_processes_without_redis_keep_to_their_share() -> None:

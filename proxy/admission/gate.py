@@ -173,9 +173,10 @@ class Gate:
         return Pause(max(0.0, self._until - now), self._cause, self._strikes)
 
     def told(self, now: float, allowance: Allowance, *, untold: bool) -> Told:
-        """What to tell of it."""
+        """What to tell of it. A pause that is over may have been ended by others since."""
+        pause = self.pause(now)
         busy = now - self._renewed_at < allowance.burst / allowance.rate
-        return Told(self.pause(now), untold, busy)
+        return Told(pause if untold or pause.seconds else Pause(), untold, busy)
 
     def standing(self, now: float, allowance: Allowance) -> Standing:
         """What is left; nothing changes by looking."""

@@ -38,6 +38,7 @@ def calm(three: Fleet) -> Iterator[Fleet]:
     """The three, together and with a hub that is well."""
     three.hub.faults()
     three.together()
+    time.sleep(0.1)  # what that has asked may just have been due, and is refreshed
     three.hub.clear()
     yield three
     three.hub.faults()

@@ -12,6 +12,7 @@ from proxy.settings import Settings
 from proxy.simulator import Fault
 from proxy.web.protocol import BoundedProtocol
 from tests.support import LIST, SocketRig, socket_rig
+from tests.test_bytes import raw
 
 GET = f"GET {LIST} HTTP/1.1\r\n".encode()
 HOST = b"host: x\r\n"
@@ -27,16 +28,6 @@ async def it() -> AsyncIterator[SocketRig]:
 async def connected(it: SocketRig) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = it.proxy_url.removeprefix("http://").split(":")
     return await asyncio.open_connection(host, int(port))
-
-
-async def raw(it: SocketRig, request: bytes) -> bytes:
-    """Send bytes as they are and read until the server closes."""
-    reader, writer = await connected(it)
-    writer.write(request)
-    async with asyncio.timeout(5):
-        answer = await reader.read()
-    writer.close()
-    return answer
 
 
 async def one_answer(reader: asyncio.StreamReader) -> bytes:

@@ -60,7 +60,7 @@ def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Respon
         detail=error.detail,
         parameter=UNSET if error.parameter is None else error.parameter,
     )
-    return respond(request, error.status, _COMMON | headers, _envelope(request, body))
+    return respond(request, error.status, _COMMON | headers, envelope(body, request.scope["state"]["request_id"]))
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -87,14 +87,17 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
             return on_fault(request, error)
     request.scope["state"]["outcome"] = body.type
     headers["cache-status"] = f"{CACHE}; detail={body.type}"
-    return respond(request, error.status_code, _COMMON | headers, _envelope(request, body))
+    return respond(request, error.status_code, _COMMON | headers, envelope(body, request.scope["state"]["request_id"]))
 
 
 def error_headers(kind: str) -> dict[str, str]:
-    """The headers of an error that is told before there is a request to answer."""
-    return {**_COMMON, "vary": f"{VARY}, Origin", "cache-status": f"{CACHE}; detail={kind}"} | {
-        "content-type": "application/json"
-    }
+    """The headers of an error that is told in the application's place."""
+    return {**_COMMON, "cache-status": f"{CACHE}; detail={kind}", "content-type": "application/json"}
+
+
+def envelope(error: ErrorBody, request_id: str | UnsetType) -> bytes:
+    """The body of an error."""
+    return msgspec.json.encode(ErrorResponse(error=error, status_message=error.type, request_id=request_id))
 
 
 def refusal(status: int, kind: str, title: str, detail: str) -> ASGIApp:
@@ -103,12 +106,8 @@ def refusal(status: int, kind: str, title: str, detail: str) -> ASGIApp:
     async def refuse(scope: Scope, _: Receive, send: Send) -> None:
         state = scope["state"]
         state["outcome"] = kind
-        envelope = ErrorResponse(
-            error=ErrorBody(type=kind, title=title, detail=detail), status_message=kind, request_id=state["request_id"]
-        )
-        body = msgspec.json.encode(envelope)
-        headers = {**_COMMON, "cache-status": f"{CACHE}; detail={kind}", "content-type": "application/json"}
-        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        body = envelope(ErrorBody(type=kind, title=title, detail=detail), state["request_id"])
+        pairs = [(name.encode(), value.encode()) for name, value in error_headers(kind).items()]
         pairs.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -127,8 +126,3 @@ EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
     HTTPException: on_http_exception,
     Exception: on_fault,
 }
-
-
-def _envelope(request: Request[Any, Any, Any], body: ErrorBody) -> bytes:
-    request_id = request.scope["state"]["request_id"]
-    return msgspec.json.encode(ErrorResponse(error=body, status_message=body.type, request_id=request_id))

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
 from litestar.types import Scope
 from msgspec import UNSET
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from proxy.web.answers import VARY
 from proxy.web.express.lane import HEAD
 from proxy.web.express.recollection import LONGEST
 from proxy.web.express.wire import Wire, wire_of
-from proxy.web.problems import ErrorBody, ErrorResponse, error_headers
+from proxy.web.problems import ErrorBody, envelope, error_headers
 
 _log: Final = logging.getLogger("proxy.web")
 MAX_HEAD: Final = 64 * 1024
@@ -194,11 +194,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self.flow.pause_reading()
             return
-        error = ErrorBody(type=kind, title=title)
-        body = msgspec.json.encode(ErrorResponse(error=error, status_message=kind, request_id=request_id))
+        body = envelope(ErrorBody(type=kind, title=title), request_id)
+        said = error_headers(kind) | {"vary": f"{VARY}, Origin"}  # nobody has looked whose page it is
         headers = [
             *self.server_state.default_headers,
-            *((name.encode(), value.encode()) for name, value in error_headers(kind).items()),
+            *((name.encode(), value.encode()) for name, value in said.items()),
             (b"content-length", str(len(body)).encode()),
             *([(b"x-request-id", request_id.encode())] if request_id else []),
             (b"connection", b"close"),

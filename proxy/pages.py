@@ -212,8 +212,8 @@ class Pages:
                 landed = replace(made, collapsed=landed.collapsed)
             collapsed = joined or landed.collapsed
             age = self._clock() - landed.vouched_at
-            recent = landed.vouched_at >= came_at or age <= max(wishes.max_age, self._settings.min_refresh)
-            if not collapsed or (recent and landed.learned != "behind" and landed.vouched_at >= doubted_at):
+            recent = landed.learned != "behind" and age <= max(wishes.max_age, self._settings.min_refresh)
+            if not collapsed or ((recent or landed.vouched_at >= came_at) and landed.vouched_at >= doubted_at):
                 return landed, collapsed
             since = landed.vouched_at
 

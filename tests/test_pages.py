@@ -19,8 +19,9 @@ from proxy.admission.gate import Allowance
 from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
 from proxy.answer.directives import Directives
-from proxy.answer.outcome import Hit, Miss, StaleHit
-from proxy.fetch import Fetcher, Upstream
+from proxy.answer.outcome import Hit, Landed, Miss, StaleHit
+from proxy.answer.record import Record, Stamp
+from proxy.fetch import ATTEMPTS, Fetcher, Upstream
 from proxy.hub.client import Hub
 from proxy.hub.credential import Credential
 from proxy.known.knowledge import Knowledge
@@ -662,3 +663,24 @@ async def test_callers_who_want_it_fresh_share_what_a_slow_hub_says(wishes: dict
         for outcome in await asyncio.gather(*early, *late):
             assert isinstance(outcome, Miss)
         assert it.hub.asked == 3, "the one that was under way when some came is too old for these"
+
+
+async def test_a_crowd_shares_what_is_behind_if_it_was_asked_for_after_they_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A listing that moves faster than a page of it comes: to ask for oneself would bring nothing newer."""
+    async with fixture() as it:
+        known = it.pages._known
+
+        async def moves(*arguments: Any, **named: Any) -> Landed:
+            it.clock.advance(1)
+            total = 100 + it.hub.asked
+            known._memory.learn(OTHER.listing, Record(Stamp(total, None), 0.0, it.clock(), it.clock()))
+            return await learn(*arguments, **named)
+
+        learn = known.learn
+        monkeypatch.setattr(known, "learn", moves)
+        async with asyncio.timeout(5):
+            outcomes = await asyncio.gather(*(it.pages.answer(OTHER) for _ in range(6)))
+        assert all(isinstance(outcome, Miss) for outcome in outcomes)
+        assert it.fetcher.learned["behind"] == it.hub.asked == ATTEMPTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import socket
 import subprocess
 import threading
@@ -35,6 +36,8 @@ class Relay:
         self.port = free_port()
         self.delay = 0.0
         """Seconds by which answers come later."""
+        self.odds = 1.0
+        """The part of answers that do."""
         self.fits = 0.0
         """Seconds for which nothing passes, out of each four times as many."""
         self.open = True
@@ -72,7 +75,7 @@ class Relay:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
-                if late and self.delay:
+                if late and self.delay and random.random() < self.odds:
                     await asyncio.sleep(self.delay)
                 while not self.open or (self.fits and self._loop.time() % (4 * self.fits) < self.fits):
                     await asyncio.sleep(0.005)

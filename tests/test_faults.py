@@ -355,6 +355,7 @@ REDIS_FAULTS = {
     "hung": (freeze, thaw),
     "silent": (relayed_with(open=False), relayed_with(open=True)),
     "slow": (relayed_with(delay=0.03), relayed_with(delay=0.0)),
+    "slow at times": (relayed_with(delay=0.045, odds=0.5), relayed_with(delay=0.0, odds=1.0)),
     "too slow": (relayed_with(delay=0.3), relayed_with(delay=0.0)),
     "in fits": (relayed_with(fits=0.08), relayed_with(fits=0.0)),
     "out of connections": (cap_connections, lift_cap),

@@ -408,14 +408,23 @@ async def test_a_caller_who_joins_a_refresh_that_gives_way_has_it_asked_for() ->
     async with fixture() as it:
         await it.ask()
         it.clock.advance(4.6)
-        line = it.fetcher._upstreams["default"].shield._line
-        await line.acquire()  # somebody waits in line
+        shield = it.fetcher._upstreams["default"].shield
+        shield.allowance = Allowance(1e6, 1e6, 1)
+        other = asyncio.Event()
+
+        async def hold() -> None:
+            async with shield.turn(5.0):
+                await other.wait()
+
+        holding = asyncio.create_task(hold())
+        await asyncio.sleep(0)
         assert isinstance(await it.ask(), Hit)
         await asyncio.sleep(0)
         waiting = asyncio.create_task(it.ask(max_age=0.0))
         await asyncio.sleep(0.01)
         assert it.hub.asked == 1
-        line.release()
+        other.set()
+        await holding
         assert isinstance(await waiting, Miss)
         assert it.hub.asked == 2
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.exceptions import OutOfMemoryError
 
+from proxy.redis.allotment import allotted, unallotted
 from proxy.redis.link import SLOW_FOR, RedisLink
 
 TIMEOUT = 0.05
@@ -94,6 +95,61 @@ async def test_slow_for_a_moment_is_no_fault_for_longer_is(link: RedisLink, serv
         while link.state == "down":
             await called(link, server)
             await asyncio.sleep(0.01)
+
+
+async def test_calls_of_one_question_share_the_time_of_one(link: RedisLink, server: Server) -> None:
+    """Each of them would be in time; a miss makes two or three, one after the other."""
+    server.seconds = 0.8 * TIMEOUT
+    with allotted():
+        assert (await called(link, server))[0] == "answer"
+        answer, took = await called(link, server)
+        assert answer is None
+        assert 0.2 * TIMEOUT < took < 0.5 * TIMEOUT
+    assert link.faults == {"get: TimeoutError": 1}
+
+
+async def test_quick_calls_do_not_shorten_the_time_of_the_next(link: RedisLink, server: Server) -> None:
+    with allotted():
+        server.seconds = 0.3 * TIMEOUT
+        for _ in range(3):
+            assert (await called(link, server))[0] == "answer"
+        server.seconds = 0.8 * TIMEOUT
+        assert (await called(link, server))[0] == "answer"
+
+
+async def test_a_short_call_in_what_is_left_is_a_quick_one(link: RedisLink, server: Server) -> None:
+    with allotted():
+        server.seconds = 0.7 * TIMEOUT
+        assert (await called(link, server))[0] == "answer"
+        assert link._slow_since is not None
+        server.seconds = 0.2 * TIMEOUT
+        assert (await called(link, server))[0] == "answer"
+        assert link._slow_since is None
+
+
+async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(link: RedisLink, server: Server) -> None:
+    server.seconds = 0.8 * TIMEOUT
+    answered, released = asyncio.Event(), asyncio.Event()
+
+    async def goes_on() -> tuple[str | None, float]:
+        await called(link, server)
+        answered.set()
+        await released.wait()
+        return await called(link, server)
+
+    with allotted():
+        one = asyncio.create_task(goes_on())
+        await answered.wait()
+    released.set()
+    assert (await one)[0] == "answer"
+
+    async def for_all() -> tuple[str | None, float]:
+        unallotted()
+        return await called(link, server)
+
+    with allotted():
+        await called(link, server)
+        assert (await asyncio.create_task(for_all()))[0] == "answer"
 
 
 async def test_a_refusal_is_counted_and_redis_is_not_left_alone(link: RedisLink, server: Server) -> None:

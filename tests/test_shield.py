@@ -319,6 +319,79 @@ async def test_a_turn_granted_before_redis_went_ends_well() -> None:
     await one.drain(1)
 
 
+async def test_a_slot_that_could_not_be_given_back_is_as_soon_as_redis_is_back() -> None:
+    """Else it would take the place of a request, of any replica, for as long as a slot lasts."""
+    server = fakeredis.FakeServer()
+    here, there = shield(server), shield(server)
+    held = [Held(here) for _ in range(2)]
+    for each in held:
+        await each.begun.wait()
+    waiting = Held(there)
+    switch(here, on=False)
+    for each in held:
+        await each.end()
+    await asyncio.sleep(0.01)
+    assert not waiting.begun.is_set()
+    switch(here, on=True)
+    async with asyncio.timeout(1.0):  # a slot lasts for 2 s
+        await waiting.begun.wait()
+    await waiting.end()
+    for one in (here, there):
+        assert await one.drain(1) == 0
+    assert (await here.standing()).held == 0
+
+
+async def test_ending_does_not_wait_for_redis_to_be_back() -> None:
+    one = shield(fakeredis.FakeServer())
+    held = Held(one)
+    await held.begun.wait()
+    switch(one, on=False)
+    await held.end()
+    async with asyncio.timeout(1.0):
+        assert await one.drain(9.0) == 0
+
+
+async def test_a_slot_is_not_given_back_for_ever() -> None:
+    clock = Clock(1000.0)
+    one = shield(fakeredis.FakeServer(), clock=clock)
+    held = Held(one)
+    await held.begun.wait()
+    switch(one, on=False)
+    await held.end()
+    await asyncio.sleep(0.05)
+    assert one._leftovers._left
+    clock.advance(10.0)
+    async with asyncio.timeout(1.0):
+        while one._leftovers._telling:
+            await asyncio.sleep(0.01)
+    assert not one._leftovers._left
+
+
+async def test_who_asks_while_nobody_waits_does_not_wait_for_the_answers_to_others() -> None:
+    """One after the other, forty callers at a Redis of 10 ms would wait 400 ms for the last one's turn."""
+    one = shield(fakeredis.FakeServer(), Allowance(1e6, 1e6, 40))
+    asking = most = 0
+    answers = asyncio.Event()
+    assert one._shared is not None
+    admit = one._shared.admit
+
+    async def slowly(*arguments: Any, **named: Any) -> Any:
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        await answers.wait()
+        asking -= 1
+        return await admit(*arguments, **named)
+
+    one._shared.admit = slowly  # type: ignore[method-assign]
+    callers = [asyncio.create_task(go(one)) for _ in range(40)]
+    await asyncio.sleep(0.01)
+    answers.set()
+    await asyncio.gather(*callers)
+    assert most == 40
+    await one.drain(1)
+
+
 async def test_a_fault_of_ours_frees_the_slot_and_says_nothing_of_the_hub() -> None:
     one = shield(None, Allowance(1e6, 1e6, 1))
     for _ in range(20):

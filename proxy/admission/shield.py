@@ -6,26 +6,25 @@ Without Redis, or while it cannot be asked, this process keeps a gate of its own
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from proxy.admission.gate import SLOT, Allowance, Gate, Pause, Refused, Report, Standing, Turn
+from proxy.admission.leftovers import Leftovers
+from proxy.admission.queue import Queue
 from proxy.admission.refusals import FALLBACK, Rest, refusal, report_of, rest_after
 from proxy.admission.shared_gate import SharedGate, read_answer
 from proxy.admission.turns import Early, Granted
 from proxy.errors import ProxyError
+from proxy.redis.allotment import unallotted
 from proxy.tasks.detached import Detached
 from proxy.tasks.renewal import Renewing
 
-ROOM_CHECK: Final = 0.25
-"""Seconds after which the first in line looks for room itself, in case the news of it was lost."""
-NO_EPOCH: Final = -1
-"""Of no gate: what is said of a turn with it changes nothing but that its slot is free."""
 SOON: Final = 0.002
 """Seconds for which a slot may be held after its request, so that a call to Redis comes after the answer's own."""
 _FULL: Final = Refused("concurrency", 0.0)
@@ -60,9 +59,9 @@ class Shield:
         self._alone = self._untold = False
         self._rest: Rest | None = None
         self._longest = 0.0
-        self._line = asyncio.Lock()
-        self._room = asyncio.Event()
+        self._queue: Queue[tuple[Turn | Refused, Granted | None]] = Queue(allowance.concurrency)
         self._leaving = Detached()
+        self._leftovers = Leftovers(shared, self._queue.make_room, clock=clock)
 
     def resting(self) -> Rest | None:
         """What is known of turns being refused; None for who has to look, too."""
@@ -74,7 +73,7 @@ class Shield:
         Those who are in line come first, and what others do not know of this process' gate is to be told first.
         """
         name = self._gate_name()
-        late = self._line.locked() or self._alone or self._untold or name != self._name
+        late = self._queue or self._alone or self._untold or name != self._name
         if self._shared is None or not self._shared.whole or late:
             return None
         ticket = secrets.token_hex(8)
@@ -84,11 +83,9 @@ class Shield:
 
     def give_back(self, early: Early) -> None:
         """An early turn is of no use, if it was granted."""
-        _, granted = self._granted(early)
-        if granted is not None:
-            self._leaving.spawn(self._leave(early.ticket, granted, Report("abandoned")))
-        elif early.answer is None:
-            self._free(early.name, early.ticket)
+        self._unwanted(early.ticket, self._granted(early))
+        if early.answer is None:
+            self._leftovers.free(early.name, early.ticket)
 
     @asynccontextmanager
     async def turn(self, patience: float, *, ahead: bool = False, early: Early | None = None) -> AsyncIterator[None]:
@@ -127,13 +124,13 @@ class Shield:
         return self._local.standing(self._clock(), self.allowance.share(self._replicas()))
 
     def make_room(self, gate: bytes = b"") -> None:
-        """Somebody has left; whoever is first in line looks again. ``gate``: where, if that is known."""
+        """Somebody has left; whoever is first in the queue looks again. ``gate``: where, if that is known."""
         if not gate or gate.decode() == self._gate_name():
-            self._room.set()
+            self._queue.make_room()
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until all who have left are gone; return how many are not."""
-        return await self._leaving.drain(timeout)
+        return await self._leaving.drain(timeout) + await self._leftovers.drain(timeout)
 
     async def _admitted(self, ticket: str, latest: float, *, ahead: bool, early: Early | None) -> Granted:
         """Wait for a turn until ``latest``."""
@@ -153,27 +150,19 @@ class Shield:
     async def _in_line(
         self, ticket: str, latest: float, *, ahead: bool = False, paid: bool = False
     ) -> tuple[Turn | Refused, Granted | None]:
-        """Ask for a turn, one at a time in this process, and wait for room if there is none."""
-        if ahead and self._line.locked():
-            return _FULL, None
-        try:
-            async with asyncio.timeout(max(0.0, latest - self._clock())):
-                await self._line.acquire()
-        except TimeoutError:
-            return _FULL, None
-        try:
-            while True:
-                self._room.clear()
-                allowance = self.allowance.ahead() if ahead else self.allowance
-                left = 0.0 if ahead else max(0.0, latest - self._clock())
-                decision, granted = await self._ask(ticket, allowance, left, paid=paid)
-                if decision != _FULL or not left:
-                    return decision, granted
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, ROOM_CHECK)):
-                        await self._room.wait()
-        finally:
-            self._line.release()
+        """Ask for a turn, after those who wait for room, and wait if there is none."""
+        if ahead:
+            return (_FULL, None) if self._queue else await self._ask(ticket, self.allowance.ahead(), 0.0, paid=paid)
+
+        async def ask() -> tuple[Turn | Refused, Granted | None] | None:
+            left = max(0.0, latest - self._clock())
+            answer = await self._ask(ticket, self.allowance, left, paid=paid)
+            return None if answer[0] == _FULL else answer
+
+        answer = None if self._queue else await ask()
+        if answer is None:
+            answer = await self._queue.wait(ask, partial(self._unwanted, ticket), latest - self._clock())
+        return answer or (_FULL, None)
 
     async def _ask(
         self, ticket: str, allowance: Allowance, patience: float, *, paid: bool
@@ -221,7 +210,8 @@ class Shield:
 
     async def _leave_soon(self, ticket: str, granted: Granted, report: Report) -> None:
         """Leave when the answer is on its way to the callers, unless somebody waits for that."""
-        if self._shared is not None and not self._line.locked() and not granted.local.pause(self._clock()).strikes:
+        unallotted()
+        if self._shared is not None and not self._queue and not granted.local.pause(self._clock()).strikes:
             await asyncio.sleep(SOON)
         await self._leave(ticket, granted, report)
 
@@ -230,9 +220,11 @@ class Shield:
         jitter = random.random()  # noqa: S311  not for cryptography
         pause = None
         if granted.shared_epoch is None:
-            self._free(granted.name, ticket)
+            self._leftovers.free(granted.name, ticket)
         elif self._shared is not None:
             pause = await self._shared.leave(granted.name, ticket, granted.shared_epoch, report, jitter)
+            if pause is None:
+                self._leftovers.free(granted.name, ticket)
         if pause is not None:
             granted.local.leave(ticket, self._clock(), granted.epoch, Report("abandoned"), 0.0)
             granted.local.mirror(pause, self._clock())
@@ -242,7 +234,7 @@ class Shield:
         self.make_room()
         return pause
 
-    def _free(self, name: str, ticket: str) -> None:
-        """Redis may have granted this turn as well, in an answer that came too late: then it holds a slot there."""
-        if self._shared is not None:
-            self._leaving.spawn(self._shared.leave(name, ticket, NO_EPOCH, Report("abandoned"), 0.0))
+    def _unwanted(self, ticket: str, answer: tuple[Turn | Refused, Granted | None]) -> None:
+        """Nobody needs this turn, if it is one."""
+        if answer[1] is not None:
+            self._leaving.spawn(self._leave(ticket, answer[1], Report("abandoned")))

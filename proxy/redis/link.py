@@ -1,8 +1,8 @@
 """The way to Redis, and a guard that makes its faults nobody's errors.
 
-A call costs a caller at most ``redis.timeout`` and never raises. A fault has Redis left alone for a while, longer
-after each further one, then one call tries whether it is back; so a hung Redis costs a request its timeout once,
-not at each step, and a slow one is not asked at all.
+A call costs a caller at most ``redis.timeout``, all calls of a question hardly more (``allotment``), and none ever
+raises. A fault has Redis left alone for a while, longer after each further one, then one call tries whether it is back;
+so a hung Redis costs a request its timeout once, not at each step, and a slow one is not asked at all.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
+from proxy.redis.allotment import current
 from proxy.redis.client import GIVEN_UP, Client, ClusterUnfit, close, connect, info
 from proxy.redis.scripts import Script
 from proxy.secret import Secret
@@ -130,15 +131,18 @@ class RedisLink:
         Time in which this process itself was held up does not count, as an answer may long have come: the wait is
         in two halves, and one that its timer ended late is waited again.
         """
-        half, halves = self._timeout / 2, 0
+        allotment = current()
+        half, halves = allotment.left(self._timeout) / 2, 0
         started = self._clock()
         for _ in range(MOST_HALVES):
             began = self._clock()
             if await ended(task, half):
-                if halves == 0:
+                took = self._clock() - started
+                if halves == 0 or took < self._timeout / 2:
                     self._slow_since = None
-                elif self._slow_since is None:
-                    self._slow_since = started
+                else:
+                    allotment.charge(took)
+                    self._slow_since = self._slow_since or started
                 return True
             halves += self._clock() - began < 1.25 * half
             if halves == 2:

@@ -18,6 +18,7 @@ from proxy.errors import HubFoundNothing
 from proxy.known.encoder import Encoder
 from proxy.pages import Pages
 from proxy.questions.question import Question
+from proxy.redis.allotment import allotted
 from proxy.web.answers import body_headers, cache_status, listed, matching, page_headers
 from proxy.web.authentication import Authentication
 from proxy.web.express.heard import Meaning
@@ -72,10 +73,8 @@ class Asking:
         moment = ",".join(headers.getall("listing-moment", ()))
         for question in questions:
             state["question"] = question
-            if question.single and not caller.sees_all:
-                outcome = await self._single(caller, question, wishes)
-            else:
-                outcome = await self._pages.answer(question, wishes, moment if question.kind == "page" else "")
+            with allotted():
+                outcome = await self._outcome(caller, question, wishes, moment)
             tab.settle(outcome)
             if outcome.page.status == OK and not _is_hidden(caller, question, outcome.page):
                 break
@@ -93,11 +92,14 @@ class Asking:
         answer = page_headers(outcome, tag(page.etag, coding)) | body_headers(body, coding)
         return respond(request, 200, answer, body)
 
-    async def _single(self, caller: Caller, question: Question, wishes: Directives) -> Outcome:
-        """Answer one who may not see every generation.
+    async def _outcome(self, caller: Caller, question: Question, wishes: Directives, moment: str) -> Outcome:
+        """Have the question answered.
 
-        What it may not see is answered as if it were not there: that it is kept would tell that it is.
+        What one who may not see every generation may not see is answered as if it were not there: that it is kept
+        would tell that it is.
         """
+        if not question.single or caller.sees_all:
+            return await self._pages.answer(question, wishes, moment if question.kind == "page" else "")
         as_nothing = wishes.for_nothing(self._live_ttl)
         kept = self._pages.at_hand.slot(question)
         if kept is not None and _is_hidden(caller, question, kept.page):

@@ -24,6 +24,7 @@ from proxy.rows.envelope import Unfit
 from proxy.rows.listing import MAX_BYTES, Fault, Listing
 from proxy.rows.listing import learn as learn_rows
 from proxy.rows.reading import Window, read_window
+from proxy.rows.strangers import Strangers
 from proxy.rows.windows import STEP, fitting, to_ask
 from proxy.settings import CacheSettings
 
@@ -74,12 +75,15 @@ class KnownRows:
         self._settings = settings
         self._shared = shared
         self._clock = clock
+        self._strangers = Strangers()
         self.listings = Listings(limit)
 
     def outlined(self, question: Question, record: Record, *, purged_at: float) -> Page | None:
         """What judging a composed page needs, if one can be had that is of the listing's latest moment."""
         listing = self._current(question, record)
-        return None if listing is None else outline(question, listing, purged_at=purged_at)
+        if listing is None or not self._strangers.fit(question, record.stamp.total_entries, listing.envelope):
+            return None
+        return outline(question, listing, purged_at=purged_at)
 
     def composed(self, question: Question, record: Record) -> Page | None:
         """The page of the listing's latest moment, if its rows are known."""
@@ -98,7 +102,9 @@ class KnownRows:
         """The page of an earlier moment, if all of its rows are known, and their links live."""
         listing = self.listings.get(question.listing)
         page = None if listing is None else compose_at(question, listing, token, purged_at=purged_at)
-        return None if page is None or (page.dead_at is not None and page.dead_at <= self._clock()) else page
+        if listing is None or page is None or (page.dead_at is not None and page.dead_at <= self._clock()):
+            return None
+        return page if self._strangers.fit(question, page.stamp.total_entries, listing.envelope) else None
 
     def lasts(self, question: Question, token: str) -> bool:
         """Whether a moment of the listing can be returned to."""
@@ -112,7 +118,10 @@ class KnownRows:
 
     def to_ask(self, question: Question, wanted: list[Place]) -> Question:
         """The question to ask the hub for this one, with these pages of the listing in demand."""
-        return to_ask(question, self.listings.get(question.listing), wanted) if self._serves(question) else question
+        listing = self.listings.get(question.listing) if self._serves(question) else None
+        if listing is None or not self._strangers.fit(question, listing.stamp.total_entries, listing.envelope):
+            return question
+        return to_ask(question, listing, wanted)
 
     def whole(self, question: Question) -> Question:
         """The question that shows as much of the listing as is kept, from the top."""
@@ -129,11 +138,14 @@ class KnownRows:
             return None
         try:
             if len(page.body) > OFF_LOOP:
-                return await asyncio.to_thread(read_window, question, page)
-            return read_window(question, page)
+                window = await asyncio.to_thread(read_window, question, page)
+            else:
+                window = read_window(question, page)
         except Unfit as unfit:
             self.listings.learned[str(unfit)] += 1
             return None
+        self._strangers.note(question, page.stamp.total_entries, window.envelope)
+        return window
 
     def step(self, question: Question, page: Page, window: Window | None, known: Record | None, at: float) -> Step:
         """What an answer that came ``at`` (Unix seconds) makes of its listing; ``window``: what can be read of it."""

@@ -6,6 +6,7 @@ lists; only what differs from page to page is stated anew.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -15,10 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from proxy.answer.record import Stamp
+from proxy.contract import GenerationsListResponse
 
 ROWS: Final = "generations"
 STATED: Final = ("count", ROWS, "page_number", "page_size", "total_pages", "total_entries", "total_cost")
 """Members that are stated anew; each has to be there, once."""
+LISTED: Final = frozenset(GenerationsListResponse.__struct_fields__)
+"""Members that the contract lists."""
 MAX_AROUND: Final = 16_384
 """Bytes around the rows of an answer that can be taken apart; there are a few hundred."""
 _decoder: Final = json.JSONDecoder()
@@ -33,6 +37,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     """The text around the stated members, and what stands between rows.
 
     ``texts[n]`` comes before the value of ``names[n]``; the last text comes after all values.
+    ``strangers``: a digest of the members that no contract lists; empty, where there are none.
     """
 
     texts: tuple[bytes, ...]
@@ -40,6 +45,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     opening: bytes
     between: bytes
     closing: bytes
+    strangers: bytes = b""
 
     def put(self, rows: Sequence[bytes], page: int, page_size: int, stamp: Stamp) -> bytes:
         """The body of an answer with these rows."""
@@ -81,8 +87,8 @@ def take_apart(body: bytes, rows: Sequence[bytes], page: int, page_size: int, st
         raise Unfit("envelope")
     opening, closing = _inside(body[:start], body[end:])
     head, tail = body[: start - len(opening)], body[end + len(closing) :]
-    texts, names = _members(head.decode() + "[]" + tail.decode())
-    envelope = Envelope(texts, names, opening, between, closing)
+    texts, names, strangers = _members(head.decode() + "[]" + tail.decode())
+    envelope = Envelope(texts, names, opening, between, closing, strangers)
     if sorted(names) != sorted(STATED) or envelope.put(rows, page, page_size, stamp) != body:
         raise Unfit("envelope")
     return envelope
@@ -97,10 +103,11 @@ def _inside(head: bytes, tail: bytes) -> tuple[bytes, bytes]:
     return opening, closing
 
 
-def _members(text: str) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
-    """Cut an object's text around the values of the stated members, in their order."""
+def _members(text: str) -> tuple[tuple[bytes, ...], tuple[str, ...], bytes]:
+    """Cut an object's text around the values of the stated members, in their order; digest those that nobody knows."""
     texts: list[bytes] = []
     names: list[str] = []
+    strangers: list[str] = []
     done = at = text.index("{") + 1
     try:
         while True:
@@ -111,13 +118,16 @@ def _members(text: str) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
                 texts.append(text[done:at].encode() if texts else text[:at].encode())
                 names.append(name)
                 done = end
+            elif name not in LISTED:
+                strangers.append(f"{name!r} {text[at:end]}")
             at = _skip(text, end)
             if text[at] == "}":
                 break
             at += 1
     except (ValueError, IndexError, RecursionError):
         raise Unfit("envelope") from None
-    return (*texts, text[done:].encode()), tuple(names)
+    digest = hashlib.blake2b("\n".join(sorted(strangers)).encode(), digest_size=8).digest() if strangers else b""
+    return (*texts, text[done:].encode()), tuple(names), digest
 
 
 def _skip(text: str, at: int) -> int:

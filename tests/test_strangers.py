@@ -1,0 +1,107 @@
+"""Members of an answer that no contract lists: composed pages have them as the hub would have had them, or are none."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from proxy.simulator import Simulator
+from proxy.simulator.world import Generation
+from tests.support import KEY, Clock, rig, still_world
+
+ENTRIES = 120
+
+KINDS = ("none", "of the hub", "has_more", "next_page", "next, but on the last", "offset", "first", "links")
+
+
+def further(kind: str, page: int, size: int, *, last: bool) -> dict[str, object]:
+    """What an answer has beside what the contract lists."""
+    kinds: dict[str, dict[str, object]] = {
+        "none": {},
+        "of the hub": {"region": "eu", "limits": {"page_size": 1000, "count": [1]}},
+        "has_more": {"has_more": not last},
+        "next_page": {"next_page": None if last else page + 1},
+        "next, but on the last": {} if last else {"next": f"?page={page + 1}"},
+        "offset": {"offset": (page - 1) * size},
+        "first": {"first": page == 1},
+        "links": {"links": {"self": f"?page={page}&page_size={size}"}},
+    }
+    return kinds[kind]
+
+
+def hub_with(kind: str, clock: Clock) -> Simulator:
+    """A hub of 120 rows whose answers have further members."""
+    hub = Simulator(still_world(clock, history=ENTRIES), api_key=KEY, clock=clock)
+    plain = hub.writer.page
+
+    def page(rows: Sequence[Generation], number: int, size: int, now: float) -> bytes:
+        body = plain(rows, number, size, now)
+        members = json.dumps(further(kind, number, size, last=number * size >= len(rows)))[1:-1]
+        return body[:1] + members.encode() + b", " + body[1:] if members else body
+
+    hub.writer.page = page  # type: ignore[method-assign]
+    return hub
+
+
+def unsigned(body: bytes) -> bytes:
+    """Without the links, which the hub signs afresh for each answer."""
+    return re.sub(rb'"result_url": "[^"]*"', b"", body)
+
+
+def said(hub: Simulator, number: int, size: int, now: float) -> bytes:
+    return unsigned(hub.writer.page(list(hub.world.newest_first("ox")), number, size, now))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_page_is_as_the_hub_would_have_sent_it(kind: str, seed: int) -> None:
+    clock, rng = Clock(), random.Random(seed)
+    hub = hub_with(kind, clock)
+    sizes = [7, 20, 50, 100, 1000]
+    async with rig(simulator=hub, clock=clock) as it:
+        composed = 0
+        for _ in range(60):
+            size = rng.choice(sizes)
+            number = rng.randint(1, -(-ENTRIES // size))
+            answer = await it.get(f"page_size={size}&page={number}")
+            assert unsigned(answer.content) == said(hub, number, size, clock())
+            composed += "composed" in answer.headers["cache-status"]
+        assert (composed > 20) == (kind in ("none", "of the hub")), composed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_walk_has_each_row_once_and_each_page_as_it_was(kind: str) -> None:
+    clock = Clock()
+    hub = hub_with(kind, clock)
+    async with rig(simulator=hub, clock=clock) as it:
+        moment: dict[str, str] = {}
+        for number in range(1, 7):
+            answer = await it.get(f"page_size=20&page={number}", **moment)
+            assert unsigned(answer.content) == said(hub, number, 20, clock())
+            moment = {"listing-moment": answer.headers["listing-moment"]}
+
+
+async def test_a_member_that_the_hub_has_from_now_on_is_soon_understood() -> None:
+    clock = Clock()
+    hub = hub_with("of the hub", clock)
+    with_members = hub.writer.page
+    plain = hub_with("none", clock).writer.page
+    hub.writer.page = plain  # type: ignore[method-assign]
+    async with rig(simulator=hub, clock=clock) as it:
+        for number in (1, 2, 3):
+            await it.get(f"page_size=50&page={number}")
+        assert "composed" in (await it.get("page_size=7&page=2")).headers["cache-status"]
+        hub.writer.page = with_members  # type: ignore[method-assign]
+        for _ in range(3):
+            hub.world.end(hub.world.enqueue("ox"))  # else pages of before are as good as ever
+            clock.advance(6)
+            for number in (1, 2, 3):
+                answer = await it.get(f"page_size=50&page={number}")
+                assert unsigned(answer.content) == said(hub, number, 50, clock())
+        answer = await it.get("page_size=7&page=3")
+        assert "composed" in answer.headers["cache-status"]
+        assert unsigned(answer.content) == said(hub, 3, 7, clock())

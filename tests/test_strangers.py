@@ -43,7 +43,7 @@ def hub_with(kind: str, clock: Clock) -> Simulator:
         members = json.dumps(further(kind, number, size, last=number * size >= len(rows)))[1:-1]
         return body[:1] + members.encode() + b", " + body[1:] if members else body
 
-    hub.writer.page = page  # type: ignore[method-assign]
+    hub.writer.page = page  # type: ignore[method-assign, assignment]
     return hub
 
 

@@ -165,17 +165,19 @@ def test_the_same_totals_in_another_order_after_others() -> None:
     assert (ids(listing), faults) == ([], ["order"])
 
 
-def test_rows_in_flight_below_the_window_are_not_vouched_for() -> None:
+def test_with_rows_in_flight_below_the_window_nothing_is_composed() -> None:
+    """Whether they still were in flight when what the window shows came to be is not known."""
     rows = [*OLD[:8], row(2, "processing", None), OLD[9]]
     listing, _ = after(answer(rows), answer([row(11), *rows], page_size=4, at=5.0))
     assert [row.asked_at for row in listing.rows] == [5.0] * 4 + [0.0] * 7
-    page = outline(question(1, 50), listing, purged_at=0.0)
+    assert outline(question(1, 50), listing, purged_at=0.0, confirmed_at=5.0) is None
+    page = outline(question(1, 50), listing, purged_at=0.0, confirmed_at=0.0)
     assert page is not None
     assert (page.asked_at, page.seen_at, page.settled) == (5.0, 0.0, False)
-    above = outline(question(1, 3), listing, purged_at=0.0)
+    above = outline(question(1, 3), listing, purged_at=0.0, confirmed_at=5.0)
     assert above is not None
     assert (above.seen_at, above.settled) == (5.0, True)
-    assert outline(question(1, 50), listing, purged_at=1.0) is None, "rows that are purged"
+    assert outline(question(1, 50), listing, purged_at=1.0, confirmed_at=0.0) is None, "rows that are purged"
 
 
 def test_an_answer_that_was_asked_for_earlier_takes_nothing_back() -> None:
@@ -407,7 +409,8 @@ def test_msgpack_knows_how_to_write_a_row() -> None:
 
 def test_an_outline_is_the_page_without_its_body() -> None:
     listing, _ = after(answer(OLD))
-    outlined, composed = outline(question(2, 3), listing, purged_at=0.0), compose(question(2, 3), listing)
+    outlined = outline(question(2, 3), listing, purged_at=0.0, confirmed_at=0.0)
+    composed = compose(question(2, 3), listing)
     assert isinstance(outlined, Page)
     assert isinstance(composed, Page)
     assert msgspec.structs.replace(composed, body=b"", etag="") == outlined

@@ -12,11 +12,13 @@ asked again, after both.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
 Learned: TypeAlias = Literal["confirmed", "moved", "behind"]
+EXACT: Final = 1e-5
+"""Seconds by which times that have been in Redis may differ from what they were."""
 
 
 class Stamp(Struct, frozen=True, array_like=True, gc=False):

@@ -70,11 +70,21 @@ class Judging:
         if record is None:
             return None if kept is None else kept.page, Gone()
         if kept is None:
-            return self._composed(question, record, None, Gone())
+            return self._composed(question, record, None, Gone(), suspect=suspect)
+        overtaken = kept.overtaken_at > 0 or self._rows.overtake(question, kept.page, record)
+        if overtaken and not suspect:
+            return self._composed(question, record, kept.page, Gone())
         verdict = self._reckoned(question, kept, record, keep=not suspect)
         if isinstance(verdict, Fresh):
             return kept.page, verdict
-        return self._composed(question, record, kept.page, verdict)
+        return self._composed(question, record, kept.page, verdict, suspect=suspect)
+
+    def latest(self, question: Question, page: Page, record: Record) -> Page | None:
+        """The page that the hub has sent, or what later answers, which came before it, made of it; None: unknown."""
+        if not self._rows.overtake(question, page, record):
+            return page
+        outline = self._rows.outlined(question, record, purged_at=self._purging.since(question))
+        return None if outline is None else self._rows.composed(question, record)
 
     def vouched(self, question: Question) -> float:
         """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""
@@ -109,16 +119,18 @@ class Judging:
         return kept.verdict(self._clock())
 
     def _composed(
-        self, question: Question, record: Record, page: Page | None, verdict: Verdict
+        self, question: Question, record: Record, page: Page | None, verdict: Verdict, *, suspect: bool = False
     ) -> tuple[Page | None, Verdict]:
         """A page composed of rows, if that is better than the one that is kept."""
-        outline = self._rows.outlined(question, record, purged_at=self._purging.since(question))
+        purged_at = self._purging.since(question)
+        outline = self._rows.outlined(question, record, purged_at=purged_at, suspect=suspect)
         if outline is None:
             return page, verdict
         better = self.term(question, outline, record).verdict(self._clock())
         if isinstance(better, Fresh) or (isinstance(verdict, Gone) and not isinstance(better, Gone)):
             composed = self._rows.composed(question, record)
             if composed is not None:
-                self._memory.put(question.listing, composed)
+                if not suspect:
+                    self._memory.put(question.listing, composed)
                 return composed, better
         return page, verdict

@@ -27,6 +27,8 @@ class Kept(Struct, gc=False):
         shown: how often the page has been judged since the hub vouched for it, which is about how often it was shown.
         used: of late; see ``second_chance``.
         looked_at: when it was last made sure that Redis has no newer one, in Unix seconds.
+        overtaken_at: when another replica asked for an answer about the listing that may show rows of this page, which
+            is live, as others; 0 if there is none, or Redis has been looked into since.
         noted: when it was last noted that it is in demand, where it is served without a look-up.
     """
 
@@ -38,6 +40,7 @@ class Kept(Struct, gc=False):
     used: bool = False
     noted: float = 0.0
     looked_at: float = 0.0
+    overtaken_at: float = 0.0
 
     def reckon(self, term: Term, changes: int) -> None:
         """The page may be served by this term, until ``changes`` move on."""

@@ -120,6 +120,7 @@ class Knowledge:
         kept = self._memory.get(question.key)
         if page is not None and (kept is None or page is not kept.page):
             self._put(question, page)
+        self._memory.looked(question.key, record)
 
     def _newer(self, question: Question, found: Found, since: float) -> Landed | None:
         """The page that was found, if the hub vouched for it after ``since``: fresh or not, as any answer is.
@@ -166,6 +167,8 @@ class Knowledge:
         if learned != "behind" and step.change is not None:
             self.rows.keep(question, step.change, told=told)
         record = self._memory.learn(question.listing, step.record)
+        latest = self.judging.latest(question, page, record)
+        page, learned = (page, "behind") if latest is None else (latest, learned)
         page = of_moment(page, self.rows.moment(question, page))
         now = self._clock()
         useful = learned != "behind" and keep_until(page, self._settings) > now

@@ -10,7 +10,7 @@ from msgspec import Struct
 from proxy.answer.encodings import Coding
 from proxy.answer.freshness import current
 from proxy.answer.page import Page
-from proxy.answer.record import Record
+from proxy.answer.record import EXACT, Record
 from proxy.known.kept import Kept
 from proxy.known.second_chance import victim
 
@@ -23,11 +23,15 @@ FEW: Final = 64
 
 
 class _Listing(Struct, gc=False):
-    """A listing, and the keys of its pages: as a map, which the garbage collector leaves alone, as it does no set."""
+    """A listing, and the keys of its pages: as a map, which the garbage collector leaves alone, as it does no set.
+
+    ``heard_at``: when the latest answer was asked for that is known from news only.
+    """
 
     record: Record
     epoch: int
     pages: dict[str, None]
+    heard_at: float = 0.0
 
 
 class Memory:
@@ -103,9 +107,23 @@ class Memory:
         return known.record
 
     def hear(self, listing: str, record: Record) -> None:
-        """Take in news of a listing, if anything of it is kept."""
-        if listing in self._listings:
-            self.learn(listing, record)
+        """Take in news of a listing, if anything of it is kept.
+
+        Its live pages may be others by now, which no total tells.
+        """
+        known = self._listings.get(listing)
+        if known is None or not record.is_after(known.record):
+            return
+        self.learn(listing, record)
+        known.heard_at = record.confirmed_at
+        for key in known.pages:
+            _overtake(self._pages[key], known.heard_at)
+
+    def looked(self, key: str, record: Record) -> None:
+        """Redis had this record, and nothing newer for the page than is kept."""
+        kept = self._pages.get(key)
+        if kept is not None and record.confirmed_at >= kept.overtaken_at:
+            kept.overtaken_at = 0.0
 
     def put(self, listing: str, page: Page) -> bool:
         """Keep the page if it is of its listing's latest moment and the newest of its kind; return whether."""
@@ -117,7 +135,8 @@ class Memory:
             self._drop(page.key)
         if _cost(page) > self.limit:
             return False
-        self._pages[page.key] = Kept(page, listing)
+        kept = self._pages[page.key] = Kept(page, listing)
+        _overtake(kept, known.heard_at)
         known.pages[page.key] = None
         self.bytes += _cost(page)
         self._evict()
@@ -155,6 +174,11 @@ class Memory:
         self._listings[gone.listing].pages.pop(key, None)
         self.bytes -= _cost(gone.page)
         gone.clear()
+
+
+def _overtake(kept: Kept, asked_at: float) -> None:
+    if not kept.page.settled and kept.page.asked_at < asked_at - EXACT:
+        kept.overtaken_at = asked_at
 
 
 def _cost(page: Page) -> int:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from proxy.answer.page import Page
-from proxy.answer.record import Learned, Record, learn
+from proxy.answer.record import EXACT, Learned, Record, learn
 from proxy.known.completion import UNKNOWN, Origin
 from proxy.known.listings import Listings
 from proxy.questions.demand import Place
@@ -19,7 +19,7 @@ from proxy.questions.question import Question, top_of
 from proxy.redis.shared import Found, Shared
 from proxy.redis.stored import OFF_LOOP
 from proxy.redis.stored_rows import Written, read, version_of, write
-from proxy.rows.composing import compose, compose_at, lasts, outline, write_token
+from proxy.rows.composing import compose, compose_at, lasts, outline, overtakes, write_token
 from proxy.rows.envelope import Unfit
 from proxy.rows.listing import MAX_BYTES, Fault, Listing
 from proxy.rows.listing import learn as learn_rows
@@ -30,6 +30,7 @@ from proxy.settings import CacheSettings
 
 LARGEST: Final = 1000
 """Rows that the hub shows at most in one answer (hub contract)."""
+
 
 _decode_origin = msgspec.json.Decoder(Origin).decode
 
@@ -78,12 +79,21 @@ class KnownRows:
         self._strangers = Strangers()
         self.listings = Listings(limit)
 
-    def outlined(self, question: Question, record: Record, *, purged_at: float) -> Page | None:
-        """What judging a composed page needs, if one can be had that is of the listing's latest moment."""
+    def outlined(self, question: Question, record: Record, *, purged_at: float, suspect: bool = False) -> Page | None:
+        """What judging a composed page needs, if one can be had that is of the listing's latest moment.
+
+        ``suspect``: for when the alternative is no answer at all, also with rows in flight of a moment before.
+        """
         listing = self._current(question, record)
         if listing is None or not self._strangers.fit(question, record.stamp.total_entries, listing.envelope):
             return None
-        return outline(question, listing, purged_at=purged_at)
+        confirmed_at = 0.0 if suspect else record.confirmed_at - EXACT
+        return outline(question, listing, purged_at=purged_at, confirmed_at=confirmed_at)
+
+    def overtake(self, question: Question, page: Page, record: Record) -> bool:
+        """Whether later answers have shown rows of this page, which may be others by now though the totals are not."""
+        listing = self._current(question, record)
+        return not page.settled and listing is not None and overtakes(listing, question, page.asked_at + EXACT)
 
     def composed(self, question: Question, record: Record) -> Page | None:
         """The page of the listing's latest moment, if its rows are known."""

@@ -19,14 +19,15 @@ TOKENS: Final = 4096
 """Tokens of moments that are remembered: all pages of a moment share one."""
 
 
-def outline(question: Question, listing: Listing, *, purged_at: float) -> Page | None:
+def outline(question: Question, listing: Listing, *, purged_at: float, confirmed_at: float) -> Page | None:
     """The page as of the listing's latest moment, as far as judging it needs; None unless all its rows are known.
 
     A page without rows is never composed: what the hub says past a listing's end is not known. Rows that the hub was
-    asked for before ``purged_at`` are as good as unknown.
+    asked for before ``purged_at`` are as good as unknown, and so are those in flight that the latest answer, asked for
+    at ``confirmed_at``, did not show: nobody knows whether they still were when what it shows came to be.
     """
     rows = _cut(listing.rows, question, listing.stamp.total_entries)
-    if not rows or any(row.asked_at < purged_at for row in rows):
+    if not rows or any(row.asked_at < (purged_at if row.settled else max(purged_at, confirmed_at)) for row in rows):
         return None
     return _page(question, listing, listing.chain, rows, listing.stamp)
 
@@ -53,6 +54,12 @@ def compose_at(question: Question, listing: Listing, token: str, *, purged_at: f
     if any(row.asked_at < purged_at for row in rows):
         return None
     return _with_body(_page(question, listing, chain, rows, stamp), question, listing, rows)
+
+
+def overtakes(listing: Listing, question: Question, asked_at: float) -> bool:
+    """Whether any row that an answer of ``asked_at`` to the question shows has been looked at since."""
+    rows = _cut(listing.rows, question, min(listing.stamp.total_entries, len(listing.rows)))
+    return any(row.asked_at > asked_at for row in rows or ())
 
 
 def lasts(listing: Listing, token: str) -> bool:

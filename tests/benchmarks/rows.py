@@ -69,7 +69,7 @@ def main() -> None:
         f"learn an answer of {ROWS} rows": lambda: learned(window),
         "write what has changed for Redis": lambda: write("k", after, listing, "1.ab", "cd"),
         "read that in another replica": lambda: read_rows("k", written.head, rows, listing),
-        f"judge a page of {SHOWN} rows": lambda: outline(asked(3, SHOWN), after, purged_at=0.0),
+        f"judge a page of {SHOWN} rows": lambda: outline(asked(3, SHOWN), after, purged_at=0.0, confirmed_at=0.0),
         f"compose a page of {SHOWN} rows": lambda: compose(asked(3, SHOWN), after),
         f"compose a page of {ROWS} rows": lambda: compose(asked(1, ROWS), after),
         f"hash {len(body)} bytes, to compare": lambda: hashlib.sha256(body).digest(),

@@ -177,8 +177,12 @@ class Fetcher:
                 leases.end(question, token, failure, unsure=claim.unsure)
 
     async def _ask(self, question: Question, until: float, *, ahead: bool, claim: Claim | None = None) -> Landed:
-        """Ask the hub until its answer is not behind what is known, and store it."""
+        """Ask the hub until its answer is not behind what is known, and store it.
+
+        Where one is, the answers to others that were asked for meanwhile may have shown what this one should.
+        """
         token, turn = ("", None) if claim is None else (claim.token, claim.turn)
+        began = self._clock()
         for _ in range(ATTEMPTS):
             try:
                 page, seconds = await self._page(question, until, ahead=ahead, turn=turn)
@@ -191,6 +195,9 @@ class Fetcher:
             landed = await self._known.learn(question, page, token=token)
             self.learned[landed.learned] += 1
             if landed.learned != "behind":
+                break
+            if known := self._known.landed(question, since=began):
+                landed = known
                 break
         return replace(landed, hub_seconds=seconds)
 

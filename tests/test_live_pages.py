@@ -147,3 +147,22 @@ async def test_an_answer_that_comes_late_takes_nothing_back(late: str, other: st
         if low is not None:
             assert status(answer, low.id) == "processing"
         assert hub.journal.count == asked
+
+
+async def test_an_answer_that_is_behind_gives_way_to_what_others_have_shown_meanwhile() -> None:
+    """Which of two answers that overlap is newer cannot be known; the one that was shown first is."""
+    clock = Clock()
+    hub = Simulator(still_world(clock, history=40), api_key=KEY, clock=clock)
+    hold = Held(hub, lambda request: "page_size=7" in str(request.url) and not hold.come.is_set())
+    async with rig(simulator=hub, clock=clock, transport=hold) as it:
+        waiting = asyncio.create_task(it.get("page_size=7&page=2"))
+        await hold.made.wait()
+        clock.advance(0.2)
+        hub.world.end(hub.world.enqueue("ox"))
+        shown = (await it.get("page_size=20")).json()
+        clock.advance(0.2)
+        hold.come.set()
+        answer = (await waiting).json()
+        assert answer["total_entries"] == shown["total_entries"]
+        assert answer["generations"] == shown["generations"][7:14]
+        assert hub.journal.count == 2

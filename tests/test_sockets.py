@@ -10,7 +10,7 @@ import pytest
 
 from proxy.commands.sockets import LOOPBACK, OwnSocket, listen, reserve
 from tests.support import RedisServer
-from tests.test_cli import hub, run, serving
+from tests.test_cli import eventually, get, hub, run, serving
 
 __all__ = ["hub"]  # a fixture
 
@@ -46,3 +46,17 @@ def test_two_proxies_with_workers_do_not_share_a_port(hub: str, redis_server: Re
         assert "cannot listen" in second.stderr
         process.terminate()  # its workers too
         assert process.wait(20) == 0
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(hub: str, redis_server: RedisServer) -> None:
+    """They would keep the port, so that nothing could be started in their place."""
+    with serving(hub, "--workers", "2", REDIS_URL=redis_server.url, PROXY_SERVER_DRAIN_DELAY="0") as (url, process):
+        assert get(f"{url}/health/ready")[0] == 200
+        process.kill()
+        port = url.rpartition(":")[2]
+
+        def free() -> bool:
+            listen(LOOPBACK, int(port)).close()
+            return True
+
+        eventually(free)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -92,7 +93,11 @@ def production_app(log: logs.Writing) -> object:
         settings,
         readiness=readiness,
         sinks=[log.later(ACCESS)] if settings.log.requests else [],
-        on_startup=[partial(drain_before_exit, readiness, settings.server.drain_delay), freeze_heap],
+        on_startup=[
+            partial(drain_before_exit, readiness, settings.server.drain_delay),
+            end_with_supervisor,
+            freeze_heap,
+        ],
         siblings=Siblings(Path(directory)) if directory else None,
     )
 
@@ -111,6 +116,24 @@ def _directory() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(DIRECTORY, None)
+
+
+def end_with_supervisor() -> None:
+    """Have a worker end as by SIGTERM when the process that has started it is gone: nobody else would end it.
+
+    Killed, that one cannot tell its workers, which would keep the port.
+    """
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None or sys.platform == "win32":
+        return
+    loop, gone = asyncio.get_running_loop(), supervisor.sentinel
+
+    def end() -> None:
+        loop.remove_reader(gone)
+        _log.warning("the process that started this worker is gone: stopping")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(gone, end)
 
 
 def freeze_heap() -> None:

@@ -45,5 +45,11 @@ def test_header_is_whole_seconds_rounded_up() -> None:
     assert [header(seconds) for seconds in (0.0, 0.2, 1.0, 1.1, 30.0)] == ["1", "1", "1", "2", "30"]
 
 
+@pytest.mark.parametrize("seconds", [1e17, float("inf"), float("nan")])
+def test_header_is_an_hour_at_most(seconds: float) -> None:
+    """It is written while an error is told, which must not become another one."""
+    assert header(seconds) == "3600"
+
+
 def test_jitter_stays_in_its_range() -> None:
     assert all(1 <= jittered() <= 3 for _ in range(50))

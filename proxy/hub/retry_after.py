@@ -33,5 +33,5 @@ def jittered() -> float:
 
 
 def header(seconds: float) -> str:
-    """The header's value: whole seconds, rounded up, at least 1."""
-    return str(max(1, math.ceil(seconds)))
+    """The header's value: whole seconds, rounded up, at least 1, at most LONGEST."""
+    return str(max(1, math.ceil(min(LONGEST, seconds))))

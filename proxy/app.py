@@ -196,7 +196,7 @@ def _shield(settings: Settings, credential: Credential, link: RedisLink | None, 
         return gate_name(credential.id, settings.hub.url)
 
     return Shield(
-        Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency),
+        Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency, reach=settings.hub.deadline),
         None if link is None else SharedGate(link),
         gate_name=name,
         replicas=lambda: _replicas(settings, news),

@@ -27,6 +27,7 @@ from proxy.admission.gate import (
     Turn,
 )
 from proxy.admission.shared_gate import SharedGate, gate_name
+from proxy.hub.retry_after import LONGEST
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.secret import Secret
@@ -274,6 +275,7 @@ def test_never_more_than_rate_and_burst(steps: list[tuple[float, float]]) -> Non
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("pass"), st.sampled_from([0.01, 0.1, 0.5, 1.0, 2.0, 2.1, 6.0, 30.0])),
+        st.tuples(st.just("pass"), st.sampled_from([-0.5, -3.0, -20.0, -2 * LONGEST])),
         st.tuples(st.just("ask"), st.sampled_from([0.0, 0.15, 2.0])),
         st.tuples(st.just("ahead"), st.just(0.0)),
         st.tuples(
@@ -380,6 +382,80 @@ async def test_something_else_under_the_keys() -> None:
     await redis.set("g:slots", "x")
     assert await shared.leave("g", "t", 0, ANSWERED, 0.5) == Pause()
     assert 0 < await redis.pttl("g:gate") <= 2 * 3600 * 1000, "nothing is kept for good"
+
+
+WRONG = [b"1e17", b"17900000000.0", b"inf", b"-inf", b"nan", b"", b"x"]
+
+
+@pytest.mark.parametrize("field", ["next", "until", "strikes", "epoch", "window", "cause", "probe", "crowded"])
+@pytest.mark.parametrize("wrong", [*WRONG, b"turn", b"\xff"])
+async def test_one_wrong_value_in_a_gate_stops_nobody(field: str, wrong: bytes) -> None:
+    """It would stop all replicas, and none of them would come to write another."""
+    redis = fakeredis.FakeAsyncRedis()
+    shared = SharedGate(RedisLink(redis, 2.0), now=T0)
+    allowance = Allowance(10.0, 4, 3, reach=15.0)
+    for turn in range(4):
+        await shared.admit("g", f"{turn}", allowance, patience=0.0, paid=False, told=Told())
+        await shared.leave("g", f"{turn}", 0, ANSWERED, 0.5)
+    await redis.hset("g:gate", field, wrong)
+    standing = await shared.standing("g", allowance)
+    assert standing is not None
+    assert standing.pause.seconds == 0.0
+    answer = await shared.admit("g", "t", allowance, patience=0.1, paid=False, told=Told())
+    assert answer is not None
+    assert isinstance(answer[0], Turn)
+    pause = await shared.leave("g", "t", answer[0].epoch, Report("limited", 3.0), 0.5)
+    assert pause == Pause(3.0, "limited", 1)
+    assert 0 < await redis.pttl("g:gate") <= 2 * LONGEST * 1000
+
+
+async def test_a_slot_without_an_end_ends() -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    shared = SharedGate(RedisLink(redis, 2.0), now=T0)
+    await redis.zadd("g:slots", {"a": float("inf"), "b": T0 + 1e9, "c": T0 + SLOT})
+    full = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told())
+    assert full == (Refused("concurrency", 0.0), None)
+    shared.now = T0 + SLOT
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told())
+    assert answer == (Turn(0.0, 0), Pause())
+
+
+async def test_a_clock_that_steps_back_leaves_no_pause_and_a_used_burst() -> None:
+    """Redis may fail over to a host whose clock is behind: what is written there was meant by another clock."""
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    allowance = Allowance(10.0, 4, 3, reach=15.0)
+    await shared.admit("g", "a", allowance, patience=0.0, paid=False, told=Told())
+    await shared.leave("g", "a", 0, Report("limited", 3.0), 0.5)
+    shared.now = T0 - 2 * LONGEST
+    for wait in (0.0, 0.1):
+        answer = await shared.admit("g", "a", allowance, patience=1.0, paid=False, told=Told())
+        assert answer is not None
+        assert isinstance(answer[0], Turn)
+        assert answer[0].wait == pytest.approx(wait)
+        await shared.leave("g", "a", answer[0].epoch, ANSWERED, 0.5)
+    shared.now += LONGEST + 3
+    answer = await shared.admit("g", "b", allowance, patience=0.0, paid=False, told=Told())
+    assert answer is not None
+    assert isinstance(answer[0], Turn), "it is forgotten for good, also when its time comes once more"
+
+
+@pytest.mark.parametrize("seconds", [1e17, float("inf"), float("nan")])
+def test_a_pause_that_others_tell_of_is_an_hour_at_most(seconds: float) -> None:
+    """Of another release, or garbage; and this process would tell a Redis that has forgotten of it."""
+    gate = Gate()
+    gate.mirror(Pause(seconds, "limited", 1), T0)
+    assert gate.told(T0, ALLOWANCE, untold=True).pause == Pause(LONGEST, "limited", 1)
+
+
+async def test_a_gate_that_is_told_of_a_pause_or_is_crowded_is_not_kept_for_good() -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    shared = SharedGate(RedisLink(redis, 2.0), now=T0)
+    told = Told(Pause(5.0, "limited", 3))
+    await shared.admit("told", "t", ALLOWANCE, patience=0.0, paid=False, told=told)
+    await redis.zadd("crowded:slots", {f"{number}": T0 + SLOT for number in range(3)})
+    await shared.admit("crowded", "t", ALLOWANCE, patience=0.0, paid=False, told=Told())
+    for gate in ("told", "crowded"):
+        assert 0 < await redis.pttl(f"{gate}:gate") <= 2 * LONGEST * 1000
 
 
 def test_the_longest_pause_is_a_minute() -> None:

@@ -17,6 +17,8 @@ from typing import Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
 
+from proxy.hub.retry_after import LONGEST
+
 SLOT: Final = 2.0
 """Seconds for which a slot is held without being renewed."""
 FIRST_PAUSE: Final = 1.0
@@ -34,20 +36,24 @@ Cause: TypeAlias = Literal["limited", "unavailable", "refused", "failing"]
 
 
 class Allowance(Struct, frozen=True):
-    """What the hub may be asked: ``rate`` a second on average, ``burst`` at once, ``concurrency`` under way."""
+    """What the hub may be asked: ``rate`` a second on average, ``burst`` at once, ``concurrency`` under way.
+
+    ``reach``: seconds ahead for which anybody has turns granted, at the most.
+    """
 
     rate: float
     burst: float
     concurrency: int
+    reach: float = LONGEST
 
     def share(self, replicas: int) -> Allowance:
         """What one of so many processes may, when they cannot agree."""
         part = max(1, replicas)
-        return Allowance(self.rate / part, max(1.0, self.burst / part), max(1, self.concurrency // part))
+        return Allowance(self.rate / part, max(1.0, self.burst / part), max(1, self.concurrency // part), self.reach)
 
     def ahead(self) -> Allowance:
         """What those may who ask though nobody waits: half is left to callers."""
-        return Allowance(self.rate, max(1.0, self.burst / 2), max(1, self.concurrency // 2))
+        return Allowance(self.rate, max(1.0, self.burst / 2), max(1, self.concurrency // 2), self.reach)
 
 
 class Turn(Struct, frozen=True):
@@ -131,9 +137,10 @@ class Gate:
 
         ``paid``: the wait of an earlier turn of this ticket is over.
         """
+        self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
         if now < self._until:
             return Refused(self._cause, self._until - now)
-        self._slots = {holder: end for holder, end in self._slots.items() if end > now}
+        self._slots = {holder: min(end, now + SLOT) for holder, end in self._slots.items() if end > now}
         if self._strikes and self._probe != ticket and self._probe in self._slots:
             return Refused(self._cause, PROBING)
         if ticket not in self._slots and len(self._slots) >= allowance.concurrency:
@@ -156,6 +163,7 @@ class Gate:
 
     def leave(self, ticket: str, now: float, epoch: int, report: Report, jitter: float) -> Pause:
         """Take in how a turn went; return the pause that this leads to. ``jitter``: random, from 0 to 1."""
+        self._until = self._pause_ends(now)
         self._slots.pop(ticket, None)
         told = report.outcome in ("limited", "unavailable", "refused")
         if epoch != self.epoch:  # it was under way when a pause began, and is no further strike
@@ -170,7 +178,7 @@ class Gate:
 
     def pause(self, now: float) -> Pause:
         """What is left of the pause."""
-        return Pause(max(0.0, self._until - now), self._cause, self._strikes)
+        return Pause(max(0.0, self._pause_ends(now) - now), self._cause, self._strikes)
 
     def told(self, now: float, allowance: Allowance, *, untold: bool) -> Told:
         """What to tell of it. A pause that is over may have been ended by others since."""
@@ -180,20 +188,30 @@ class Gate:
 
     def standing(self, now: float, allowance: Allowance) -> Standing:
         """What is left; nothing changes by looking."""
-        turns = max(0.0, allowance.burst - max(0.0, self._next_at - now) * allowance.rate)
+        turns = max(0.0, allowance.burst - max(0.0, self._next_turn(now, allowance) - now) * allowance.rate)
         return Standing(turns, sum(end > now for end in self._slots.values()), self.pause(now))
 
     def mirror(self, pause: Pause, now: float) -> None:
         """Take over what others know of a pause."""
+        until = now + min(LONGEST, pause.seconds)
         if pause.strikes == 0:
             self._until, self._strikes = 0.0, 0
-        elif self._strikes != pause.strikes or now + pause.seconds > self._until:
-            self._until, self._cause, self._strikes = now + pause.seconds, pause.cause, pause.strikes
+        elif self._strikes != pause.strikes or until > self._until:
+            self._until, self._cause, self._strikes = until, pause.cause, pause.strikes
             self.epoch += 1
 
     def drain(self, now: float, allowance: Allowance) -> None:
         """Begin with one turn and without a burst: it may just have been used elsewhere."""
         self._next_at = max(self._next_at, now + (allowance.burst - 1) / allowance.rate)
+
+    def _pause_ends(self, now: float) -> float:
+        return self._until if self._until <= now + LONGEST else 0.0
+
+    def _next_turn(self, now: float, allowance: Allowance) -> float:
+        """When the next turn would be, of a burst of one; those who leave half of the burst to others may ask."""
+        rate, burst = allowance.rate, allowance.burst
+        possible = self._next_at <= now + 2 * burst / rate + allowance.reach
+        return self._next_at if possible else now + (burst - 1) / rate
 
     def _begin_pause(self, now: float, report: Report, jitter: float) -> None:
         backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._strikes, 10)) * (0.5 + jitter / 2)
@@ -217,7 +235,7 @@ class Gate:
 
     def _count(self, now: float, answered: int, failed: int) -> None:
         passed = now - self._window_at
-        if passed >= WINDOW / 2:
-            self._before = self._counts if passed < WINDOW else (0, 0)
+        if not 0 <= passed < WINDOW / 2:
+            self._before = self._counts if 0 <= passed < WINDOW else (0, 0)
             self._counts, self._window_at = (0, 0), now
         self._counts = (self._counts[0] + answered, self._counts[1] + failed)

@@ -31,10 +31,10 @@ from proxy.redis.shared import NEWS
 KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
 NOTHING: Final = Told()
-_ADMIT: Final = Script("admit", "gate")
+_ADMIT: Final = Script("admit", "suspicion", "gate")
 _STAY: Final = Script("stay")
-_LEAVE: Final = Script("leave")
-_STANDING: Final = Script("standing")
+_LEAVE: Final = Script("leave", "suspicion")
+_STANDING: Final = Script("standing", "suspicion")
 
 
 class SharedGate:
@@ -83,6 +83,7 @@ class SharedGate:
                 *(ticket, repr(allowance.rate), repr(allowance.burst), allowance.concurrency, repr(patience)),
                 *(int(paid), repr(SLOT), repr(PROBING), KEPT, self._now),
                 *(repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)),
+                *(repr(LONGEST), repr(allowance.reach)),
             ],
         )
 
@@ -100,14 +101,16 @@ class SharedGate:
         arguments: list[Any] = [
             *(ticket, epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)),
             *(repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES, KEPT),
-            *(self._now, NEWS, f"room {gate}"),
+            *(self._now, NEWS, f"room {gate}", repr(LONGEST)),
         ]
         answer = await self._link.run(_LEAVE, "leave", _keys(gate), arguments)
         return None if answer is None else Pause(float(answer[0]), answer[1].decode(), int(answer[2]))
 
     async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
         """What is left of the allowance; nothing changes by looking."""
-        arguments: list[Any] = [repr(allowance.rate), repr(allowance.burst), self._now]
+        arguments: list[Any] = [
+            *(repr(allowance.rate), repr(allowance.burst), self._now, repr(LONGEST), repr(allowance.reach)),
+        ]
         answer = await self._link.run(_STANDING, "standing", _keys(gate), arguments)
         if answer is None:
             return None

@@ -1,10 +1,9 @@
 -- A turn is over. The rules of admission.gate.Gate.leave. Times are seconds by this server's clock.
 -- KEYS: gate, slots
 -- ARGV: ticket, epoch, outcome, retry after ('': none), jitter, first and longest pause in s, window in s,
---       failures that open the breaker, ms for which all this is kept, now ('': by the clock), channel, news of room
+--       failures that open the breaker, ms for which all this is kept, now ('': by the clock), channel, news of room,
+--       s that a pause has left at the most
 -- Returns: s left of the pause, its cause, strikes
-local function number(text) return tonumber(text) or 0 end
-local function text(value) return string.format('%.17g', value) end
 local ticket, outcome, retry_after = ARGV[1], ARGV[3], tonumber(ARGV[4])
 local now = tonumber(ARGV[11])
 if not now then
@@ -19,15 +18,19 @@ end
 redis.call('ZREM', KEYS[2], ticket)
 local gate = redis.call('HMGET', KEYS[1], 'next', 'until', 'cause', 'strikes', 'epoch',
                         'window', 'answered', 'failed', 'answered before', 'failed before', 'crowded')
-local next_at, till, cause = number(gate[1]), number(gate[2]), gate[3] or 'failing'
-local strikes, epoch = number(gate[4]), number(gate[5])
+local next_at, till, cause = number(gate[1]), number(gate[2]), known_cause(gate[3])
+local strikes, epoch = whole(gate[4]), whole(gate[5])
+if is_beyond(till, now + number(ARGV[14])) then
+  till = 0
+  redis.call('HSET', KEYS[1], 'until', 0)
+end
 local window, answered, failed = number(gate[6]), number(gate[7]), number(gate[8])
 local answered_before, failed_before = number(gate[9]), number(gate[10])
 
 local function count(a, f)
   local passed, length = now - window, number(ARGV[8])
-  if passed >= length / 2 then
-    if passed < length then
+  if not (passed >= 0 and passed < length / 2) then
+    if passed >= 0 and passed < length then
       answered_before, failed_before = answered, failed
     else
       answered_before, failed_before = 0, 0

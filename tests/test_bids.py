@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from proxy.admission.gate import Allowance, Pause, Standing
+from proxy.admission.shared_gate import SharedGate
 from proxy.answer import record as records
 from proxy.answer.freshness import Fresh, current, oldest_fresh, term
 from proxy.answer.outcome import Hit, Miss, StaleHit
@@ -79,6 +81,22 @@ async def test_where_nothing_is_kept_the_first_to_bid_asks() -> None:
     assert 0 < await it.fake.pttl(LEASE_KEY) <= 2000
     assert not (await it.bid(token="another")).leased
     assert await it.fake.get(LEASE_KEY) == b"t"
+
+
+async def test_who_bids_once_more_has_the_lease_and_the_turn_already() -> None:
+    """Scripts are sent once more where the answer was lost with its connection: to be told no left both to nobody."""
+    it = Redis()
+    gate = SharedGate(it.shared._link, now=NOW)
+    allowance = Allowance(rate=1.0, burst=1, concurrency=1)
+    wanted = gate.wanted("g", "ticket", allowance, patience=0.0)
+    first = await it.bid(turn=wanted)
+    await it.keep(page(NOW), NOW)
+    again = await it.bid(turn=wanted)
+    assert again.leased
+    assert again.page is not None, "which has come meanwhile, and is handed on with it"
+    assert again.turn == first.turn
+    assert await gate.standing("g", allowance) == Standing(0.0, 1, Pause())
+    assert not (await it.bid(token="another", turn=wanted)).leased
 
 
 async def test_a_look_without_a_bid_takes_nothing() -> None:

@@ -174,6 +174,16 @@ def test_an_answer_to_what_was_sent_before_a_pause_does_not_end_it() -> None:
     assert it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5).seconds == 5.0
 
 
+def test_a_turn_that_is_asked_for_once_more_is_granted_again() -> None:
+    """Redis is asked once more if its answer was lost with the connection: that costs no second unit of the rate."""
+    it = Asking(Allowance(1.0, 1, 1))
+    ticket, turn = it.ask()
+    assert it.gate.admit(ticket, it.now, it.allowance, patience=0.0) == turn
+    assert it.gate.standing(it.now, it.allowance) == Standing(0.0, 1, Pause())
+    it.gate.leave(ticket, it.now, 0, ANSWERED, 0.5)
+    assert it.refusal().wait == pytest.approx(1.0)
+
+
 def test_a_probe_that_dies_is_replaced() -> None:
     it = Asking()
     it.go(Report("limited", 1.0))
@@ -278,6 +288,7 @@ steps = st.lists(
         st.tuples(st.just("pass"), st.sampled_from([-0.5, -3.0, -20.0, -2 * LONGEST])),
         st.tuples(st.just("ask"), st.sampled_from([0.0, 0.15, 2.0])),
         st.tuples(st.just("ahead"), st.just(0.0)),
+        st.tuples(st.just("again"), st.sampled_from([0.0, 2.0])),
         st.tuples(
             st.just("leave"),
             st.sampled_from(
@@ -300,8 +311,8 @@ async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: l
         match what:
             case "pass":
                 now += value
-            case "ask" | "ahead":
-                ticket = f"t{number}"
+            case "ask" | "ahead" | "again":
+                ticket = under_way[-1][0] if what == "again" and under_way else f"t{number}"
                 asked = allowance.ahead() if what == "ahead" else allowance
                 here = gate.admit(ticket, now, asked, patience=value)
                 answer = await shared.admit(name, ticket, asked, patience=value, paid=False, told=Told())

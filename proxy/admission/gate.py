@@ -135,7 +135,8 @@ class Gate:
     ) -> Turn | Refused:
         """Grant a turn that begins within ``patience`` seconds, or say why not.
 
-        ``paid``: the wait of an earlier turn of this ticket is over.
+        ``paid``: the wait of an earlier turn of this ticket is over. What holds a slot has paid too: it asks once more
+        as the answer was lost.
         """
         self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
         if now < self._until:
@@ -143,8 +144,10 @@ class Gate:
         self._slots = {holder: min(end, now + SLOT) for holder, end in self._slots.items() if end > now}
         if self._strikes and self._probe != ticket and self._probe in self._slots:
             return Refused(self._cause, PROBING)
-        if ticket not in self._slots and len(self._slots) >= allowance.concurrency:
+        held = ticket in self._slots
+        if not held and len(self._slots) >= allowance.concurrency:
             return Refused("concurrency", 0.0)
+        paid = paid or held
         wait = 0.0 if paid else max(0.0, self._next_at - (allowance.burst - 1) / allowance.rate - now)
         if wait > patience:
             return Refused("rate", wait)

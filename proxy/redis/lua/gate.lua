@@ -58,12 +58,13 @@ local function admit(at, gate_key, slots_key)
   if strikes > 0 and probe ~= ticket and redis.call('ZSCORE', slots_key, probe) then
     return answer(cause, number(ARGV[at + 7]))
   end
-  if not redis.call('ZSCORE', slots_key, ticket) and redis.call('ZCARD', slots_key) >= concurrency then
+  local held = redis.call('ZSCORE', slots_key, ticket) -- granted before, in an answer that was lost
+  if not held and redis.call('ZCARD', slots_key) >= concurrency then
     keep('crowded', text(now + 1)) -- whoever leaves tells of the room
     return answer('concurrency', 0)
   end
   local wait = 0
-  if not paid then
+  if not paid and not held then
     wait = math.max(0, next_at - (burst - 1) / rate - now)
     if wait > patience then
       return answer('rate', wait)

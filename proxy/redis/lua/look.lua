@@ -34,7 +34,8 @@ local function is_more()
   return head ~= '' and confirmed > math.max(shown_at, math.min(live_after, settled_after))
 end
 
-if ARGV[4] == '' or redis.call('EXISTS', KEYS[6], KEYS[7]) > 0 or is_more() then
+local own = ARGV[4] ~= '' and redis.pcall('GET', KEYS[6]) == ARGV[4] -- taken before, but the answer was lost
+if ARGV[4] == '' or not own and (redis.call('EXISTS', KEYS[6], KEYS[7]) > 0 or is_more()) then
   return {page, record, head, rows, 0}
 end
 local taken = redis.pcall('SET', KEYS[6], ARGV[4], 'PX', ARGV[5]) -- a Redis that takes no writes can still be read

@@ -437,3 +437,25 @@ async def test_a_redis_that_takes_no_writes_can_be_read(own_redis: RedisServer) 
     assert not found.leased
     assert not link.faults
     await link.aclose()
+
+
+@pytest.mark.parametrize("stop", [("CONFIG", "SET", "maxmemory", "1"), ("REPLICAOF", "127.0.0.1", "1")])
+@pytest.mark.parametrize("namespace", [None, "ox"])
+async def test_misses_beside_a_redis_that_takes_no_writes_cost_a_settled_page_nothing(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, stop: tuple[str, ...], namespace: str | None
+) -> None:
+    """Each of them reads from Redis and cannot write there: that is known since the first, and all was doubted then."""
+    from proxy.redis.client import connect  # noqa: PLC0415
+    from proxy.secret import Secret  # noqa: PLC0415
+
+    monkeypatch.setattr(fakeredis, "FakeAsyncRedis", lambda **_: connect(Secret(own_redis.url)))
+    async with fixture(fakeredis.FakeServer()) as it:
+        hears_news(it.pages)
+        own_redis.command(*stop)
+        await it.ask()
+        asked = it.hub.asked
+        for number in range(3, 9):
+            await it.ask(page_question("c", ListQuery(page=number, namespace=namespace)))
+            assert isinstance(await it.ask(), Hit)
+            assert it.hub.asked == asked + number - 2
+    await it.shared._link.aclose()

@@ -150,6 +150,17 @@ def test_who_is_cut_off_once_more_trusts_its_memory_for_no_longer_than_a_live_pa
         assert it.judging.kept(QUESTIONS[0])[1] == Fresh(5.0, 0.0)
 
 
+def test_what_is_read_from_a_redis_that_takes_no_writes_is_doubted_when_it_cannot_be_read_either() -> None:
+    it = Judged()
+    it.trust.told(answered=False)
+    it.learn(question=QUESTIONS[0], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
+    it.trust.looked(answered=True)
+    it.trust.told(answered=False)
+    assert it.judging.kept(QUESTIONS[0])[1] == Fresh(1.0, 0.0), "it is still the same that others are not told"
+    it.trust.looked(answered=False)
+    assert not isinstance(it.judging.kept(QUESTIONS[0])[1], Fresh), "others may have been told since it was read"
+
+
 def refreshed(it: Judged, times: int) -> bool:
     """Whether the page is due after it was shown so many times more."""
     verdicts = [it.judging.kept(QUESTIONS[0])[1] for _ in range(times)]

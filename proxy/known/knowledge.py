@@ -113,7 +113,7 @@ class Knowledge:
         page, record = found.page, found.record
         self.rows.take_in(question, found)
         if record is None:
-            if not self.trust.together:
+            if not self.trust.together and not self.trust.apart:  # a Redis that takes nothing need not have it
                 self._memory.suspect(question.listing)
             return
         self._memory.learn(question.listing, record)

@@ -80,14 +80,18 @@ class Trust:
             self._stand_alone()
 
     def told(self, *, answered: bool) -> None:
-        """Redis was told something; if it did not take it (down, full or read-only), others do not hear of it."""
-        if self._mute and answered:
-            self.gap()
+        """Redis was told something; if it did not take it (down, full or read-only), others do not hear of it.
+
+        That this goes on is nothing new, also where it can be read meanwhile: all was doubted when it began.
+        """
+        began, ended = not answered and not self._mute, answered and self._mute
         self._alone = self._alone and not answered
-        self.changes += self._mute is answered
         self._mute = not answered
-        if not answered:
+        self.changes += began or ended
+        if began:
             self._stand_alone()
+        if ended:
+            self.gap()
 
     def gap(self) -> None:
         """Something may have been missed."""

@@ -28,6 +28,7 @@ from proxy.answer.record import Learned
 from proxy.claim import Claim
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
 from proxy.hub.client import Hub
+from proxy.hub.faults import NothingLeft
 from proxy.known.knowledge import Knowledge
 from proxy.questions.question import Question
 from proxy.redis.landings import Ear, Landings, write_failure
@@ -165,8 +166,8 @@ class Fetcher:
             if landed is None:
                 with leases.kept(question, token):
                     landed = await self._ask(question, until, ahead=ahead, claim=claim)
-        except GaveWay:
-            raise  # those who wait elsewhere need not
+        except (GaveWay, NothingLeft):
+            raise  # those who wait elsewhere need not, or can ask themselves
         except ProxyError as error:
             failure = write_failure(error)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -366,6 +367,22 @@ async def test_what_the_hub_cannot_have_read_is_repeated_once() -> None:
         with pytest.raises(errors.HubUnreachable):
             await it.ask()
         assert it.hub.asked == 2
+
+
+async def test_who_cannot_ask_for_want_of_files_leaves_the_question_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may have some: nothing is wrong with the hub."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        ends = list[tuple[Any, ...]]()
+        monkeypatch.setattr(it.leases, "end", lambda *given, **_: ends.append(given))
+
+        async def fail(_: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("x") from OSError(errno.EMFILE, "x")
+
+        monkeypatch.setattr(it.hub, "handle_async_request", fail)
+        with pytest.raises(errors.HubUnreachable):
+            await it.ask()
+        assert [given[2:] for given in ends] == [(b"",)]
+        assert (await it.shield.standing()).pause.strikes == 0
 
 
 async def test_a_repeated_request_that_succeeds_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import json
 import logging
+import os
+import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -276,6 +279,45 @@ async def test_nobody_listens() -> None:
     with pytest.raises(errors.HubUnreachable):
         await hub.get(LIST, "")
     await hub.aclose()
+
+
+async def test_a_process_without_a_file_left_does_not_blame_the_hub() -> None:
+    """All replicas would leave a hub alone that is well, as one of them is not."""
+    hub_settings = HubSettings(url=f"http://127.0.0.1:{free_port()}", api_key=Secret(KEY))
+    hub = Hub(hub_settings, Credential(hub_settings))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(errors.HubUnreachable) as caught:
+            await hub.get(LIST, "")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert report_of(caught.value) == Report("abandoned")
+    assert "out of files" in caught.value.detail
+    assert not caught.value.repeatable
+    await hub.aclose()
+
+
+@pytest.mark.parametrize(
+    ("others", "outcome"),
+    [
+        ([], "abandoned"),
+        ([OSError(errno.EMFILE, "x")], "abandoned"),
+        ([ConnectionRefusedError(errno.ECONNREFUSED, "x")], "failing"),
+    ],
+)
+async def test_whose_fault_it_is_that_no_address_of_the_hub_answers(others: list[OSError], outcome: str) -> None:
+    """A container without IPv6 says of ::1 that it has no such address, whatever becomes of 127.0.0.1."""
+
+    def fail(_: httpx.Request) -> httpx.Response:
+        tried = [OSError(errno.EADDRNOTAVAIL, "x"), *others]
+        error = OSError("All connection attempts failed")
+        error.__cause__ = ExceptionGroup("x", tried) if others else tried[0]
+        raise httpx.ConnectError("x") from error
+
+    assert report_of(await failure(fail)).outcome == outcome
 
 
 @pytest.mark.parametrize(

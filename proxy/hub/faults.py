@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
 import httpx
 
 from proxy import errors
@@ -11,6 +14,14 @@ from proxy.settings import HubSettings
 
 class KeptAliveBroke(errors.HubUnreachable):
     """A connection that was kept alive had ended before this request came: says nothing of how the hub fares."""
+
+
+class NothingLeft(errors.HubUnreachable):
+    """This process, or its machine, has nothing left to make a connection with: says nothing of how the hub fares."""
+
+
+_OWN: Final = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
+"""What the system says where files, ports or memory are used up."""
 
 
 def refusal(status: int, wait: float | None) -> errors.HubError:
@@ -38,16 +49,21 @@ def refusal(status: int, wait: float | None) -> errors.HubError:
 def named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False) -> errors.HubError:
     """Name a failure of the connection. ``began``: the status line had already come."""
     match error:
+        case _ if _is_own(error):
+            return NothingLeft(
+                "No connection to the hub could be made: the proxy's machine is out of files, ports or memory for it.",
+                retry_after=retry_after.jittered(),
+            )
         case httpx.PoolTimeout():
             return errors.HubBusy(
                 f"{settings.concurrency} requests to the hub are under way and none ended"
                 f" within {settings.read_timeout:g} s.",
                 retry_after=retry_after.jittered(),
             )
-        case httpx.ConnectTimeout():
-            return errors.HubTimeout(f"No connection to the hub within {settings.connect_timeout:g} s.")
         case httpx.TimeoutException():
-            return errors.HubTimeout(f"The hub was silent for {settings.read_timeout:g} s.")
+            silent = f"The hub was silent for {settings.read_timeout:g} s."
+            unmade = f"No connection to the hub within {settings.connect_timeout:g} s."
+            return errors.HubTimeout(unmade if isinstance(error, httpx.ConnectTimeout) else silent)
         case _ if began:
             return errors.HubAnswerCutOff("The connection broke within the hub's answer.", hub_status=200)
         case httpx.ConnectError():
@@ -59,3 +75,16 @@ def named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_al
             unreachable = cls("The connection to the hub broke before an answer began.")
             unreachable.repeatable = kept_alive
             return unreachable
+
+
+def _is_own(error: BaseException | None) -> bool:
+    """Whether it came of nothing else. Of a name's several addresses, one may be of a kind that this machine lacks."""
+    match error:
+        case None:
+            return False
+        case BaseExceptionGroup():
+            return all(map(_is_own, error.exceptions))
+        case OSError() if error.errno in _OWN:
+            return True
+        case _:
+            return _is_own(error.__cause__ or error.__context__)

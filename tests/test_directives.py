@@ -71,6 +71,25 @@ def test_accept(directives: Directives, verdict: Fresh | Stale | Gone, accepted:
     assert directives.accept(verdict, 0.5) is accepted
 
 
+@pytest.mark.parametrize("live_ttl", [0.25, 0.5, 2.0])
+@pytest.mark.parametrize("age", [0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 1.25, 1.5, 2.0, 60.0])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        NONE,
+        *(Directives(min_fresh=seconds) for seconds in (0.5, 0.75, 1.5, 2.0, 2**31)),
+        *(Directives(max_age=seconds) for seconds in (0.0, 0.5, 1.25, 2**31)),
+        Directives(max_age=1.25, min_fresh=1.5),
+        Directives(max_stale=math.inf),
+    ],
+)
+def test_what_is_to_be_as_nothing_is_accepted_as_a_kept_404(asked: Directives, age: float, live_ttl: float) -> None:
+    """Else a caller's wishes would tell a generation that is hidden, and fresh for hours, from none."""
+    nothing = Fresh(live_ttl - age, age) if age < live_ttl else Gone()
+    for hidden in (Fresh(3600.0 - age, age), Fresh(0.1, age)):
+        assert asked.for_nothing(live_ttl).accept(hidden, 0.5) is asked.accept(nothing, 0.5)
+
+
 @given(st.lists(st.text(max_size=40), max_size=4), st.lists(st.text(max_size=20), max_size=2))
 def test_any_text_is_survived(values: list[str], pragma: list[str]) -> None:
     found = parse(values, pragma)

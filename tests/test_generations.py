@@ -19,7 +19,7 @@ from proxy.questions.purges import Purge, Purges
 from proxy.questions.query import ListQuery, parse_id
 from proxy.questions.question import LIST_PATH, QUEUE_PATH, generation_question, page_question, queue_question
 from proxy.secret import Secret
-from proxy.settings import AuthSettings, CacheSettings, CallerSettings, CredentialSettings
+from proxy.settings import AuthSettings, CacheSettings, CallerSettings, CredentialSettings, LimitSettings
 from proxy.simulator import Fault
 from proxy.simulator.world import Generation
 from tests.support import Rig, rig
@@ -298,6 +298,37 @@ async def test_what_is_kept_does_not_tell_that_a_generation_is_there(
             assert answers[0].json()["error"] == answers[1].json()["error"]
             assert answers[0].headers["cache-status"] == answers[1].headers["cache-status"]
             assert failing or asked[0] == asked[1]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        ("min-fresh=1", 404),
+        ("min-fresh=2", 504),
+        ("max-age=0", 504),
+        ("max-age=1", 404),
+        ("max-age=1, min-fresh=2", 504),
+    ],
+)
+async def test_what_a_caller_wishes_does_not_tell_that_a_generation_is_there(
+    path: str, wishes: str, expected: int
+) -> None:
+    """Nor what it pays for that: a 404 is fresh for ``live_ttl`` only, a generation that has ended for hours."""
+    limits = LimitSettings(rate=0.001, burst=100, hit_weight=0.25)
+    told = []
+    for is_there in (True, False):
+        async with rig(auth=CALLERS, cache=CacheSettings(live_ttl=2.0), limits=limits) as it:
+            one = f"{path}/{a_row(it, 'bessie').id if is_there else ID}"
+            await ask(it, one, **bearer(OX))
+            it.clock.advance(0.75)
+            cached = await ask(it, one, **bearer(OX), **{"cache-control": f"only-if-cached, {wishes}"})
+            assert cached.status_code == expected
+            answers = [await ask(it, one, **bearer(OX), **{"cache-control": wishes}) for _ in range(5)]
+            answers.append(await ask(it, one, **bearer(OX)))
+            said = [(each.json()["error"], each.headers["cache-status"], each.headers["ratelimit"]) for each in answers]
+            told.append((said, it.hub_requests))
+    assert told[0] == told[1]
 
 
 async def test_a_generation_of_no_namespace_is_for_those_who_see_all() -> None:

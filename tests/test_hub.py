@@ -21,7 +21,7 @@ import pytest
 from proxy import errors
 from proxy.admission.gate import Report
 from proxy.admission.refusals import report_of
-from proxy.hub.body import echoes
+from proxy.hub.body import MEMBER, Gunzip, echoes
 from proxy.hub.client import Hub, HubCall
 from proxy.hub.credential import Credential
 from proxy.secret import Secret
@@ -185,6 +185,42 @@ def test_a_token_is_known_however_json_spells_it(spell: str) -> None:
     assert not echoes(Secret(token), body.replace("d", "e").encode())
 
 
+def escaped(text: str) -> str:
+    return "".join(f"\\u{ord(one):04x}" for one in text)
+
+
+@pytest.mark.parametrize("token", ['a"b' * 8, r"a\b" * 8, r"a\u0041" * 4, r"\"/" * 8, "a/b+" * 8])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_token_is_known_whatever_it_is_made_of(token: str, depth: int) -> None:
+    """Quotes and backslashes are escaped themselves; and an error may quote another's JSON, which quotes a third's."""
+    for text in (
+        json.dumps({"x": token}),
+        f'{{"x": "{escaped(token)}"}}',
+        json.dumps({"x": token}).replace("/", r"\/"),
+    ):
+        for _ in range(depth - 1):
+            text = json.dumps({"x": text})  # noqa: PLW2901
+        assert echoes(Secret(token), text.encode())
+
+
+def test_an_escaped_backslash_escapes_nothing() -> None:
+    """It is undone from left to right: a backslash, and what follows is as it is."""
+    token = r"a\b\\u0041" * 4
+    assert echoes(Secret(token), json.dumps(token).encode())
+
+
+@pytest.mark.parametrize("token", [KEY, "short", 'a"b', r"a\b", "a/b"])
+@pytest.mark.parametrize(
+    "inside", ['{"x": %s, "x": 1}', '{"y": {"x": %s, "x": 1}}', "{%s: 1}", '{"y": [[%s]], "y": 1}']
+)
+async def test_an_error_body_with_the_token_in_a_member_that_is_repeated(token: str, inside: str) -> None:
+    """Who reads the JSON has the last of them, but the body is passed on as it is."""
+    for text in (json.dumps(token), f'"{escaped(token)}"', json.dumps(token).replace("/", r"\/")):
+        caught = await failure(always(404, (inside % text).encode()), api_key=Secret(token))
+        assert isinstance(caught, errors.HubFoundNothing)
+        assert caught.body is None
+
+
 @pytest.mark.parametrize("status", [400, 404, 422])
 async def test_an_error_body_that_is_no_text_is_not_passed_on(status: int) -> None:
     caught = await failure(always(status, b'{"error": "\xff"}'))
@@ -195,6 +231,41 @@ async def test_an_error_body_that_is_no_text_is_not_passed_on(status: int) -> No
 async def test_gzip_that_was_not_asked_for_is_undone() -> None:
     async with hub_answering(always(200, gzip.compress(b"the body"), content_encoding="gzip")) as hub:
         assert await hub.get(LIST, "") == b"the body"
+
+
+@pytest.mark.parametrize("coding", ["", " ", "Identity", "identity, ", "identity, gzip", "X-GZIP"])
+async def test_how_a_coding_is_named(coding: str) -> None:
+    """In either case; and an empty line names none."""
+    content = gzip.compress(b"the body") if "gzip" in coding.lower() else b"the body"
+    async with hub_answering(always(200, content, content_encoding=coding)) as hub:
+        assert await hub.get(LIST, "") == b"the body"
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 10_000])
+def test_a_gzip_of_several_members(piece: int) -> None:
+    """RFC 1952 §2.2: they are decoded one after the other, wherever the network has cut them."""
+    sent = b"".join(map(gzip.compress, (b"the", b"", b" body", b""))) + b"\x1f and what is none"
+    gunzip, body = Gunzip(), b""
+    for start in range(0, len(sent), piece):
+        body += gunzip.feed(sent[start : start + piece], 1000)
+    assert body == b"the body"
+    assert gunzip.complete
+    assert gunzip.extra == 3 * MEMBER + len(b"\x1f and what is none")
+
+
+async def test_what_several_members_hold_counts_together() -> None:
+    member = gzip.compress(b"x" * 100_000)
+    assert isinstance(
+        await failure(always(200, member * 2, content_encoding="gzip"), answer_bytes=150_000), errors.HubAnswerTooLarge
+    )
+    assert isinstance(
+        await failure(always(200, gzip.compress(b"") * 999, content_encoding="gzip"), answer_bytes=150_000),
+        errors.HubAnswerTooLarge,
+    )
+    assert isinstance(await failure(always(200, member + member[:-9], content_encoding="gzip")), errors.HubAnswerCutOff)
+    assert isinstance(
+        await failure(always(200, member + b"\x1f\x8bnone", content_encoding="gzip")), errors.HubAnswerEncoded
+    )
 
 
 @pytest.mark.parametrize("headers", [{}, {"content-encoding": "gzip"}])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
@@ -24,7 +25,7 @@ from proxy.events.log import EventLog
 from proxy.events.shared_log import SharedLog
 from proxy.events.subscription import Subscription
 from proxy.hub.credential import Credential
-from proxy.hub.stream import Connection, HubStream
+from proxy.hub.stream import Connection, HubStream, NoStream
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.secret import Secret
@@ -269,6 +270,21 @@ async def test_what_is_no_stream_is_no_stream() -> None:
             settings = HubSettings(url=url_of(sock), api_key=Secret(KEY))
             one = await Rig(simulator, settings, None, PACE, "", stack).subscribe()
             await until(lambda: one.state == "absent")
+
+
+@pytest.mark.parametrize(("coding", "absent"), [("Identity", False), ("", False), ("gzip", True)])
+async def test_identity_is_no_coding_of_a_stream(coding: str, *, absent: bool) -> None:
+    """However it is written: else a hub that offers events would be left in peace."""
+    headers = {"content-type": "text/event-stream", "content-encoding": coding}
+    settings = HubSettings(url="http://hub.test", api_key=Secret(KEY))
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=httpx.ByteStream(b""), headers=headers))
+    stream = HubStream(settings, Credential(settings), silence=1.0, transport=transport)
+    try:
+        await (await stream.open()).aclose()
+        refused = False
+    except NoStream as error:
+        refused = error.absent
+    assert refused is absent
 
 
 async def test_another_token_ends_the_peace(tmp_path: Path) -> None:

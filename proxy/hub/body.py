@@ -18,8 +18,61 @@ MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of a hub's error body that are read and passed on."""
 MIN_ECHO: Final = 16
 """Bytes of a token that is looked for in pages."""
-_ESCAPED: Final = re.compile(rb"\\(?:u00([0-7][0-9a-fA-F])|(/))")
-"""A character of a token, as JSON may spell it."""
+MEMBER: Final = 1024
+"""Bytes as which each further member of a gzip counts, so that empty ones without end have an end."""
+NESTED: Final = 3
+"""How deep in JSON, as text of a string of other JSON, a token is looked for."""
+_MAGIC: Final = b"\x1f\x8b"
+_ESCAPED: Final = re.compile(rb'\\(?:u00([0-7][0-9a-fA-F])|(["\\/]))')
+"""A character of a token, as JSON may spell it; from left to right, as an escaped backslash escapes nothing."""
+
+
+class Gunzip:
+    """Undoes gzip, of one member or several (RFC 1952 §2.2).
+
+    Attributes:
+        extra: bytes that count though they are none of the body: what follows the last member, and MEMBER for each.
+    """
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._held = b""
+        self._over = False
+        self.extra = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether a member has ended, and no other begun."""
+        return self._member.eof
+
+    def feed(self, chunk: bytes, most: int) -> bytes:
+        """Decode what has come: at most so many bytes, after which there may be more that is lost.
+
+        Raises:
+            zlib.error: it is no gzip.
+        """
+        data, body = self._held + chunk, bytearray()
+        self._held = b""
+        while data and len(body) < most:
+            if self._over or (self.complete and not _MAGIC.startswith(data[:2])):
+                self._over = True
+                self.extra += len(data)
+                break
+            if self.complete:
+                if len(data) < len(_MAGIC):
+                    self._held = data
+                    break
+                self._member = zlib.decompressobj(wbits=31)
+                self.extra += MEMBER
+            body += self._member.decompress(data, most - len(body))
+            data = self._member.unused_data
+        return bytes(body)
+
+
+def codings(headers: httpx.Headers) -> list[str]:
+    """The content codings of an answer, in lower case; identity is none, nor is an empty line (RFC 9110 §8.4)."""
+    named = (name.strip().lower() for name in headers.get("content-encoding", "").split(","))
+    return [name for name in named if name not in ("", "identity")]
 
 
 async def read_body(response: httpx.Response, limit: int, until: float) -> bytes:
@@ -28,30 +81,26 @@ async def read_body(response: httpx.Response, limit: int, until: float) -> bytes
     Until the loop's time ``until``: nobody waits for it any more, but each byte of one that drips is in time for httpx.
     """
     loop = asyncio.get_running_loop()
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in ("identity", "gzip", "x-gzip"):
+    coded = codings(response.headers)
+    if coded not in ([], ["gzip"], ["x-gzip"]):
         raise errors.HubAnswerEncoded(
             "The hub used a content coding other than identity and gzip.", hub_status=response.status_code
         )
     # A transport that answers from memory, as httpx.MockTransport, has read and decoded the body already.
     from_memory = response.is_stream_consumed
-    inflate = None if from_memory or coding == "identity" else zlib.decompressobj(wbits=31)
-    body, after = bytearray(), 0
+    gunzip = Gunzip() if coded and not from_memory else None
+    body = bytearray()
     async for chunk in _once(response.content) if from_memory else response.aiter_raw():
         if loop.time() > until:
             raise errors.HubTimeout("The hub's answer did not end in time.", hub_status=response.status_code)
-        room = limit - len(body) + 1
         try:
-            if inflate is not None and inflate.eof:
-                after += len(chunk)
-            else:
-                body += chunk if inflate is None else inflate.decompress(chunk, room)
+            body += chunk if gunzip is None else gunzip.feed(chunk, limit - len(body) + 1)
         except zlib.error:
             raise errors.HubAnswerEncoded("The hub's gzip is broken.", hub_status=response.status_code) from None
-        if len(body) + after > limit:
+        if len(body) + (0 if gunzip is None else gunzip.extra) > limit:
             text = f"The hub's answer is longer than {limit} bytes (hub.answer_bytes)."
             raise errors.HubAnswerTooLarge(text, hub_status=response.status_code)
-    if inflate is not None and not inflate.eof:
+    if gunzip is not None and not gunzip.complete:
         raise errors.HubAnswerCutOff("The hub's gzip ends in its middle.", hub_status=response.status_code)
     return bytes(body)
 
@@ -63,15 +112,27 @@ async def read_error(response: httpx.Response, token: Secret, until: float) -> b
         plain = msgspec.json.encode(msgspec.json.decode(body, type=dict[str, Any]))  # without needless escapes
     except (errors.HubError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
-    return None if msgspec.json.encode(token.reveal())[1:-1] in plain else body
+    if msgspec.json.encode(token.reveal())[1:-1] in plain or _holds(token.encoded(), body):
+        return None  # of repeated members, JSON read and written again has the last only; what is passed on has all
+    return body
 
 
 def echoes(token: Secret, body: bytes) -> bool:
     """Whether a page holds the token, however JSON spells it; a short one may stand there by chance."""
     text = token.encoded()
-    if len(text) < MIN_ECHO:
-        return False
-    return text in body or (b"\\" in body and text in _ESCAPED.sub(_character, body))
+    return len(text) >= MIN_ECHO and _holds(text, body)
+
+
+def _holds(text: bytes, body: bytes) -> bool:
+    """Whether JSON, or JSON in a string of it, holds a text of ASCII."""
+    signs = (b"\\",) if b'"' in text or b"\\" in text else (b"\\u00", b"\\/")
+    for _ in range(NESTED):
+        if text in body:
+            return True
+        if not any(sign in body for sign in signs):
+            return False  # what is escaped in it is nothing of the text
+        body = _ESCAPED.sub(_character, body)
+    return text in body
 
 
 def _character(escaped: re.Match[bytes]) -> bytes:

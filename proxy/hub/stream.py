@@ -17,7 +17,7 @@ import httpx
 
 from proxy import errors
 from proxy.hub import retry_after, sse
-from proxy.hub.body import echoes
+from proxy.hub.body import codings, echoes
 from proxy.hub.client import USER_AGENT, Transport
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
@@ -152,7 +152,7 @@ class HubStream:
         if status != 200:
             raise NoStream(f"the hub answered {status}")
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != sse.MEDIA_TYPE or response.headers.get("content-encoding", "identity") != "identity":
+        if kind != sse.MEDIA_TYPE or codings(response.headers):
             raise NoStream("the hub's answer is no event stream", absent=True)
 
     def _request(self, client: httpx.AsyncClient, token: Secret) -> httpx.Request:

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import pytest
 
+from proxy.answer.page import namespace_of
 from proxy.app import create_app
 from proxy.callers.caller import ANONYMOUS, Caller, digest
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
@@ -231,6 +232,39 @@ async def test_a_look_up_that_fails_is_tried_again() -> None:
         done = [it.complete("ox"), it.complete("ox")]
         await until(lambda: len(heard.completions) == 2)
         assert heard.completions == done
+
+
+async def test_an_event_of_no_namespace_is_for_those_who_see_all() -> None:
+    """What is no text names none: it is known whose the event is not, so that there is no gap either."""
+    async with (
+        proxies(settings=Settings(auth=CALLERS)) as it,
+        listening(it.url, key_of("ox")) as ox,
+        listening(it.url, key_of("all")) as everybody,
+    ):
+        row = it.hub.world.enqueue("ox")
+        said = {"generation_id": row.id, "status": "succeeded", "target_namespace": ["ox"]}
+        it.hub.faults.set(Fault(content=json.dumps({"generation": said}), times=1))
+        it.hub.world.end(row)
+        done = it.complete("ox")
+        await until(lambda: len(everybody.completions) == 2 and len(ox.completions) > 0)
+        assert (ox.completions, ox.gaps, everybody.completions) == ([done], 0, [row.id, done])
+
+
+async def test_a_look_up_that_breaks_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the fault is: who is not told of an event is told that there may have been one."""
+    broken = iter((True,))
+
+    def breaks_once(*given: Any) -> str | None:
+        if next(broken, False):
+            raise RuntimeError
+        return namespace_of(*given)
+
+    monkeypatch.setattr("proxy.events.owners.namespace_of", breaks_once)
+    async with proxies(settings=Settings(auth=CALLERS)) as it, listening(it.url, key_of("ox")) as heard:
+        it.complete("ox")
+        await until(lambda: heard.gaps == 1)
+        done = it.complete("ox")
+        await until(lambda: heard.completions == [done])
 
 
 async def test_what_cannot_be_looked_up_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:

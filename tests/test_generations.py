@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import uuid
 
 import fakeredis
@@ -331,11 +332,15 @@ async def test_what_a_caller_wishes_does_not_tell_that_a_generation_is_there(
     assert told[0] == told[1]
 
 
-async def test_a_generation_of_no_namespace_is_for_those_who_see_all() -> None:
+@pytest.mark.parametrize("namespace", [None, 7, True, ["ox"], {"ox": "ox"}, math.inf, "\ud83d"])
+async def test_a_generation_of_no_namespace_is_for_those_who_see_all(namespace: object) -> None:
+    """What is no text is no namespace."""
     async with rig(auth=CALLERS) as it:
         one = a_row(it).id
-        row = {"generation_id": one, "status": "failed", "target_namespace": None}
+        row = {"generation_id": one, "status": "failed", "target_namespace": namespace}
         it.hub.faults.set(Fault(content=json.dumps({"status": "s", "status_message": "m", "generation": row})))
+        if namespace == math.inf:
+            it.hub.faults.set(Fault(content=json.dumps({"generation": row}).replace("Infinity", "1e999")))
         assert (await ask(it, f"{LIST_PATH}/{one}", **bearer(OX))).status_code == 404
         assert (await ask(it, f"{LIST_PATH}/{one}", **bearer(ALL))).status_code == 200
         assert it.hub_requests == 1

@@ -96,7 +96,7 @@ class _Shown(Struct):
 
 
 class _Owned(Struct):
-    target_namespace: str | None = None
+    target_namespace: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _ShownOwned(Struct):
@@ -158,10 +158,14 @@ def not_found(question: Question, body: bytes | None, asked_at: float) -> Page:
 
 
 def namespace_of(question: Question, page: Page) -> str | None:
-    """The namespace that a single generation's row names."""
-    if question.kind == "generation":
-        return lenient(_decode_shown_owned, page.body).generation.target_namespace
-    return lenient(_decode_owned, page.body).target_namespace
+    """The namespace that a single generation's row names; None where it names none, and what is no text names none.
+
+    That may be, as what was asked for is merged into rows as it came (hub facts: rows).
+    """
+    shown = question.kind == "generation"
+    row = lenient(_decode_shown_owned, page.body).generation if shown else lenient(_decode_owned, page.body)
+    named = bytes(row.target_namespace)
+    return msgspec.json.decode(named, type=str) if named.startswith(b'"') else None
 
 
 def _rows(question: Question, body: bytes) -> tuple[Sequence[_Status | _Row], Stamp]:

@@ -69,21 +69,20 @@ class Owners:
 
     async def _find(self, entry: Entry, generation_id: str) -> None:
         now = asyncio.get_running_loop().time
-        until, wait = now() + self._give_up, FIRST_WAIT
+        until, wait, found = now() + self._give_up, FIRST_WAIT, False
         try:
             async with self._asked:
                 while not self._closing.is_set():
                     found, after = await self._look(entry, generation_id)
                     wait = max(wait, after)
                     if found or now() + wait > until:
-                        entry.lost = not found
                         return
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(wait):
                             await self._closing.wait()
                     wait *= 2
         finally:
-            entry.settled = True
+            entry.lost, entry.settled = not found, True
             if entry.completion is not None:
                 self._under_way.discard(entry.completion.identity)
             self._settled()

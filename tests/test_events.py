@@ -467,6 +467,65 @@ async def test_streams_do_not_hold_up_the_servers_end() -> None:
         assert "retry" in heard.blocks[-1]
 
 
+async def test_a_stream_over_http_1_0_ends_with_its_connection() -> None:
+    """It is not chunked, of which HTTP/1.0 knows nothing (RFC 9112 §6.1)."""
+    async with proxies() as it:
+        reader, writer = await opened(it, "GET /api/events HTTP/1.0\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert b"transfer-encoding" not in head
+        assert b"connection: close" in head
+        done = it.complete()
+        assert done.encode() in await reader.readuntil(b"}\n\n")
+        it.readiness[0].drain()
+        rest = await reader.read()
+        assert rest.startswith(b"retry: ")
+        assert rest.endswith(b"\n\n")
+        writer.close()
+
+
+PIPELINED = f"GET {EVENTS} HTTP/1.1\r\nhost: x\r\n\r\n", "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("further", [PIPELINED[1], 3 * PIPELINED[1], "no HTTP\r\n\r\n", "GET /x HTTP/1.1\r\nx:"])
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_listener_who_asked_more_and_hangs_up_is_noticed(
+    further: str, caplog: pytest.LogCaptureFixture, *, together: bool
+) -> None:
+    """Also where uvicorn would read no more, or tell only the request that waits."""
+    async with proxies() as it:
+        hooks = it.readiness[0].on_draining
+        feed = next(one for hook in hooks if isinstance(one := getattr(hook, "__self__", None), Feed))
+        reader, writer = await opened(it, PIPELINED[0] + further * together)
+        await reader.readuntil(b"retry: ")
+        if not together:
+            for piece in further.split("\r\n\r\n"):
+                writer.write(f"{piece}\r\n\r\n".encode() if piece else b"")
+                await asyncio.sleep(0.01)
+        assert len(feed) == 1
+        writer.close()
+        await until(lambda: len(feed) == 0, 5.0)
+        it.complete()
+        await asyncio.sleep(0.05)
+        assert "ASGI" not in caplog.text
+
+
+async def test_who_asked_more_behind_a_stream_is_answered_at_its_end() -> None:
+    async with proxies() as it:
+        reader, writer = await opened(it, "".join(PIPELINED))
+        await reader.readuntil(b"retry: ")
+        it.readiness[0].drain()
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"\r\n0\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 ")
+        writer.close()
+
+
+async def opened(it: Proxies, request: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection(*it.url.removeprefix("http://").split(":"))
+    writer.write(request.encode())
+    return reader, writer
+
+
 async def test_a_listener_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.web.events.STALLED", 0.3)
     async with proxies() as it, listening(it.url) as reads, httpx.AsyncClient() as caller:

@@ -41,6 +41,7 @@ REFUSED = {
     "two hosts": (GET + HOST + HOST + CLOSE, 400, "bad_request"),
     "no host's name": (GET + b"host: a b/<\r\n" + CLOSE, 400, "bad_request"),
     "a fragment": (f"GET {LIST}?namespace=ox#&page=0 HTTP/1.1\r\n".encode() + HOST + CLOSE, 400, "bad_request"),
+    "a coding that is unknown": (GET + HOST + b"transfer-encoding: xchunked\r\n" + CLOSE, 400, "bad_request"),
     "no HTTP": (b"nonsense\r\n\r\n", 400, "bad_request"),
     "a long target": (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\n" + HOST + CLOSE, 414, "uri_too_long"),
     "one beyond what is parsed": (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n" + HOST + CLOSE, 414, "uri_too_long"),

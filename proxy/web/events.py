@@ -83,12 +83,18 @@ class _Stream:
             connection.on_shutdown = self._end
         gone = asyncio.ensure_future(_gone(receive))
         gone.add_done_callback(lambda _: self._listener.wake.set())
+        to_end = connection is not None and scope["http_version"] != "1.1"
         try:
             headers = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+            if connection is not None and to_end:
+                headers.append((b"connection", b"close"))
+                connection.delimit_by_end()
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             if self._method == "GET":
                 await self._tell(_Writer(send), gone)
             if not gone.done():
+                if connection is not None and to_end:
+                    connection.delimit_by_end(0)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (TimeoutError, Behind):
             if connection is not None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from litestar.types import Scope
 from msgspec import UNSET
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from proxy.web.answers import VARY
 from proxy.web.express.lane import HEAD
@@ -52,6 +53,11 @@ class BoundedProtocol(HttpToolsProtocol):
     _answered_at = -math.inf
     """The loop's time of the last answer past the parser."""
 
+    _running: RequestResponseCycle | None = None
+    """The request that is being answered, or was last; ``cycle`` is the one that was read last."""
+    _deaf = False
+    """What comes is passed over: nothing of it would be answered."""
+
     on_shutdown: Callable[[], object] | None = None
     """Called when the server stops, if the answer that is being sent has no end of its own."""
 
@@ -65,6 +71,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """Break the connection off, with what the caller has not read."""
         self.transport.abort()
 
+    def delimit_by_end(self, left: int = sys.maxsize) -> None:
+        """The answer that is being sent is not chunked, which HTTP/1.0 knows nothing of (RFC 9112 §6.1).
+
+        It ends with the connection, and before that uvicorn has to be told of its end: nothing is ``left``.
+        """
+        if self._running is not None:
+            self._running.chunked_encoding = False
+            self._running.expected_content_length = left
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """There is a connection (asyncio's name)."""
         self._wire = wire_of(self.app)
@@ -74,6 +89,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come (asyncio's name)."""
+        if self._running is not None and self.on_shutdown is not None and self.pipeline:
+            self._deaf, self._running.keep_alive = True, False  # one request may wait for the end of a stream
+        if self._deaf:
+            return
         if self._wire is None or not self._at_start or len(data) > LONGEST:
             self._parse(data)
         elif not self._answer_at_once(self._wire, data):
@@ -158,15 +177,26 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", "A request target has no fragment; # is written %23")
         elif len(self.url) > MAX_URL:
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, "uri_too_long", "The URI is too long")
+        elif any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", "The only transfer coding that is known is chunked")
         else:
             super().on_headers_complete()
+            if self.on_shutdown is not None:  # uvicorn reads no more; that the caller has gone would not be seen
+                self.flow.resume_reading()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone (asyncio's name)."""
         self._forget_timer()
+        if self._running is not None and self._running is not self.cycle:  # uvicorn tells the one that was read last
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
-        # Both lead back here. Left alone, 25 objects of each connection would wait for the garbage collector.
-        self.cycle = self.scope = None  # type: ignore[assignment]  # as uvicorn does with the parser
+        # All lead back here. Left alone, 25 objects of each connection would wait for the garbage collector.
+        self.cycle = self.scope = self._running = None  # type: ignore[assignment]  # as uvicorn does with the parser
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP (uvicorn's name)."""
@@ -192,7 +222,9 @@ class BoundedProtocol(HttpToolsProtocol):
         request_id = tell(status.value, kind) if tell else UNSET
         if self._is_answering:  # whose end comes first, and is the connection's
             self.cycle.keep_alive = False
-            self.flow.pause_reading()
+            if self.on_shutdown is None:
+                self.flow.pause_reading()
+            self._deaf = True
             return
         body = envelope(ErrorBody(type=kind, title=title), request_id)
         said = error_headers(kind) | {"vary": f"{VARY}, Origin"}  # nobody has looked whose page it is

@@ -469,8 +469,40 @@ async def test_a_provider_that_drips_is_given_up(head: bytes) -> None:
             slow = False
             clock.advance(10)
             assert await keys.find("one") == RSA[0].public_key()
-            if head.endswith(b"\r\n\r\n"):
-                assert await keys._detached.drain(10) == 0, "a body that drips is left when the deadline is over"
+            assert await keys._detached.drain(10) == 0, "what drips is left when the deadline is over"
         finally:
             released.set()
             await keys.aclose(10)
+
+
+async def test_providers_that_drip_take_no_connection_for_good() -> None:
+    """However often it is asked: else some heads that never end would end the fetching of keys for good."""
+    slow, ended = 6, 0
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal slow, ended
+        await reader.readuntil(b"\r\n\r\n")
+        if slow == 0:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(ONE), ONE))
+            return
+        slow -= 1
+        writer.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+        while not reader.at_eof():
+            writer.write(b" ")
+            await asyncio.sleep(0.005)
+        ended += 1
+
+    clock = Clock()
+    async with listening(drip) as url:
+        keys = KeySet(JwtSettings(algorithm="RS256", jwks_url=url), clock=clock, timeout=0.05)
+        for _ in range(6):
+            with pytest.raises(errors.Unauthorized, match="could not be fetched"):
+                await keys.find("one")
+            clock.advance(10)
+        assert await keys._detached.drain(10) == 0
+        keys._timeout = 5.0
+        assert await keys.find("one") == RSA[0].public_key()
+        async with asyncio.timeout(5):
+            while ended < 6:
+                await asyncio.sleep(0.005)
+        await keys.aclose(10)

@@ -3,8 +3,8 @@
 An identity provider changes its keys while the proxy runs, and may be down when it is asked. So the set is fetched
 anew in the background, and once more when a token names a key that is not in it; and whatever is answered instead
 of a set, the last good keys go on. The precautions of ``hub/client.py`` hold here too: a request is never cancelled, no
-redirect is followed (it would say whose keys to trust), no cookie kept, no environment variable changes the way, and
-the body is counted.
+redirect is followed (it would say whose keys to trust), no cookie kept, no environment variable changes the way, the
+body is counted, and no connection outlasts its deadline.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import httpx
 
 from proxy.callers.keys import KeyFault, Named, PublicKey, usable_keys
 from proxy.errors import Unauthorized
+from proxy.hub.body import codings
+from proxy.hub.network import Exchange, Network, current
 from proxy.settings import JwtSettings
 from proxy.tasks.detached import Detached
 from proxy.tasks.flight import Flights
@@ -29,6 +31,10 @@ MAX_SET: Final = 256 * 1024
 """Bytes of a JWK set that are read."""
 TIMEOUT: Final = 2.0
 """Seconds for each step of a fetch; the whole may take twice as long."""
+CONNECTIONS: Final = 2
+"""To the provider; one whose answer is late ends a moment after it is given up."""
+KEPT_ALIVE: Final = 5.0
+"""Seconds for which a connection is kept that nothing is asked by."""
 _log: Final = logging.getLogger("proxy.jwks")
 
 
@@ -57,7 +63,7 @@ class KeySet:
         self._flights: Flights[None] = Flights()
         self._detached = Detached()
         self._client = httpx.AsyncClient(
-            transport=transport,
+            transport=transport or Network(CONNECTIONS, KEPT_ALIVE),
             trust_env=False,
             follow_redirects=False,
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
@@ -66,8 +72,6 @@ class KeySet:
                 "accept-encoding": "identity",
                 "user-agent": "generations-proxy",
             },
-            # More than one, for a connection on which a head drips for ever is given up only by the other side.
-            limits=httpx.Limits(max_connections=4, max_keepalive_connections=1),
             timeout=httpx.Timeout(timeout),
         )
         self.generation = 0
@@ -139,10 +143,11 @@ class KeySet:
 
     async def _fetch(self, until: float) -> Named:
         self.requests += 1
+        current.set(Exchange(until))  # of this task, which runs nothing else; no connection outlasts it
         async with self._client.stream("GET", self._settings.jwks_url or "") as response:
             if response.status_code != 200:
                 raise KeyFault(f"the status is {response.status_code}, expected 200")
-            if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            if codings(response.headers):
                 raise KeyFault("the answer is in a content coding that was not asked for")
             body = bytearray()
             async for chunk in response.aiter_bytes():

@@ -250,6 +250,41 @@ def test_composed_is_what_the_hub_would_have_said(extra: str, glue: str) -> None
         assert compose(question(math.ceil(10 / size) + 1, size), listing) is None, "past the end, who knows"
 
 
+@pytest.mark.parametrize("glue", [",", ", ", ",\n    "])
+def test_one_row_does_not_show_what_stands_between_rows(glue: str) -> None:
+    """It is as it was where all else is: a guess would be other bytes than the hub's."""
+    listing, _ = after(answer(OLD, glue=glue), answer(OLD, page_size=1, at=5.0, glue=glue))
+    for size in (1, 4, 50):
+        page = compose(question(1, size), listing)
+        assert page is not None
+        assert page.body == body(OLD, 1, size, glue=glue)
+    newer = [row(12), row(11), *OLD]
+    listing, faults = after(answer(OLD, glue=glue), answer(newer, page_size=1, at=5.0, glue=glue))
+    assert faults[-1] is not None
+    past = compose_at(question(1, 4), listing, write_token("a", answer(OLD).stamp), purged_at=0.0)
+    assert past is not None
+    assert past.body == body(OLD, 1, 4, glue=glue)
+
+
+def test_of_rows_with_nothing_known_between_them_no_page_is_composed() -> None:
+    """Neither of those that were seen one by one, nor after the hub has begun to write in another way."""
+    first = answer(OLD, page_size=1)
+    other = answer(OLD, page_size=1, at=5.0, extra='"more": 1, ')
+    for listing in (
+        after(first)[0],
+        after(first, answer(OLD, 2, 1, at=5.0))[0],
+        after(answer(OLD), other)[0],
+        after(answer(OLD[1:]), answer([row(12), *OLD], page_size=1, at=5.0, extra='"more": 1, '))[0],
+    ):
+        assert all(len(chain.rows) <= 1 for chain in (listing.chain, *listing.ended))
+        assert compose(question(1, 2), listing) is None
+        assert compose(question(1, 1), listing) is not None
+    again, _ = after(answer(OLD), other, answer(OLD, at=6.0, extra='"more": 1, ', glue=","))
+    page = compose(question(1, 4), again)
+    assert page is not None
+    assert page.body == body(OLD, 1, 4, extra='"more": 1, ', glue=",")
+
+
 def test_tags_tell_pages_apart() -> None:
     listing, _ = after(answer(OLD))
     changed, _ = after(answer([row(10, cost="0.1"), *OLD[1:]]))

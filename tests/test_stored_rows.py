@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.redis.stored_rows import read, version_of, write
 from proxy.rows.listing import Listing, learn
@@ -23,11 +24,18 @@ def kept(listing: Listing) -> tuple[bytes, dict[bytes, bytes]]:
     return written.head, written.rows
 
 
-@pytest.mark.parametrize("listing", [FIRST, MOVED, ENDED, after(answer(OLD, 2, 3))[0]])
+@pytest.mark.parametrize("listing", [FIRST, MOVED, ENDED, after(answer(OLD, 2, 3))[0], after(answer(OLD, 1, 1))[0]])
 def test_what_goes_in_comes_out(listing: Listing) -> None:
     head, rows = kept(listing)
     assert version_of(head) == "1.ab"
     assert read(KEY, head, rows.values(), None) == listing
+
+
+def test_rows_with_nothing_known_between_them_are_no_listing() -> None:
+    """No page could be put together of them."""
+    head, rows = kept(replace(FIRST, envelope=replace(FIRST.envelope, between=None)))
+    with pytest.raises(ValueError, match="between"):
+        read(KEY, head, rows.values(), None)
 
 
 def test_only_what_has_changed_is_written() -> None:

@@ -22,7 +22,7 @@ from proxy.rows.envelope import Envelope, Unfit
 from proxy.rows.listing import Chain, Listing, Moment, size_of
 from proxy.rows.reading import DIGEST, Row, digest, read_row
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 
 class _Look(Struct, frozen=True, array_like=True):
@@ -137,6 +137,8 @@ def read(key: str, head: bytes, rows: Iterable[bytes], before: Listing | None) -
         raise ValueError("a row is missing") from error
     except Unfit as error:
         raise ValueError("no row") from error
+    if found.envelope.between is None and any(len(one.rows) > 1 for one in (chain, *ended)):
+        raise ValueError("rows with nothing known between them")
     return Listing(found.stamp, found.asked_at, found.envelope, chain, ended)
 
 

@@ -37,21 +37,31 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     """The text around the stated members, and what stands between rows.
 
     ``texts[n]`` comes before the value of ``names[n]``; the last text comes after all values.
+    ``between``: None, where there was one row, so that it is not known.
     ``strangers``: a digest of the members that no contract lists; empty, where there are none.
     """
 
     texts: tuple[bytes, ...]
     names: tuple[str, ...]
     opening: bytes
-    between: bytes
+    between: bytes | None
     closing: bytes
     strangers: bytes = b""
 
     def put(self, rows: Sequence[bytes], page: int, page_size: int, stamp: Stamp) -> bytes:
-        """The body of an answer with these rows."""
+        """The body of an answer with these rows.
+
+        Raises:
+            Unfit: it is not known what stands between them.
+        """
+        between = self.between
+        if between is None:
+            if len(rows) > 1:
+                raise Unfit("between")
+            between = b""
         values = {
             "count": b"%d" % len(rows),
-            ROWS: b"".join((self.opening, self.between.join(rows), self.closing)) if rows else b"[]",
+            ROWS: b"".join((self.opening, between.join(rows), self.closing)) if rows else b"[]",
             "page_number": b"%d" % page,
             "page_size": b"%d" % page_size,
             "total_pages": b"%d" % total_pages(stamp, page_size),
@@ -78,11 +88,8 @@ def take_apart(body: bytes, rows: Sequence[bytes], page: int, page_size: int, st
     if not rows:
         raise Unfit("empty")
     start = body.find(rows[0])
-    between = b", "
-    if len(rows) > 1:
-        second = body.find(rows[1], start + len(rows[0]))
-        between = body[start + len(rows[0]) : second]
-    end = start + sum(map(len, rows)) + len(between) * (len(rows) - 1)
+    between = body[start + len(rows[0]) : body.find(rows[1], start + len(rows[0]))] if len(rows) > 1 else None
+    end = start + sum(map(len, rows)) + len(between or b"") * (len(rows) - 1)
     if len(body) - (end - start) > MAX_AROUND:
         raise Unfit("envelope")
     opening, closing = _inside(body[:start], body[end:])

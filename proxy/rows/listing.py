@@ -74,7 +74,7 @@ class Listing(Struct, frozen=True, gc=False):
 
     Attributes:
         stamp: its totals, when the hub was asked at ``asked_at`` (Unix seconds).
-        envelope: of the latest answer.
+        envelope: of the latest answer. Where it is not known what stands between rows, there is no more than one.
         chain: the rows, and the moments that led here.
         ended: chains that ended a short while ago.
     """
@@ -159,6 +159,7 @@ def _keeps_order(listing: Listing, window: Window) -> bool:
 
 def _continue(listing: Listing, window: Window, now: float, added: frozenset[str], seen: int, depth: int) -> Listing:
     """The same chain, with the rows of the answer in their places."""
+    envelope, depth = _around(listing, window, depth)
     chain, start = listing.chain, window.start
     below = start + seen
     old = {row.id: (row, born) for row, born in zip(chain.rows[start:below], chain.born[start:below], strict=True)}
@@ -174,22 +175,34 @@ def _continue(listing: Listing, window: Window, now: float, added: frozenset[str
     return Listing(
         stamp=window.stamp,
         asked_at=max(listing.asked_at, window.asked_at),
-        envelope=window.envelope,
+        envelope=envelope,
         chain=Chain(chain.name, rows[:kept], born[:kept], (*moments, Moment(window.stamp, math.inf)), size),
-        ended=_walkable(listing.ended, now),
+        ended=_walkable(listing.ended, now) if envelope.between is not None else (),
     )
 
 
 def _begin(listing: Listing | None, window: Window, now: float, name: str, depth: int) -> Listing:
     """A new chain, of what the answer shows, if that is the top."""
+    envelope, depth = _around(listing, window, depth)
     kept, size = _fitting(window.rows, size_of(window.rows), depth) if window.start == 0 else (0, 0)
     chain = Chain(name, window.rows[:kept], (0,) * kept, (Moment(window.stamp, math.inf),), size)
     ended: tuple[Chain, ...] = ()
-    if listing is not None:
+    if listing is not None and envelope.between is not None:
         last = listing.chain.moments[-1]
         moments = (*listing.chain.moments[:-1], Moment(last.stamp, now + WALKABLE))
         ended = (*listing.ended, replace(listing.chain, moments=moments))
-    return Listing(window.stamp, window.asked_at, window.envelope, chain, _walkable(ended, now))
+    return Listing(window.stamp, window.asked_at, envelope, chain, _walkable(ended, now))
+
+
+def _around(listing: Listing | None, window: Window, depth: int) -> tuple[Envelope, int]:
+    """The envelope after an answer, and how many rows are kept.
+
+    One row does not show what stands between rows: that is as it was if all else is, or no two rows go together.
+    """
+    envelope = window.envelope
+    if envelope.between is None and listing is not None and replace(listing.envelope, between=None) == envelope:
+        envelope = listing.envelope
+    return envelope, depth if envelope.between is not None else min(depth, 1)
 
 
 def size_of(rows: Iterable[Row]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,8 +20,11 @@ from proxy.app import create_app
 from proxy.callers.caller import ANONYMOUS, Caller, digest
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.errors import TooManyListeners
-from proxy.events.feed import Feed
+from proxy.events.entry import Entry
+from proxy.events.feed import Behind, Feed, Source, _read
 from proxy.events.hearing import Pace
+from proxy.events.log import EventLog
+from proxy.known import completion
 from proxy.redis.client import connect
 from proxy.secret import Secret
 from proxy.settings import (
@@ -37,7 +41,7 @@ from proxy.simulator import Controlled, Fault, Simulator
 from proxy.simulator.streaming import label
 from proxy.web.health import Readiness
 from tests.listening import EVENTS, listening
-from tests.support import KEY, LIST, RedisServer, still_world
+from tests.support import KEY, LIST, Clock, RedisServer, still_world
 from tests.test_subscription import until
 
 PACE = Pace(beat=0.05, first_wait=0.05, longest_wait=0.2, steady=0.5, rest=60.0)
@@ -465,6 +469,50 @@ async def test_streams_do_not_hold_up_the_servers_end() -> None:
         assert time.monotonic() - began < 2.5  # the simulator waits a second for nobody
         assert heard.ended
         assert "retry" in heard.blocks[-1]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_who_waits_for_look_ups_is_told_of_a_gap(monkeypatch: pytest.MonkeyPatch, *, waits: bool) -> None:
+    """It reads what it may; only who does not is cut off."""
+    monkeypatch.setattr("proxy.events.log.KEPT", 3)
+    log, clock = EventLog(Clock()), iter(range(100))
+    log.open(None)
+    feed = Feed({"": Source(log, NoOwners())}, 30)  # type: ignore[arg-type]
+    listener = await feed.join(Caller("ox", frozenset({"ox"})), [""], None)
+
+    async def hear(*, settled: bool) -> str:
+        one = str(uuid.UUID(int=next(clock)))
+        await log.append(completion.read(json.dumps({"generation_id": one, "status": "succeeded"})))
+        entry = log.entry(log.end - 1)
+        assert entry is not None
+        entry.settled, entry.namespace = settled, "ox"
+        return one
+
+    await hear(settled=not waits)
+    if waits:
+        assert listener.take(100) == []
+    done = [await hear(settled=True) for _ in range(4)]
+    if not waits:
+        with pytest.raises(Behind):
+            listener.take(100)
+        return
+    told = listener.take(10_000)
+    assert [one.type for one in told] == ["gap", *["media_generation_completed"] * 3]
+    assert [json.loads(one.data)["generation_id"] for one in told[1:]] == done[1:]
+    assert listener.take(100) == []
+
+
+def test_a_position_in_many_logs_is_read() -> None:
+    """With many credentials it is long; else each return would begin with a gap."""
+    places = {f"{number:08x}": f"{10**12 + number}-{number}" for number in range(300)}
+    assert _read(",".join(f"{tag}-{last}" for tag, last in places.items())) == places
+
+
+class NoOwners:
+    """Finds out nothing."""
+
+    def find(self, entry: Entry) -> None:
+        pass
 
 
 async def test_a_stream_over_http_1_0_ends_with_its_connection() -> None:

@@ -25,8 +25,8 @@ GAP: Final = "gap"
 """The type of the event that says: events may have been missed here."""
 REMEMBERED: Final = 256
 """Events of each credential, of which a listener of several is not told twice."""
-MAX_POSITION: Final = 1024
-"""Characters of a position that are read."""
+MAX_POSITION: Final = 16 * 1024
+"""Characters of a position that are read; a log takes about 30."""
 SPARED: Final = 10
 """The last of so many parts of the places is for callers who have not taken as much yet: one who opens connections
 without end leaves some to the others. Without callers' authentication, all are one."""
@@ -63,6 +63,8 @@ class Listener:
         self._places = places
         self._gap = gap
         self.wake = asyncio.Event()
+        self._blocked: set[str] = set()
+        """Logs in which it has read up to an entry of which it was not known whose it is."""
         self._told = self._before() if len(places) > 1 else None
 
     @property
@@ -84,6 +86,8 @@ class Listener:
         events = [self._missed()] if self._gap else []
         self._gap = False
         for name in self._places:
+            if name in self._blocked and self._places[name][0] < self._sources[name].log.first:
+                events.append(self._skip(name))
             while sum(len(event.data) for event in events) < most and (entry := self._next(name)) is not None:
                 done = entry.completion
                 if entry.gap or (entry.lost and not self.caller.sees_all):
@@ -106,11 +110,20 @@ class Listener:
         log, (number, last) = self._sources[name].log, self._places[name]
         if number < log.first:
             raise Behind
+        self._blocked.discard(name)
         entry = log.entry(number)
-        if entry is None or not (self.caller.sees_all or entry.settled or entry.completion is None):
+        if entry is None:
+            return None
+        if not (self.caller.sees_all or entry.settled or entry.completion is None):
+            self._blocked.add(name)
             return None
         self._places[name] = number + 1, entry.id or last
         return entry
+
+    def _skip(self, name: str) -> sse.Event:
+        """Go on where the log begins: what is not kept any more had to wait for look-ups, not for the listener."""
+        self._places[name] = self._sources[name].log.first, self._places[name][1]
+        return self._missed()
 
     def _is_for_them(self, entry: Entry) -> bool:
         return self.caller.sees_all or (entry.namespace is not None and self.caller.sees(entry.namespace))

@@ -63,7 +63,9 @@ async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int]]) -> 
     for passed, wanted, least in steps:
         now += passed
         full_at, here = take(full_at, now, terms, max(wanted, least), least)
-        answer = await link.run(script, "take", ["q"], [max(wanted, least), least, terms.rate, terms.burst, repr(now)])
+        answer = await link.run(
+            script, "take", ["q"], [max(wanted, least), least, terms.rate, terms.burst, repr(now)], list
+        )
         assert answer is not None
         assert Taken(*(float(number) for number in answer)) == here
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import fakeredis
 import msgspec
@@ -14,17 +15,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from proxy.admission.gate import Allowance, Report, Told
+from proxy.admission.shared_gate import SharedGate
 from proxy.answer.page import Page
 from proxy.answer.record import Stamp
+from proxy.callers.limiter import Limiter
+from proxy.callers.quota import Terms
+from proxy.events.shared_log import SharedLog
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question, record_key
 from proxy.redis import stored
+from proxy.redis.bids import Bid
 from proxy.redis.client import connect
 from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink, describe
+from proxy.redis.scripts import Script
 from proxy.redis.shared import NEWS, Found, Shared
+from proxy.redis.status import SharedStatus
 from proxy.redis.stored import OFF_LOOP, read_record
+from proxy.redis.variants import SharedVariants
 from proxy.secret import Secret
-from proxy.settings import RedisSettings
+from proxy.settings import CacheSettings, RedisSettings
 from tests.support import Clock, RedisServer, free_port
 
 QUESTION = page_question("c", ListQuery())
@@ -268,3 +278,51 @@ async def test_describe_says_what_failed_and_not_the_password() -> None:
     with pytest.raises(ConnectionError) as caught:
         await describe(Secret(f"redis://:s3cr3t@127.0.0.1:{free_port()}"))
     assert "s3cr3t" not in str(caught.value)
+
+
+WRONG: list[Any] = [
+    7,
+    b"",
+    b"OK",
+    [],
+    [b"x"],
+    [[], 1, None],
+    [b"x", b"y", b"z", b"w", b"v"],
+    {b"a": 1},
+    [None] * 9,
+    "x",
+]
+
+
+@pytest.mark.parametrize("reply", WRONG)
+async def test_the_reply_to_something_else_is_nobodys_error(
+    shared: Shared, fake: fakeredis.FakeAsyncRedis, monkeypatch: pytest.MonkeyPatch, reply: Any
+) -> None:
+    """redis-py once gave one caller another's reply: to callers, that is a Redis that cannot be asked."""
+
+    async def wrong(*_: Any, **__: Any) -> Any:
+        return reply
+
+    link = shared._link
+    gate, log, status = SharedGate(link), SharedLog(link, "c"), SharedStatus(link)
+    monkeypatch.setattr(Script, "__call__", wrong)
+    for name in ("hgetall", "xrange", "get"):
+        monkeypatch.setattr(fake, name, wrong)
+    allowance = Allowance(10.0, 4, 3)
+    turn = gate.wanted("g", "t", allowance, patience=0.0)
+    assert await shared.look(QUESTION, bid=Bid(QUESTION, "t", (0.0, 0.0), turn)) is None
+    assert await shared.lead(QUESTION, "t") is None
+    assert await shared.learn(QUESTION, PAGE, heard_at=2.0, keep_page=60.0, keep_record=60.0) is None
+    assert await gate.admit("g", "t", allowance, patience=0.0, paid=False, told=Told()) is None
+    assert await gate.leave("g", "t", 0, Report("answered"), 0.0) is None
+    assert await gate.standing("g", allowance) is None
+    assert all(faults(shared)[f"{name}: wrong reply"] for name in ("look", "lead", "learn", "admit", "leave"))
+    assert await shared.purges() == {}
+    assert await SharedVariants(link, CacheSettings(), clock=lambda: 0.0).get(QUESTION, PAGE) is None
+    assert not await status.read(0.0)
+    assert not await log.since("0-0")
+    await log.hold()
+    await log.append(b"x", None)
+    limiter = Limiter(link, replicas=lambda: 1)
+    await limiter.charge("caller", Terms(10.0, 5), 1.0)
+    assert link.state == "up", "it answers"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from proxy.admission.gate import (
     FAILURES,
@@ -14,6 +15,7 @@ from proxy.admission.gate import (
     SLOT,
     WINDOW,
     Allowance,
+    Cause,
     Pause,
     Refused,
     Report,
@@ -63,8 +65,7 @@ class SharedGate:
         ``told``: what this process knows.
         """
         wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, told=told)
-        answer = await self._link.run(_ADMIT, "admit", wanted.keys, wanted.arguments)
-        return None if answer is None else read_answer(answer)
+        return await self._link.run(_ADMIT, "admit", wanted.keys, wanted.arguments, read_answer)
 
     def wanted(
         self,
@@ -85,6 +86,7 @@ class SharedGate:
                 *(repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)),
                 *(repr(LONGEST), repr(allowance.reach)),
             ],
+            read_answer,
         )
 
     @property
@@ -103,19 +105,14 @@ class SharedGate:
             *(repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES, KEPT),
             *(self._now, NEWS, f"room {gate}", repr(LONGEST)),
         ]
-        answer = await self._link.run(_LEAVE, "leave", _keys(gate), arguments)
-        return None if answer is None else Pause(float(answer[0]), answer[1].decode(), int(answer[2]))
+        return await self._link.run(_LEAVE, "leave", _keys(gate), arguments, _read_pause)
 
     async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
         """What is left of the allowance; nothing changes by looking."""
         arguments: list[Any] = [
             *(repr(allowance.rate), repr(allowance.burst), self._now, repr(LONGEST), repr(allowance.reach)),
         ]
-        answer = await self._link.run(_STANDING, "standing", _keys(gate), arguments)
-        if answer is None:
-            return None
-        pause = Pause(float(answer[2]), answer[3].decode(), int(answer[4]))
-        return Standing(float(answer[0]), int(answer[1]), pause)
+        return await self._link.run(_STANDING, "standing", _keys(gate), arguments, _read_standing)
 
     @property
     def _now(self) -> str:
@@ -129,12 +126,31 @@ def gate_name(credential_id: str, hub_url: str) -> str:
 
 
 def read_answer(answer: Sequence[Any]) -> tuple[Turn | Refused, Pause | None]:
-    """What a script says of a turn, and of the pause."""
+    """What a script says of a turn, and of the pause.
+
+    Raises:
+        TypeError, ValueError, LookupError, AttributeError: nothing that it says.
+    """
     what, wait, epoch, strikes = answer[0].decode(), float(answer[1]), int(answer[2]), int(answer[3])
+    if not 0 <= wait < math.inf:
+        raise ValueError("no time")
     if what == "turn":
         return Turn(wait, epoch), Pause(0.0, "failing", strikes)
-    pause = None if what in ("rate", "concurrency") else Pause(wait, what, strikes)
-    return Refused(what, wait), pause
+    if what in ("rate", "concurrency"):
+        return Refused(what, wait), None
+    pause = _read_pause([answer[1], answer[0], strikes])
+    return Refused(pause.cause, pause.seconds), pause
+
+
+def _read_pause(answer: Sequence[Any]) -> Pause:
+    cause = answer[1].decode()
+    if cause not in get_args(Cause):
+        raise ValueError("no cause")
+    return Pause(float(answer[0]), cause, int(answer[2]))
+
+
+def _read_standing(answer: Sequence[Any]) -> Standing:
+    return Standing(float(answer[0]), int(answer[1]), _read_pause(answer[2:]))
 
 
 def _keys(gate: str) -> list[str]:

@@ -18,7 +18,7 @@ from proxy.admission.gate import SLOT, Allowance, Gate, Pause, Refused, Report, 
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.queue import Queue
 from proxy.admission.refusals import FALLBACK, Rest, refusal, report_of, rest_after
-from proxy.admission.shared_gate import SharedGate, read_answer
+from proxy.admission.shared_gate import SharedGate
 from proxy.admission.turns import Early, Granted
 from proxy.errors import ProxyError
 from proxy.redis.allotment import unallotted
@@ -189,7 +189,7 @@ class Shield:
         """What came of an early turn."""
         if early.answer is None:
             return _FULL, None
-        return self._taken(early.name, early.local, early.ticket, *read_answer(early.answer))
+        return self._taken(early.name, early.local, early.ticket, *early.answer)
 
     def _taken(
         self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from proxy.admission.gate import Gate
+from proxy.admission.gate import Gate, Pause, Refused, Turn
 from proxy.redis.bids import WantedTurn
 
 
@@ -22,7 +22,7 @@ class Early(Struct):
     wanted: WantedTurn
     name: str
     local: Gate
-    answer: list[bytes] | None = None
+    answer: tuple[Turn | Refused, Pause | None] | None = None
 
 
 class Granted(Struct, frozen=True):

@@ -138,5 +138,7 @@ class Limiter:
             return None
         name = hashlib.blake2b(caller.encode(), digest_size=16).hexdigest()
         arguments = [repr(wanted), repr(least), repr(terms.rate), repr(terms.burst), ""]
-        answer = await self._link.run(_TAKE, "take", [f"{REDIS_PREFIX}:{{{name}}}:quota"], arguments)
-        return None if answer is None else Taken(*(float(number) for number in answer))
+        keys = [f"{REDIS_PREFIX}:{{{name}}}:quota"]
+        return await self._link.run(
+            _TAKE, "take", keys, arguments, lambda answer: Taken(*(float(number) for number in answer))
+        )

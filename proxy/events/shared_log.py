@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from msgspec import Struct
 
@@ -56,8 +56,10 @@ class SharedLog:
 
     async def hold(self) -> tuple[bool, float] | None:
         """Take or keep the lease; return whether it is held, and for how many seconds nobody is to take it."""
-        answer = await self._link.run(_HOLD, "hold", self._lease, [self._token, int(LEASE * 1000)])
-        return None if answer is None else (bool(answer[0]), answer[1] / 1000)
+        return await self._link.run(
+            *(_HOLD, "hold", self._lease, [self._token, int(LEASE * 1000)]),
+            lambda answer: (bool(answer[0]), answer[1] / 1000),
+        )
 
     async def give_up(self, rest: float = 0.0) -> None:
         """Let another have the lease; nobody for ``rest`` seconds, if the hub has no events."""
@@ -75,10 +77,11 @@ class SharedLog:
             self.name,
             int(identity is not None),
         ]
-        answer = await self._link.run(_HAPPEN, "happen", keys, arguments)
-        if answer is None:
-            return None
-        return Appended(answer[0].decode(), answer[1].decode()) if answer else Appended(None, None)
+
+        def read(answer: Any) -> Appended:
+            return Appended(answer[0].decode(), answer[1].decode()) if answer else Appended(None, None)
+
+        return await self._link.run(_HAPPEN, "happen", keys, arguments, read)
 
     async def since(self, last: str) -> list[tuple[str, bytes]] | None:
         """What is kept from the event of that id on, itself included."""
@@ -88,4 +91,6 @@ class SharedLog:
                 "Awaitable[list[tuple[bytes, dict[bytes, bytes]]]]", self._link.client.xrange(self._log, last)
             ),
         )
-        return None if found is None else [(event_id.decode(), fields.get(b"e", b"")) for event_id, fields in found]
+        return self._link.read(
+            "events", found, lambda them: [(one.decode(), fields.get(b"e", b"")) for one, fields in them]
+        )

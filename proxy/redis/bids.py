@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from msgspec import Struct
 
 from proxy.questions.question import Question
 
 
 class WantedTurn(Struct, frozen=True):
-    """A turn at the hub, as scripts are asked for it."""
+    """A turn at the hub, as scripts are asked for it; ``read`` reads what they say of it."""
 
     keys: list[str]
     arguments: list[str | int]
+    read: Callable[[Any], Any]
 
 
 class Bid(Struct, frozen=True):

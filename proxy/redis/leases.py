@@ -93,4 +93,4 @@ class Leases:
     async def _land(self, question: Question, token: str, failure: bytes = b"", *, unsure: bool = False) -> bool:
         news = b"landed " + landing(question.page_key, token, failure)
         arguments = [token, NEWS, news, int(MARKED * 1000) if unsure else 0]
-        return await self._link.run(_LAND, "land", list(lease_keys(question, token)), arguments) is not None
+        return await self._link.run(_LAND, "land", list(lease_keys(question, token)), arguments, int) is not None

@@ -81,9 +81,29 @@ class RedisLink:
         """Whether a script may see all keys: in a cluster, only those of one slot."""
         return isinstance(self.client, Redis)
 
-    async def run(self, script: Script, command: str, keys: list[str], arguments: list[Any]) -> Any | None:
-        """Return what a script returns, or None if Redis cannot be had or says no."""
-        return await self.call(command, lambda: script(self.client, keys, arguments))
+    async def run(
+        self,
+        script: Script,
+        command: str,
+        keys: list[str],
+        arguments: list[Any],
+        read: Callable[[Any], T] = lambda raw: raw,
+    ) -> T | None:
+        """Return what a script returns, as ``read``, or None if Redis cannot be had or says no."""
+        return self.read(command, await self.call(command, lambda: script(self.client, keys, arguments)), read)
+
+    def read(self, command: str, raw: Any | None, read: Callable[[Any], T]) -> T | None:
+        """Read a reply; one that is of another shape, as it is another's, is a fault of Redis, and nobody's error."""
+        try:
+            return None if raw is None else read(raw)
+        except (TypeError, ValueError, LookupError, AttributeError):
+            self.count(command, "wrong reply")
+            self._drop_idle()  # the next reply on its connection would be another's too
+            return None
+
+    def _drop_idle(self) -> None:
+        if isinstance(self.client, Redis):
+            self._calls.spawn(self.client.connection_pool.disconnect(inuse_connections=False))
 
     async def call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Return what ``call`` returns, or None if Redis cannot be had or says no."""
@@ -112,8 +132,7 @@ class RedisLink:
                 return task.result()
             case ReadOnlyError() as error:  # a primary that is none any more: the name may lead to the new one
                 self.count(command, type(error).__name__)
-                if isinstance(self.client, Redis):
-                    self._calls.spawn(self.client.connection_pool.disconnect(inuse_connections=False))
+                self._drop_idle()
             case ResponseError() as error:  # Redis is there and says no: out of memory, wrong type
                 self.count(command, type(error).__name__)
             case RedisError() | OSError() as error:

@@ -19,6 +19,7 @@ from proxy.questions.question import REDIS_PREFIX, Question, record_key, rows_ke
 from proxy.redis.bids import Bid
 from proxy.redis.landings import landing
 from proxy.redis.link import RedisLink
+from proxy.redis.replies import Looked, led, looked, moved
 from proxy.redis.scripts import Script
 from proxy.redis.stored import microseconds, read_page, read_record, write_mark, write_page, write_record, write_stamp
 from proxy.redis.stored_rows import Written
@@ -44,7 +45,7 @@ class Found(Struct, frozen=True):
 
     ``head`` and ``rows``: what the asker lacks of the rows, to be read by ``stored_rows``; a head of None: nothing,
     an empty one: none are kept. ``leased``: the lease that the asker wanted is its own. ``turn``: what was said of the
-    turn that it wanted with it, to be read by ``shared_gate``.
+    turn that it wanted with it, as that reads it.
     """
 
     page: Page | None = None
@@ -52,7 +53,7 @@ class Found(Struct, frozen=True):
     head: bytes | None = None
     rows: tuple[bytes, ...] = ()
     leased: bool = False
-    turn: list[bytes] | None = None
+    turn: Any | None = None
 
 
 class Lead(Struct, frozen=True):
@@ -96,18 +97,24 @@ class Shared:
         if bid is not None and bid.turn is not None:
             keys += bid.turn.keys
             arguments += bid.turn.arguments
-        found = await self._link.run(_LOOK, "look", keys, arguments)
+
+        def read(raw: Any) -> tuple[Looked, Any]:
+            reply = looked(raw)
+            wanted = None if bid is None or reply.turn is None else bid.turn
+            return reply, None if wanted is None else wanted.read(reply.turn)
+
+        found = await self._link.run(_LOOK, "look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)
 
     async def lead(self, question: Question, token: str, version: str = "") -> Lead | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
         listing = question.listing
         keys = [*lease_keys(question, token), question.page_key, record_key(listing), *rows_keys(listing)]
-        found = await self._link.run(_LEAD, "lead", keys, [token, int(LEASE * 1000), version])
+        found = await self._link.run(_LEAD, "lead", keys, [token, int(LEASE * 1000), version], led)
         if found is None:
             return None
-        holder, seconds = found[0].decode(errors="replace"), found[1] / 1000
-        return Lead(holder, seconds, await self._read(question, *found[2:]) if holder == token else Found())
+        holder, milliseconds, known = found
+        return Lead(holder, milliseconds / 1000, await self._read(question, known) if holder == token else Found())
 
     async def learn(
         self,
@@ -170,13 +177,14 @@ class Shared:
             *(*page, max(1, int(keep_record * 1000)), NEWS, listing, *landed),
             *rows,
         ]
-        result = await self._link.run(_LEARN, "learn", [record_key(listing), *keys, *rows_keys(listing)], arguments)
+        keys = [record_key(listing), *keys, *rows_keys(listing)]
+        result = await self._link.run(_LEARN, "learn", keys, arguments, moved)
         if result is None:
             return None
-        record = None if result[1] is None else self._read_record(result[1])
-        if result[0] == b"lost":
-            return Found(None, record, *_lacking(*result[2:]))
-        return None if record is None else (record, cast("Learned", result[0].decode()))
+        record = None if result.record is None else self._read_record(result.record)
+        if result.learned is None:
+            return Found(None, record, *_lacking(result.head, result.rows))
+        return None if record is None else (record, result.learned)
 
     async def purge(self, purge: Purge, at: float, *, keep: float) -> bool:
         """Tell all replicas of a purge; return whether that was possible. Purges are kept for ``keep`` seconds."""
@@ -188,28 +196,24 @@ class Shared:
         found = await self._link.call(
             "purges", lambda: cast("Awaitable[dict[bytes, bytes]]", self._link.client.hgetall(PURGES))
         )
-        return purges.read(found or {})
+        return self._link.read("purges", found, purges.read) or {}
 
     async def _read(
         self,
         question: Question,
-        raw_page: bytes | int | None,
-        raw_record: bytes | None,
-        head: bytes | int,
-        rows: list[bytes],
-        leased: int = 0,
-        turn: list[bytes] | None = None,
+        reply: Looked,
+        turn: Any | None = None,
         *,
         known: Page | None = None,
     ) -> Found:
-        record = None if raw_record is None else self._read_record(raw_record)
-        page = None
+        record = None if reply.record is None else self._read_record(reply.record)
+        page, raw_page = None, reply.page
         if raw_page is not None and record is not None:
             try:
                 page = known if isinstance(raw_page, int) else await read_page(raw_page, question.key, known)
             except ValueError as error:
                 self.garbage("page", error)
-        return Found(page, record, *_lacking(head, rows), leased=bool(leased), turn=turn)
+        return Found(page, record, *_lacking(reply.head, reply.rows), leased=bool(reply.leased), turn=turn)
 
     def _read_record(self, raw: bytes) -> Record | None:
         try:

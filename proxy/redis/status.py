@@ -34,20 +34,10 @@ class SharedStatus:
         """What all processes tell that are there, by id; None: Redis could not be asked."""
         client: Any = self._link.client
         found = await self._link.call("status", lambda: cast("Awaitable[dict[bytes, bytes]]", client.hgetall(KEY)))
-        if found is None:
+        read = self._link.read("status", found, lambda them: _read(them, now))
+        if read is None:
             return None
-        told: dict[str, bytes] = {}
-        gone: list[bytes] = []
-        for process, value in found.items():
-            at, _, rest = value.partition(b" ")
-            try:
-                there = abs(now - float(at)) < GONE
-            except ValueError:
-                there = False
-            if there:
-                told[process.decode(errors="replace")] = rest
-            else:
-                gone.append(process)
+        told, gone = read
         if gone:
             await self._link.call("status", lambda: cast("Awaitable[int]", client.hdel(KEY, *gone)))
         return told
@@ -56,3 +46,20 @@ class SharedStatus:
         """Tell no more of this process: it ends."""
         client: Any = self._link.client
         await self._link.call("status", lambda: cast("Awaitable[int]", client.hdel(KEY, process)))
+
+
+def _read(found: dict[bytes, bytes], now: float) -> tuple[dict[str, bytes], list[bytes]]:
+    """What those tell that are there, and who is gone."""
+    told: dict[str, bytes] = {}
+    gone: list[bytes] = []
+    for process, value in found.items():
+        at, _, rest = value.partition(b" ")
+        try:
+            there = abs(now - float(at)) < GONE
+        except ValueError:
+            there = False
+        if there:
+            told[process.decode(errors="replace")] = rest
+        else:
+            gone.append(process)
+    return told, gone

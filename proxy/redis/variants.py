@@ -52,7 +52,7 @@ class SharedVariants:
             return None
         try:
             return await asyncio.to_thread(_read, raw, page)
-        except (ValueError, zlib.error) as error:
+        except (TypeError, ValueError, zlib.error) as error:
             self._link.count("variant", type(error).__name__)
             return None
 

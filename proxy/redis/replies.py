@@ -1,0 +1,69 @@
+"""What scripts return, held against its shape: redis-py once gave one caller another's reply."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast, get_args
+
+import msgspec
+from msgspec import Struct
+
+from proxy.answer.record import Learned
+
+_OUTCOMES: Final = (*get_args(Learned), "lost")
+
+
+class Looked(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """As ``look.lua`` says it, and ``lead.lua`` after the first two."""
+
+    page: bytes | int | None
+    record: bytes | None
+    head: bytes | int
+    rows: list[bytes]
+    leased: int = 0
+    turn: list[bytes | int] | None = None
+
+
+class Moved(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """As ``learn.lua`` says it."""
+
+    outcome: bytes
+    record: bytes | None
+    head: bytes | int = b""
+    rows: list[bytes] = []
+
+    @property
+    def learned(self) -> Learned | None:
+        """None: the rows are lost."""
+        word = self.outcome.decode()
+        return None if word == "lost" else cast("Learned", word)
+
+
+def looked(raw: Any) -> Looked:
+    """Read the reply to a look.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return msgspec.convert(raw, Looked)
+
+
+def led(raw: Any) -> tuple[str, int, Looked]:
+    """Read the reply to who would lead: the holder, milliseconds, what is known.
+
+    Raises:
+        ValueError: it is none.
+    """
+    holder, milliseconds = msgspec.convert(raw[:2], tuple[bytes, int])
+    return holder.decode(errors="replace"), milliseconds, looked(raw[2:] or [None, None, b"", []])
+
+
+def moved(raw: Any) -> Moved:
+    """Read the reply to what was learned.
+
+    Raises:
+        ValueError: it is none.
+    """
+    reply = msgspec.convert(raw, Moved)
+    if reply.outcome.decode() not in _OUTCOMES:
+        raise ValueError("no outcome")
+    return reply

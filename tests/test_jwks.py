@@ -487,10 +487,13 @@ async def test_providers_that_drip_take_no_connection_for_good() -> None:
             return
         slow -= 1
         writer.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
-        while not reader.at_eof():
-            writer.write(b" ")
-            await asyncio.sleep(0.005)
-        ended += 1
+        try:
+            while not reader.at_eof():
+                writer.write(b" ")
+                await writer.drain()  # raises where the connection was reset, which is no end of file
+                await asyncio.sleep(0.005)
+        finally:
+            ended += 1
 
     clock = Clock()
     async with listening(drip) as url:

@@ -25,12 +25,13 @@ FEW: Final = 64
 class _Listing(Struct, gc=False):
     """A listing, and the keys of its pages: as a map, which the garbage collector leaves alone, as it does no set.
 
-    ``heard_at``: when the latest answer was asked for that is known from news only.
+    ``live``: those of its live pages. ``heard_at``: when the latest answer was asked for that is known from news only.
     """
 
     record: Record
     epoch: int
     pages: dict[str, None]
+    live: dict[str, None]
     heard_at: float = 0.0
 
 
@@ -93,7 +94,7 @@ class Memory:
         """
         known = self._listings.get(listing)
         if known is None:
-            known = self._listings[listing] = _Listing(record, self._epoch, {})
+            known = self._listings[listing] = _Listing(record, self._epoch, {}, {})
             if len(self._listings) > LISTINGS:
                 self.forget(next(iter(self._listings)))
         else:
@@ -116,7 +117,7 @@ class Memory:
             return
         self.learn(listing, record)
         known.heard_at = record.confirmed_at
-        for key in known.pages:
+        for key in known.live:
             _overtake(self._pages[key], known.heard_at)
 
     def looked(self, key: str, record: Record) -> None:
@@ -138,6 +139,8 @@ class Memory:
         kept = self._pages[page.key] = Kept(page, listing)
         _overtake(kept, known.heard_at)
         known.pages[page.key] = None
+        if not page.settled:
+            known.live[page.key] = None
         self.bytes += _cost(page)
         self._evict()
         return True
@@ -171,12 +174,15 @@ class Memory:
 
     def _drop(self, key: str) -> None:
         gone = self._pages.pop(key)
-        self._listings[gone.listing].pages.pop(key, None)
+        known = self._listings[gone.listing]
+        known.pages.pop(key, None)
+        known.live.pop(key, None)
         self.bytes -= _cost(gone.page)
         gone.clear()
 
 
 def _overtake(kept: Kept, asked_at: float) -> None:
+    """An answer of that time may show rows of the page."""
     if not kept.page.settled and kept.page.asked_at < asked_at - EXACT:
         kept.overtaken_at = asked_at
 

@@ -70,6 +70,23 @@ class Held:
         await self.task
 
 
+async def holding(one: Shield, turns: int) -> list[Held]:
+    """Turns that have begun."""
+    held = [Held(one) for _ in range(turns)]
+    for each in held:
+        await each.begun.wait()
+    return held
+
+
+async def left_without_redis(**named: Any) -> Shield:
+    """One whose turn has ended while Redis could not be told."""
+    one = shield(fakeredis.FakeServer(), **named)
+    (held,) = await holding(one, 1)
+    switch(one, on=False)
+    await held.end()
+    return one
+
+
 both = pytest.mark.parametrize("server", [None, "redis"], ids=["alone", "with Redis"])
 
 
@@ -80,9 +97,7 @@ def server_of(name: str | None) -> fakeredis.FakeServer | None:
 @both
 async def test_no_more_at_once_than_allowed_and_in_the_order_of_coming(server: str | None) -> None:
     one = shield(server_of(server))
-    held = [Held(one) for _ in range(2)]
-    for each in held:
-        await each.begun.wait()
+    held = await holding(one, 2)
     order: list[int] = []
 
     async def caller(number: int) -> None:
@@ -130,9 +145,7 @@ async def test_room_made_by_another_replica_is_news() -> None:
 async def test_leaving_comes_after_the_answer_unless_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.admission.shield.SOON", 0.2)
     one = shield(fakeredis.FakeServer())
-    held = [Held(one) for _ in range(2)]
-    for each in held:
-        await each.begun.wait()
+    held = await holding(one, 2)
     waiting = Held(one)
     await asyncio.sleep(0.02)
     await held[0].end()
@@ -308,11 +321,7 @@ async def test_a_pause_goes_on_when_redis_goes_and_is_told_when_it_is_back() -> 
 
 
 async def test_a_turn_granted_before_redis_went_ends_well() -> None:
-    one = shield(fakeredis.FakeServer())
-    held = Held(one)
-    await held.begun.wait()
-    switch(one, on=False)
-    await held.end()
+    one = await left_without_redis()
     await one.drain(1)
     for _ in range(4):
         await go(one)
@@ -323,9 +332,7 @@ async def test_a_slot_that_could_not_be_given_back_is_as_soon_as_redis_is_back()
     """Else it would take the place of a request, of any replica, for as long as a slot lasts."""
     server = fakeredis.FakeServer()
     here, there = shield(server), shield(server)
-    held = [Held(here) for _ in range(2)]
-    for each in held:
-        await each.begun.wait()
+    held = await holding(here, 2)
     waiting = Held(there)
     switch(here, on=False)
     for each in held:
@@ -342,22 +349,14 @@ async def test_a_slot_that_could_not_be_given_back_is_as_soon_as_redis_is_back()
 
 
 async def test_ending_does_not_wait_for_redis_to_be_back() -> None:
-    one = shield(fakeredis.FakeServer())
-    held = Held(one)
-    await held.begun.wait()
-    switch(one, on=False)
-    await held.end()
+    one = await left_without_redis()
     async with asyncio.timeout(1.0):
         assert await one.drain(9.0) == 0
 
 
 async def test_a_slot_is_not_given_back_for_ever() -> None:
     clock = Clock(1000.0)
-    one = shield(fakeredis.FakeServer(), clock=clock)
-    held = Held(one)
-    await held.begun.wait()
-    switch(one, on=False)
-    await held.end()
+    one = await left_without_redis(clock=clock)
     await asyncio.sleep(0.05)
     assert one._leftovers._left
     clock.advance(10.0)
@@ -520,9 +519,7 @@ async def test_of_a_pause_that_was_over_a_flushed_redis_is_told_nothing() -> Non
         await go(one, errors.HubRateLimited("too many", retry_after=9.0))
     clock.advance(9.5)
     await fakeredis.FakeAsyncRedis(server=server).flushall()
-    held = [Held(one) for _ in range(2)]  # of a probe there is one
-    for each in held:
-        await each.begun.wait()
+    held = await holding(one, 2)  # of a probe there is one
     for each in held:
         await each.end()
     await one.drain(1)
@@ -531,9 +528,7 @@ async def test_of_a_pause_that_was_over_a_flushed_redis_is_told_nothing() -> Non
 async def test_processes_without_redis_keep_to_their_share() -> None:
     one = shield(None, Allowance(10.0, 8.0, 8), replicas=lambda: 2)
     assert (await one.standing()).turns == 4
-    held = [Held(one) for _ in range(4)]
-    for each in held:
-        await each.begun.wait()
+    held = await holding(one, 4)
     with pytest.raises(errors.HubBusy):
         await go(one, patience=0.0)
     for each in held:
@@ -557,9 +552,7 @@ async def test_where_nobody_is_to_ask_the_hub_no_turn_is_taken() -> None:
 
 async def test_a_look_that_finds_no_room_waits_in_line() -> None:
     one = shield(fakeredis.FakeServer())
-    held = [Held(one) for _ in range(2)]
-    for each in held:
-        await each.begun.wait()
+    held = await holding(one, 2)
     late = Held(one, early=await look(one))
     await asyncio.sleep(0.02)
     assert not late.begun.is_set()

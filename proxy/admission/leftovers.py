@@ -14,12 +14,11 @@ from proxy.admission.gate import SLOT, Report
 from proxy.admission.shared_gate import SharedGate
 from proxy.redis.allotment import unallotted
 from proxy.redis.client import GIVEN_UP
+from proxy.redis.leases import AGAIN
 from proxy.tasks.detached import Detached
 
 NO_EPOCH: Final = -1
 """Of no gate: what is said of a turn with it changes nothing but that its slot is free."""
-AGAIN: Final = 0.1
-"""Seconds after which Redis, if it could not be asked, is told once more."""
 HELD: Final = SLOT + GIVEN_UP
 """Seconds after which no slot is held any more that was not renewed, however late the grant."""
 

@@ -25,14 +25,12 @@ class Waiter(Generic[T]):
     """One who waits.
 
     Attributes:
-        latest: until when, by the loop's time.
         answer: a turn or a refusal, when there is one.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[T | None]], unwanted: Callable[[T], object], latest: float) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[T | None]], unwanted: Callable[[T], object]) -> None:
         self.ask = ask
         self.unwanted = unwanted
-        self.latest = latest
         self.answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
 
@@ -67,7 +65,7 @@ class Queue(Generic[T]):
         """
         if seconds <= 0:
             return None
-        waiter = Waiter(ask, unwanted, asyncio.get_running_loop().time() + seconds)
+        waiter = Waiter(ask, unwanted)
         self._waiters.append(waiter)
         if not self._asking:
             self._asking = True

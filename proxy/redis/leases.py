@@ -21,7 +21,7 @@ from proxy.tasks.detached import Detached
 from proxy.tasks.renewal import Renewing
 
 AGAIN: Final = 0.1
-"""Seconds after which Redis, if it could not be asked, is told once more that a lease has ended."""
+"""Seconds after which Redis, if it could not be asked, is told once more what has ended."""
 REFUSALS: Final = 20
 """How often a Redis that can be asked, but does not take it (it is read-only, say), is told that a lease has ended."""
 MOST: Final = 256

@@ -28,13 +28,9 @@ class Strangers:
 
     def fit(self, question: Question, entries: int, envelope: Envelope) -> bool:
         """Whether a page with this envelope would be as the hub's answer to the question."""
-        seen = self._seen.get(question.credential)
-        if not seen:
-            return not envelope.strangers
-        latest = seen.values()
-        if not envelope.strangers:
-            return not any(latest)
-        return _ends(question, entries) in seen and all(one == envelope.strangers for one in latest)
+        seen = self._seen.get(question.credential, {})
+        agree = all(one == envelope.strangers for one in seen.values())
+        return agree and (not envelope.strangers or _ends(question, entries) in seen)
 
 
 def _ends(question: Question, entries: int) -> Ends:

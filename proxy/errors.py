@@ -5,6 +5,7 @@
     ProxyError                        status, type, title: what the caller is told
     ├── InvalidParameter          400 invalid_parameter        the query is not a question
     ├── Unauthorized              401 unauthorized             credentials are missing or wrong
+    ├── KeysUnavailable           503 keys_unavailable         what verifies tokens could not be fetched yet
     ├── Forbidden                 403 forbidden                the namespace is not granted to the caller
     ├── TooManyRequests           429 too_many_requests        the caller has used up what it may ask
     ├── TooManyListeners          503 too_many_listeners       there is no room for another listener to events
@@ -76,6 +77,10 @@ class InvalidParameter(ProxyError, status=400, type="invalid_parameter", title="
 
 class Unauthorized(ProxyError, status=401, type="unauthorized", title="Credentials are missing or wrong"):
     """The caller's, or the operator's, credentials are missing or wrong."""
+
+
+class KeysUnavailable(ProxyError, status=503, type="keys_unavailable", title="Tokens cannot be verified now"):
+    """Nothing is known against the caller's token, nor for it: no set of keys could be fetched yet."""
 
 
 class Forbidden(ProxyError, status=403, type="forbidden", title="The namespace is not granted"):

@@ -21,9 +21,10 @@ import pytest
 from proxy import errors
 from proxy.admission.gate import Report
 from proxy.admission.refusals import report_of
-from proxy.hub.body import MEMBER, Gunzip, echoes
+from proxy.hub.body import echoes
 from proxy.hub.client import Hub, HubCall
 from proxy.hub.credential import Credential
+from proxy.hub.gunzip import MEMBER, Gunzip
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 from tests.support import KEY, LIST, NOW, free_port

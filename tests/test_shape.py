@@ -150,6 +150,7 @@ def test_every_error_type_is_documented() -> None:
         errors.MomentGone,
         errors.NotCached,
         errors.Unauthorized,
+        errors.KeysUnavailable,
         errors.Forbidden,
         errors.TooManyRequests,
         errors.TooManyListeners,

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from proxy.callers.keys import KeyFault, Named, PublicKey, usable_keys
-from proxy.errors import Unauthorized
+from proxy.errors import KeysUnavailable, Unauthorized
 from proxy.hub.body import codings
 from proxy.hub.network import Exchange, Network, current
 from proxy.settings import JwtSettings
@@ -35,6 +35,7 @@ CONNECTIONS: Final = 2
 """To the provider; one whose answer is late ends a moment after it is given up."""
 KEPT_ALIVE: Final = 5.0
 """Seconds for which a connection is kept that nothing is asked by."""
+_NO_KEYS: Final = "The keys that verify tokens could not be fetched yet; the token may be valid."
 _log: Final = logging.getLogger("proxy.jwks")
 
 
@@ -91,7 +92,8 @@ class KeySet:
         that any number of invented names costs one request.
 
         Raises:
-            Unauthorized: there is no such key, or no keys yet.
+            Unauthorized: there is no such key.
+            KeysUnavailable: no keys could be fetched yet.
         """
         self.look()
         key = self._pick(kid)
@@ -101,7 +103,8 @@ class KeySet:
         if key is not None:
             return key
         if not self._keys:
-            raise Unauthorized("The keys that verify tokens could not be fetched yet; try again later.")
+            again_at = self._wanted_at + self._settings.jwks_min_interval
+            raise KeysUnavailable(_NO_KEYS, retry_after=again_at - self._clock())
         if kid is None:
             raise Unauthorized("The token names no key (kid), and there is more than one.")
         raise Unauthorized("The token's key (kid) is unknown; it may be new, or of another issuer.")

@@ -98,7 +98,8 @@ class Tokens:
         """Return who asks.
 
         Raises:
-            Unauthorized: the token is not valid, or cannot be verified now.
+            Unauthorized: the token is not valid.
+            KeysUnavailable: it cannot be verified yet.
         """
         if (known := self.known(token)) is not None:
             return known

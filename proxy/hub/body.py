@@ -12,61 +12,17 @@ import httpx
 import msgspec
 
 from proxy import errors
+from proxy.hub.gunzip import Gunzip
 from proxy.secret import Secret
 
 MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of a hub's error body that are read and passed on."""
 MIN_ECHO: Final = 16
 """Bytes of a token that is looked for in pages."""
-MEMBER: Final = 1024
-"""Bytes as which each further member of a gzip counts, so that empty ones without end have an end."""
 NESTED: Final = 3
 """How deep in JSON, as text of a string of other JSON, a token is looked for."""
-_MAGIC: Final = b"\x1f\x8b"
 _ESCAPED: Final = re.compile(rb'\\(?:u00([0-7][0-9a-fA-F])|(["\\/]))')
 """A character of a token, as JSON may spell it; from left to right, as an escaped backslash escapes nothing."""
-
-
-class Gunzip:
-    """Undoes gzip, of one member or several (RFC 1952 §2.2).
-
-    Attributes:
-        extra: bytes that count though they are none of the body: what follows the last member, and MEMBER for each.
-    """
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
-        self._held = b""
-        self._over = False
-        self.extra = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether a member has ended, and no other begun."""
-        return self._member.eof
-
-    def feed(self, chunk: bytes, most: int) -> bytes:
-        """Decode what has come: at most so many bytes, after which there may be more that is lost.
-
-        Raises:
-            zlib.error: it is no gzip.
-        """
-        data, body = self._held + chunk, bytearray()
-        self._held = b""
-        while data and len(body) < most:
-            if self._over or (self.complete and not _MAGIC.startswith(data[:2])):
-                self._over = True
-                self.extra += len(data)
-                break
-            if self.complete:
-                if len(data) < len(_MAGIC):
-                    self._held = data
-                    break
-                self._member = zlib.decompressobj(wbits=31)
-                self.extra += MEMBER
-            body += self._member.decompress(data, most - len(body))
-            data = self._member.unused_data
-        return bytes(body)
 
 
 def codings(headers: httpx.Headers) -> list[str]:

@@ -51,6 +51,7 @@ class Authentication:
 
         Raises:
             Unauthorized: they do not say so, not in one way only, or not as somebody who is known.
+            KeysUnavailable: it cannot be told yet.
         """
         if not self._required:
             return ANONYMOUS

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Landed, StaleHit
@@ -97,8 +98,8 @@ class Line:
         patience: float | None = None,
         stand_in: Callable[[], StaleHit | None] = lambda: None,
         begun: Begun | None = None,
-    ) -> tuple[Landed, bool] | StaleHit:
-        """Start or join a fetch; return what landed and whether another had asked for it.
+    ) -> Landed | StaleHit:
+        """Start or join a fetch; return what landed.
 
         A caller with ``patience`` is given the ``stand_in``, if there is one, so many seconds after the fetch began:
         who joins one that dawdles waits no more than the rest. ``begun``: what has been started for this caller.
@@ -118,9 +119,10 @@ class Line:
                 if stale := await self._wait(fetch, until, impatient_at, stand_in):
                     return stale
                 try:
-                    return fetch.result(), joined
+                    landed = fetch.result()
                 except GaveWay:
                     continue  # it was to be refreshed for nobody; now somebody waits
+                return replace(landed, collapsed=True) if joined else landed
         finally:
             self.waiting -= 1
 

@@ -79,10 +79,12 @@ class Pages:
         if self._known.trust.others:
             claiming = wishes if refusal is None else None
             looked, joined = await self._looks.share(question.key, partial(self._look, question, claiming))
-            if looked.begun is not None:  # then nothing is known that was not at hand
-                begun = replace(looked.begun, joined=True) if joined else looked.begun
-            elif outcome := self.at_hand.kept(question, wishes, "redis" if looked.answered else "memory"):
+            begun = looked.begun
+            # Where a fetch was begun, Redis had nothing of use to whoever began it; who joined may wish for less.
+            source: Literal["redis", "memory"] = "redis" if looked.answered else "memory"
+            if (joined or begun is None) and (outcome := self.at_hand.kept(question, wishes, source)):
                 return outcome
+            begun = begun and replace(begun, joined=begun.joined or joined)
         if wishes.only_if_cached:
             raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
         return await self._from_hub(question, wishes, begun, refusal if begun is None else None)
@@ -102,7 +104,7 @@ class Pages:
 
         What lies deeper is served as long as the moment lasts.
         """
-        page = self._known.at(question, moment)
+        page, landed = self._known.at(question, moment), None
         if page is None and self._known.trust.others:
             await self._looks.share(question.key, partial(self._look, question))
             page = self._known.at(question, moment)
@@ -111,7 +113,7 @@ class Pages:
                 raise NotCached("The moment's page is not known here, and only-if-cached forbids to ask the hub.")
             whole = self._known.rows.whole(question)
             with contextlib.suppress(HubAnswerTooLarge):
-                await self._line.fetch(whole, since=self._known.vouched(whole), until=self._line.deadline())
+                landed = await self._line.fetch(whole, since=self._known.vouched(whole), until=self._line.deadline())
             page = self._known.at(question, moment)
             if page is None and (outcome := await self.answer(question, wishes)).page.moment == moment:
                 return outcome
@@ -120,7 +122,10 @@ class Pages:
                 "The moment that Listing-Moment names has passed, or the listing has changed in a way that cannot be"
                 " followed; begin again, with the first page and without Listing-Moment."
             )
-        return Hit(page, max(0.0, self._clock() - page.seen_at), 0.0, "composed")
+        age = max(0.0, self._clock() - page.seen_at)
+        if isinstance(landed, Landed):
+            return Miss(page, age, 0.0, "uri-miss", landed.stored, landed.collapsed, landed.hub_seconds)
+        return Hit(page, age, 0.0, "composed")
 
     async def _look(self, question: Question, wishes: Directives | None = None) -> Looked:
         """Look into Redis; if nothing there can be what a caller wishes, as nothing in memory was, begin the fetch."""
@@ -158,28 +163,25 @@ class Pages:
         try:
             if refusal is not None:
                 raise refusal
-            answer = await self._wait_for_hub(question, wishes, patience, begun)
+            landed = await self._wait_for_hub(question, wishes, patience, begun)
         except HubRefusedCredential:
             raise  # the right to see what is kept may have been withdrawn with it
         except HubError as error:
             if stale := self._stand_in(question, error.type, wishes):
                 return stale
             raise
-        if isinstance(answer, StaleHit):
-            return answer
-        landed, collapsed = answer
+        if isinstance(landed, StaleHit):
+            return landed
         forward: Literal["uri-miss", "stale", "request"] = "uri-miss" if before is None else "stale"
         if isinstance(verdict, Fresh):
             forward = "request"
         age = max(0.0, self._clock() - landed.vouched_at)
-        return Miss(
-            landed.page, age, landed.ttl, forward, landed.stored, collapsed=collapsed, hub_seconds=landed.hub_seconds
-        )
+        return Miss(landed.page, age, landed.ttl, forward, landed.stored, landed.collapsed, landed.hub_seconds)
 
     async def _wait_for_hub(
         self, question: Question, wishes: Directives, patience: float | None, begun: Begun | None
-    ) -> tuple[Landed, bool] | StaleHit:
-        """Have a question fetched that answers this one; return what landed and whether another had asked for it.
+    ) -> Landed | StaleHit:
+        """Have a question fetched that answers this one; return what landed.
 
         An answer that does not explain what has changed in the listing leaves the page unknown, which then is asked
         for itself. A fetch that was joined may have been sent too long ago for this caller, or before an event that
@@ -193,28 +195,27 @@ class Pages:
             target = question if in_vain >= WINDOWS else self._to_ask(question)
             target = begun.target if begun else target
             try:
-                answer = await self._line.fetch(
+                landed = await self._line.fetch(
                     target, since=since, until=until, patience=patience, stand_in=impatient, begun=begun
                 )
             except HubAnswerTooLarge:
                 if target.key == question.key:
                     raise
-                in_vain = WINDOWS
+                begun, in_vain = None, WINDOWS
                 continue
-            if isinstance(answer, StaleHit):
-                return answer
-            begun, (landed, joined) = None, answer
+            if isinstance(landed, StaleHit):
+                return landed
+            begun = None
             if target.key != question.key:
                 made = self._known.landed(question, since=since)
                 if made is None:
                     in_vain += 1
                     continue
                 landed = replace(made, collapsed=landed.collapsed)
-            collapsed = joined or landed.collapsed
             age = self._clock() - landed.vouched_at
             recent = landed.learned != "behind" and age <= max(wishes.max_age, self._settings.min_refresh)
-            if not collapsed or ((recent or landed.vouched_at >= came_at) and landed.vouched_at >= doubted_at):
-                return landed, collapsed
+            if not landed.collapsed or ((recent or landed.vouched_at >= came_at) and landed.vouched_at >= doubted_at):
+                return landed
             since = landed.vouched_at
 
     def _stand_in(self, question: Question, reason: str, wishes: Directives) -> StaleHit | None:

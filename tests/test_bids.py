@@ -366,6 +366,22 @@ async def test_a_stale_page_of_another_replica_will_do_for_who_says_so() -> None
         assert it.hub.asked == 1
 
 
+async def test_who_joins_a_look_may_wish_for_less_than_who_began_it() -> None:
+    async with fixture(fakeredis.FakeServer(), patience=60.0) as it:
+        hears_news(it.pages)
+        await it.replica().answer(QUESTION)
+        it.clock.advance(9)
+        it.hub.gate.clear()
+        first = asyncio.create_task(it.ask())
+        second = asyncio.create_task(it.ask(max_stale=60.0))
+        third = asyncio.create_task(it.ask(max_stale=60.0, only_if_cached=True))
+        assert isinstance(await second, StaleHit)
+        assert isinstance(await third, StaleHit)
+        assert not first.done()
+        it.hub.gate.set()
+        assert isinstance(await first, Miss)
+
+
 async def test_a_stale_page_of_another_replica_stands_in_for_a_slow_hub() -> None:
     async with fixture(fakeredis.FakeServer(), patience=0.05) as it:
         hears_news(it.pages)

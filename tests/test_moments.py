@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.redis.client import connect
+from proxy.secret import Secret
 from proxy.settings import CacheSettings, Settings
 from proxy.simulator import Fault, Simulator
-from tests.support import KEY, LIST, ROOT, Clock, Rig, rig, socket_rig, still_world
+from tests.support import KEY, LIST, ROOT, Clock, RedisServer, Rig, rig, socket_rig, still_world
 
 
 def ids(answer: httpx.Response) -> list[str]:
@@ -56,7 +58,9 @@ async def test_a_walk_shows_each_generation_once() -> None:
             await it.get("page_size=13")
             answer = await it.get(f"page_size=13&page={page}", **{"listing-moment": moment})
             assert answer.headers["listing-moment"] == moment
-            assert answer.headers["cache-status"].endswith("detail=composed")
+            asked = "fwd=uri-miss; fwd-status=200; stored" if page == 2 else "hit"
+            assert answer.headers["cache-status"] == f"generations-proxy; {asked}; ttl=0; detail=composed"
+            assert it.events[-1].outcome == ("miss" if page == 2 else "hit")
             seen += ids(answer)
             costs.add(answer.json()["total_cost"])
         assert seen == expected
@@ -162,10 +166,15 @@ async def test_deeper_than_rows_are_kept_a_moment_lasts_as_long_as_nothing_moves
         assert (await it.get("page_size=30&page=2", **{"listing-moment": moment})).status_code == 412
 
 
-async def test_rows_so_large_that_the_hub_cannot_show_all_at_once() -> None:
+@pytest.mark.parametrize("shared", [False, True], ids=["memory", "redis"])
+async def test_rows_so_large_that_the_hub_cannot_show_all_at_once(redis_server: RedisServer, *, shared: bool) -> None:
+    """With Redis, a look there has begun the fetch of all of them: that it was in vain is found once, not for ever."""
     clock = Clock()
     hub = Simulator(still_world(clock, history=120), api_key=KEY, clock=clock)
-    async with rig(simulator=hub, clock=clock, answer_bytes=70_000) as it:
+    redis = connect(Secret(redis_server.url)) if shared else None
+    async with rig(simulator=hub, clock=clock, redis=redis, answer_bytes=70_000) as it:
+        while shared and not re.search(r"memory_trusted 1\.0", (await it.caller.get("/metrics")).text):
+            await asyncio.sleep(0.01)  # before that, a look takes no lease
         before = order(it)
         moment = (await it.get("page_size=50")).headers["listing-moment"]
         assert ids(await it.get("page_size=50&page=2")) == before[50:100]

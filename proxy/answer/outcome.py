@@ -17,7 +17,7 @@ class Landed(Struct, frozen=True):
         vouched_at: when the hub was asked with the latest answer that vouches for the page, Unix seconds.
         ttl: for how long it is fresh.
         told: those who wait for it in other replicas know of it.
-        collapsed: another replica had asked.
+        collapsed: another had asked, here or in another replica.
         hub_seconds: that the hub took, if this process asked it.
     """
 

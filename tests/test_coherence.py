@@ -199,7 +199,7 @@ class Coherence(RuleBasedStateMachine):
         for key in self.run(self.admin.keys("gp1:*:gate")):
             self.run(self.admin.delete(key))
         for shield in self.shields:  # which would tell Redis of them again
-            shield._rest, shield._local, shield._untold = None, Gate(), False
+            shield._rest, shield._local, shield._told = None, Gate(), shield._pauses
 
     # What callers see.
 

@@ -27,12 +27,22 @@ ALLOWANCE = Allowance(rate=1e6, burst=1e6, concurrency=2)
 
 
 class Switch(RedisLink):
-    """A link that can be switched off."""
+    """A link that can be switched off, and whose answers to one command can be held back."""
 
     on = True
+    slow = ""
 
     async def call(self, command: str, call: Any) -> Any:
-        return await super().call(command, call) if self.on else None
+        if not self.on:
+            return None
+        answer = await super().call(command, call)
+        if command == self.slow:
+            self.answered.set()
+            await self.released.wait()
+        return answer
+
+    def hold_back(self, command: str) -> None:
+        self.slow, self.answered, self.released = command, asyncio.Event(), asyncio.Event()
 
 
 def shield(server: fakeredis.FakeServer | None = None, allowance: Allowance = ALLOWANCE, **named: Any) -> Shield:
@@ -490,10 +500,42 @@ async def test_a_failing_hub_is_told_once_of_a_turn_whose_grant_was_lost() -> No
     await one.drain(1)
     standing = await one.standing()
     assert standing.held == 0
-    assert one._untold
+    assert one._is_untold
     with pytest.raises(errors.HubRateLimited):  # which tells all of the pause
         await go(one)
     assert (await one.standing()).pause.strikes == 1
+
+
+@pytest.mark.parametrize("how", ["admit", "leave", "early"])
+async def test_an_answer_from_before_a_pause_that_redis_has_not_heard_of_does_not_end_it(how: str) -> None:
+    """Calls overlap: one was asked before the hub's 429, which Redis could not be told, and is answered after it."""
+    one = shield(fakeredis.FakeServer())
+    link: Any = one._shared and one._shared._link
+    early = await look(one) if how == "early" else None
+    other = (await holding(one, 1))[0] if how == "leave" else None
+
+    late: list[asyncio.Task[None]] = []
+
+    async def limited() -> None:
+        async with one.turn(5.0):
+            link.hold_back(how)
+            if early is None:
+                late.append(asyncio.create_task(go(one) if other is None else other.end()))
+                await link.answered.wait()
+            switch(one, on=False)
+            raise errors.HubRateLimited("too many", retry_after=9.0)
+
+    with pytest.raises(errors.HubRateLimited):
+        await limited()
+    switch(one, on=True)
+    link.released.set()
+    await asyncio.gather(*late)
+    if early is not None:
+        await go(one, early=early)
+    await one.drain(1)
+    with pytest.raises(errors.HubRateLimited):
+        await go(one)
+    await one.drain(1)
 
 
 async def test_a_redis_that_was_flushed_is_told_of_the_pause() -> None:

@@ -56,7 +56,8 @@ class Shield:
         self._clock = clock
         self._name = gate_name()
         self._local = Gate()
-        self._alone = self._untold = False
+        self._alone = False
+        self._pauses = self._told = 0  # that began here while Redis could not be told; those of them it has heard of
         self._rest: Rest | None = None
         self._longest = 0.0
         self._queue: Queue[tuple[Turn | Refused, Granted | None]] = Queue(allowance.concurrency)
@@ -73,7 +74,7 @@ class Shield:
         Those who are in line come first, and what others do not know of this process' gate is to be told first.
         """
         name = self._gate_name()
-        late = self._queue or self._alone or self._untold or name != self._name
+        late = self._queue or self._alone or self._is_untold or name != self._name
         if self._shared is None or not self._shared.whole or late:
             return None
         ticket = secrets.token_hex(8)
@@ -170,13 +171,13 @@ class Shield:
         """Ask all replicas' gate, or this process' own."""
         name = self._gate_name()
         if name != self._name:  # another token: what was learned of the old one does not count
-            self._name, self._local, self._untold = name, Gate(), False
-        local = self._local
+            self._name, self._local, self._told = name, Gate(), self._pauses
+        local, pauses = self._local, self._pauses
         if self._shared is not None:
-            told = local.told(self._clock(), allowance, untold=self._untold)
+            told = local.told(self._clock(), allowance, untold=self._is_untold)
             answer = await self._shared.admit(name, ticket, allowance, patience=patience, paid=paid, told=told)
             if answer is not None:
-                self._alone = self._untold = False
+                self._alone, self._told = False, max(self._told, pauses)
                 return self._taken(name, local, ticket, *answer)
         allowance = allowance.share(self._replicas())
         if self._shared is not None and not self._alone:
@@ -195,8 +196,7 @@ class Shield:
         self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None
     ) -> tuple[Turn | Refused, Granted | None]:
         """Let this process' own gate know what all replicas' has decided."""
-        if pause is not None:
-            local.mirror(pause, self._clock())
+        self._mirror(local, pause)
         if not isinstance(decision, Turn):
             return decision, None
         if not decision.wait:
@@ -227,12 +227,22 @@ class Shield:
                 self._leftovers.free(granted.name, ticket)
         if pause is not None:
             granted.local.leave(ticket, self._clock(), granted.epoch, Report("abandoned"), 0.0)
-            granted.local.mirror(pause, self._clock())
+            self._mirror(granted.local, pause)
         else:
             pause = granted.local.leave(ticket, self._clock(), granted.epoch, report, jitter)
-            self._untold = self._untold or (bool(pause.strikes) and granted.local is self._local)
+            self._pauses += bool(pause.strikes) and granted.local is self._local
         self.make_room()
         return pause
+
+    @property
+    def _is_untold(self) -> bool:
+        """Whether Redis has yet to hear of a pause."""
+        return self._told != self._pauses
+
+    def _mirror(self, local: Gate, pause: Pause | None) -> None:
+        """Take over what Redis says of it, unless a pause that it has yet to hear of began while it was asked."""
+        if pause is not None and not self._is_untold:
+            local.mirror(pause, self._clock())
 
     def _unwanted(self, ticket: str, answer: tuple[Turn | Refused, Granted | None]) -> None:
         """Nobody needs this turn, if it is one."""

@@ -111,7 +111,7 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
         link = RedisLink(fakeredis.FakeAsyncRedis(server=redis), 1.0) if redis else None
         shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
         given = CacheSettings(**cache)  # type: ignore[arg-type]
-        knowledge = Knowledge(given, Memory(2**20), shared, None, clock=clock)
+        knowledge = Knowledge(given, Memory(2**20), shared, None, rows_bytes=2**20, clock=clock)
         shield = Shield(Allowance(settings.rate, settings.burst, settings.concurrency), gate, gate_name=lambda: GATE)
         upstreams = {"default": Upstream(hub, shield)}
         leases = None if link is None else Leases(link)

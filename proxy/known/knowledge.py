@@ -24,8 +24,6 @@ from proxy.redis.shared import Found, Shared
 from proxy.redis.stored import read_record
 from proxy.settings import CacheSettings
 
-ROWS_BYTES: Final = 2**24
-"""Bytes of listings' rows in memory, where nothing else is said."""
 UNDER_WAY: Final = 3600.0
 """Seconds: no answer is under way for longer, whatever is set."""
 ATTEMPTS: Final = 3
@@ -36,6 +34,9 @@ RECORD_MARGIN: Final = 60.0
 
 class Knowledge:
     """Memory and Redis as one; what was asked for before ``doubts`` is not fresh, before ``purging`` not served.
+
+    Args:
+        rows_bytes: of listings' rows in memory.
 
     Attributes:
         judging: of what is in memory; ``kept`` and ``vouched`` are its own.
@@ -49,7 +50,7 @@ class Knowledge:
         shared: Shared | None,
         news: News | None,
         *,
-        rows_bytes: int = ROWS_BYTES,
+        rows_bytes: int,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -119,7 +120,7 @@ class Knowledge:
         self._memory.learn(question.listing, record)
         kept = self._memory.get(question.key)
         if page is not None and (kept is None or page is not kept.page):
-            self._put(question, page)
+            self._memory.put(question.listing, of_moment(page, self.rows.moment(question, page)))
         self._memory.looked(question.key, record)
 
     def _newer(self, question: Question, found: Found, since: float) -> Landed | None:
@@ -213,6 +214,9 @@ class Knowledge:
             step = self.rows.step(question, page, window, told.record, heard_at)
             step = step if left > 1 else replace(step, change=None)
         self.trust.told(answered=told is not None)
+        latest = self._memory.record(question.listing, suspect=True)
+        if told is None and latest is not known:  # other answers have come while Redis was asked in vain
+            known, step = latest, self.rows.step(question, page, window, latest, heard_at)
         if told is None or isinstance(told, Found):
             self._untold.note(question.listing, step.record, moved=known is not None and step.learned == "moved")
             return step, False
@@ -225,10 +229,6 @@ class Knowledge:
 
     def _version(self, question: Question) -> str:
         return self.rows.listings.told_version(question.listing)
-
-    def _put(self, question: Question, page: Page) -> bool:
-        """Keep a page in memory, with the moment that it is of."""
-        return self._memory.put(question.listing, of_moment(page, self.rows.moment(question, page)))
 
     def hear_record(self, news: bytes) -> None:
         """Take in what another replica has learned of a listing: ``<listing> <record>``.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from proxy.answer.record import Record
 from proxy.known.memory import LISTINGS, Memory
 from proxy.redis.shared import Shared
@@ -35,9 +37,18 @@ class Untold:
         return await self._telling.drain(timeout)
 
     async def _tell(self, records: dict[str, tuple[Record, bool]]) -> None:
-        for listing, (record, moved) in records.items():
+        left: dict[str, tuple[Record, bool]] = {}
+        while records and not self._shared.resting:
+            listing, (record, moved) = records.popitem()
             if latest := await self._shared.tell(listing, record, moved=moved, keep_record=self._keep_record):
                 self._memory.hear(listing, latest)
             else:
-                later, _ = self._records.get(listing, (record, moved))
-                self.note(listing, later, moved=moved)
+                left[listing] = (record, moved)
+        self._put_back(records | left)
+
+    def _put_back(self, records: dict[str, tuple[Record, bool]]) -> None:
+        """Keep what Redis could not be told for the next time; there may be very many, so not one by one."""
+        for listing in records.keys() & self._records.keys():
+            later, moved = self._records[listing]
+            records[listing] = (later, moved or records[listing][1])
+        self._records = dict(islice((self._records | records).items(), LISTINGS))

@@ -1,0 +1,96 @@
+"""What Redis could not be told is told when it is back, however much that is and however often it goes again."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from proxy.answer.record import Record, Stamp
+from proxy.known.memory import LISTINGS, Memory
+from proxy.known.untold import Untold
+from proxy.redis.shared import Shared
+
+
+def record(entries: int) -> Record:
+    return Record(Stamp(entries, None), 0.0, 1.0 * entries, 1.0 * entries, 7)
+
+
+class Redis:
+    """One that hears ``most`` records before it has to be left alone again."""
+
+    def __init__(self, most: int = LISTINGS) -> None:
+        self.most = most
+        self.heard: dict[str, tuple[Record, bool]] = {}
+        self.refuses = False
+
+    @property
+    def resting(self) -> bool:
+        return len(self.heard) >= self.most
+
+    async def tell(self, listing: str, told: Record, *, moved: bool, keep_record: float) -> Record | None:
+        assert keep_record == 60.0
+        if self.refuses:
+            return None
+        self.heard[listing] = (told, moved)
+        return told
+
+
+def untold(redis: Redis) -> Untold:
+    return Untold(cast("Shared", redis), Memory(2**20), keep_record=60.0)
+
+
+async def tell(one: Untold) -> None:
+    one.tell()
+    assert await one.drain(1) == 0
+
+
+async def test_all_is_told_once() -> None:
+    redis = Redis()
+    one = untold(redis)
+    for number in range(300):
+        one.note(f"l{number}", record(number), moved=number % 2 == 0)
+    await tell(one)
+    assert redis.heard == {f"l{number}": (record(number), number % 2 == 0) for number in range(300)}
+    redis.heard = {}
+    await tell(one)
+    assert redis.heard == {}
+
+
+async def test_what_was_not_heard_is_told_the_next_time() -> None:
+    redis = Redis(most=100)
+    one = untold(redis)
+    for number in range(300):
+        one.note(f"l{number}", record(number), moved=False)
+    for expected in (100, 200, 300):
+        redis.most = expected
+        await tell(one)
+        assert len(redis.heard) == expected
+    redis.most = 400
+    await tell(one)
+    assert len(redis.heard) == 300
+
+
+async def test_a_refused_record_is_kept_as_it_is_by_then_and_as_moved() -> None:
+    redis = Redis()
+    redis.refuses = True
+    one = untold(redis)
+    one.note("l", record(1), moved=True)
+    one.tell()
+    one.note("l", record(2), moved=False)
+    assert await one.drain(1) == 0
+    redis.refuses = False
+    await tell(one)
+    assert redis.heard == {"l": (record(2), True)}
+
+
+async def test_no_more_is_kept_than_memory_knows() -> None:
+    """However often Redis comes and goes at once; and a Redis that is gone again costs no look at each of them."""
+    redis = Redis(most=0)
+    one = untold(redis)
+    for times in range(2):
+        for number in range(LISTINGS):
+            one.note(f"l{times} {number}", record(number), moved=False)
+        one.tell()
+    assert await one.drain(1) == 0
+    redis.most = 2 * LISTINGS
+    await tell(one)
+    assert len(redis.heard) == LISTINGS

@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from proxy import errors
+from proxy import errors, hub
 from proxy.answer.outcome import Hit, Miss
 from proxy.config.fields import fields
 from proxy.pages import PATIENCE
@@ -141,6 +141,18 @@ def test_every_setting_is_documented() -> None:
             default = f"{field.default:g}"
         assert rows.pop(field.variable, None) == (field.section, field.name, default, field.allowed), field.variable
     assert not rows, "documented, but no setting"
+
+
+def test_every_fact_of_the_hub_that_is_cited_is_written_down() -> None:
+    facts = set(re.findall(r"^(\w[\w ]*)\n    ", hub.__doc__ or "", re.MULTILINE))
+    cited = {
+        " ".join(name.split())
+        for path in MODULES
+        for name in re.findall(r"hub\s+facts:\s+([\w\s]+?)[;).]", path.read_text())
+    }
+    assert {"rows", "events"} <= cited
+    assert cited <= facts
+    assert "hub facts" not in re.sub(r"hub\s+facts:", "", "".join(path.read_text() for path in MODULES)), "which one?"
 
 
 def test_every_error_type_is_documented() -> None:

@@ -116,7 +116,7 @@ def vouched_at(page: Page, record: Record) -> float:
     """When the hub was last asked with an answer that vouches for the page (what RFC 9111 §4.2.3 calls its age).
 
     For a settled page that is any answer for its listing with the same stamp: its rows no longer change, and
-    their places have not (hub facts: totals come with every page; terminal rows). A live page's rows change
+    their places have not (hub facts: totals; hub facts: rows). A live page's rows change
     without the totals: only its own answer counts.
     """
     return max(page.asked_at, record.confirmed_at) if page.settled else page.seen_at

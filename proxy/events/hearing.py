@@ -42,7 +42,8 @@ class Pace(Struct, frozen=True):
         first_wait, longest_wait: before another attempt, doubled from the first on and jittered.
         steady: after which a connection that breaks counts as one that worked.
         rest: for which a hub without events is left in peace.
-        silence: without a byte, after which a connection is given up; the hub says something every 15 s (hub facts).
+        silence: without a byte, after which a connection is given up; the hub says something every 15 s (hub
+            facts: events).
     """
 
     beat: float = 0.5

@@ -7,8 +7,8 @@ shows, and the total cost by just their costs and the changes of cost that it sh
 stands where it stood, further down. What is not explained (a deletion, another order, a late charge further down,
 more new rows than the answer holds) ends the *chain* of moments, and only what the answer shows is known.
 
-This rests on three things that the hub does as far as is known (hub facts: newest first, and totals in every
-answer; rows keep their order). They are checked at each answer.
+This rests on three things that the hub does as far as is known (hub facts: order; hub facts: totals). They
+are checked at each answer.
 
 Within a chain rows are only added. So the order at an earlier moment is the order now without the rows that came
 later, and the number of entries names a moment.

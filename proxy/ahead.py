@@ -36,7 +36,7 @@ class Ahead:
     def refresh_doubted(self, credential: str) -> None:
         """An event has made pages doubtful: refresh those in demand.
 
-        Soon: events come in crowds, and all of a turn of the event loop are worth one look at what is in demand.
+        On the next turn of the loop: events come in bursts, and one pass serves them all.
         """
         if credential not in self._to_look:
             self._to_look.add(credential)

@@ -73,7 +73,7 @@ class AtHand:
     def again(self, place: Place) -> Hit | None:
         """As ``answer`` without wishes, of a place that was asked for before; None: nothing is sure any more.
 
-        That is what nearly all hits are, and it costs them a third: nothing is looked up, and judged is the time.
+        Nearly every hit comes this way, for a third of the cost: nothing is looked up, only the clock is compared.
         """
         kept = place.kept
         if kept is None or not self._known.trust.at_hand:
@@ -113,8 +113,8 @@ class AtHand:
     def _standing_in(self, question: Question, page: Page, verdict: Fresh | Stale) -> StaleHit | None:
         """What a caller would get after the hub has not been asked; so a crowd is served at once.
 
-        Of a live page, which changes though its listing has not moved, another replica may know a newer one: somebody
-        is to have looked into Redis, a moment ago.
+        A live page may be newer in another replica, though its listing has not moved: it stands in only where Redis
+        was looked into within ``GRAIN``.
         """
         rest = self._resting(question.credential)
         if rest is None or rest.error is HubRefusedCredential:

@@ -12,9 +12,9 @@ from proxy.redis.shared import Found
 
 
 class Claim(Struct, frozen=True):
-    """What a look takes for a fetch: the question's lease, by this token, and a turn at the hub if that may be had.
+    """What a look takes for a fetch: the question's lease, by this token, and a turn at the hub if there is one.
 
-    ``held``: Redis has said so. ``unsure``: its answer did not come in time, so that it may be taken, or get to be.
+    ``held``: Redis has said so. ``unsure``: Redis did not answer in time; the lease may be ours, now or later.
     """
 
     question: Question

@@ -21,9 +21,9 @@ from proxy.tasks.detached import ended
 from proxy.tasks.flight import Flights
 
 CROWDED: Final = 1.0
-"""Seconds after which those may come again who found too many waiting."""
+"""Seconds to name in Retry-After where nobody knows how long it will take."""
 GRACE: Final = 0.5
-"""Seconds beyond the deadline in which a fetch says itself what became of it."""
+"""Seconds past the deadline that callers wait, so that the fetch reports its own error."""
 
 
 class Begun(Struct, frozen=True):
@@ -81,7 +81,7 @@ class Line:
         return self._fetcher.claim(question)
 
     def begin(self, claim: Claim, *, since: float) -> Begun:
-        """Start the fetch for which that has been taken, or may have been, unless one is under way without."""
+        """Start this claim's fetch; if one is under way, join it and give the claim up."""
         question = claim.question
         work = partial(self._fetcher.fetch, question, since=since, claim=claim)
         begun = Begun(question, *self._fetches.join(question.key, work))

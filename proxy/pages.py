@@ -183,9 +183,9 @@ class Pages:
     ) -> Landed | StaleHit:
         """Have a question fetched that answers this one; return what landed.
 
-        An answer that does not explain what has changed in the listing leaves the page unknown, which then is asked
-        for itself. A fetch that was joined may have been sent too long ago for this caller, or before an event that
-        this caller comes after: then it asks again. Events that come later do not count, as they might never end.
+        An answer that does not explain what has changed in the listing leaves the page unknown; then the page itself
+        is asked for. A fetch that was joined may be older than this caller accepts, or than an event that came before
+        the caller did; then it asks again. Later events are ignored, as they might never end.
         """
         until, doubted_at, came_at = self._line.deadline(), self._known.doubts.since(question), self._clock()
         since = self._known.vouched(question)

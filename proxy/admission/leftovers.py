@@ -49,7 +49,7 @@ class Leftovers:
             self._detached.spawn(self._tell(self._shared))
 
     async def drain(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds for Redis to be told, now or never; return whether that goes on."""
+        """Wait at most ``timeout`` seconds for Redis to be told, now or never; return how much goes on."""
         self._draining = True
         left = await self._detached.drain(timeout)
         self._draining = False

@@ -1,7 +1,7 @@
 """Those who wait for room at the hub, in the order in which they came.
 
-The first of them asks for all, as long as there is none. Once there is, twice as many ask at the same time with each
-answer that says so: else each would wait for the answers that Redis gives to all before it.
+While there is no room, only the first of them asks. After each round in which all who asked got a turn, twice as many
+ask at the same time: one after the other, each would wait for the round trips to Redis of all before it.
 """
 
 from __future__ import annotations

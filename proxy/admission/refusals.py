@@ -19,9 +19,9 @@ KNOWN: Final = 0.1
 
 
 class Rest(Struct):
-    """Somebody was just refused a turn: others need not ask for one, which may be had at ``ends``.
+    """A recent refusal of a turn, which holds for all who come; a turn may be had at ``ends``.
 
-    Who comes after ``until`` has to look whether that is still so, while the rest need not; after ``over``, all have.
+    Until ``until`` nobody asks for one; from then on one caller in ``KNOWN`` seconds, after ``over`` everybody.
     """
 
     decision: Refused
@@ -80,8 +80,8 @@ def rest_after(
 ) -> Rest | None:
     """What a refusal says of the requests to come, of which none waits for longer than ``patience``; None: nothing.
 
-    Where the rate is used up, turns have been granted for so far ahead that nobody is, until that is no further away
-    than they would wait. A slot may become free at any time; and who gave way leaves room for others.
+    A refusal for want of rate holds until the next turn is no further away than ``patience``. One for want of a slot
+    says nothing of others, as a slot may become free at any time; nor does one of who gave way to callers.
     """
     if not isinstance(decision, Refused) or decision.reason == "concurrency" or isinstance(error, GaveWay):
         return None

@@ -30,7 +30,7 @@ from proxy.known import completion
 IN_LINE: Final = 5.0
 """Seconds that a connection waits for its turn at the most."""
 UNASKED: Final = 30.0
-"""Seconds after the end of a pause in which a question is to find out how the hub fares; then nobody asks any."""
+"""Seconds after the end of a pause for which the probe is left to a question."""
 _log: Final = logging.getLogger("proxy.events")
 
 
@@ -140,7 +140,7 @@ class Hearing:
         async with self._shield.turn(IN_LINE):
             try:
                 self._connection = await self._stream.open()
-            except HubError as error:  # of the turn, it would be what all that the hub is asked comes to
+            except HubError as error:  # raised as such inside of the turn, it would count for the breaker
                 raise NoStream(error.type, wait=error.retry_after or 0.0) from error
         try:
             if self._stop.is_set():

@@ -80,7 +80,7 @@ class Judging:
         return self._composed(question, record, kept.page, verdict, suspect=suspect)
 
     def latest(self, question: Question, page: Page, record: Record) -> Page | None:
-        """The page that the hub has sent, or what later answers, which came before it, made of it; None: unknown."""
+        """The hub's page, or, if answers asked later have come first, one composed of them; None: it is not known."""
         if not self._rows.overtake(question, page, record):
             return page
         outline = self._rows.outlined(question, record, purged_at=self._purging.since(question))

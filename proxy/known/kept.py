@@ -22,13 +22,13 @@ class Kept(Struct, gc=False):
     Attributes:
         listing: whose it is.
         term: when it may be served.
-        reckoned: what ``Judging.changes`` was when the term was reckoned; it is to be again when that moves on.
-            -1: it is to be in any case.
+        reckoned: what ``Judging.changes`` was when the term was reckoned; once that moves on, the term is reckoned
+            anew. -1: in any case.
         shown: how often the page has been judged since the hub vouched for it, which is about how often it was shown.
         used: of late; see ``second_chance``.
         looked_at: when it was last made sure that Redis has no newer one, in Unix seconds.
-        overtaken_at: when another replica asked for an answer about the listing that may show rows of this page, which
-            is live, as others; 0 if there is none, or Redis has been looked into since.
+        overtaken_at: when another replica asked for an answer that may contradict this live page; 0 if there is none,
+            or Redis has been looked into since.
         noted: when it was last noted that it is in demand, where it is served without a look-up.
     """
 

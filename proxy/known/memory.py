@@ -45,8 +45,8 @@ class Memory:
         limit: of ``bytes``.
         bytes: charged for all pages, their variants and overhead included.
         evictions: how many pages have gone for want of room.
-        changes: how often any page may have become another than it was judged to be. Where that can only be a few,
-            they are told.
+        changes: counts what may alter the verdict of any page. Where only a few pages are concerned, they are told
+            one by one instead.
     """
 
     def __init__(self, limit: int) -> None:

@@ -1,8 +1,8 @@
 """The leases of this process' flights: renewed while these last, then ended.
 
 Until a lease is ended, whoever asks the same waits for its holder. So its end is told as soon as Redis can be asked.
-Redis may carry out a *claim*, whose answer was not waited for, much later: when a network that was silent delivers it,
-or a server that hung goes on. The end of such a one holds whichever of the two comes first.
+Redis may carry out a *claim* long after its answer was given up: when a silent network delivers it, or a server that
+hung goes on. So the end of such a claim is marked in Redis, and no lease is left whichever of the two comes first.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ AGAIN: Final = 0.1
 REFUSALS: Final = 20
 """How often a Redis that can be asked, but does not take it (it is read-only, say), is told that a lease has ended."""
 MOST: Final = 256
-"""Ends that wait for Redis. As it is left alone while it does not answer, there are few claims that it may yet get."""
+"""Ends that wait for Redis at the most; they are few, as nothing is claimed while it is left alone."""
 MARKED: Final = 60.0
-"""Seconds by which a claim may come later than its end: more than a network that was silent takes to deliver it."""
+"""Seconds by which a claim may come later than its end: more than a silent network takes to deliver it."""
 
 _RENEW: Final = Script("renew")
 _LAND: Final = Script("land")

@@ -29,7 +29,7 @@ FIRST_REST: Final = 0.1
 LONGEST_REST: Final = 1.0
 """Seconds for which Redis is left alone after a fault: at first, and after several in a row."""
 SLOW_FOR: Final = 0.5
-"""Seconds without any call that took less than half of its time after which Redis counts as down, though it answers:
+"""Seconds after which Redis counts as down, though it answers, if no call took less than half of its timeout meanwhile:
 several such calls would cost a request more than it may. A machine that is busy for a moment has quick ones between."""
 MOST_HALVES: Final = 10
 """Halves of its time that a call is waited for at the most, however busy this process is."""
@@ -44,7 +44,8 @@ class RedisLink:
 
     Args:
         timeout: seconds that a call may cost.
-        connections: how many calls may be under way at once; more wait for their turn, which is no fault of Redis.
+        connections: how many calls are waited for at once; more wait for their turn, which is no fault of Redis. One
+            that has timed out ends by itself, beside these.
 
     Attributes:
         faults: how often each kind of fault happened, counted where it happens.

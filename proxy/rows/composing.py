@@ -23,8 +23,8 @@ def outline(question: Question, listing: Listing, *, purged_at: float, confirmed
     """The page as of the listing's latest moment, as far as judging it needs; None unless all its rows are known.
 
     A page without rows is never composed: what the hub says past a listing's end is not known. Rows that the hub was
-    asked for before ``purged_at`` are as good as unknown, and so are those in flight that the latest answer, asked for
-    at ``confirmed_at``, did not show: nobody knows whether they still were when what it shows came to be.
+    asked for before ``purged_at`` count as unknown. So do rows in flight that the latest answer, asked for at
+    ``confirmed_at``, did not show: they may have ended by then.
     """
     rows = _cut(listing.rows, question, listing.stamp.total_entries)
     if not rows or any(row.asked_at < (purged_at if row.settled else max(purged_at, confirmed_at)) for row in rows):

@@ -1,4 +1,4 @@
--- Prolong a slot, if it has not ended.
+-- Prolong a slot, if it is still in the set: whoever else asks may have removed it when its time was over.
 -- KEYS: slots
 -- ARGV: ticket, slot in s, ms for which slots are kept
 if redis.call('TYPE', KEYS[1]).ok ~= 'zset' or not redis.call('ZSCORE', KEYS[1], ARGV[1]) then

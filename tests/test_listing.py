@@ -294,6 +294,8 @@ def test_tags_tell_pages_apart() -> None:
     again = compose(question(1, 2), after(answer(OLD))[0])
     assert again is not None
     assert again.etag == tags[1], "the same bytes, the same tag"
+    sent = read(question(1, 2), body(OLD, 1, 2), 1.0)
+    assert (again.body, again.etag) == (sent.body, sent.etag), "also where another replica had them of the hub itself"
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def read(question: Question, body: bytes, asked_at: float) -> Page:
     return Page(
         key=question.key,
         body=body,
-        etag=_etag(body),
+        etag=etag_of(body),
         asked_at=asked_at,
         stamp=stamp,
         settled=question.settles and all(row.status in TERMINAL for row in rows),
@@ -154,7 +154,7 @@ def not_found(question: Question, body: bytes | None, asked_at: float) -> Page:
     """The hub's 404 to the question, with its body if that may be passed on; it is never settled."""
     body = UNFIT if body is None else body
     stamp = Stamp(0, "404")
-    return Page(question.key, body, _etag(body), asked_at, stamp, settled=False, dead_at=None, status=404)
+    return Page(question.key, body, etag_of(body), asked_at, stamp, settled=False, dead_at=None, status=404)
 
 
 def namespace_of(question: Question, page: Page) -> str | None:
@@ -192,5 +192,6 @@ def _rows(question: Question, body: bytes) -> tuple[Sequence[_Status | _Row], St
     return rows, Stamp(len(rows), hashlib.sha256(moment.encode("utf-8", "surrogatepass")).hexdigest()[:32])
 
 
-def _etag(body: bytes) -> str:
+def etag_of(body: bytes) -> str:
+    """The entity tag of a body: the same for the same bytes, fetched or composed, in every replica."""
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'

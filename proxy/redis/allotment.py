@@ -1,8 +1,8 @@
 """What Redis may cost one question, however many calls that makes.
 
 A miss calls Redis two or three times, one after the other. An intermittently slow Redis could cost it nearly the
-timeout of each of them, without any being a fault. So a slow call shortens the time of those that come after it; a quick
-one does not, as most of what it takes may be this process' own.
+timeout of each of them, without any being a fault. So a slow call shortens the time of those that come after it; a
+quick one does not, as most of what it takes may be this process' own.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ FORMAT: Final = 3
 
 
 class _Look(Struct, frozen=True, array_like=True):
-    """So many consecutive rows were last shown by an answer asked for at ``asked_at``; their links die at ``dead_at``."""
+    """So many consecutive rows were last shown by an answer asked for at ``asked_at``; links die at ``dead_at``."""
 
     asked_at: float
     dead_at: float | None

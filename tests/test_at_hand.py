@@ -23,7 +23,7 @@ from tests.test_pages import OTHER, QUESTION, Fixture, fixture
 
 async def become_stale(it: Fixture, clock: Clock | None = None) -> Clock:
     """Have the page, and let it grow stale; return the clock that the shield goes by."""
-    it.shield._clock = clock = clock or Clock()
+    it.shield._clock = it.shield._gates._clock = clock = clock or Clock()
     await it.ask()
     it.clock.advance(6)
     return clock
@@ -107,7 +107,7 @@ async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
     """Until somebody who waits as long as any would be granted a turn."""
     async with fixture() as it:
         clock = await become_stale(it)
-        allowance, gate = it.shield.allowance, it.shield._local
+        allowance, gate = it.shield.allowance, it.shield._gates._local
         patience = it.shield._longest
         gate._next_at = clock() + (allowance.burst - 1) / allowance.rate + patience + KNOWN / 2
         slow = await it.ask()
@@ -132,7 +132,7 @@ async def test_not_where_somebody_gave_way_for_whom_nobody_waits() -> None:
     """Half of the budget is left to callers."""
     async with fixture() as it:
         clock = await become_stale(it)
-        it.shield._local._next_at = clock() + it.shield._longest + 1.0
+        it.shield._gates._local._next_at = clock() + it.shield._longest + 1.0
         with pytest.raises(GaveWay):
             async with it.shield.turn(it.shield._longest, ahead=True):
                 pass
@@ -145,7 +145,9 @@ async def test_not_where_all_slots_are_taken_merely() -> None:
     """One may become free at any time."""
     async with fixture() as it:
         clock = await become_stale(it)
-        it.shield._local._slots = {f"t{number}": clock() + 1000 for number in range(it.shield.allowance.concurrency)}
+        it.shield._gates._local._slots = {
+            f"t{number}": clock() + 1000 for number in range(it.shield.allowance.concurrency)
+        }
         with pytest.raises(HubBusy):
             async with it.shield.turn(0.0):
                 pass
@@ -186,7 +188,7 @@ async def test_a_live_page_may_be_newer_in_another_replica(
 async def test_a_page_that_is_due_is_not_refreshed_while_the_hub_rests() -> None:
     async with fixture() as it:
         clock = Clock()
-        it.shield._clock = clock
+        it.shield._clock = it.shield._gates._clock = clock
         await it.ask()
         it.hub.status = 429
         it.clock.advance(1)
@@ -282,7 +284,7 @@ async def test_where_nothing_is_kept_no_flight_begins_while_the_hub_rests(
     async with fixture(fakeredis.FakeServer() if redis else None) as it:
         if redis:
             monkeypatch.setattr(Trust, "_hears", True)
-        clock = it.shield._clock = Clock()
+        clock = it.shield._clock = it.shield._gates._clock = Clock()
         it.hub.status, it.hub.retry_after = 429, "9"
         with pytest.raises(HubRateLimited):
             await it.ask()
@@ -309,7 +311,7 @@ async def test_where_nothing_is_kept_no_flight_begins_while_the_hub_rests(
 
 async def test_who_asks_the_same_as_the_probe_is_handed_its_answer() -> None:
     async with fixture() as it:
-        clock = it.shield._clock = Clock()
+        clock = it.shield._clock = it.shield._gates._clock = Clock()
         it.hub.status = 429
         for _ in range(2):
             with pytest.raises(HubRateLimited):
@@ -332,7 +334,7 @@ async def test_what_only_redis_has_stands_in_while_the_hub_rests(monkeypatch: py
         monkeypatch.setattr(Trust, "_hears", True)
         await it.replica().answer(QUESTION)
         it.clock.advance(6)
-        it.shield._clock = Clock()
+        it.shield._clock = it.shield._gates._clock = Clock()
         it.hub.status = 429
         for _ in range(2):
             with pytest.raises(HubRateLimited):

@@ -24,6 +24,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from proxy.admission.gate import Gate
 from proxy.admission.shield import Shield
+from proxy.admission.unheard import Unheard
 from proxy.redis.client import connect
 from proxy.redis.news import LEASE, News
 from proxy.secret import Secret
@@ -199,7 +200,7 @@ class Coherence(RuleBasedStateMachine):
         for key in self.run(self.admin.keys("gp1:*:gate")):
             self.run(self.admin.delete(key))
         for shield in self.shields:  # which would tell Redis of them again
-            shield._rest, shield._local, shield._told = None, Gate(), shield._pauses
+            shield._rest, shield._gates._local, shield._gates._unheard = None, Gate(), Unheard()
 
     # What callers see.
 

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.admission.breaker import FAILURES, WINDOW
 from proxy.admission.gate import (
-    FAILURES,
     FIRST_PAUSE,
     LONGEST_PAUSE,
     PROBING,
     SLOT,
-    WINDOW,
     Allowance,
     Gate,
     Pause,
@@ -53,7 +52,7 @@ class Asking:
         """A turn from its beginning to its end, which takes no time."""
         ticket, turn = self.ask()
         assert isinstance(turn, Turn), turn
-        return self.gate.leave(ticket, self.now, turn.epoch, report, jitter)
+        return self.gate.leave(ticket, self.now, turn.epoch, report, jitter, self.allowance)
 
     def refusal(self, patience: float = 0.0) -> Refused:
         _, refused = self.ask(patience)
@@ -83,9 +82,10 @@ def test_turns_for_later_come_in_order_and_hold_no_slot() -> None:
         it.go()
     turns = [it.ask(patience=10)[1] for _ in range(5)]
     assert [turn.wait for turn in turns] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    epoch = it.gate.epoch
     assert it.refusal(patience=0.59).wait == pytest.approx(0.6), "the true waiting time"
     it.now += 0.1
-    assert isinstance(it.ask(paid=True)[1], Turn), "no slot was taken by those who wait"
+    assert isinstance(it.ask(paid=epoch)[1], Turn), "no slot was taken by those who wait"
 
 
 def test_slots_are_freed_by_leaving_or_by_time() -> None:
@@ -94,7 +94,7 @@ def test_slots_are_freed_by_leaving_or_by_time() -> None:
     assert it.refusal() == Refused("concurrency", 0.0)
     ticket, turn = held[0]
     assert isinstance(turn, Turn)
-    it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5)
+    it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5, it.allowance)
     it.go()
     it.now += SLOT / 2
     it.gate.renew(held[1][0], it.now)
@@ -111,7 +111,7 @@ def test_half_is_left_to_callers_by_those_who_refresh_ahead() -> None:
         admitted += 1
     assert admitted == 2, "of four slots"
     for number in range(admitted):
-        it.gate.leave(f"a{number}", it.now, 0, ANSWERED, 0.5)
+        it.gate.leave(f"a{number}", it.now, 0, ANSWERED, 0.5, it.allowance)
     for _ in range(2):
         it.go()
     refused = it.gate.admit("a9", it.now, ahead, patience=0.0)
@@ -130,7 +130,7 @@ def test_a_pause_as_long_as_the_hub_says_then_one_probe(outcome: Any) -> None:
     ticket, probe = it.ask()
     assert isinstance(probe, Turn)
     assert it.refusal() == Refused(outcome, PROBING), "one probe"
-    assert it.gate.leave(ticket, it.now, probe.epoch, ANSWERED, 0.5) == Pause(0.0, outcome, 0)
+    assert it.gate.leave(ticket, it.now, probe.epoch, ANSWERED, 0.5, it.allowance) == Pause(0.0, outcome, 0)
     it.go()
     it.go()
 
@@ -162,7 +162,7 @@ def test_many_refusals_at_once_are_one_strike() -> None:
     pauses = []
     for ticket, turn in turns:
         assert isinstance(turn, Turn)
-        pauses.append(it.gate.leave(ticket, it.now, turn.epoch, Report("limited", None), 1.0))
+        pauses.append(it.gate.leave(ticket, it.now, turn.epoch, Report("limited", None), 1.0, it.allowance))
     assert [pause.strikes for pause in pauses] == [1, 1, 1]
 
 
@@ -171,7 +171,7 @@ def test_an_answer_to_what_was_sent_before_a_pause_does_not_end_it() -> None:
     ticket, turn = it.ask()
     assert isinstance(turn, Turn)
     it.go(Report("limited", 5.0))
-    assert it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5).seconds == 5.0
+    assert it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5, it.allowance).seconds == 5.0
 
 
 def test_a_turn_that_is_asked_for_once_more_is_granted_again() -> None:
@@ -180,7 +180,7 @@ def test_a_turn_that_is_asked_for_once_more_is_granted_again() -> None:
     ticket, turn = it.ask()
     assert it.gate.admit(ticket, it.now, it.allowance, patience=0.0) == turn
     assert it.gate.standing(it.now, it.allowance) == Standing(0.0, 1, Pause())
-    it.gate.leave(ticket, it.now, 0, ANSWERED, 0.5)
+    it.gate.leave(ticket, it.now, 0, ANSWERED, 0.5, it.allowance)
     assert it.refusal().wait == pytest.approx(1.0)
 
 
@@ -238,17 +238,21 @@ def test_an_abandoned_probe_lets_the_next_one_try() -> None:
 
 
 def test_turns_granted_for_after_a_pause_began_are_void() -> None:
+    """Their holders are charged once more; and the pause gives back what comes in meanwhile, not the burst."""
     it = Asking()
     for _ in range(4):
         it.go()
     for _ in range(50):
         it.ask(patience=10)
     it.now += 0.1
-    ticket, turn = it.ask(paid=True)
+    epoch = it.gate.epoch
+    ticket, turn = it.ask(paid=epoch)
     assert isinstance(turn, Turn)
-    it.gate.leave(ticket, it.now, turn.epoch, Report("limited", 1.0), 0.5)
-    it.now += 1
+    it.gate.leave(ticket, it.now, turn.epoch, Report("limited", 0.2), 0.5, it.allowance)
+    it.now += 0.2
     it.go()
+    turns = [it.ask(patience=10, paid=epoch)[1] for _ in range(3)]
+    assert [turn.wait for turn in turns] == pytest.approx([0.0, 0.1, 0.2])
 
 
 def test_a_share_is_never_nothing() -> None:
@@ -315,7 +319,7 @@ async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: l
                 ticket = under_way[-1][0] if what == "again" and under_way else f"t{number}"
                 asked = allowance.ahead() if what == "ahead" else allowance
                 here = gate.admit(ticket, now, asked, patience=value)
-                answer = await shared.admit(name, ticket, asked, patience=value, paid=False, told=Told())
+                answer = await shared.admit(name, ticket, asked, patience=value, paid=None, told=Told())
                 assert answer is not None
                 assert answer[0] == here
                 if isinstance(here, Turn):
@@ -323,8 +327,8 @@ async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: l
             case "leave" if under_way:
                 ticket, epoch = under_way.pop(0)
                 jitter = (number % 10) / 10
-                here_pause = gate.leave(ticket, now, epoch, value, jitter)
-                assert await shared.leave(name, ticket, epoch, value, jitter) == here_pause
+                here_pause = gate.leave(ticket, now, epoch, value, jitter, allowance)
+                assert await shared.leave(name, ticket, epoch, value, jitter, allowance) == here_pause
         shared.now = now
         standing = await shared.standing(name, allowance)
         assert standing is not None
@@ -356,25 +360,31 @@ async def test_a_real_redis_decides_as_python_does(redis_server: RedisServer) ->
 
 async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
-    untold = Pause(5.0, "limited", 3)
-    assert await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told()) == (Turn(0.0, 0), Pause())
-    known = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told(untold))
-    assert known == (Turn(0.0, 0), Pause()), "others have heard of it, and that it is over"
-    for told in (Told(untold, untold=True), Told()):
-        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=told)
-        assert answer == (Refused("limited", 5.0), Pause(5.0, "limited", 3))
+    over, lasting = Pause(0.0, "limited", 3), Pause(5.0, "limited", 3)
+    for told in (Told(), Told(over)):
+        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=told)
+        assert answer is not None
+        assert isinstance(answer[0], Turn), "of one that is over, others may have heard, and ended it"
+        assert answer[1] == Pause()
+    for told in (Told(lasting), Told(), Told(Pause(4.9, "limited", 3))):
+        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=told)
+        assert answer == (Refused("limited", 5.0), lasting)
+    await shared.admit("h", "t", ALLOWANCE, patience=0.0, paid=None, told=Told(over, untold=True))
+    standing = await shared.standing("h", ALLOWANCE)
+    assert standing is not None
+    assert standing.pause == over
 
 
 async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_is_used_up() -> None:
     redis = fakeredis.FakeAsyncRedis()
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     pause = Pause(5.0, "limited", 3)
-    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told(pause))
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told(pause))
     assert answer == (Refused("limited", 5.0), pause)
     await redis.flushall()
     allowance = Allowance(10.0, 20.0, 100)
     for turn in range(3):
-        answer = await shared.admit("g", f"{turn}", allowance, patience=9.0, paid=False, told=Told(busy=True))
+        answer = await shared.admit("g", f"{turn}", allowance, patience=9.0, paid=None, told=Told(busy=True))
         assert answer is not None
         assert isinstance(answer[0], Turn)
         assert answer[0].wait == pytest.approx(turn / 10)
@@ -385,13 +395,14 @@ async def test_something_else_under_the_keys() -> None:
     for key in ("g:gate", "g:slots"):
         await redis.set(key, "x")
     shared = SharedGate(RedisLink(redis, 2.0))
-    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told())
-    assert answer == (Turn(0.0, 0), Pause())
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
+    assert answer is not None
+    assert isinstance(answer[0], Turn)
     for key in ("g:gate", "g:slots"):
         await redis.set(f"other:{key}", "x")
     assert await shared.standing("other:g", ALLOWANCE) == Standing(ALLOWANCE.burst, 0, Pause())
     await redis.set("g:slots", "x")
-    assert await shared.leave("g", "t", 0, ANSWERED, 0.5) == Pause()
+    assert await shared.leave("g", "t", 0, ANSWERED, 0.5, ALLOWANCE) == Pause()
     assert 0 < await redis.pttl("g:gate") <= 2 * 3600 * 1000, "nothing is kept for good"
 
 
@@ -406,16 +417,16 @@ async def test_one_wrong_value_in_a_gate_stops_nobody(field: str, wrong: bytes) 
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     allowance = Allowance(10.0, 4, 3, reach=15.0)
     for turn in range(4):
-        await shared.admit("g", f"{turn}", allowance, patience=0.0, paid=False, told=Told())
-        await shared.leave("g", f"{turn}", 0, ANSWERED, 0.5)
+        await shared.admit("g", f"{turn}", allowance, patience=0.0, paid=None, told=Told())
+        await shared.leave("g", f"{turn}", 0, ANSWERED, 0.5, allowance)
     await redis.hset("g:gate", field, wrong)
     standing = await shared.standing("g", allowance)
     assert standing is not None
     assert standing.pause.seconds == 0.0
-    answer = await shared.admit("g", "t", allowance, patience=0.1, paid=False, told=Told())
+    answer = await shared.admit("g", "t", allowance, patience=0.1, paid=None, told=Told())
     assert answer is not None
     assert isinstance(answer[0], Turn)
-    pause = await shared.leave("g", "t", answer[0].epoch, Report("limited", 3.0), 0.5)
+    pause = await shared.leave("g", "t", answer[0].epoch, Report("limited", 3.0), 0.5, allowance)
     assert pause == Pause(3.0, "limited", 1)
     assert 0 < await redis.pttl("g:gate") <= 2 * LONGEST * 1000
 
@@ -424,28 +435,29 @@ async def test_a_slot_without_an_end_ends() -> None:
     redis = fakeredis.FakeAsyncRedis()
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     await redis.zadd("g:slots", {"a": float("inf"), "b": T0 + 1e9, "c": T0 + SLOT})
-    full = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told())
+    full = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
     assert full == (Refused("concurrency", 0.0), None)
     shared.now = T0 + SLOT
-    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=False, told=Told())
-    assert answer == (Turn(0.0, 0), Pause())
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
+    assert answer is not None
+    assert isinstance(answer[0], Turn)
 
 
 async def test_a_clock_that_steps_back_leaves_no_pause_and_a_used_burst() -> None:
     """Redis may fail over to a host whose clock is behind: what is written there was meant by another clock."""
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
     allowance = Allowance(10.0, 4, 3, reach=15.0)
-    await shared.admit("g", "a", allowance, patience=0.0, paid=False, told=Told())
-    await shared.leave("g", "a", 0, Report("limited", 3.0), 0.5)
+    await shared.admit("g", "a", allowance, patience=0.0, paid=None, told=Told())
+    await shared.leave("g", "a", 0, Report("limited", 3.0), 0.5, allowance)
     shared.now = T0 - 2 * LONGEST
     for wait in (0.0, 0.1):
-        answer = await shared.admit("g", "a", allowance, patience=1.0, paid=False, told=Told())
+        answer = await shared.admit("g", "a", allowance, patience=1.0, paid=None, told=Told())
         assert answer is not None
         assert isinstance(answer[0], Turn)
         assert answer[0].wait == pytest.approx(wait)
-        await shared.leave("g", "a", answer[0].epoch, ANSWERED, 0.5)
+        await shared.leave("g", "a", answer[0].epoch, ANSWERED, 0.5, allowance)
     shared.now += LONGEST + 3
-    answer = await shared.admit("g", "b", allowance, patience=0.0, paid=False, told=Told())
+    answer = await shared.admit("g", "b", allowance, patience=0.0, paid=None, told=Told())
     assert answer is not None
     assert isinstance(answer[0], Turn), "it is forgotten for good, also when its time comes once more"
 
@@ -462,9 +474,9 @@ async def test_a_gate_that_is_told_of_a_pause_or_is_crowded_is_not_kept_for_good
     redis = fakeredis.FakeAsyncRedis()
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     told = Told(Pause(5.0, "limited", 3))
-    await shared.admit("told", "t", ALLOWANCE, patience=0.0, paid=False, told=told)
+    await shared.admit("told", "t", ALLOWANCE, patience=0.0, paid=None, told=told)
     await redis.zadd("crowded:slots", {f"{number}": T0 + SLOT for number in range(3)})
-    await shared.admit("crowded", "t", ALLOWANCE, patience=0.0, paid=False, told=Told())
+    await shared.admit("crowded", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
     for gate in ("told", "crowded"):
         assert 0 < await redis.pttl(f"{gate}:gate") <= 2 * LONGEST * 1000
 

@@ -313,8 +313,8 @@ async def test_the_reply_to_something_else_is_nobodys_error(
     assert await shared.look(QUESTION, bid=Bid(QUESTION, "t", (0.0, 0.0), turn)) is None
     assert await shared.lead(QUESTION, "t") is None
     assert await shared.learn(QUESTION, PAGE, heard_at=2.0, keep_page=60.0, keep_record=60.0) is None
-    assert await gate.admit("g", "t", allowance, patience=0.0, paid=False, told=Told()) is None
-    assert await gate.leave("g", "t", 0, Report("answered"), 0.0) is None
+    assert await gate.admit("g", "t", allowance, patience=0.0, paid=None, told=Told()) is None
+    assert await gate.leave("g", "t", 0, Report("answered"), 0.0, allowance) is None
     assert await gate.standing("g", allowance) is None
     assert all(faults(shared)[f"{name}: wrong reply"] for name in ("look", "lead", "learn", "admit", "leave"))
     assert await shared.purges() == {}

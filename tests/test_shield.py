@@ -53,8 +53,8 @@ def shield(server: fakeredis.FakeServer | None = None, allowance: Allowance = AL
 
 
 def switch(one: Shield, *, on: bool) -> None:
-    assert one._shared is not None
-    one._shared._link.on = on  # type: ignore[attr-defined]
+    assert one._gates._shared is not None
+    one._gates._shared._link.on = on  # type: ignore[attr-defined]
 
 
 async def go(one: Shield, error: errors.ProxyError | None = None, patience: float = 5.0, **named: Any) -> None:
@@ -368,12 +368,12 @@ async def test_a_slot_is_not_given_back_for_ever() -> None:
     clock = Clock(1000.0)
     one = await left_without_redis(clock=clock)
     await asyncio.sleep(0.05)
-    assert one._leftovers._left
+    assert one._gates._leftovers._left
     clock.advance(10.0)
     async with asyncio.timeout(1.0):
-        while one._leftovers._telling:
+        while one._gates._leftovers._telling:
             await asyncio.sleep(0.01)
-    assert not one._leftovers._left
+    assert not one._gates._leftovers._left
 
 
 async def test_who_asks_while_nobody_waits_does_not_wait_for_the_answers_to_others() -> None:
@@ -381,8 +381,8 @@ async def test_who_asks_while_nobody_waits_does_not_wait_for_the_answers_to_othe
     one = shield(fakeredis.FakeServer(), Allowance(1e6, 1e6, 40))
     asking = most = 0
     answers = asyncio.Event()
-    assert one._shared is not None
-    admit = one._shared.admit
+    assert one._gates._shared is not None
+    admit = one._gates._shared.admit
 
     async def slowly(*arguments: Any, **named: Any) -> Any:
         nonlocal asking, most
@@ -392,7 +392,7 @@ async def test_who_asks_while_nobody_waits_does_not_wait_for_the_answers_to_othe
         asking -= 1
         return await admit(*arguments, **named)
 
-    one._shared.admit = slowly  # type: ignore[method-assign]
+    one._gates._shared.admit = slowly  # type: ignore[method-assign]
     callers = [asyncio.create_task(go(one)) for _ in range(40)]
     await asyncio.sleep(0.01)
     answers.set()
@@ -417,9 +417,9 @@ async def test_a_long_request_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) ->
     one = shield(None, Allowance(1e6, 1e6, 1), clock=lambda: next(clock) * 0.001)
     held = Held(one)
     await held.begun.wait()
-    renewed = one._local._slots.copy()
+    renewed = one._gates._local._slots.copy()
     async with asyncio.timeout(5):
-        while one._local._slots == renewed:
+        while one._gates._local._slots == renewed:
             await asyncio.sleep(0.005)
     await held.end()
     await one.drain(1)
@@ -434,8 +434,8 @@ async def look(one: Shield) -> Early:
     """Look into Redis with a bid, as the path of a question does."""
     early = one.early(5.0)
     assert early is not None
-    assert one._shared is not None
-    found = await Shared(one._shared._link).look(
+    assert one._gates._shared is not None
+    found = await Shared(one._gates._shared._link).look(
         LOOKED_FOR, bid=Bid(LOOKED_FOR, early.ticket, (0.0, 0.0), early.wanted)
     )
     assert found is not None
@@ -500,17 +500,16 @@ async def test_a_failing_hub_is_told_once_of_a_turn_whose_grant_was_lost() -> No
     await one.drain(1)
     standing = await one.standing()
     assert standing.held == 0
-    assert one._is_untold
-    with pytest.raises(errors.HubRateLimited):  # which tells all of the pause
-        await go(one)
-    assert (await one.standing()).pause.strikes == 1
+    assert standing.pause.strikes == 1, "others are told before anybody asks here again"
+    assert standing.pause.seconds == pytest.approx(9.0, abs=1.0)
+    assert not one._gates._unheard.of_pause
 
 
 @pytest.mark.parametrize("how", ["admit", "leave", "early"])
 async def test_an_answer_from_before_a_pause_that_redis_has_not_heard_of_does_not_end_it(how: str) -> None:
     """Calls overlap: one was asked before the hub's 429, which Redis could not be told, and is answered after it."""
     one = shield(fakeredis.FakeServer())
-    link: Any = one._shared and one._shared._link
+    link: Any = one._gates._shared and one._gates._shared._link
     early = await look(one) if how == "early" else None
     other = (await holding(one, 1))[0] if how == "leave" else None
 
@@ -536,6 +535,67 @@ async def test_an_answer_from_before_a_pause_that_redis_has_not_heard_of_does_no
     with pytest.raises(errors.HubRateLimited):
         await go(one)
     await one.drain(1)
+
+
+async def test_who_was_turned_away_by_a_probe_knows_of_no_pause() -> None:
+    """It would tell Redis of it when the probe has ended the pause, and so begin another."""
+    server = fakeredis.FakeServer()
+    one, other = shield(server), shield(server)
+    with pytest.raises(errors.HubRateLimited):
+        await go(one, errors.HubRateLimited("too many", retry_after=0.01))
+    await asyncio.sleep(0.02)
+    (probe,) = await holding(one, 1)
+    with pytest.raises(errors.HubRateLimited):
+        await go(other)
+    await probe.end()
+    await one.drain(1)
+    for each in (other, one, other):
+        await go(each)
+        await each.drain(1)
+
+
+async def test_turns_that_were_granted_for_later_are_charged_where_that_is_forgotten() -> None:
+    """By a Redis that was flushed, by this process' own gate, and by Redis again: never twice as many at once."""
+    server = fakeredis.FakeServer()
+    one = shield(server, Allowance(100.0, 5, 100))
+    begun: list[float] = []
+    now = asyncio.get_running_loop().time
+
+    async def caller() -> None:
+        async with one.turn(5.0):
+            begun.append(now())
+
+    started = now()
+    callers = [asyncio.create_task(caller()) for _ in range(60)]
+    await asyncio.sleep(0.1)
+    await fakeredis.FakeAsyncRedis(server=server).flushall()
+    await asyncio.sleep(0.1)
+    switch(one, on=False)
+    await asyncio.sleep(0.1)
+    switch(one, on=True)
+    await asyncio.gather(*callers)
+    assert len(begun) == 60
+    for number, at in enumerate(sorted(begun), start=1):
+        assert number <= 5 + 100 * (at - started) + 1
+    await one.drain(1)
+
+
+async def test_a_redis_that_was_flushed_is_told_of_what_is_under_way() -> None:
+    server = fakeredis.FakeServer()
+    one, other = shield(server), shield(server)
+    held = await holding(one, 2)
+    await fakeredis.FakeAsyncRedis(server=server).flushall()
+    early = one.early(0.0)
+    assert early is not None
+    with pytest.raises(errors.HubBusy):
+        await go(one, patience=0.0)
+    with pytest.raises(errors.HubBusy):
+        await go(other, patience=0.0)
+    assert (await one.standing()).held == 2
+    for each in held:
+        await each.end()
+    await one.drain(1)
+    assert (await one.standing()).held == 0
 
 
 async def test_a_redis_that_was_flushed_is_told_of_the_pause() -> None:

@@ -4,7 +4,8 @@ A gate is asked for a *turn* before each hub request and told afterwards how it 
 for all replicas together, and a test holds the two against each other.
 
 - Rate and burst are the generic cell rate algorithm: a turn may be granted for a later time, which the asker waits
-  for; so turns come in the order in which they were asked for, and the waiting time is known.
+  for; so turns come in the order in which they were asked for, and the waiting time is known. It is paid for when it
+  is granted, so it is void where that has been forgotten: after a pause, or at another gate than it was granted by.
 - A slot is held while a request is under way, and expires unless it is renewed: its holder may have died.
 - A *pause* follows a 429 or 503 of the hub (a cooldown), a refused token, or too many failures (the breaker). When it
   is over, one probe is let through. An answer ends the pause; anything else makes the next one longer.
@@ -17,6 +18,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
 
+from proxy.admission.breaker import Breaker
 from proxy.hub.retry_after import LONGEST
 
 SLOT: Final = 2.0
@@ -26,10 +28,6 @@ LONGEST_PAUSE: Final = 60.0
 """Seconds of a pause where the hub names no time, or too short a one again and again: doubled from the first on."""
 PROBING: Final = 1.0
 """Seconds after which those make sense again who are turned away while a probe is under way."""
-WINDOW: Final = 10.0
-"""Seconds over which failures are counted, in two halves of which the older is forgotten at once."""
-FAILURES: Final = 5
-"""Failures in the window from which on the breaker opens, if they are at least half of all requests."""
 
 Cause: TypeAlias = Literal["limited", "unavailable", "refused", "failing"]
 """Why there is a pause: a 429, a 503 with Retry-After, a 401, or failures."""
@@ -59,7 +57,7 @@ class Allowance(Struct, frozen=True):
 class Turn(Struct, frozen=True):
     """The hub may be asked, after ``wait`` seconds. Only a turn without waiting holds a slot.
 
-    ``epoch`` tells which pause it was granted after, so that what ends late is not counted twice.
+    ``epoch``: in which it was granted, so that what ends late is not counted twice, and nothing that is void is used.
     """
 
     wait: float
@@ -85,11 +83,14 @@ class Told(Struct, frozen=True):
     """What an asker tells of a gate, as others may not know it, or have forgotten.
 
     ``untold``: they may not know of the pause. ``busy``: turns were had of late, so that the burst may be used up.
+    ``spent``: turns that were had without them. ``held``: the tickets of those that are under way.
     """
 
     pause: Pause = Pause()
     untold: bool = False
     busy: bool = False
+    spent: int = 0
+    held: tuple[str, ...] = ()
 
 
 class Standing(Struct, frozen=True):
@@ -114,7 +115,7 @@ class Gate:
     """The state of one credential's requests. Times in seconds of any one clock.
 
     Attributes:
-        epoch: how many pauses there have been.
+        epoch: another after each pause, and at each gate.
     """
 
     def __init__(self) -> None:
@@ -126,18 +127,17 @@ class Gate:
         self._strikes = 0
         self.epoch = 0
         self._probe = ""
-        self._window_at = 0.0
-        self._counts = (0, 0)
-        self._before = (0, 0)
+        self._breaker = Breaker()
 
     def admit(
-        self, ticket: str, now: float, allowance: Allowance, *, patience: float, paid: bool = False
+        self, ticket: str, now: float, allowance: Allowance, *, patience: float, paid: int | None = None
     ) -> Turn | Refused:
         """Grant a turn that begins within ``patience`` seconds, or say why not.
 
-        ``paid``: the wait of an earlier turn of this ticket is over. What holds a slot has paid too: it asks once more
-        as the answer was lost.
+        ``paid``: the epoch in which this ticket was granted a turn for now. What holds a slot has paid too: it asks
+        once more as the answer was lost.
         """
+        self.epoch = self.epoch or 1 + math.floor(now * 1000) % 2**30
         self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
         if now < self._until:
             return Refused(self._cause, self._until - now)
@@ -147,11 +147,11 @@ class Gate:
         held = ticket in self._slots
         if not held and len(self._slots) >= allowance.concurrency:
             return Refused("concurrency", 0.0)
-        paid = paid or held
-        wait = 0.0 if paid else max(0.0, self._next_at - (allowance.burst - 1) / allowance.rate - now)
+        has_paid = held or paid == self.epoch
+        wait = 0.0 if has_paid else max(0.0, self._next_at - (allowance.burst - 1) / allowance.rate - now)
         if wait > patience:
             return Refused("rate", wait)
-        if not paid:
+        if not has_paid:
             self._next_at = max(self._next_at, now) + 1 / allowance.rate
         if wait == 0:
             self._slots[ticket] = now + SLOT
@@ -164,18 +164,25 @@ class Gate:
         self._slots[ticket] = now + SLOT
         self._renewed_at = now
 
-    def leave(self, ticket: str, now: float, epoch: int, report: Report, jitter: float) -> Pause:
-        """Take in how a turn went; return the pause that this leads to. ``jitter``: random, from 0 to 1."""
-        self._until = self._pause_ends(now)
+    def free(self, ticket: str) -> None:
+        """The request is over."""
         self._slots.pop(ticket, None)
+
+    def leave(self, ticket: str, now: float, epoch: int, report: Report, jitter: float, allowance: Allowance) -> Pause:
+        """Take in how a turn went; return the pause that this leads to. ``jitter``: random, from 0 to 1."""
+        self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
+        self.free(ticket)
         told = report.outcome in ("limited", "unavailable", "refused")
         if epoch != self.epoch:  # it was under way when a pause began, and is no further strike
             if told and report.retry_after is not None:
                 self._until = max(self._until, now + report.retry_after)
-        elif told or (report.outcome == "failing" and (self._strikes or self._trips(now))):
-            self._begin_pause(now, report, jitter)
+        elif told or report.outcome == "failing":
+            if report.outcome == "failing" and not self._strikes:
+                self._breaker.count(now, failed=True)
+            if told or self._strikes or self._breaker.opens:
+                self._begin_pause(now, report, jitter, allowance)
         elif report.outcome == "answered":
-            self._count(now, 1, 0)
+            self._breaker.count(now, failed=False)
             self._strikes = 0
         return self.pause(now)
 
@@ -183,11 +190,12 @@ class Gate:
         """What is left of the pause."""
         return Pause(max(0.0, self._pause_ends(now) - now), self._cause, self._strikes)
 
-    def told(self, now: float, allowance: Allowance, *, untold: bool) -> Told:
+    def told(self, now: float, allowance: Allowance, *, untold: bool, spent: int = 0) -> Told:
         """What to tell of it. A pause that is over may have been ended by others since."""
         pause = self.pause(now)
         busy = now - self._renewed_at < allowance.burst / allowance.rate
-        return Told(pause if untold or pause.seconds else Pause(), untold, busy)
+        held = tuple(ticket for ticket, end in self._slots.items() if end > now)
+        return Told(pause if untold or pause.seconds else Pause(), untold, busy, spent, held)
 
     def standing(self, now: float, allowance: Allowance) -> Standing:
         """What is left; nothing changes by looking."""
@@ -216,7 +224,7 @@ class Gate:
         possible = self._next_at <= now + 2 * burst / rate + allowance.reach
         return self._next_at if possible else now + (burst - 1) / rate
 
-    def _begin_pause(self, now: float, report: Report, jitter: float) -> None:
+    def _begin_pause(self, now: float, report: Report, jitter: float, allowance: Allowance) -> None:
         backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._strikes, 10)) * (0.5 + jitter / 2)
         if report.retry_after is None:
             wait = backoff
@@ -227,18 +235,5 @@ class Gate:
         self._strikes += 1
         self.epoch += 1
         self._probe = ""
-        self._next_at = min(self._next_at, self._until)  # turns that were granted for later are void
-        self._counts = self._before = (0, 0)
-
-    def _trips(self, now: float) -> bool:
-        """Count a failure, and say whether the breaker opens."""
-        self._count(now, 0, 1)
-        answered, failed = (a + b for a, b in zip(self._counts, self._before, strict=True))
-        return failed >= FAILURES and failed >= answered
-
-    def _count(self, now: float, answered: int, failed: int) -> None:
-        passed = now - self._window_at
-        if not 0 <= passed < WINDOW / 2:
-            self._before = self._counts if 0 <= passed < WINDOW else (0, 0)
-            self._counts, self._window_at = (0, 0), now
-        self._counts = (self._counts[0] + answered, self._counts[1] + failed)
+        self._next_at = min(self._next_at, now + allowance.burst / allowance.rate)  # turns for later are void now
+        self._breaker.clear()

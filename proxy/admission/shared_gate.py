@@ -7,13 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final, get_args
 
+from proxy.admission.breaker import FAILURES, WINDOW
 from proxy.admission.gate import (
-    FAILURES,
     FIRST_PAUSE,
     LONGEST_PAUSE,
     PROBING,
     SLOT,
-    WINDOW,
     Allowance,
     Cause,
     Pause,
@@ -33,9 +32,9 @@ from proxy.redis.shared import NEWS
 KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
 NOTHING: Final = Told()
-_ADMIT: Final = Script("admit", "suspicion", "gate")
+_ADMIT: Final = Script("admit", "suspicion", "recall", "gate")
 _STAY: Final = Script("stay")
-_LEAVE: Final = Script("leave", "suspicion")
+_LEAVE: Final = Script("leave", "suspicion", "recall")
 _STANDING: Final = Script("standing", "suspicion")
 
 
@@ -57,7 +56,7 @@ class SharedGate:
         allowance: Allowance,
         *,
         patience: float,
-        paid: bool,
+        paid: int | None,
         told: Told,
     ) -> tuple[Turn | Refused, Pause | None] | None:
         """Ask for a turn; what it says of the pause, if it does, comes with it.
@@ -74,17 +73,15 @@ class SharedGate:
         allowance: Allowance,
         *,
         patience: float,
-        paid: bool = False,
+        paid: int | None = None,
         told: Told = NOTHING,
     ) -> WantedTurn:
         """The same for a script that grants turns beside other things, on a server that is ``whole``."""
         return WantedTurn(
             _keys(gate),
             [
-                *(ticket, repr(allowance.rate), repr(allowance.burst), allowance.concurrency, repr(patience)),
-                *(int(paid), repr(SLOT), repr(PROBING), KEPT, self._now),
-                *(repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)),
-                *(repr(LONGEST), repr(allowance.reach)),
+                *self._asker(ticket, allowance, told),
+                *(allowance.concurrency, repr(patience), "" if paid is None else paid, repr(PROBING)),
             ],
             read_answer,
         )
@@ -98,12 +95,22 @@ class SharedGate:
         """Keep the slot for another while."""
         await self._link.run(_STAY, "stay", _keys(gate)[1:], [ticket, repr(SLOT), KEPT])
 
-    async def leave(self, gate: str, ticket: str, epoch: int, report: Report, jitter: float) -> Pause | None:
+    async def leave(
+        self,
+        gate: str,
+        ticket: str,
+        epoch: int,
+        report: Report,
+        jitter: float,
+        allowance: Allowance,
+        *,
+        told: Told = NOTHING,
+    ) -> Pause | None:
         """Say how a turn went; return the pause that this leads to."""
         arguments: list[Any] = [
-            *(ticket, epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)),
-            *(repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES, KEPT),
-            *(self._now, NEWS, f"room {gate}", repr(LONGEST)),
+            *self._asker(ticket, allowance, told),
+            *(epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)),
+            *(repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES, NEWS, f"room {gate}"),
         ]
         return await self._link.run(_LEAVE, "leave", _keys(gate), arguments, _read_pause)
 
@@ -113,6 +120,15 @@ class SharedGate:
             *(repr(allowance.rate), repr(allowance.burst), self._now, repr(LONGEST), repr(allowance.reach)),
         ]
         return await self._link.run(_STANDING, "standing", _keys(gate), arguments, _read_standing)
+
+    def _asker(self, ticket: str, allowance: Allowance, told: Told) -> list[str | int]:
+        """Who asks, and what it tells (recall.lua)."""
+        return [
+            *(ticket, repr(allowance.rate), repr(allowance.burst), repr(SLOT), KEPT, self._now),
+            *(repr(LONGEST), repr(allowance.reach)),
+            *(repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)),
+            *(told.spent, " ".join(told.held)),
+        ]
 
     @property
     def _now(self) -> str:
@@ -138,8 +154,8 @@ def read_answer(answer: Sequence[Any]) -> tuple[Turn | Refused, Pause | None]:
         return Turn(wait, epoch), Pause(0.0, "failing", strikes)
     if what in ("rate", "concurrency"):
         return Refused(what, wait), None
-    pause = _read_pause([answer[1], answer[0], strikes])
-    return Refused(pause.cause, pause.seconds), pause
+    pause = _read_pause([answer[4], answer[0], strikes])
+    return Refused(pause.cause, wait), pause  # the wait for a probe that is under way is no pause
 
 
 def _read_pause(answer: Sequence[Any]) -> Pause:

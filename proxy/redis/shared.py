@@ -34,7 +34,7 @@ LEASE: Final = 2.0
 HANDOVER: Final = 2.0
 """Seconds for which Redis keeps any answer that others may wait for, however short it is fresh."""
 
-_LOOK: Final = Script("look", "rows", "suspicion", "gate")
+_LOOK: Final = Script("look", "rows", "suspicion", "recall", "gate")
 _LEARN: Final = Script("learn", "rows")
 _LEAD: Final = Script("lead", "rows")
 _PURGE: Final = Script("purge")

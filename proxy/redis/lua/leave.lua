@@ -1,34 +1,17 @@
 -- A turn is over. The rules of admission.gate.Gate.leave. Times are seconds by this server's clock.
 -- KEYS: gate, slots
--- ARGV: ticket, epoch, outcome, retry after ('': none), jitter, first and longest pause in s, window in s,
---       failures that open the breaker, ms for which all this is kept, now ('': by the clock), channel, news of room,
---       s that a pause has left at the most
+-- ARGV: the asker, as in recall, then epoch, outcome, retry after ('': none), jitter, first and longest pause in s,
+--       window in s, failures that open the breaker, channel, news of room
 -- Returns: s left of the pause, its cause, strikes
-local ticket, outcome, retry_after = ARGV[1], ARGV[3], tonumber(ARGV[4])
-local now = tonumber(ARGV[11])
-if not now then
-  local time = redis.call('TIME')
-  now = number(time[1]) + number(time[2]) / 1e6
-end
-for index, kind in ipairs({'hash', 'zset'}) do
-  if redis.call('TYPE', KEYS[index]).ok ~= kind then
-    redis.call('DEL', KEYS[index])
-  end
-end
-redis.call('ZREM', KEYS[2], ticket)
-local gate = redis.call('HMGET', KEYS[1], 'next', 'until', 'cause', 'strikes', 'epoch',
-                        'window', 'answered', 'failed', 'answered before', 'failed before', 'crowded')
-local next_at, till, cause = number(gate[1]), number(gate[2]), known_cause(gate[3])
-local strikes, epoch = whole(gate[4]), whole(gate[5])
-if is_beyond(till, now + number(ARGV[14])) then
-  till = 0
-  redis.call('HSET', KEYS[1], 'until', 0)
-end
-local window, answered, failed = number(gate[6]), number(gate[7]), number(gate[8])
-local answered_before, failed_before = number(gate[9]), number(gate[10])
+local gate, at = recall(1, KEYS[1], KEYS[2]), 1 + ASKER
+local now, outcome, retry_after = gate.now, ARGV[at + 1], tonumber(ARGV[at + 2])
+redis.call('ZREM', KEYS[2], ARGV[1])
+local read = redis.call('HMGET', KEYS[1], 'window', 'answered', 'failed', 'answered before', 'failed before', 'crowded')
+local window, answered, failed = number(read[1]), number(read[2]), number(read[3])
+local answered_before, failed_before = number(read[4]), number(read[5])
 
 local function count(a, f)
-  local passed, length = now - window, number(ARGV[8])
+  local passed, length = now - window, number(ARGV[at + 6])
   if not (passed >= 0 and passed < length / 2) then
     if passed >= 0 and passed < length then
       answered_before, failed_before = answered, failed
@@ -38,41 +21,40 @@ local function count(a, f)
     answered, failed, window = 0, 0, now
   end
   answered, failed = answered + a, failed + f
-  redis.call('HSET', KEYS[1], 'window', text(window), 'answered', answered, 'failed', failed,
-             'answered before', answered_before, 'failed before', failed_before)
+  gate.keep('window', text(window), 'answered', answered, 'failed', failed,
+            'answered before', answered_before, 'failed before', failed_before)
 end
 
 local function trips()
   count(0, 1)
   local all_failed = failed + failed_before
-  return all_failed >= number(ARGV[9]) and all_failed >= answered + answered_before
+  return all_failed >= number(ARGV[at + 7]) and all_failed >= answered + answered_before
 end
 
 local told = outcome == 'limited' or outcome == 'unavailable' or outcome == 'refused'
-if number(ARGV[2]) ~= epoch then
+if not gate.forgotten and number(ARGV[at]) ~= gate.epoch then
   if told and retry_after then
-    till = math.max(till, now + retry_after)
-    redis.call('HSET', KEYS[1], 'until', text(till))
+    gate.till = math.max(gate.till, now + retry_after)
+    gate.keep('until', text(gate.till))
   end
-elseif told or (outcome == 'failing' and (strikes > 0 or trips())) then
-  local backoff = math.min(number(ARGV[7]), number(ARGV[6]) * 2 ^ math.min(strikes, 10)) * (0.5 + number(ARGV[5]) / 2)
+elseif told or (outcome == 'failing' and (gate.strikes > 0 or trips())) then
+  local first, longest = number(ARGV[at + 4]), number(ARGV[at + 5])
+  local backoff = math.min(longest, first * 2 ^ math.min(gate.strikes, 10)) * (0.5 + number(ARGV[at + 3]) / 2)
   local wait = backoff
   if retry_after then
     wait = retry_after
-    if strikes > 0 then wait = math.max(retry_after, backoff) end
+    if gate.strikes > 0 then wait = math.max(retry_after, backoff) end
   end
-  till, cause, strikes = now + wait, outcome, strikes + 1
-  redis.call('HSET', KEYS[1], 'until', text(till), 'cause', cause, 'strikes', strikes, 'epoch', epoch + 1, 'probe', '',
-             'next', text(math.min(next_at, till)), 'answered', 0, 'failed', 0, 'answered before', 0, 'failed before', 0)
+  gate.pause(now + wait, outcome, gate.strikes + 1)
+  gate.keep('answered', 0, 'failed', 0, 'answered before', 0, 'failed before', 0)
 elseif outcome == 'answered' then
   count(1, 0)
-  if strikes > 0 then
-    strikes = 0
-    redis.call('HSET', KEYS[1], 'strikes', 0)
+  if gate.strikes > 0 then
+    gate.strikes = 0
+    gate.keep('strikes', 0)
   end
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[10])
-if number(gate[11]) > now then
-  redis.call('PUBLISH', ARGV[12], ARGV[13])
+if number(read[6]) > now then
+  redis.call('PUBLISH', ARGV[at + 8], ARGV[at + 9])
 end
-return {text(math.max(0, till - now)), cause, strikes}
+return {text(math.max(0, gate.till - now)), gate.cause, gate.strikes}

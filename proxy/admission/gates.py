@@ -1,0 +1,187 @@
+"""The gate of all replicas, in Redis, and this process' own, with its share of the budget, for when that is away.
+
+What Redis says is taken over by the process' own gate; what Redis could not be told is told as soon as it can be.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
+from proxy.admission.leftovers import Leftovers
+from proxy.admission.shared_gate import NOTHING, SharedGate
+from proxy.admission.turns import Early, Granted
+from proxy.admission.unheard import Unheard
+
+NO_EPOCH: Final = -1
+"""Of no gate: what is said of a turn with it changes nothing but that its slot is free."""
+FULL: Final = Refused("concurrency", 0.0)
+"""There is no slot."""
+
+
+class Gates:
+    """Asks for turns.
+
+    Args:
+        allowance: of all replicas together.
+        gate_name: what Redis knows this credential's gate by, at the moment.
+        replicas: how many processes share the budget, as far as is known.
+        freed: called when a slot has become free.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        allowance: Allowance,
+        shared: SharedGate | None,
+        *,
+        gate_name: Callable[[], str],
+        replicas: Callable[[], int],
+        freed: Callable[[], object],
+        clock: Callable[[], float],
+    ) -> None:
+        self.allowance = allowance
+        self._shared = shared
+        self._gate_name = gate_name
+        self._replicas = replicas
+        self._freed = freed
+        self._clock = clock
+        self._name = gate_name()
+        self._local = Gate()
+        self._alone = False
+        self._unheard = Unheard()
+        self._leftovers = Leftovers(self._tell_free, clock=clock)
+
+    def is_of(self, gate: bytes) -> bool:
+        """Whether news is of this credential's gate."""
+        return gate.decode() == self._gate_name()
+
+    def paused(self, granted: Granted) -> bool:
+        """Whether there is a pause, or one of which nobody knows whether it is over."""
+        return granted.local.pause(self._clock()).strikes > 0
+
+    def early(self, patience: float) -> Early | None:
+        """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
+
+        What others do not know of this process' gate is to be told first.
+        """
+        name = self._gate_name()
+        late = self._alone or self._unheard.of_pause or name != self._name
+        if self._shared is None or not self._shared.whole or late:
+            return None
+        ticket = secrets.token_hex(8)
+        told = self._local.told(self._clock(), self.allowance, untold=False)
+        wanted = self._shared.wanted(name, ticket, self.allowance, patience=patience, told=told)
+        return Early(ticket, wanted, name, self._local)
+
+    def granted(self, early: Early) -> tuple[Turn | Refused, Granted | None]:
+        """What came of an early turn."""
+        if early.answer is None:
+            return FULL, None
+        return self._taken(early.name, early.local, early.ticket, *early.answer)
+
+    def free(self, early: Early) -> None:
+        """Have the slot of an early turn of which nothing was heard given back."""
+        self._leftovers.free(early.name, early.ticket)
+
+    async def ask(
+        self, ticket: str, allowance: Allowance, patience: float, *, paid: Granted | None
+    ) -> tuple[Turn | Refused, Granted | None]:
+        """Ask for a turn; ``paid``: the turn for now that one of the gates has granted this ticket."""
+        name = self._gate_name()
+        if name != self._name:  # another token: what was learned of the old one does not count
+            self._name, self._local = name, Gate()
+            self._unheard.forget()
+        local = self._local
+        if self._shared is not None:
+            told, pauses = self._unheard.tell(local, self._clock(), allowance)
+            epoch = None if paid is None or paid.name != name else paid.shared_epoch
+            answer = await self._shared.admit(name, ticket, allowance, patience=patience, paid=epoch, told=told)
+            if answer is not None:
+                self._alone = False
+                self._unheard.heard(pauses)
+                return self._taken(name, local, ticket, *answer)
+            self._unheard.lost(told)
+        allowance = allowance.share(self._replicas())
+        if self._shared is not None and not self._alone:
+            self._alone = True
+            local.drain(self._clock(), allowance)
+        epoch = None if paid is None or paid.local is not local or paid.shared_epoch is not None else paid.epoch
+        decision = local.admit(ticket, self._clock(), allowance, patience=patience, paid=epoch)
+        self._unheard.turns += isinstance(decision, Turn) and not decision.wait
+        return decision, Granted(name, local, local.epoch)
+
+    async def stay(self, ticket: str, granted: Granted) -> None:
+        """The request is still under way."""
+        granted.local.renew(ticket, self._clock())
+        if self._shared is not None:
+            await self._shared.stay(granted.name, ticket)
+
+    async def leave(self, ticket: str, granted: Granted, report: Report) -> Pause:
+        """Say how a turn went, to whoever granted it; return the pause that this leads to."""
+        jitter = random.random()  # noqa: S311  not for cryptography
+        local, now, pause = granted.local, self._clock(), None
+        local.free(ticket)  # before Redis is told: what is asked at the same time is not to tell of it as held
+        if granted.shared_epoch is not None:
+            pause = await self._tell_left(granted.name, local, ticket, granted.shared_epoch, report, jitter)
+        if pause is None:
+            pause = local.leave(ticket, now, granted.epoch, report, jitter, self.allowance)
+            if pause.strikes and local is self._local:
+                self._unheard.note_pause()
+            if self._shared is not None:
+                self._leftovers.free(granted.name, ticket)
+        return pause
+
+    async def standing(self) -> Standing:
+        """What is left of the budget: of all replicas', or of this process' share while they cannot be asked."""
+        shared = None if self._shared is None else await self._shared.standing(self._gate_name(), self.allowance)
+        if shared is not None:
+            return shared
+        return self._local.standing(self._clock(), self.allowance.share(self._replicas()))
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds for Redis to be told of what is free; return how much is not."""
+        return await self._leftovers.drain(timeout)
+
+    def _taken(
+        self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None
+    ) -> tuple[Turn | Refused, Granted | None]:
+        """Let this process' own gate know what all replicas' has decided."""
+        self._mirror(local, pause)
+        if not isinstance(decision, Turn):
+            return decision, None
+        if not decision.wait:
+            local.renew(ticket, self._clock())
+        return decision, Granted(name, local, local.epoch, decision.epoch)
+
+    async def _tell_free(self, name: str, ticket: str) -> bool:
+        """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""
+        local = self._local if name == self._name else Gate()
+        told = await self._tell_left(name, local, ticket, NO_EPOCH, Report("abandoned"), 0.0)
+        self._freed()
+        return told is not None
+
+    async def _tell_left(
+        self, name: str, local: Gate, ticket: str, epoch: int, report: Report, jitter: float
+    ) -> Pause | None:
+        """Tell Redis that a turn is over; return the pause that there is then, None if it could not be told."""
+        if self._shared is None:
+            return None
+        told, pauses = NOTHING, 0
+        if local is self._local:
+            told, pauses = self._unheard.tell(local, self._clock(), self.allowance)
+        pause = await self._shared.leave(name, ticket, epoch, report, jitter, self.allowance, told=told)
+        if pause is None:
+            self._unheard.lost(told)
+        else:
+            self._unheard.heard(pauses)
+            self._mirror(local, pause)
+        return pause
+
+    def _mirror(self, local: Gate, pause: Pause | None) -> None:
+        """Take over what Redis says of it, unless a pause that it has yet to hear of began while it was asked."""
+        if pause is not None and not self._unheard.of_pause:
+            local.mirror(pause, self._clock())

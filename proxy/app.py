@@ -149,6 +149,7 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
             await fetcher.release()
             await fetcher.drain(CLOSING)
             await knowledge.drain(CLOSING)
+            await knowledge.purging.drain(CLOSING)
             await authentication.aclose()
             await observing.withdraw()
             for one in upstreams.values():

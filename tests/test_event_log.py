@@ -169,6 +169,27 @@ async def test_what_was_cut_off_is_a_gap() -> None:
     assert ids(it.logs[1]) == [1, None, 2]
 
 
+@pytest.mark.parametrize("garbage", [b"garbage", b""])
+async def test_an_entry_that_cannot_be_read_is_a_gap(garbage: bytes) -> None:
+    """As of another release: what comes after it is told all the same, however it is heard of."""
+    it = Two()
+    it.redis[0].entries.append(("1-0", garbage))
+    await it.begin()
+    for number in (2, 3):
+        await it.logs[0].append(done(number))
+        it.logs[1].hear(it.news[-1])
+    await it.redis[0].append(garbage, None)
+    for log in it.logs:
+        log.hear(it.news[-1])
+    await it.logs[0].append(done(5))
+    it.logs[1].hear(it.news[-1])
+    for log in it.logs:
+        assert await log.drain(5) == 0
+        assert ids(log) == [None, 2, 3, None, 5]
+        assert [one.gap for one in log._entries] == [True, False, False, True, False], "even where the log begins"
+        assert log.last == "5-0"
+
+
 async def test_another_log_begins_with_a_gap() -> None:
     log = EventLog(Clock())
     await log.append(done(1))

@@ -115,7 +115,7 @@ class EventLog:
             ValueError: it cannot be read.
         """
         before, event_id, value = news.split(b" ", 2)
-        self._arrive(before.decode(), event_id.decode(), read_entry(value))
+        self._arrive(before.decode(), event_id.decode(), self._entry(value, before.decode()))
 
     async def catch_up(self) -> None:
         """Read what may have been missed, if Redis can be asked; and tell what others may have missed."""
@@ -155,6 +155,7 @@ class EventLog:
         if appended is None:
             return False
         if appended.before is not None and appended.id is not None:
+            entry.begins = appended.before == BEGINNING
             self._arrive(appended.before, appended.id, entry)
         elif heard is not None and heard.identity not in self._known:
             self.missed()  # another has told of it, and it is not known here yet
@@ -172,10 +173,18 @@ class EventLog:
             self._add(Entry(self._clock(), None))  # the log was cut short, or is another
         for event_id, value in found:
             if _order(event_id) > _order(self.last):
-                entry = read_entry(value)
-                entry.begins = self._last == BEGINNING
+                entry = self._entry(value, self.last)
                 self._last = event_id
                 self._take(entry, event_id)
+
+    def _entry(self, value: bytes, before: str) -> Entry:
+        """What cannot be read, as it is another release's, is a gap: the log goes on after it, for all who read it."""
+        try:
+            entry = read_entry(value)
+        except ValueError:
+            return Entry(self._clock(), None)
+        entry.begins = before == BEGINNING
+        return entry
 
     def _arrive(self, before: str, event_id: str, entry: Entry) -> None:
         """Something was appended to the log in Redis, by whomever."""
@@ -184,7 +193,6 @@ class EventLog:
         if before != self._last:
             self.missed()
             return
-        entry.begins = before == BEGINNING
         self._last = event_id
         self._take(entry, event_id)
 

@@ -103,6 +103,10 @@ class Hub:
             raise errors.HubTimeout(f"No whole answer within {deadline:.3g} s.")
         return exchange.result()
 
+    def asks_as(self, credential_id: str) -> bool:
+        """Whether the token is still the one of this id, so that the answers until now came by it."""
+        return self._credential.id == credential_id
+
     async def aclose(self, timeout: float = 0.0) -> None:
         """Wait at most ``timeout`` seconds for abandoned requests, then close the connections."""
         await self._detached.drain(timeout)

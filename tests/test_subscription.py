@@ -297,6 +297,31 @@ async def test_another_token_ends_the_peace(tmp_path: Path) -> None:
         await until(lambda: one.state == "subscribed")
 
 
+@pytest.mark.parametrize("shared", [False, True])
+async def test_what_was_heard_with_another_token_is_not_replayed(
+    shared: bool, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """Nor by a position in the new log, from before its first event: it may be another user's."""
+    path = tmp_path / "token"
+    path.write_text(KEY)
+    async with rig(redis_server if shared else None, api_key=None, api_key_file=str(path)) as it:
+        one = await it.subscribe()
+        await until(lambda: one.state == "subscribed")
+        it.complete()
+        await until(lambda: len(completions(one)) == 1)
+        tag, last = one.log.tag, one.log.last
+        it.hub.api_key = "k-renewed"
+        path.write_text("k-renewed")
+        await until(lambda: one.state == "subscribed" and one.log.tag != tag)
+        done = it.complete()
+        await until(lambda: done in told(one))
+        assert one.log.tag != tag, f"so that {tag}-{last} is not looked for"
+        from_the_beginning = one.log.after("0-0")
+        assert from_the_beginning is not None
+        replayed = [one.log.entry(number) for number in range(from_the_beginning, one.log.end)]
+        assert [entry.completion.generation_id for entry in replayed if entry and entry.completion] == [done]
+
+
 async def test_the_hub_restarts() -> None:
     port = free_port()
     async with AsyncExitStack() as stack:

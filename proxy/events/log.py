@@ -49,7 +49,7 @@ class EventLog:
         self._task: asyncio.Task[None] | None = None
         self._behind = False
         self._bytes = 0
-        self._number = 0
+        self._number = self._own = 0
         self.on_entry: list[Callable[[Entry], None]] = []
         self.first = 0
         self.tag = ""
@@ -67,6 +67,7 @@ class EventLog:
             entry.id = None
         if not fresh:
             self._add(Entry(self._clock(), None))
+        self._own = self.end  # what comes before is another log's, and is read on from only by who was there
 
     @property
     def name(self) -> str:
@@ -95,7 +96,7 @@ class EventLog:
         for offset, entry in enumerate(self._entries):
             if entry.id == event_id:
                 return self.first + offset + 1
-        return self.first if event_id == self._base else None
+        return max(self.first, self._own) if event_id == self._base else None
 
     async def append(self, heard: Completion | None) -> None:
         """This process has heard something of the hub, or that it may have missed something (None)."""

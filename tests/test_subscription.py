@@ -287,6 +287,41 @@ async def test_identity_is_no_coding_of_a_stream(coding: str, *, absent: bool) -
     assert refused is absent
 
 
+class Late(httpx.AsyncBaseTransport):
+    """Answers with a stream when it may, even if nobody waits for that any more."""
+
+    def __init__(self) -> None:
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.closed = False
+        self.response = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=httpx.ByteStream(b""))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:  # noqa: ARG002
+        self.asked.set()
+        await self.answers.wait()
+        return self.response
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
+    """The lease is lost while the hub is asked: it would stay open, beside that of who has the lease.
+
+    Closing the client ends no connection that is being made.
+    """
+    settings, transport = HubSettings(url="http://hub.test", api_key=Secret(KEY)), Late()
+    stream = HubStream(settings, Credential(settings), silence=1.0, transport=transport)
+    opening = asyncio.create_task(stream.open())
+    await transport.asked.wait()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert transport.closed
+    transport.answers.set()
+    assert await stream._opening.drain(5) == 0
+    assert transport.response.is_closed
+
+
 async def test_another_token_ends_the_peace(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("of-somebody-without-events")

@@ -81,7 +81,7 @@ class Hub:
         self._credential = credential
         self._clock = clock
         self._base = httpx.URL(settings.url.rstrip("/"))
-        self._detached = Detached()
+        self._detached = Detached(awaited=True)
         self._transport = transport or Network(settings.concurrency, KEPT_ALIVE)
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
         self._url = lru_cache(maxsize=URLS)(self._make_url)

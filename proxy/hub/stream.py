@@ -110,7 +110,7 @@ class HubStream:
         self._base = httpx.URL(settings.url.rstrip("/"))
         self._clock = clock
         self._tls = httpx.create_ssl_context(trust_env=False)
-        self._opening = Detached()
+        self._opening = Detached(awaited=True)
 
     async def open(self) -> Connection:
         """Connect; the hub's first line of an answer comes within ``hub.read_timeout``.

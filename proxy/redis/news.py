@@ -106,8 +106,11 @@ class News:
                 _log.exception("news interrupted by a fault of the proxy")
             self._good_until = 0.0
             self._came_back.clear()
-            self._tell_gap()
-            await self._beat()  # finds out whether Redis is back, and where: a cluster's topology is read anew
+            try:
+                self._tell_gap()
+                await self._beat()  # finds out whether Redis is back, and where: a cluster's topology is read anew
+            except Exception:  # noqa: BLE001  nor this
+                _log.exception("a fault of the proxy while news is interrupted")
             await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311  replicas are not to return together
             wait = min(2 * wait, LONGEST_WAIT)
 

@@ -50,11 +50,6 @@ class Upstream(Struct, frozen=True):
     hub: Hub
     shield: Shield
 
-    async def aclose(self, timeout: float) -> None:
-        """Wait at most ``timeout`` seconds for who has left, and close the connections."""
-        await self.shield.drain(timeout)
-        await self.hub.aclose()
-
 
 class Fetcher:
     """Has the hub asked.

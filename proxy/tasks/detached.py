@@ -6,12 +6,20 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from proxy.errors import ProxyError
 
 T = TypeVar("T")
 _log: Final = logging.getLogger("proxy.tasks")
+
+
+class Draining(Protocol):
+    """What has work under way."""
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds for it; return how much goes on."""
+        ...
 
 
 class Detached:
@@ -46,6 +54,16 @@ class Detached:
         error = None if task.cancelled() else task.exception()  # seen: with every waiter gone, nobody else looks at it
         if error is not None and not self._awaited and not isinstance(error, ProxyError):
             _say(error)
+
+
+async def drained(timeout: float, *parts: Draining) -> int:
+    """Wait at most ``timeout`` seconds in all for the work of these, one after the other; return how much goes on.
+
+    What ends of one may begin something of a later one.
+    """
+    now = asyncio.get_running_loop().time
+    until = now() + timeout
+    return sum([await one.drain(max(0.0, until - now())) for one in parts])
 
 
 def _say(error: BaseException) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -34,6 +34,7 @@ from proxy.redis.shared import Shared
 from proxy.redis.variants import SharedVariants
 from proxy.settings import RedisSettings, Settings
 from proxy.siblings import Siblings
+from proxy.tasks.detached import drained
 from proxy.web.admin import admin_handlers
 from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
@@ -53,7 +54,11 @@ from proxy.web.telemetry.event import Sink, log_requests
 from proxy.web.telemetry.state_metrics import Parts
 
 CLOSING: Final = 2.0
-"""Seconds that hub requests and stores still under way are given when the application ends."""
+"""Seconds that hub requests still under way are given when the application ends."""
+TELLING: Final = 1.0
+"""Seconds that Redis is then given to hear of what they came to."""
+ENDING: Final = 10.0
+"""Seconds in which the application has ended, also where the hub, Redis and a collector of traces hang."""
 
 
 def create_app(  # noqa: PLR0915  what depends on what is all here
@@ -136,28 +141,26 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        if news is not None:
-            news.start()
-        await observing.start()
-        events.start()
-        try:
-            yield
-        finally:
-            await events.aclose()
-            await pages.drain(CLOSING)
-            await encoder.drain(CLOSING)
-            await fetcher.release()
-            await fetcher.drain(CLOSING)
-            await knowledge.drain(CLOSING)
-            await authentication.aclose()
-            await observing.withdraw()
-            for one in upstreams.values():
-                await one.aclose(CLOSING)
-            if news is not None:
-                await news.aclose()
+        async with AsyncExitStack() as ending:  # from the last line up; a fault in one does not keep the rest from it
+            ending.push_async_callback(observing.aclose, CLOSING)
             if link is not None:
-                await link.aclose()
-            await observing.aclose(CLOSING)
+                ending.push_async_callback(link.aclose)
+            if news is not None:
+                ending.push_async_callback(news.aclose)
+            for one in upstreams.values():
+                ending.push_async_callback(one.hub.aclose)
+            ending.push_async_callback(observing.withdraw)
+            ending.push_async_callback(authentication.aclose)
+            shields = (one.shield for one in upstreams.values())
+            ending.push_async_callback(drained, TELLING, fetcher, knowledge, knowledge.purging, *shields)
+            ending.push_async_callback(drained, CLOSING, pages, encoder)
+            ending.push_async_callback(events.aclose)
+            ending.push_async_callback(fetcher.release)  # at once: who waits for this process elsewhere goes on
+            if news is not None:
+                news.start()
+            await observing.start()
+            events.start()
+            yield
 
     asking = Asking(pages, encoder, authentication, limits, express, live_ttl=settings.cache.live_ttl)
     app = Litestar(

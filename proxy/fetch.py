@@ -50,11 +50,6 @@ class Upstream(Struct, frozen=True):
     hub: Hub
     shield: Shield
 
-    async def aclose(self, timeout: float) -> None:
-        """Wait at most ``timeout`` seconds for who has left, and close the connections."""
-        await self.shield.drain(timeout)
-        await self.hub.aclose()
-
 
 class Fetcher:
     """Has the hub asked.
@@ -183,7 +178,9 @@ class Fetcher:
         Where one is, the answers to others that were asked for meanwhile may have shown what this one should.
         """
         token, turn = ("", None) if claim is None else (claim.token, claim.turn)
-        began = self._clock()
+        began, hub = self._clock(), self._upstreams[question.credential].hub
+        if ahead and not hub.asks_as(question.credential_id):
+            raise GaveWay("The hub's token was renewed: the page is kept for nobody.")
         for _ in range(ATTEMPTS):
             try:
                 page, seconds = await self._page(question, until, ahead=ahead, turn=turn)
@@ -193,6 +190,9 @@ class Fetcher:
                 raise
             self._note(question.credential, "ok")
             turn = None  # it has been had
+            if not hub.asks_as(question.credential_id):  # a new token, another user's maybe: kept for nobody
+                landed = Landed(page, "confirmed", page.asked_at, 0.0, stored=False)
+                break
             landed = await self._known.learn(question, page, token=token)
             self.learned[landed.learned] += 1
             if landed.learned != "behind":

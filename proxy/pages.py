@@ -32,6 +32,7 @@ from proxy.line import Begun, Line, Looked
 from proxy.questions.demand import Demand
 from proxy.questions.question import Question
 from proxy.settings import CacheSettings, HubSettings
+from proxy.tasks.detached import drained
 from proxy.tasks.flight import Flights
 
 PATIENCE: Final = "patience"
@@ -144,8 +145,7 @@ class Pages:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
-        work = (self._looks, self.ahead, self._line)
-        return sum([await one.drain(timeout) for one in work])
+        return await drained(timeout, self._looks, self.ahead, self._line)
 
     def _refusal(self, question: Question) -> HubError | None:
         """What a flight would end in, where nothing is kept and the hub is known not to be asked: then none begins."""

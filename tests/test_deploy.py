@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from proxy.app import ENDING
 from proxy.config.fields import fields
 from tests.support import ROOT, free_port
 from tests.test_cli import PATIENCE, eventually, get, running
@@ -87,8 +88,9 @@ def test_compose_names_what_exists() -> None:
 
 def test_compose_gives_the_drain_its_time() -> None:
     defaults = {field.variable: field.default for field in fields()}
-    needed = defaults["PROXY_SERVER_DRAIN_DELAY"] + defaults["PROXY_SERVER_SHUTDOWN_TIMEOUT"]  # type: ignore[operator]
+    needed = defaults["PROXY_SERVER_DRAIN_DELAY"] + defaults["PROXY_SERVER_SHUTDOWN_TIMEOUT"] + ENDING  # type: ignore[operator]
     assert float(COMPOSE["services"]["proxy-a"]["stop_grace_period"].removesuffix("s")) > needed
+    assert f"at most {ENDING:g} s later" in (ROOT / "README.md").read_text()
 
 
 def test_compose_observes_only_if_asked_to() -> None:

@@ -158,6 +158,76 @@ async def test_whatever_becomes_of_the_news(fates: list[str], chance: Any) -> No
     assert [one for one in ids(it.logs[1]) if one is not None] == order
 
 
+class Slow(Redis):
+    """Takes its time for what it is told, and counts it."""
+
+    told = 0
+
+    async def append(self, value: bytes, identity: str | None) -> Appended | None:
+        self.told += not self.away
+        await asyncio.sleep(0)
+        return await super().append(value, identity)
+
+
+async def away_and_back(log: EventLog, redis: Redis, events: int) -> None:
+    """Hear events that Redis cannot be told of just then."""
+    log.open(redis)
+    await log.catch_up()
+    redis.away = True
+    for number in range(events):
+        await log.append(done(number))
+    redis.away = False
+
+
+async def test_what_others_missed_is_told_once_whoever_catches_up() -> None:
+    """At the same time: the beat of the subscription, news of a gap, and a listener who comes back."""
+    redis, log = Slow([], set(), []), EventLog(Clock())
+    await away_and_back(log, redis, 9)
+    log.missed()
+    await asyncio.gather(log.catch_up(), log.look(), log.catch_up())
+    assert await log.drain(5) == 0
+    assert redis.told == len(redis.entries) == 9
+    assert ids(log) == [*range(9)]
+
+
+async def test_another_log_while_the_others_are_told() -> None:
+    redis, log = Slow([], set(), []), EventLog(Clock())
+    await away_and_back(log, redis, 2)
+    catching_up = asyncio.create_task(log.catch_up())
+    while not redis.told:
+        await asyncio.sleep(0)
+    other = Slow([], set(), [])
+    log.open(other)
+    await catching_up
+    await log.append(done(7))
+    assert ids(log) == [0, 1, None, 7], "and the other has been read, as news of it may have come before that"
+    assert (redis.told, other.told) == (1, 1)
+
+
+async def test_news_that_is_missed_while_redis_is_read_is_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Two()
+    await it.begin()
+    log, redis = it.logs[1], it.redis[1]
+    read, reading, answers = redis.since, asyncio.Event(), asyncio.Event()
+
+    async def since(last: str) -> list[tuple[str, bytes]] | None:
+        found = await read(last)
+        found = None if found is None else [*found]
+        reading.set()
+        await answers.wait()
+        return found
+
+    monkeypatch.setattr(redis, "since", since)
+    looking = asyncio.create_task(log.look())
+    await reading.wait()
+    await it.logs[0].append(done(1))
+    again = asyncio.create_task(log.look())
+    await asyncio.sleep(0)
+    answers.set()
+    await asyncio.gather(looking, again)
+    assert ids(log) == [1]
+
+
 async def test_what_was_cut_off_is_a_gap() -> None:
     it = Two()
     await it.begin()
@@ -167,6 +237,27 @@ async def test_what_was_cut_off_is_a_gap() -> None:
     it.redis[1].trimmed = 1
     await it.logs[1].look()
     assert ids(it.logs[1]) == [1, None, 2]
+
+
+@pytest.mark.parametrize("garbage", [b"garbage", b""])
+async def test_an_entry_that_cannot_be_read_is_a_gap(garbage: bytes) -> None:
+    """As of another release: what comes after it is told all the same, however it is heard of."""
+    it = Two()
+    it.redis[0].entries.append(("1-0", garbage))
+    await it.begin()
+    for number in (2, 3):
+        await it.logs[0].append(done(number))
+        it.logs[1].hear(it.news[-1])
+    await it.redis[0].append(garbage, None)
+    for log in it.logs:
+        log.hear(it.news[-1])
+    await it.logs[0].append(done(5))
+    it.logs[1].hear(it.news[-1])
+    for log in it.logs:
+        assert await log.drain(5) == 0
+        assert ids(log) == [None, 2, 3, None, 5]
+        assert [one.gap for one in log._entries] == [True, False, False, True, False], "even where the log begins"
+        assert log.last == "5-0"
 
 
 async def test_another_log_begins_with_a_gap() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from proxy import errors
 from proxy.admission.gate import Allowance
+from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Hit, Led, Miss
 from proxy.answer.record import Record, Stamp
 from proxy.known.trust import Trust
@@ -60,6 +61,35 @@ async def test_an_answer_that_nobody_may_keep_is_handed_over_too() -> None:
         one, two = await asyncio.gather(*tasks)
         assert it.hub.asked == 1
         assert one.page == two.page
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_the_answer_of_a_new_token_is_kept_nowhere_under_the_old_ones_id(status: int) -> None:
+    """It may be another user's. Whoever waits is given it, as the question is put once more after a 401."""
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        it.hub.gate.clear()
+        it.hub.status = status
+        asking = [asyncio.create_task(it.ask()) for _ in range(2)]
+        await until_asked(it.hub, 1)
+        it.credential.id = "another"
+        it.hub.gate.set()
+        for outcome in await asyncio.gather(*asking):
+            assert isinstance(outcome, Miss)
+            assert (outcome.page.status, outcome.stored, outcome.ttl) == (status, False, 0.0)
+        await it.fetcher.drain(5)
+        assert it.hub.asked == 1
+        assert it.pages._known._memory.get(QUESTION.key) is None
+        assert await fakeredis.FakeAsyncRedis(server=server).keys(f"{QUESTION.listing}*") == []
+
+
+async def test_nothing_is_refreshed_for_an_old_token() -> None:
+    async with fixture() as it:
+        await it.ask()
+        it.credential.id = "another"
+        with pytest.raises(GaveWay):
+            await it.fetcher.fetch(QUESTION, since=0.0, ahead=True)
+        assert it.hub.asked == 1
 
 
 async def test_what_landed_since_the_look_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
-from proxy.tasks.detached import ended
+from proxy.errors import HubTimeout
+from proxy.tasks.detached import Detached, ended
 from proxy.tasks.flight import Flights
 
 
@@ -144,3 +146,35 @@ async def test_work_that_is_cancelled_has_ended() -> None:
     asyncio.get_running_loop().call_soon(work.cancel)
     assert await ended(work, 5.0)
     assert work.cancelled()
+
+
+async def raising(error: BaseException) -> None:
+    raise error
+
+
+async def test_a_fault_in_work_that_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """By its type and where it happened: its text may be a library's, and quote a token or a password."""
+    detached = Detached()
+    detached.spawn(raising(TypeError("no k-3f9d2c71aa")))
+    await detached.drain(5)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "TypeError" in record.getMessage()
+    assert "in raising" in record.getMessage()
+    assert "k-3f9d2c71aa" not in caplog.text
+
+
+@pytest.mark.parametrize("error", [HubTimeout("slow"), asyncio.CancelledError()])
+async def test_what_may_happen_to_such_work_is_not(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    detached = Detached()
+    detached.spawn(raising(error))
+    await detached.drain(5)
+    assert not caplog.records
+
+
+async def test_what_is_given_to_who_waits_is_theirs_to_tell(caplog: pytest.LogCaptureFixture) -> None:
+    flights = Flights[None]()
+    with pytest.raises(TypeError):
+        await flights.share("k", lambda: raising(TypeError()))
+    assert await flights.drain(5) == 0
+    assert not caplog.records

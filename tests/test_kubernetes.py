@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from proxy.app import ENDING
 from proxy.config.fields import fields
 from proxy.config.sources import load, require_credential, require_safe_address, unmet
 from proxy.settings import ServerSettings
@@ -105,7 +106,8 @@ def test_the_security_context(name: str) -> None:
 def test_the_drain_has_its_time() -> None:
     server = ServerSettings()
     sleep = float(container()["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod()["terminationGracePeriodSeconds"] > sleep + server.drain_delay + server.shutdown_timeout
+    needed = sleep + server.drain_delay + server.shutdown_timeout + ENDING
+    assert pod()["terminationGracePeriodSeconds"] > needed
 
 
 def test_the_proxy_takes_these_settings(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ class Fixture:
     clock: Clock
     replica: Callable[[], Pages]
     fetcher: Fetcher
+    credential: Credential
 
     @property
     def shield(self) -> Shield:
@@ -103,11 +104,13 @@ class Fixture:
 async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> AsyncIterator[Fixture]:
     scripted, clock = ScriptedHub(), Clock()
     scripted.gate.set()
+    settings = HubSettings(url="http://hub.test", api_key=Secret("k"))
+    credential = Credential(settings)
+    credential.id = "c"
     made: list[tuple[Pages, Fetcher, Hub]] = []
 
     def replica() -> Pages:
-        settings = HubSettings(url="http://hub.test", api_key=Secret("k"))
-        hub = Hub(settings, Credential(settings), transport=scripted, clock=clock)
+        hub = Hub(settings, credential, transport=scripted, clock=clock)
         link = RedisLink(fakeredis.FakeAsyncRedis(server=redis), 1.0) if redis else None
         shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
         given = CacheSettings(**cache)  # type: ignore[arg-type]
@@ -120,7 +123,7 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
         made.append((pages, fetcher, hub))
         return pages
 
-    yield Fixture(replica(), scripted, clock, replica, made[0][1])
+    yield Fixture(replica(), scripted, clock, replica, made[0][1], credential)
     for pages, fetcher, hub in made:
         await pages.drain(5)
         await fetcher.drain(5)

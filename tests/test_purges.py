@@ -6,18 +6,26 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import fakeredis
 import httpx
 import pytest
 
 from proxy.errors import BadPurge, InvalidParameter
-from proxy.questions.purges import RULES, Purge, Purges, read, write
+from proxy.known import purging
+from proxy.known.purging import Purging
+from proxy.questions.purges import RULES, Purge, Purges, heard, read, write
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
+from proxy.redis import news as redis_news
+from proxy.redis.client import connect
+from proxy.redis.link import RedisLink
+from proxy.redis.news import News
+from proxy.redis.shared import NEWS, PURGES, Shared
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, CacheSettings, RedisSettings, Settings
 from proxy.simulator import Simulator
 from proxy.web.admin import PURGE_PATH, read_purge
-from tests.support import KEY, LIST, RedisServer, SocketRig, rig, socket_rig, still_world
+from tests.support import KEY, LIST, Clock, RedisServer, SocketRig, rig, socket_rig, still_world
 from tests.test_cli import run
 
 ADMIN = "operators-key"
@@ -60,6 +68,100 @@ def test_text_and_back() -> None:
     kept = {Purge("page", "a=b c&page=1"): 1.25, Purge("everything"): 1.79e9 + 0.123456}
     assert read({write(purge).encode(): repr(at).encode() for purge, at in kept.items()}) == kept
     assert read({b"": b"1", b"page x": b"soon", b"planet x": b"1", b"\xff": b""}) == {}
+
+
+def test_what_news_says() -> None:
+    assert heard(b"1.25 page a=b c&page=1") == (Purge("page", "a=b c&page=1"), 1.25)
+    for news in (b"1.25", b"soon everything ", b"1.25 planet x"):
+        with pytest.raises(ValueError, match=r"\w"):
+            heard(news)
+
+
+class Kept(Shared):
+    """What Redis keeps, if it can be asked."""
+
+    def __init__(self, *answers: dict[Purge, float] | None) -> None:
+        self.answers = list(answers)
+
+    async def purges(self) -> dict[Purge, float] | None:
+        return self.answers.pop(0)
+
+
+async def test_news_of_a_purge_says_what_is_purged() -> None:
+    """So that no look into Redis can fail on which all depends."""
+    redis = fakeredis.FakeAsyncRedis()
+    listening = redis.pubsub()
+    await listening.subscribe(NEWS)
+    here, there = (Purging(shared, keep=60.0, clock=Clock()) for shared in (Shared(RedisLink(redis, 1.0)), Kept()))
+    assert await here.purge(Purge("namespace", "ox"))
+    while (message := await listening.get_message(timeout=5)) is None or message["type"] != "message":
+        pass
+    topic, _, news = message["data"].partition(b" ")
+    assert topic == b"purged", "which is all that an older release reads of it"
+    there.hear(news)
+    question = page_question("c", ListQuery(namespace="ox"))
+    assert there.since(question) == here.since(question) == Clock().now
+    await listening.aclose()  # type: ignore[no-untyped-call]
+
+
+async def test_news_of_a_purge_of_an_older_release_is_looked_up_until_redis_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(purging, "AGAIN", 0.0)
+    shared = Kept(None, None, {Purge("everything"): 5.0})
+    it = Purging(shared, keep=60.0, clock=Clock())
+    it.hear(b"")
+    async with asyncio.timeout(5):
+        while shared.answers:
+            await asyncio.sleep(0)
+    assert await it.drain(5) == 0
+    assert it.since(page_question("c", ListQuery())) == 5.0
+
+
+async def test_a_purge_that_is_not_found_out_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purging, "AGAIN", 0.0)
+    it = Purging(Kept(None), keep=60.0, clock=Clock())
+    it.hear(b"")
+    assert await it.drain(5) == 0
+
+
+async def test_memory_is_not_trusted_until_the_purges_are_known(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_news, "AGAIN", 0.001)
+    link = RedisLink(connect(Secret(redis_server.url)), 5.0)
+    news = News(link)
+    asked, flowed, answers = 0, [], asyncio.Event()
+
+    async def read() -> bool:
+        nonlocal asked
+        asked += 1
+        flowed.append(news.flowing)
+        return answers.is_set()
+
+    news.on_subscribed = read
+    news.start()
+    async with asyncio.timeout(5):
+        while asked < 3:
+            await asyncio.sleep(0.001)
+        answers.set()
+        while not news.flowing:
+            await asyncio.sleep(0.001)
+    assert not any(flowed)
+    await news.aclose()
+    await link.aclose()
+
+
+async def test_what_is_no_purges_under_their_key_is_none(redis_server: RedisServer) -> None:
+    """Else memory would never be trusted again."""
+    redis_server.command("DEL", PURGES)
+    redis_server.command("RPUSH", PURGES, "x")
+    shared = Shared(RedisLink(connect(Secret(redis_server.url)), 5.0))
+    assert await shared.purges() == {}
+    assert await shared.purge(Purge("everything"), 5.0, keep=60.0)
+    assert await shared.purges() == {Purge("everything"): 5.0}
+    redis_server.command("DEL", PURGES)
+    await shared._link.aclose()
 
 
 @pytest.mark.parametrize(

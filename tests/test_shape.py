@@ -22,8 +22,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # packages, and modules outside of them, from the bottom up: each imports from lines below its own only
-    ["contract", "errors", "log_format", "secret", "siblings", "tasks", "tracing"],
-    ["logs", "questions", "settings"],
+    ["contract", "errors", "log_format", "secret", "siblings", "tracing"],
+    ["logs", "questions", "settings", "tasks"],
     ["answer", "hub"],
     ["rows"],
     ["redis"],

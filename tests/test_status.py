@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ async def status(it: Rig, **headers: str) -> Any:
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
     return answer.json()
+
+
+async def test_no_fault_ends_the_telling_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.web.status.INTERVAL", 0.0)
+    attempts = asyncio.Semaphore(0)
+
+    async def fail(*_: object) -> None:
+        attempts.release()
+        raise TypeError("a bug")
+
+    monkeypatch.setattr("proxy.redis.status.SharedStatus.publish", fail)
+    async with rig(redis=fakeredis.FakeAsyncRedis(), status=OPEN), asyncio.timeout(5):
+        for _ in range(3):
+            await attempts.acquire()
 
 
 async def test_it_does_not_exist_without_a_grant() -> None:

@@ -287,6 +287,41 @@ async def test_identity_is_no_coding_of_a_stream(coding: str, *, absent: bool) -
     assert refused is absent
 
 
+class Late(httpx.AsyncBaseTransport):
+    """Answers with a stream when it may, even if nobody waits for that any more."""
+
+    def __init__(self) -> None:
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.closed = False
+        self.response = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=httpx.ByteStream(b""))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:  # noqa: ARG002
+        self.asked.set()
+        await self.answers.wait()
+        return self.response
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
+    """The lease is lost while the hub is asked: it would stay open, beside that of who has the lease.
+
+    Closing the client ends no connection that is being made.
+    """
+    settings, transport = HubSettings(url="http://hub.test", api_key=Secret(KEY)), Late()
+    stream = HubStream(settings, Credential(settings), silence=1.0, transport=transport)
+    opening = asyncio.create_task(stream.open())
+    await transport.asked.wait()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert transport.closed
+    transport.answers.set()
+    assert await stream._opening.drain(5) == 0
+    assert transport.response.is_closed
+
+
 async def test_another_token_ends_the_peace(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("of-somebody-without-events")
@@ -295,6 +330,31 @@ async def test_another_token_ends_the_peace(tmp_path: Path) -> None:
         await until(lambda: one.state == "absent")
         path.write_text(KEY)
         await until(lambda: one.state == "subscribed")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_what_was_heard_with_another_token_is_not_replayed(
+    shared: bool, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """Nor by a position in the new log, from before its first event: it may be another user's."""
+    path = tmp_path / "token"
+    path.write_text(KEY)
+    async with rig(redis_server if shared else None, api_key=None, api_key_file=str(path)) as it:
+        one = await it.subscribe()
+        await until(lambda: one.state == "subscribed")
+        it.complete()
+        await until(lambda: len(completions(one)) == 1)
+        tag, last = one.log.tag, one.log.last
+        it.hub.api_key = "k-renewed"
+        path.write_text("k-renewed")
+        await until(lambda: one.state == "subscribed" and one.log.tag != tag)
+        done = it.complete()
+        await until(lambda: done in told(one))
+        assert one.log.tag != tag, f"so that {tag}-{last} is not looked for"
+        from_the_beginning = one.log.after("0-0")
+        assert from_the_beginning is not None
+        replayed = [one.log.entry(number) for number in range(from_the_beginning, one.log.end)]
+        assert [entry.completion.generation_id for entry in replayed if entry and entry.completion] == [done]
 
 
 async def test_the_hub_restarts() -> None:

@@ -21,7 +21,7 @@ from proxy.admission.shared_gate import SharedGate
 from proxy.admission.turns import Early, Granted
 from proxy.errors import ProxyError
 from proxy.redis.allotment import unallotted
-from proxy.tasks.detached import Detached
+from proxy.tasks.detached import Detached, drained
 from proxy.tasks.renewal import Renewing
 
 SOON: Final = 0.002
@@ -114,7 +114,7 @@ class Shield:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until all who have left are gone; return how many are not."""
-        return await self._leaving.drain(timeout) + await self._gates.drain(timeout)
+        return await drained(timeout, self._leaving, self._gates)
 
     async def _admitted(self, ticket: str, latest: float, *, ahead: bool, early: Early | None) -> Granted:
         """Wait for a turn until ``latest``."""

@@ -62,7 +62,7 @@ class KeySet:
         self._fetched_at = self._asked_at = self._wanted_at = float("-inf")
         self._failing = False
         self._flights: Flights[None] = Flights()
-        self._detached = Detached()
+        self._detached = Detached(awaited=True)
         self._client = httpx.AsyncClient(
             transport=transport or Network(CONNECTIONS, KEPT_ALIVE),
             trust_env=False,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from msgspec import Struct
 
 from proxy.answer import links
 from proxy.known import completion
 from proxy.known.completion import Completion
+
+BEGINNING: Final = "0-0"
+"""What the first event follows."""
 
 
 class Entry(Struct):
@@ -69,6 +74,25 @@ def read_entry(value: bytes) -> Entry:
     return entry_of(found.at, None if found.data is None else completion.read(found.data))
 
 
+def entry_after(before: str, value: bytes, now: float) -> Entry:
+    """Read the entry that follows the one of an id; what cannot be read is a gap.
+
+    It may be another release's, and is no reason to read nothing of what comes after it.
+    """
+    try:
+        entry = read_entry(value)
+    except ValueError:
+        return Entry(now, None)
+    entry.begins = before == BEGINNING
+    return entry
+
+
 def entry_of(at: float, heard: Completion | None) -> Entry:
     """The entry of what was heard at that time."""
     return Entry(at, heard, None if heard is None else links.dead_at(heard.data.encode(), at))
+
+
+def order(event_id: str) -> tuple[int, int]:
+    """An id as its place in the order (Redis: milliseconds and a number within them)."""
+    milliseconds, _, number = event_id.partition("-")
+    return int(milliseconds), int(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -80,10 +81,8 @@ class Events:
 
     async def aclose(self) -> None:
         """End all subscriptions and look-ups."""
-        for one in self.subscriptions.values():
-            await one.aclose()
-        for source in self._sources.values():
-            await source.owners.aclose(ENDING)
+        subscriptions = (one.aclose() for one in self.subscriptions.values())
+        await asyncio.gather(*subscriptions, *(source.owners.aclose(ENDING) for source in self._sources.values()))
 
     def _ring(self) -> None:
         self.feed.ring()

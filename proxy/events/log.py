@@ -7,16 +7,17 @@ with what it hears by itself; what others may have missed of that is told when R
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from proxy.events.entry import Entry, entry_of, read_entry, write_entry
-from proxy.events.shared_log import BEGINNING, KEPT, KEPT_FOR, SharedLog
+from proxy.events.entry import BEGINNING, Entry, entry_after, entry_of, order, write_entry
+from proxy.events.shared_log import KEPT, KEPT_FOR, SharedLog
 from proxy.known.completion import Completion
-from proxy.tasks.detached import Detached
+from proxy.tasks.detached import Detached, ended
 
 KEPT_BYTES: Final = 4 * 2**20
 """Bytes of events that a process keeps of one log."""
@@ -45,9 +46,10 @@ class EventLog:
         self._base: str | None = None
         self._untold: deque[Entry] = deque(maxlen=UNTOLD)
         self._catching_up = Detached()
+        self._task: asyncio.Task[None] | None = None
         self._behind = False
         self._bytes = 0
-        self._number = 0
+        self._number = self._own = 0
         self.on_entry: list[Callable[[Entry], None]] = []
         self.first = 0
         self.tag = ""
@@ -65,6 +67,7 @@ class EventLog:
             entry.id = None
         if not fresh:
             self._add(Entry(self._clock(), None))
+        self._own = self.end  # what comes before is another log's, and is read on from only by who was there
 
     @property
     def name(self) -> str:
@@ -93,7 +96,7 @@ class EventLog:
         for offset, entry in enumerate(self._entries):
             if entry.id == event_id:
                 return self.first + offset + 1
-        return self.first if event_id == self._base else None
+        return max(self.first, self._own) if event_id == self._base else None
 
     async def append(self, heard: Completion | None) -> None:
         """This process has heard something of the hub, or that it may have missed something (None)."""
@@ -115,16 +118,14 @@ class EventLog:
             ValueError: it cannot be read.
         """
         before, event_id, value = news.split(b" ", 2)
-        self._arrive(before.decode(), event_id.decode(), read_entry(value))
+        entry = entry_after(before.decode(), value, self._clock())
+        self._arrive(before.decode(), event_id.decode(), entry)
 
     async def catch_up(self) -> None:
         """Read what may have been missed, if Redis can be asked; and tell what others may have missed."""
-        if self._shared is None:
-            return
-        if self._behind or self._last is None:
-            await self._read(self._shared)
-        while self._untold and not self._behind and await self._tell(self._untold[0]):
-            self._untold.popleft()
+        task = self._catch_up()
+        await ended(task)
+        task.result()
 
     async def look(self) -> None:
         """Read what Redis has, whatever news there was."""
@@ -134,8 +135,7 @@ class EventLog:
     def missed(self) -> None:
         """News may have been lost."""
         self._behind = self._shared is not None
-        if not self._catching_up:
-            self._catching_up.spawn(self.catch_up())
+        self._catch_up()
 
     async def aclose(self, timeout: float) -> None:
         """Ask Redis no more, whatever news of a gap the end brings; wait at most ``timeout`` seconds for who does."""
@@ -146,6 +146,24 @@ class EventLog:
         """Wait at most ``timeout`` seconds for what is being read."""
         return await self._catching_up.drain(timeout)
 
+    def _catch_up(self) -> asyncio.Task[None]:
+        """One for all who ask for it, so that nothing is told twice; it goes on until nothing is to be done."""
+        if self._task is None or self._task.done():
+            self._task = self._catching_up.spawn(self._read_and_tell())
+        return self._task
+
+    async def _read_and_tell(self) -> None:
+        while self._shared is not None and (self._behind or self._untold):
+            if not await (self._read(self._shared) if self._behind else self._tell_others()):
+                break
+
+    async def _tell_others(self) -> bool:
+        entry = self._untold[0]
+        told = await self._tell(entry)
+        if told and self._untold and self._untold[0] is entry:  # else another log was opened, or there were too many
+            self._untold.popleft()
+        return told
+
     async def _tell(self, entry: Entry) -> bool:
         """Append to the log in Redis, and so tell all replicas."""
         if self._shared is None:
@@ -155,36 +173,40 @@ class EventLog:
         if appended is None:
             return False
         if appended.before is not None and appended.id is not None:
+            entry.begins = appended.before == BEGINNING
             self._arrive(appended.before, appended.id, entry)
         elif heard is not None and heard.identity not in self._known:
             self.missed()  # another has told of it, and it is not known here yet
         return True
 
-    async def _read(self, shared: SharedLog) -> None:
+    async def _read(self, shared: SharedLog) -> bool:
+        """Read what is new; return whether Redis could be asked."""
         last = self._last
+        self._behind = False  # before it is asked: what is missed from now on may not be in its answer
         found = await shared.since(last or "-")
-        if found is None or shared is not self._shared:
-            return
-        self._behind = False
+        if shared is not self._shared:
+            return True
+        if found is None:
+            self._behind = True
+            return False
         if last is None:
             self._last = self._base = BEGINNING
         elif self._last == last and last != BEGINNING and (not found or found[0][0] != last):
             self._add(Entry(self._clock(), None))  # the log was cut short, or is another
         for event_id, value in found:
-            if _order(event_id) > _order(self.last):
-                entry = read_entry(value)
-                entry.begins = self._last == BEGINNING
+            if order(event_id) > order(self.last):
+                entry = entry_after(self.last, value, self._clock())
                 self._last = event_id
                 self._take(entry, event_id)
+        return True
 
     def _arrive(self, before: str, event_id: str, entry: Entry) -> None:
         """Something was appended to the log in Redis, by whomever."""
-        if self._last is None or _order(event_id) <= _order(self._last):
+        if self._last is None or order(event_id) <= order(self._last):
             return
         if before != self._last:
             self.missed()
             return
-        entry.begins = before == BEGINNING
         self._last = event_id
         self._take(entry, event_id)
 
@@ -221,9 +243,3 @@ class EventLog:
             self._base = gone.id or self._base
             if gone.completion is not None:
                 self._known.pop(gone.completion.identity, None)
-
-
-def _order(event_id: str) -> tuple[int, int]:
-    """An id as its place in the order (Redis: milliseconds and a number within them)."""
-    milliseconds, _, number = event_id.partition("-")
-    return int(milliseconds), int(number)

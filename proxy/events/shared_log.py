@@ -25,8 +25,6 @@ KEPT_FOR: Final = 600.0
 """Seconds for which they can be read, and for which the same event again is known for one."""
 LOG_KEPT_FOR: Final = 86_400.0
 """Seconds for which Redis keeps a log to which nothing is appended: a log that is gone looks like one that was cut."""
-BEGINNING: Final = "0-0"
-"""What the first event follows."""
 
 _HOLD: Final = Script("hold")
 _YIELD: Final = Script("yield")

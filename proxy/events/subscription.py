@@ -143,9 +143,8 @@ class Subscription:
         self._open()
 
     def _open(self) -> None:
-        if self._share is not None:
-            self._shared = self._share(self._id)
-            self.log.open(self._shared)
+        self._shared = None if self._share is None else self._share(self._id)
+        self.log.open(self._shared)
 
     async def _stop(self) -> None:
         if self._hearing is not None:

@@ -81,7 +81,7 @@ class Hub:
         self._credential = credential
         self._clock = clock
         self._base = httpx.URL(settings.url.rstrip("/"))
-        self._detached = Detached()
+        self._detached = Detached(awaited=True)
         self._transport = transport or Network(settings.concurrency, KEPT_ALIVE)
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
         self._url = lru_cache(maxsize=URLS)(self._make_url)
@@ -102,6 +102,10 @@ class Hub:
         if not await ended(exchange, deadline):
             raise errors.HubTimeout(f"No whole answer within {deadline:.3g} s.")
         return exchange.result()
+
+    def asks_as(self, credential_id: str) -> bool:
+        """Whether the token is still the one of this id, so that the answers until now came by it."""
+        return self._credential.id == credential_id
 
     async def aclose(self, timeout: float = 0.0) -> None:
         """Wait at most ``timeout`` seconds for abandoned requests, then close the connections."""

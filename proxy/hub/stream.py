@@ -24,7 +24,7 @@ from proxy.hub.faults import named, refusal
 from proxy.hub.sse import Event, Parser, StreamFault
 from proxy.secret import Secret
 from proxy.settings import HubSettings
-from proxy.tasks.detached import Detached
+from proxy.tasks.detached import Detached, ended
 
 EVENTS_PATH: Final = "/api/events"
 _log: Final = logging.getLogger("proxy.events")
@@ -110,7 +110,7 @@ class HubStream:
         self._base = httpx.URL(settings.url.rstrip("/"))
         self._clock = clock
         self._tls = httpx.create_ssl_context(trust_env=False)
-        self._opening = Detached()
+        self._opening = Detached(awaited=True)
 
     async def open(self) -> Connection:
         """Connect; the hub's first line of an answer comes within ``hub.read_timeout``.
@@ -122,11 +122,12 @@ class HubStream:
         token = self._credential.token()
         client = self._client()
         sent = self._opening.spawn(client.send(self._request(client, token), stream=True))
-        done, _ = await asyncio.wait({sent}, timeout=self._settings.connect_timeout + self._settings.read_timeout)
-        try:
+        try:  # whoever asks is cancelled where another replica is to have the events
+            done = await ended(sent, self._settings.connect_timeout + self._settings.read_timeout)
             response = self._answer(sent if done else None)
             self._check(response, token)
         except BaseException:
+            self._opening.spawn(_discard(sent))
             await client.aclose()
             raise
         return Connection(client, response, token, self._silence)
@@ -173,3 +174,10 @@ class HubStream:
                 self._settings.read_timeout, connect=self._settings.connect_timeout, read=self._silence
             ),
         )
+
+
+async def _discard(sent: asyncio.Task[httpx.Response]) -> None:
+    """Close what comes in the end: closing the client ends no connection that is still being made."""
+    await ended(sent)
+    if not sent.cancelled() and sent.exception() is None:
+        await sent.result().aclose()

@@ -10,7 +10,7 @@ from proxy.known.memory import Memory
 from proxy.questions.question import Question
 from proxy.redis.stored import OFF_LOOP, off_loop_if_large
 from proxy.redis.variants import SharedVariants
-from proxy.tasks.detached import Detached
+from proxy.tasks.detached import Detached, drained
 from proxy.tasks.flight import Flights
 
 
@@ -44,7 +44,7 @@ class Encoder:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is being made; return how much is left."""
-        return await self._flights.drain(timeout) + await self._telling.drain(timeout)
+        return await drained(timeout, self._flights, self._telling)
 
     async def _find_or_make(self, question: Question, page: Page, coding: Coding) -> bytes:
         if self._shared is None or coding != "gzip":  # with zstd, Redis holds the page itself

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
-from proxy.questions.purges import Purge, Purges
+from proxy.questions.purges import Purge, Purges, heard
 from proxy.redis.shared import Shared
 from proxy.tasks.detached import Detached
+
+AGAIN: Final = 0.1
+"""Seconds after which Redis, if it could not be asked, is asked once more."""
 
 
 class Purging:
@@ -28,6 +33,7 @@ class Purging:
         self.purges = Purges()
         self.since = self.purges.since
         self._reading = Detached()
+        self._closing = False
 
     async def purge(self, purge: Purge) -> bool:
         """Serve nothing of this any more that was asked for before now; return whether all replicas were told."""
@@ -36,12 +42,32 @@ class Purging:
         self.purges.add(purge, now)
         return self._shared is None or await self._shared.purge(purge, now, keep=self._keep)
 
-    async def read(self) -> None:
-        """Take in the purges of all replicas."""
-        if self._shared is not None:
-            for purge, at in (await self._shared.purges()).items():
-                self.purges.add(purge, at)
+    async def read(self) -> bool:
+        """Take in the purges of all replicas; return whether they could be had."""
+        found = {} if self._shared is None else await self._shared.purges()
+        for purge, at in (found or {}).items():
+            self.purges.add(purge, at)
+        return found is not None
 
-    def hear(self, _: bytes) -> None:
-        """There is news of one."""
-        self._reading.spawn(self.read())
+    def hear(self, news: bytes) -> None:
+        """Take in news of one: ``<at> <scope> <what>``; nothing of that from a replica of an older release.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        if news:
+            self.purges.add(*heard(news))
+        else:
+            self._reading.spawn(self._find_out())
+
+    async def drain(self, timeout: float) -> int:
+        """Ask Redis no more, and wait at most ``timeout`` seconds for what is being read; return what goes on."""
+        self._closing = True
+        return await self._reading.drain(timeout)
+
+    async def _find_out(self) -> None:
+        """Look up what was purged, however often that takes: no other news of it will come."""
+        while not await self.read():
+            if self._closing:
+                break
+            await asyncio.sleep(AGAIN)

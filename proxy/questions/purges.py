@@ -6,6 +6,7 @@ to take effect, in memory or in Redis; what it covers is passed over when judged
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -72,9 +73,21 @@ def read(texts: Mapping[bytes, bytes]) -> dict[Purge, float]:
     """Purges and their times, from Redis; what cannot be read is passed over."""
     found: dict[Purge, float] = {}
     for text, at in texts.items():
-        scope, _, what = text.decode("utf-8", "replace").partition(" ")
-        try:
-            found[msgspec.convert({"scope": scope, "what": what}, Purge)] = float(at)
-        except ValueError:  # msgspec's errors are ValueErrors too
-            continue
+        with contextlib.suppress(ValueError):
+            found[_purge(text)] = float(at)
     return found
+
+
+def heard(news: bytes) -> tuple[Purge, float]:
+    """A purge and its time, from news of it: ``<at> <scope> <what>``.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    at, _, text = news.partition(b" ")
+    return _purge(text), float(at)
+
+
+def _purge(text: bytes) -> Purge:
+    scope, _, what = text.decode("utf-8", "replace").partition(" ")
+    return msgspec.convert({"scope": scope, "what": what}, Purge)  # its errors are ValueErrors too

@@ -60,6 +60,11 @@ class Question(Struct, frozen=True, gc=False):
     selection: ListQuery | None = None
 
     @property
+    def credential_id(self) -> str:
+        """Of the token that the credential had when the question was read."""
+        return self.key.partition(" ")[0]
+
+    @property
     def single(self) -> bool:
         """Whether it asks for one generation."""
         return self.kind in ("generation", "queued")
@@ -100,9 +105,8 @@ def page_question(credential_id: str, query: ListQuery, *, credential: str = "de
 
 def top_of(question: Question, page_size: int) -> Question:
     """The question for the first page, of this size, of the listing that a page's question is about."""
-    credential_id = question.key.partition(" ")[0]
     top = replace(question.selection or ListQuery(), page=1, page_size=page_size)
-    return page_question(credential_id, top, credential=question.credential)
+    return page_question(question.credential_id, top, credential=question.credential)
 
 
 def queue_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:

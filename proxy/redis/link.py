@@ -59,7 +59,7 @@ class RedisLink:
         self._timeout = timeout
         self._connections = asyncio.Semaphore(connections)
         self._clock = clock
-        self._calls = Detached()
+        self._calls = Detached(awaited=True)
         self._faults_in_a_row = 0
         self._rest_until = 0.0
         self._asked = False

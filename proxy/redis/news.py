@@ -34,6 +34,8 @@ SILENCE: Final = 2.0
 """Seconds without any message after which the subscription is given up and made anew."""
 COUNT: Final = 1.0
 """Seconds between counts of the replicas, and between questions to Sentinels who the primary is."""
+AGAIN: Final = 0.1
+"""Seconds after which ``on_subscribed`` is tried again."""
 ENDING: Final = 1.0
 """Seconds that closing may take."""
 FIRST_WAIT: Final = 0.2
@@ -48,7 +50,8 @@ class News:
     Attributes:
         topics: what is called with a message that begins with the topic's word, without that word; raises
             ValueError for what it cannot read.
-        on_subscribed: awaited before news of a new subscription counts.
+        on_subscribed: awaited before news of a new subscription counts, again and again until it returns true: whether
+            what is told by news only is known up to here.
         on_gap: called whenever news begins to flow again, and when the subscription is lost: something may
             have been missed, here or by the others.
         replicas: how many processes subscribe, by the last count; 0 if there was none yet.
@@ -58,7 +61,7 @@ class News:
         self._link = link
         self._clock = clock
         self.topics: dict[bytes, Callable[[bytes], object]] = {}
-        self.on_subscribed: Callable[[], Awaitable[object]] = _nothing
+        self.on_subscribed: Callable[[], Awaitable[bool]] = _nothing
         self.on_gap: list[Callable[[], object]] = []
         self.replicas = 0
         self._own = f"{NEWS}:{secrets.token_hex(8)}"
@@ -103,8 +106,11 @@ class News:
                 _log.exception("news interrupted by a fault of the proxy")
             self._good_until = 0.0
             self._came_back.clear()
-            self._tell_gap()
-            await self._beat()  # finds out whether Redis is back, and where: a cluster's topology is read anew
+            try:
+                self._tell_gap()
+                await self._beat()  # finds out whether Redis is back, and where: a cluster's topology is read anew
+            except Exception:  # noqa: BLE001  nor this
+                _log.exception("a fault of the proxy while news is interrupted")
             await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311  replicas are not to return together
             wait = min(2 * wait, LONGEST_WAIT)
 
@@ -117,7 +123,8 @@ class News:
                 for _ in range(2):
                     while (await pubsub.get_message(timeout=SILENCE) or {}).get("type") != "subscribe":
                         pass
-            await self.on_subscribed()
+                while not await self.on_subscribed():  # noqa: ASYNC110  nothing tells when Redis rests no more
+                    await asyncio.sleep(AGAIN)
             heard, beat_at = self._clock(), 0.0
             while not self._ending:
                 if self._clock() >= beat_at:
@@ -176,5 +183,5 @@ class News:
             tell()
 
 
-async def _nothing() -> None:
-    pass
+async def _nothing() -> bool:
+    return True

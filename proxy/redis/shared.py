@@ -6,8 +6,8 @@ script tells all replicas of it. A lease says which replica asks the hub a quest
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Any, Final, Literal, cast
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -25,8 +25,8 @@ from proxy.redis.stored import microseconds, read_page, read_record, write_mark,
 from proxy.redis.stored_rows import Written
 
 NEWS: Final = f"{REDIS_PREFIX}:news"
-"""The channel: ``record <listing> <record>``, ``landed <page> <token> <failure>``, ``purged``, ``room <gate>``; and
-``learned <listing> <record>\\n<page> <token> ``, a record and a landing in one."""
+"""The channel: ``record <listing> <record>``, ``landed <page> <token> <failure>``, ``purged <at> <scope>
+<what>``, ``room <gate>``; and ``learned <listing> <record>\\n<page> <token> ``, a record and a landing in one."""
 PURGES: Final = f"{REDIS_PREFIX}:purges"
 """A hash of purges and their times (Unix seconds)."""
 LEASE: Final = 2.0
@@ -38,6 +38,7 @@ _LOOK: Final = Script("look", "rows", "suspicion", "recall", "gate")
 _LEARN: Final = Script("learn", "rows")
 _LEAD: Final = Script("lead", "rows")
 _PURGE: Final = Script("purge")
+_PURGES: Final = Script("purges")
 
 
 class Found(Struct, frozen=True):
@@ -191,12 +192,12 @@ class Shared:
         arguments = [purges.write(purge), repr(at), int(keep * 1000), NEWS]
         return bool(await self._link.run(_PURGE, "purge", [PURGES], arguments))
 
-    async def purges(self) -> dict[Purge, float]:
-        """All purges that are kept; none if Redis cannot be asked."""
-        found = await self._link.call(
-            "purges", lambda: cast("Awaitable[dict[bytes, bytes]]", self._link.client.hgetall(PURGES))
+    async def purges(self) -> dict[Purge, float] | None:
+        """All purges that are kept, and their times (Unix seconds)."""
+        return await self._link.run(
+            *(_PURGES, "purges", [PURGES], []),
+            lambda found: purges.read(dict(zip(found[::2], found[1::2], strict=True))),
         )
-        return self._link.read("purges", found, purges.read) or {}
 
     async def _read(
         self,

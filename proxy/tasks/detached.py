@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import traceback
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, Protocol, TypeVar
+
+from proxy.errors import ProxyError
 
 T = TypeVar("T")
+_log: Final = logging.getLogger("proxy.tasks")
+
+
+class Draining(Protocol):
+    """What has work under way."""
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds for it; return how much goes on."""
+        ...
 
 
 class Detached:
-    """Holds tasks until they end (the event loop itself keeps only weak references)."""
+    """Holds tasks until they end (the event loop itself keeps only weak references).
 
-    def __init__(self) -> None:
+    Args:
+        awaited: whoever starts one is given what it raises. Else that is logged, as nobody would know of it.
+    """
+
+    def __init__(self, *, awaited: bool = False) -> None:
+        self._awaited = awaited
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
@@ -33,8 +51,25 @@ class Detached:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # marks it as seen: with every waiter gone, nobody else looks at it
+        error = None if task.cancelled() else task.exception()  # seen: with every waiter gone, nobody else looks at it
+        if error is not None and not self._awaited and not isinstance(error, ProxyError):
+            _say(error)
+
+
+async def drained(timeout: float, *parts: Draining) -> int:
+    """Wait at most ``timeout`` seconds in all for the work of these, one after the other; return how much goes on.
+
+    What ends of one may begin something of a later one.
+    """
+    now = asyncio.get_running_loop().time
+    until = now() + timeout
+    return sum([await one.drain(max(0.0, until - now())) for one in parts])
+
+
+def _say(error: BaseException) -> None:
+    """Log a fault without its text: a library's may quote what it was given, a token or a password for example."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("a fault of the proxy in a task that nobody waits for: %s\n%s", type(error).__name__, where)
 
 
 async def ended(work: asyncio.Future[Any], timeout: float | None = None) -> bool:

@@ -19,7 +19,7 @@ class Flights(Generic[T]):
     """The work under way, by key."""
 
     def __init__(self) -> None:
-        self._detached = Detached()
+        self._detached = Detached(awaited=True)
         self._under_way: dict[str, tuple[asyncio.Task[T], float]] = {}
 
     def __len__(self) -> int:

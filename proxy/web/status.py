@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -34,6 +35,7 @@ PAGE_PATH: Final = "/status"
 JSON_PATH: Final = "/status.json"
 WORD: Final = "status"
 """What workers ask each other."""
+_log: Final = logging.getLogger("proxy.status")
 
 
 class Budget(Struct):
@@ -150,7 +152,10 @@ class Status:
 
     async def _tell(self, shared: SharedStatus) -> None:
         while True:
-            await shared.publish(self._id, self._clock(), await self._encoded())
+            try:
+                await shared.publish(self._id, self._clock(), await self._encoded())
+            except Exception:  # noqa: BLE001  what nobody thought of must not end the telling for good
+                _log.exception("a fault of the proxy: the other replicas are not told how this one fares")
             await asyncio.sleep(INTERVAL)
 
     async def _encoded(self) -> bytes:

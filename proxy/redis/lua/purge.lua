@@ -6,5 +6,5 @@ if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('PUBLISH', ARGV[4], 'purged')
+redis.call('PUBLISH', ARGV[4], 'purged ' .. ARGV[2] .. ' ' .. ARGV[1]) -- all of it: a look into Redis can fail
 return 1

@@ -81,7 +81,7 @@ class Express:
     def remember(self, scope: HTTPScope, question: Question, meaning: Meaning) -> None:
         """Take in what a request meant that has just been answered with a page."""
         credential = self._credentials[question.credential]
-        if not question.key.startswith(f"{credential.id} "):
+        if question.credential_id != credential.id:
             return  # the token was renewed meanwhile
         words, path, caller = words_of(scope), scope["path"], meaning.caller.name
         what = asked(scope["method"], caller, endpoint_of(path), shown(path), question.listing, question.filters)

@@ -55,16 +55,35 @@ def test_a_burst_then_the_rate() -> None:
     assert taken == Taken(4, 0), "the burst does not grow"
 
 
+def test_what_is_owed_is_taken_though_it_is_not_there() -> None:
+    terms = Terms(rate=2.0, burst=4)
+    full_at, taken = take(0.0, 100.0, terms, wanted=1, least=1, owed=9)
+    assert taken == Taken(0.0, -5.0, 3.0), "the wait is that of all that is owed, and of what is asked"
+    _, taken = take(full_at, 102.5, terms, wanted=1, least=1)
+    assert taken == Taken(0.0, 0.0, 0.5)
+    _, taken = take(full_at, 103.0, terms, wanted=1, least=1)
+    assert taken == Taken(1, 0)
+    _, taken = take(0.0, 100.0, terms, wanted=3, least=1, owed=2)
+    assert taken == Taken(2, 0)
+
+
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([0, 0.25, 1, 60]), st.integers(1, 5), st.integers(1, 3)), max_size=30))
-async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int]]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 0.25, 1, 60]), st.integers(1, 5), st.integers(1, 3), st.sampled_from([0, 0, 0, 1, 20])
+        ),
+        max_size=30,
+    )
+)
+async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, int]]) -> None:
     link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("take")
     terms, full_at, now = Terms(2.0, 8), 0.0, 1e6
-    for passed, wanted, least in steps:
+    for passed, wanted, least, owed in steps:
         now += passed
-        full_at, here = take(full_at, now, terms, max(wanted, least), least)
+        full_at, here = take(full_at, now, terms, max(wanted, least), least, owed)
         answer = await link.run(
-            script, "take", ["q"], [max(wanted, least), least, terms.rate, terms.burst, repr(now)], list
+            script, "take", ["q"], [max(wanted, least), least, owed, terms.rate, terms.burst, repr(now)], list
         )
         assert answer is not None
         assert Taken(*(float(number) for number in answer)) == here
@@ -125,6 +144,31 @@ async def test_what_is_owed_is_paid_first() -> None:
     await one.charge("ann", terms, 0.25)
     one.owe("ann", terms, 5.0)
     assert sum([await passes(one, terms=terms) for _ in range(10)]) == 4
+
+
+async def test_who_owes_more_than_the_burst_is_served_after_the_wait_that_is_told() -> None:
+    """More cold questions at once than the burst: each was charged little before the hub was asked."""
+    clock, terms = Clock(1000.0), Terms(rate=10.0, burst=20)
+    one = limiter(clock=clock)
+    for _ in range(100):
+        await one.charge("ann", terms, 0.1)
+    one.owe("ann", terms, 90.0)
+    with pytest.raises(TooManyRequests) as caught:
+        await one.charge("ann", terms, 1.0)
+    assert caught.value.retry_after == pytest.approx(8.1, abs=0.1)
+    assert one.standing("ann", terms).reset == pytest.approx(10.0, abs=0.1), "all of it again"
+    clock.advance(caught.value.retry_after or 0)
+    await one.charge("ann", terms, 1.0)
+
+
+async def test_what_is_owed_is_owed_to_all_replicas() -> None:
+    server = fakeredis.FakeServer()
+    one, other = limiter(server), limiter(server)
+    one.owe("ann", SLOW, 100.0)
+    for each in (one, other):
+        with pytest.raises(TooManyRequests) as caught:
+            await each.charge("ann", SLOW, 1.0)
+        assert caught.value.retry_after == pytest.approx(51_000, rel=0.01)
 
 
 async def test_without_redis_each_keeps_to_its_share() -> None:

@@ -78,5 +78,5 @@ def rate_limit_headers(standing: Standing) -> list[tuple[bytes, bytes]]:
     """What is left to a caller."""
     terms = standing.terms
     policy = f'"caller";q={terms.burst:.0f};w={math.ceil(terms.burst / terms.rate)}'
-    left = f'"caller";r={math.floor(standing.left)};t={math.ceil(standing.reset)}'
+    left = f'"caller";r={max(0, math.floor(standing.left))};t={math.ceil(standing.reset)}'
     return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]

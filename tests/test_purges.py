@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import httpx
 import pytest
 
+from proxy.commands.sockets import LOOPBACK
 from proxy.errors import BadPurge, InvalidParameter
 from proxy.questions.purges import RULES, Purge, Purges, read, write
 from proxy.questions.query import ListQuery
@@ -168,3 +172,48 @@ def test_the_command_when_nobody_is_there() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: the proxy at http://127.0.0.1:9 cannot be asked")
     assert LIST not in done.stderr
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """Sends everybody elsewhere, where all is well."""
+
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_POST(self) -> None:
+        self.seen.append((self.path, self.headers["authorization"]))
+        self.send_response(302)
+        self.send_header("location", "/elsewhere")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers["authorization"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"everywhere": true}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_command_sends_the_key_nowhere_else() -> None:
+    """Neither after a redirect, nor to a proxy from the environment."""
+    with HTTPServer((LOOPBACK, 0), Redirecting) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://{LOOPBACK}:{server.server_port}"
+        other = f"http://{LOOPBACK}:9"
+        try:
+            done = run("purge", "--url", url, "--everything", PROXY_ADMIN_KEY=ADMIN, http_proxy=other, no_proxy="")
+        finally:
+            server.shutdown()
+            thread.join()
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {url} redirects to '/elsewhere', where the operator's key is not sent")
+        assert Redirecting.seen == [(PURGE_PATH, f"Bearer {ADMIN}")]
+
+
+def test_the_command_shows_no_key_that_cannot_be_sent() -> None:
+    done = run("purge", "--url", "http://127.0.0.1:9", "--everything", PROXY_ADMIN_KEY=f"{ADMIN}\nx: y")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: PROXY_ADMIN_KEY is no token")
+    assert ADMIN not in done.stderr

@@ -188,7 +188,7 @@ def purge(url: str, **what: str | bool | None) -> None:
     """
     from proxy.commands.purge import run_purge  # noqa: PLC0415  loaded when used
 
-    given = {name: value for name, value in what.items() if value}
+    given = {name: value for name, value in what.items() if value not in (None, False)}
     key = os.environ.get("PROXY_ADMIN_KEY", "")
     if len(given) != 1 or not key:
         raise click.UsageError("Give exactly one of --page, --listing, --namespace, --everything, and PROXY_ADMIN_KEY.")

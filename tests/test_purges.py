@@ -42,6 +42,8 @@ def since(purge: Purge, **query: str | int) -> float:
         (Purge("namespace", "ox"), {}, True),  # the token's own namespace may be the one
         (Purge("listing", "namespace=ox"), {"namespace": "ox", "page": 3, "page_size": 7}, True),
         (Purge("listing", "namespace=ox"), {"namespace": "ox", "status": "failed"}, False),
+        (Purge("listing"), {"page": 3}, True),
+        (Purge("listing"), {"namespace": "ox"}, False),
         (Purge("page", "namespace=ox&page=2&page_size=50"), {"namespace": "ox", "page": 2}, True),
         (Purge("page", "namespace=ox&page=2&page_size=50"), {"namespace": "ox", "page": 3}, False),
     ],
@@ -61,7 +63,7 @@ def test_purges_are_bounded_and_forgotten() -> None:
 
 
 def test_text_and_back() -> None:
-    kept = {Purge("page", "a=b c&page=1"): 1.25, Purge("everything"): 1.79e9 + 0.123456}
+    kept = {Purge("page", "a=b c&page=1"): 1.25, Purge("listing"): 2.5, Purge("everything"): 1.79e9 + 0.123456}
     assert read({write(purge).encode(): repr(at).encode() for purge, at in kept.items()}) == kept
     assert read({b"": b"1", b"page x": b"soon", b"planet x": b"1", b"\xff": b""}) == {}
 
@@ -71,7 +73,12 @@ def test_text_and_back() -> None:
     [
         (b'{"namespace": "ox"}', Purge("namespace", "ox")),
         (b'{"listing": "status=failed&namespace=ox"}', Purge("listing", "namespace=ox&status=failed")),
-        (b'{"listing": ""}', None),
+        (b'{"listing": ""}', Purge("listing")),
+        (b'{"page": ""}', Purge("page", "page=1&page_size=50")),
+        (b'{"listing": "", "namespace": "ox"}', None),
+        (b'{"listing": "", "everything": false}', Purge("listing")),
+        (b'{"everything": false}', None),
+        (b'{"namespace": ""}', None),
         (b'{"page": "page=2"}', Purge("page", "page=2&page_size=50")),
         (b'{"everything": true}', Purge("everything")),
         (b"", None),
@@ -114,6 +121,7 @@ async def status(caller: httpx.AsyncClient, replica: SocketRig, query: str) -> s
     [
         ("--page namespace=ox&page=2", ["namespace=ox&page=2"], ["namespace=ox", "namespace=moo"]),
         ("--listing namespace=ox", ["namespace=ox", "namespace=ox&page=2"], ["namespace=ox&status=failed"]),
+        ("--listing=", ["", "page=2"], ["namespace=ox"]),
         ("--namespace ox", ["namespace=ox", "namespace=ox&status=failed", ""], ["namespace=moo"]),
         ("--everything", ["namespace=ox", "namespace=moo", ""], []),
     ],

@@ -18,6 +18,7 @@ from proxy.errors import TooManyRequests
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.settings import AuthSettings, CallerSettings, LimitSettings
+from proxy.simulator import Fault
 from tests.support import Clock, rig
 from tests.test_callers import CALLERS as KNOWN
 from tests.test_callers import OX, bearer
@@ -219,6 +220,30 @@ async def test_hits_have_a_price_of_their_own() -> None:
     async with rig(auth=KNOWN, limits=LimitSettings(rate=0.001, burst=2, hit_weight=0.1)) as it:
         statuses = [(await it.get("namespace=ox", **OXS)).status_code for _ in range(20)]
         assert statuses.count(200) == 11, "one miss at 1, ten hits at a tenth"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(Fault(content="[1]"), 502), (Fault(status=500), 502), (Fault(status=400), 400), (Fault(status=404), 404)],
+)
+async def test_what_the_hub_was_asked_for_in_vain_is_charged(fault: Fault, status: int) -> None:
+    async with rig(auth=KNOWN, limits=LimitSettings(rate=0.001, burst=20, hit_weight=0.1)) as it:
+        it.hub.faults.set(fault)
+        for page in range(1, 4):
+            assert (await it.get(f"namespace=ox&page={page}", **OXS)).status_code == status
+        told = await it.get("namespace=ox&page=1", **{"cache-control": "only-if-cached", **OXS})
+        assert told.headers["ratelimit"].startswith('"caller";r=16;'), "three at 1, one at a tenth"
+
+
+async def test_what_the_hub_was_not_asked_for_is_not_charged() -> None:
+    async with rig(auth=KNOWN, limits=LimitSettings(rate=0.001, burst=20, hit_weight=0.1)) as it:
+        it.hub.faults.set(Fault(status=429, retry_after="30"))
+        for page in range(1, 6):
+            refused = await it.get(f"namespace=ox&page={page}", **OXS)
+            assert refused.json()["error"]["type"] == "hub_rate_limited"
+        assert it.hub_requests == 1
+        told = await it.get("namespace=ox&page=9", **{"cache-control": "only-if-cached", **OXS})
+        assert (told.status_code, told.headers["ratelimit"].split(";")[1]) == (504, "r=18"), "one at 1, five at a tenth"
 
 
 async def test_a_caller_may_have_limits_of_its_own() -> None:

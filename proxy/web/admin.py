@@ -11,11 +11,12 @@ from litestar.exceptions import MethodNotAllowedException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta, Struct
 
-from proxy.errors import BadPurge, Unauthorized
+from proxy.errors import BadPurge
 from proxy.known.purging import Purging
 from proxy.questions import query
 from proxy.questions.purges import Purge
 from proxy.secret import Secret
+from proxy.web.credentials import require_key
 from proxy.web.reading import respond
 
 PURGE_PATH: Final = "/admin/purge"
@@ -42,9 +43,7 @@ def admin_handlers(purging: Purging, key: Secret | None) -> list[HTTPRouteHandle
     async def purge(request: Request[Any, Any, Any]) -> Response[bytes]:
         if request.method == HttpMethod.OPTIONS:
             raise MethodNotAllowedException(headers={"allow": "POST"})
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or Secret(given) != key:
-            raise Unauthorized("Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
+        require_key(request.headers, [key], "Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
         wanted = read_purge(await request.body())
         everywhere = await purging.purge(wanted)
         purged = {wanted.scope: wanted.scope == "everything" or wanted.what}

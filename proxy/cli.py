@@ -9,8 +9,6 @@ import asyncio
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -21,6 +19,7 @@ from proxy import __version__
 from proxy.commands.terminal import cannot_listen, complain, fail, say_check
 from proxy.config import sources
 from proxy.log_format import wants_colours
+from proxy.secret import Secret
 from proxy.settings import Settings
 
 PROGRAM: Final = "generations-proxy"
@@ -187,22 +186,13 @@ def purge(url: str, **what: str | bool | None) -> None:
 
     The operator's key is taken from $PROXY_ADMIN_KEY.
     """
-    given = {name: value for name, value in what.items() if value}
+    from proxy.commands.purge import run_purge  # noqa: PLC0415  loaded when used
+
+    given = {name: value for name, value in what.items() if value not in (None, False)}
     key = os.environ.get("PROXY_ADMIN_KEY", "")
     if len(given) != 1 or not key:
         raise click.UsageError("Give exactly one of --page, --listing, --namespace, --everything, and PROXY_ADMIN_KEY.")
-    request = urllib.request.Request(  # noqa: S310  the operator's own URL
-        f"{url.rstrip('/')}/admin/purge", json.dumps(given).encode(), {"authorization": f"Bearer {key}"}, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  likewise
-            told = json.load(answer)["everywhere"]
-    except urllib.error.HTTPError as error:
-        fail(f"the proxy answered {error.code}: {error.read(2000).decode('utf-8', 'replace')}")
-    except (OSError, ValueError) as error:
-        fail(f"the proxy at {url} cannot be asked: {error}")
-    if not told:
-        fail("purged in one process only: Redis, by which the others are told, cannot be had")
+    run_purge(url, Secret(key), given)
     click.echo("Purged.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 import threading
 import time
@@ -54,8 +55,8 @@ class DroppingQueueHandler(QueueHandler):
 class Writing:
     """Everything logged in this process goes through here, from start to finish; also a context manager."""
 
-    def __init__(self, write: Callable[[list[bytes]], object], formatter: LineFormatter | None = None) -> None:
-        """``write``: what writes these pieces, one after the other."""
+    def __init__(self, write: Callable[[deque[bytes]], object], formatter: LineFormatter | None = None) -> None:
+        """``write``: writes these pieces, one after the other. If it fails, those that it has left are dropped."""
         self._write = write
         self._formatter = formatter or TextFormatter()
         self._said: deque[Said] = deque()
@@ -139,15 +140,23 @@ class Writing:
             self._awake = False  # before looking: whoever comes later wakes this again
             self._making.acquire()
             self._make()
-            self._write([self._made.popleft() for _ in range(len(self._made))])
-            if self.handler.dropped > reported:
-                missing, reported = self.handler.dropped - reported, self.handler.dropped
-                text = f"{missing} log line(s) dropped: they came faster than they could be written"
-                report = logging.LogRecord("proxy.logs", logging.WARNING, "", 0, text, (), None)
-                self._write([self._lines([report])])
+            pieces = deque(self._made.popleft() for _ in range(len(self._made)))
+            try:
+                self._write(pieces)
+                if (dropped := self.handler.dropped) > reported:
+                    self._write(deque([self._lines([_report(dropped - reported)])]))
+                    reported = dropped
+            except OSError:  # a full disk, a reader that is gone: it may be well again with the next lines
+                with self._counting:
+                    self.handler.dropped += sum(piece.count(b"\n") for piece in pieces)
 
     def _lines(self, said: Iterable[Said]) -> bytes:
         return self._formatter.lines(said).encode(errors="backslashreplace")
+
+
+def _report(dropped: int) -> logging.LogRecord:
+    text = f"{dropped} log line(s) dropped: they could not be written, or not as fast as they came"
+    return logging.LogRecord("proxy.logs", logging.WARNING, "", 0, text, (), None)
 
 
 def _count(said: Said) -> int:
@@ -173,12 +182,22 @@ def to_stderr(style: Literal["auto", "json", "text"] = "auto") -> Writing:
     return Writing(partial(_write_whole, 2), formatter)
 
 
-def _write_whole(descriptor: int, pieces: list[bytes]) -> None:
-    """Write all of it, without putting it together first: that would hold up who logs."""
-    waiting = deque(pieces)
+def _write_whole(descriptor: int, waiting: deque[bytes]) -> None:
+    """Write all of it, without putting it together first: that would hold up who logs. What is written leaves it."""
     while waiting:
-        written = os.writev(descriptor, [*islice(waiting, VECTORS)])
+        try:
+            written = os.writev(descriptor, [*islice(waiting, VECTORS)])
+        except BlockingIOError:  # whoever shares the pipe may have set it so
+            _wait_for_room(descriptor)
+            continue
         while waiting and written >= len(waiting[0]):
             written -= len(waiting.popleft())
         if written:
             waiting[0] = waiting[0][written:]
+
+
+def _wait_for_room(descriptor: int) -> None:
+    """Wait, as a write that blocks would."""
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    room.poll()

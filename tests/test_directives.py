@@ -47,6 +47,12 @@ def test_pragma_counts_only_without_cache_control() -> None:
     assert parse(["max-age=5"], ["no-cache"]) == Directives(max_age=5)
 
 
+@pytest.mark.parametrize("pragma", ["max-age=5", "only-if-cached", "min-fresh=9, max-stale", "x-no-cache", ""])
+def test_pragma_knows_nothing_but_no_cache(pragma: str) -> None:
+    assert parse([], [pragma]) == NONE
+    assert parse([], ["No-Cache", pragma]) == Directives(max_age=0)
+
+
 @pytest.mark.parametrize(
     ("directives", "verdict", "accepted"),
     [

@@ -111,6 +111,16 @@ async def test_a_variant_is_made_once(size: int, monkeypatch: pytest.MonkeyPatch
     assert await encoder.body(QUESTION, one, "gzip") is bodies[0]
 
 
+async def test_another_copy_of_the_page_is_given_the_variant_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two looks into Redis may have read it."""
+    made = variants_made(monkeypatch)
+    encoder, copies = Encoder(Memory(10**9)), [page(OFF_LOOP + 1) for _ in range(2)]
+    await asyncio.gather(*(encoder.body(QUESTION, one, "gzip") for one in copies))
+    for one in copies:
+        assert await encoder.body(QUESTION, one, "gzip") is copies[0].variants["gzip"]
+    assert len(made) == 1
+
+
 async def test_variants_count_like_bodies_and_go_with_their_page() -> None:
     memory = Memory(100_000)
     memory.learn("l", Record(STAMP, 0.0, 100.0, 100.0))

@@ -379,6 +379,27 @@ async def test_each_credential_that_may_serve_the_caller_is_tried() -> None:
             assert "farm" in asked[1]
 
 
+@pytest.mark.parametrize(("farm", "status"), [(200, 200), (404, 502), (500, 502)])
+async def test_a_credential_that_fails_does_not_hide_what_another_knows(farm: int, status: int) -> None:
+    """Where no other knows the generation, the failure counts, as it may be there."""
+    token = CredentialSettings(name="farm", namespaces=("ox",), api_key=Secret("farm-token"))
+    async with rig() as hub:
+        row = a_row(hub, "ox")
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if "farm" not in request.headers["authorization"]:
+                return httpx.Response(401)
+            shown = hub.hub.writer.show(row, hub.clock.now) if farm == 200 else b'{"error": {}}'
+            return httpx.Response(farm, stream=httpx.ByteStream(shown))
+
+        async with rig(credentials=(token,), transport=httpx.MockTransport(answer)) as it:
+            got = await ask(it, f"{LIST_PATH}/{row.id}")
+            assert got.status_code == status
+            assert status == 200 or got.json()["error"]["type"] == "hub_refused_credential"
+            kept = await ask(it, f"{LIST_PATH}/{row.id}", **{"cache-control": "only-if-cached"})
+            assert kept.status_code == (200 if status == 200 else 504)
+
+
 def test_purges_cover_them() -> None:
     queue = queue_question("c", ListQuery(namespace="ox", status="failed"))
     one = generation_question("c", "generation", ID)

@@ -18,6 +18,7 @@ from proxy.errors import TooManyRequests
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.settings import AuthSettings, CallerSettings, LimitSettings
+from proxy.simulator import Fault
 from tests.support import Clock, rig
 from tests.test_callers import CALLERS as KNOWN
 from tests.test_callers import OX, bearer
@@ -55,16 +56,35 @@ def test_a_burst_then_the_rate() -> None:
     assert taken == Taken(4, 0), "the burst does not grow"
 
 
+def test_what_is_owed_is_taken_though_it_is_not_there() -> None:
+    terms = Terms(rate=2.0, burst=4)
+    full_at, taken = take(0.0, 100.0, terms, wanted=1, least=1, owed=9)
+    assert taken == Taken(0.0, -5.0, 3.0), "the wait is that of all that is owed, and of what is asked"
+    _, taken = take(full_at, 102.5, terms, wanted=1, least=1)
+    assert taken == Taken(0.0, 0.0, 0.5)
+    _, taken = take(full_at, 103.0, terms, wanted=1, least=1)
+    assert taken == Taken(1, 0)
+    _, taken = take(0.0, 100.0, terms, wanted=3, least=1, owed=2)
+    assert taken == Taken(2, 0)
+
+
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([0, 0.25, 1, 60]), st.integers(1, 5), st.integers(1, 3)), max_size=30))
-async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int]]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 0.25, 1, 60]), st.integers(1, 5), st.integers(1, 3), st.sampled_from([0, 0, 0, 1, 20])
+        ),
+        max_size=30,
+    )
+)
+async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, int]]) -> None:
     link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("take")
     terms, full_at, now = Terms(2.0, 8), 0.0, 1e6
-    for passed, wanted, least in steps:
+    for passed, wanted, least, owed in steps:
         now += passed
-        full_at, here = take(full_at, now, terms, max(wanted, least), least)
+        full_at, here = take(full_at, now, terms, max(wanted, least), least, owed)
         answer = await link.run(
-            script, "take", ["q"], [max(wanted, least), least, terms.rate, terms.burst, repr(now)], list
+            script, "take", ["q"], [max(wanted, least), least, owed, terms.rate, terms.burst, repr(now)], list
         )
         assert answer is not None
         assert Taken(*(float(number) for number in answer)) == here
@@ -127,6 +147,31 @@ async def test_what_is_owed_is_paid_first() -> None:
     assert sum([await passes(one, terms=terms) for _ in range(10)]) == 4
 
 
+async def test_who_owes_more_than_the_burst_is_served_after_the_wait_that_is_told() -> None:
+    """More cold questions at once than the burst: each was charged little before the hub was asked."""
+    clock, terms = Clock(1000.0), Terms(rate=10.0, burst=20)
+    one = limiter(clock=clock)
+    for _ in range(100):
+        await one.charge("ann", terms, 0.1)
+    one.owe("ann", terms, 90.0)
+    with pytest.raises(TooManyRequests) as caught:
+        await one.charge("ann", terms, 1.0)
+    assert caught.value.retry_after == pytest.approx(8.1, abs=0.1)
+    assert one.standing("ann", terms).reset == pytest.approx(10.0, abs=0.1), "all of it again"
+    clock.advance(caught.value.retry_after or 0)
+    await one.charge("ann", terms, 1.0)
+
+
+async def test_what_is_owed_is_owed_to_all_replicas() -> None:
+    server = fakeredis.FakeServer()
+    one, other = limiter(server), limiter(server)
+    one.owe("ann", SLOW, 100.0)
+    for each in (one, other):
+        with pytest.raises(TooManyRequests) as caught:
+            await each.charge("ann", SLOW, 1.0)
+        assert caught.value.retry_after == pytest.approx(51_000, rel=0.01)
+
+
 async def test_without_redis_each_keeps_to_its_share() -> None:
     one = limiter(None, 5)
     assert sum([await passes(one) for _ in range(60)]) == 10
@@ -175,6 +220,30 @@ async def test_hits_have_a_price_of_their_own() -> None:
     async with rig(auth=KNOWN, limits=LimitSettings(rate=0.001, burst=2, hit_weight=0.1)) as it:
         statuses = [(await it.get("namespace=ox", **OXS)).status_code for _ in range(20)]
         assert statuses.count(200) == 11, "one miss at 1, ten hits at a tenth"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(Fault(content="[1]"), 502), (Fault(status=500), 502), (Fault(status=400), 400), (Fault(status=404), 404)],
+)
+async def test_what_the_hub_was_asked_for_in_vain_is_charged(fault: Fault, status: int) -> None:
+    async with rig(auth=KNOWN, limits=LimitSettings(rate=0.001, burst=20, hit_weight=0.1)) as it:
+        it.hub.faults.set(fault)
+        for page in range(1, 4):
+            assert (await it.get(f"namespace=ox&page={page}", **OXS)).status_code == status
+        told = await it.get("namespace=ox&page=1", **{"cache-control": "only-if-cached", **OXS})
+        assert told.headers["ratelimit"].startswith('"caller";r=16;'), "three at 1, one at a tenth"
+
+
+async def test_what_the_hub_was_not_asked_for_is_not_charged() -> None:
+    async with rig(auth=KNOWN, limits=LimitSettings(rate=0.001, burst=20, hit_weight=0.1)) as it:
+        it.hub.faults.set(Fault(status=429, retry_after="30"))
+        for page in range(1, 6):
+            refused = await it.get(f"namespace=ox&page={page}", **OXS)
+            assert refused.json()["error"]["type"] == "hub_rate_limited"
+        assert it.hub_requests == 1
+        told = await it.get("namespace=ox&page=9", **{"cache-control": "only-if-cached", **OXS})
+        assert (told.status_code, told.headers["ratelimit"].split(";")[1]) == (504, "r=18"), "one at 1, five at a tenth"
 
 
 async def test_a_caller_may_have_limits_of_its_own() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
@@ -21,7 +23,7 @@ class Pipe:
         self.may_go = threading.Event()
         self.written: list[str] = []
 
-    def __call__(self, pieces: list[bytes]) -> None:
+    def __call__(self, pieces: Iterable[bytes]) -> None:
         self.may_go.wait(10)
         self.written += [line.rsplit("proxy.test ", maxsplit=1)[-1] for line in b"".join(pieces).decode().splitlines()]
 
@@ -85,21 +87,36 @@ def test_what_a_write_did_not_take_goes_with_the_next(most: int, monkeypatch: py
     """Whichever piece it ended in."""
     written: list[bytes] = []
 
-    def take(descriptor: int, pieces: list[bytes]) -> int:
+    def take(descriptor: int, pieces: Sequence[bytes]) -> int:
         assert (descriptor, len(pieces) <= logs.VECTORS) == (2, True)
         written.append(b"".join(pieces)[:most])
         return len(written[-1])
 
     monkeypatch.setattr(os, "writev", take)
     pieces = [bytes([65 + number % 26]) * (number * 97 % 400) for number in range(200)]
-    logs._write_whole(2, pieces)
+    logs._write_whole(2, deque(pieces))
     assert b"".join(written) == b"".join(pieces)
 
 
-def test_a_pipe_gets_all_pieces() -> None:
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_pipe_gets_all_pieces(blocking: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not block is waited for, not asked again and again."""
     pieces = [bytes([65 + number % 26]) * (number * 997 % 40_000) for number in range(200)]
     readable, writable = os.pipe()
+    os.set_blocking(writable, blocking)
     read: list[bytes] = []
+    full = 0
+    writev = os.writev
+
+    def counted(descriptor: int, some: Sequence[bytes]) -> int:
+        nonlocal full
+        try:
+            return writev(descriptor, some)
+        except BlockingIOError:
+            full += 1
+            raise
+
+    monkeypatch.setattr(os, "writev", counted)
 
     def drain() -> None:
         while piece := os.read(readable, 10_007):
@@ -107,11 +124,36 @@ def test_a_pipe_gets_all_pieces() -> None:
 
     reader = threading.Thread(target=drain)
     reader.start()
-    logs._write_whole(writable, pieces)
+    logs._write_whole(writable, deque(pieces))
     os.close(writable)
     reader.join()
     os.close(readable)
     assert b"".join(read) == b"".join(pieces)
+    assert full <= (0 if blocking else len(read))
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EPIPE, errno.EIO])
+def test_what_cannot_be_written_is_dropped_and_the_log_goes_on(fault: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    faults = [None, fault]  # some of it is written, then nothing
+    failed = threading.Event()
+
+    def write(_: int, pieces: Sequence[bytes]) -> int:
+        if faults and (error := faults.pop(0)) is not None:
+            failed.set()
+            raise OSError(error, os.strerror(error))
+        written.append(b"".join(pieces)[: 30 if faults else None])
+        return len(written[-1])
+
+    monkeypatch.setattr(os, "writev", write)
+    with logs.to_stderr("text") as log:
+        log.later("proxy.test")([Said(f"line {number}") for number in range(10)])
+        assert failed.wait(10)
+        logging.getLogger("proxy.test").info("line 10")
+    lines = b"".join(written).decode().splitlines()
+    assert lines[-2].endswith("line 10")
+    assert "10 log line(s) dropped" in lines[-1], "the one that was begun counts"
+    assert log.handler.dropped == 10
 
 
 def test_finish_does_not_wait_for_ever(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proxy import errors
+from proxy.questions.question import LIST_PATH
 from proxy.web import openapi
 from tests import hub_contract
 from tests.support import ROOT, rig
@@ -54,6 +55,14 @@ def test_the_operations_are_the_hubs(path: str) -> None:
     assert not any(one["required"] for one in in_query)
     in_path = [one for one in mine["parameters"] if one["in"] == "path"]
     assert [one["name"] for one in in_path if one["required"]] == (["generation_id"] if "{" in path else [])
+
+
+def test_a_listings_moment_can_be_sent() -> None:
+    """Beside the operation's parameters, which are the hub's."""
+    (moment,) = DOCUMENT["paths"][LIST_PATH]["parameters"]
+    assert (moment["in"], moment["name"], moment["required"]) == ("header", "Listing-Moment", False)
+    assert "Listing-Moment" in OPERATIONS[LIST_PATH]["responses"]["200"]["headers"]
+    assert [path for path, item in DOCUMENT["paths"].items() if set(item) != {"get"}] == [LIST_PATH]
 
 
 def test_the_stream_is_described() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import fakeredis
 import httpx
 import pytest
 
+from proxy.commands.sockets import LOOPBACK
 from proxy.errors import BadPurge, InvalidParameter
 from proxy.known import purging
 from proxy.known.purging import Purging
@@ -46,6 +50,8 @@ def since(purge: Purge, **query: str | int) -> float:
         (Purge("namespace", "ox"), {}, True),  # the token's own namespace may be the one
         (Purge("listing", "namespace=ox"), {"namespace": "ox", "page": 3, "page_size": 7}, True),
         (Purge("listing", "namespace=ox"), {"namespace": "ox", "status": "failed"}, False),
+        (Purge("listing"), {"page": 3}, True),
+        (Purge("listing"), {"namespace": "ox"}, False),
         (Purge("page", "namespace=ox&page=2&page_size=50"), {"namespace": "ox", "page": 2}, True),
         (Purge("page", "namespace=ox&page=2&page_size=50"), {"namespace": "ox", "page": 3}, False),
     ],
@@ -65,7 +71,7 @@ def test_purges_are_bounded_and_forgotten() -> None:
 
 
 def test_text_and_back() -> None:
-    kept = {Purge("page", "a=b c&page=1"): 1.25, Purge("everything"): 1.79e9 + 0.123456}
+    kept = {Purge("page", "a=b c&page=1"): 1.25, Purge("listing"): 2.5, Purge("everything"): 1.79e9 + 0.123456}
     assert read({write(purge).encode(): repr(at).encode() for purge, at in kept.items()}) == kept
     assert read({b"": b"1", b"page x": b"soon", b"planet x": b"1", b"\xff": b""}) == {}
 
@@ -169,7 +175,12 @@ async def test_what_is_no_purges_under_their_key_is_none(redis_server: RedisServ
     [
         (b'{"namespace": "ox"}', Purge("namespace", "ox")),
         (b'{"listing": "status=failed&namespace=ox"}', Purge("listing", "namespace=ox&status=failed")),
-        (b'{"listing": ""}', None),
+        (b'{"listing": ""}', Purge("listing")),
+        (b'{"page": ""}', Purge("page", "page=1&page_size=50")),
+        (b'{"listing": "", "namespace": "ox"}', None),
+        (b'{"listing": "", "everything": false}', Purge("listing")),
+        (b'{"everything": false}', None),
+        (b'{"namespace": ""}', None),
         (b'{"page": "page=2"}', Purge("page", "page=2&page_size=50")),
         (b'{"everything": true}', Purge("everything")),
         (b"", None),
@@ -212,6 +223,7 @@ async def status(caller: httpx.AsyncClient, replica: SocketRig, query: str) -> s
     [
         ("--page namespace=ox&page=2", ["namespace=ox&page=2"], ["namespace=ox", "namespace=moo"]),
         ("--listing namespace=ox", ["namespace=ox", "namespace=ox&page=2"], ["namespace=ox&status=failed"]),
+        ("--listing=", ["", "page=2"], ["namespace=ox"]),
         ("--namespace ox", ["namespace=ox", "namespace=ox&status=failed", ""], ["namespace=moo"]),
         ("--everything", ["namespace=ox", "namespace=moo", ""], []),
     ],
@@ -270,3 +282,48 @@ def test_the_command_when_nobody_is_there() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: the proxy at http://127.0.0.1:9 cannot be asked")
     assert LIST not in done.stderr
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """Sends everybody elsewhere, where all is well."""
+
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_POST(self) -> None:
+        self.seen.append((self.path, self.headers["authorization"]))
+        self.send_response(302)
+        self.send_header("location", "/elsewhere")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers["authorization"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"everywhere": true}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_command_sends_the_key_nowhere_else() -> None:
+    """Neither after a redirect, nor to a proxy from the environment."""
+    with HTTPServer((LOOPBACK, 0), Redirecting) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://{LOOPBACK}:{server.server_port}"
+        other = f"http://{LOOPBACK}:9"
+        try:
+            done = run("purge", "--url", url, "--everything", PROXY_ADMIN_KEY=ADMIN, http_proxy=other, no_proxy="")
+        finally:
+            server.shutdown()
+            thread.join()
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {url} redirects to '/elsewhere', where the operator's key is not sent")
+        assert Redirecting.seen == [(PURGE_PATH, f"Bearer {ADMIN}")]
+
+
+def test_the_command_shows_no_key_that_cannot_be_sent() -> None:
+    done = run("purge", "--url", "http://127.0.0.1:9", "--everything", PROXY_ADMIN_KEY=f"{ADMIN}\nx: y")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: PROXY_ADMIN_KEY is no token")
+    assert ADMIN not in done.stderr

@@ -22,7 +22,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # packages, and modules outside of them, from the bottom up: each imports from lines below its own only
-    ["contract", "errors", "log_format", "secret", "siblings", "tracing"],
+    ["contract", "errors", "log_format", "secret", "secret_file", "siblings", "tracing"],
     ["logs", "questions", "settings", "tasks"],
     ["answer", "hub"],
     ["rows"],
@@ -33,7 +33,7 @@ LAYERS = [  # packages, and modules outside of them, from the bottom up: each im
     ["line"],
     ["pages"],
     ["events"],
-    ["web.cors", "web.reading", "web.request_ids"],
+    ["web.cors", "web.credentials", "web.reading", "web.request_ids", "web.schemas"],
     ["web.answers", "web.page_files"],
     ["web.admin", "web.authentication", "web.health", "web.limits", "web.problems"],
     ["web.openapi", "web.telemetry"],

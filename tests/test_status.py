@@ -72,6 +72,20 @@ async def test_its_keys(given: dict[str, str], expected: int) -> None:
         assert purge.status_code == (200 if OPERATOR in str(given) else 401), "who may look may do nothing"
 
 
+@pytest.mark.parametrize("path", ["/status.json", "/admin/purge"])
+async def test_a_key_is_given_once(path: str) -> None:
+    """As callers' keys are; spaces around it are none of it."""
+    right, wrong = f"Bearer {OPERATOR}", "Bearer wrong"
+    async with rig(admin=AdminSettings(key=Secret(OPERATOR))) as it:
+        for given in ([right, right], [right, wrong], [wrong, right]):
+            headers = [("authorization", one) for one in given]
+            answer = await it.caller.request("GET" if "status" in path else "POST", path, headers=headers)
+            assert answer.status_code == 401
+            assert "more than once" in answer.json()["error"]["detail"]
+        answer = await it.caller.get("/status.json", headers={"authorization": f"Bearer  {OPERATOR}"})
+        assert answer.status_code == 200
+
+
 async def test_the_operators_key_alone_is_enough() -> None:
     async with rig(admin=AdminSettings(key=Secret(OPERATOR))) as it:
         await status(it, authorization=f"Bearer {OPERATOR}")

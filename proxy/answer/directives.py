@@ -72,10 +72,9 @@ def parse(cache_control: Iterable[str], pragma: Iterable[str] = ()) -> Directive
 
     ``Pragma: no-cache`` counts where there is no Cache-Control at all (RFC 9111 §5.4).
     """
-    text = ",".join(cache_control) or ",".join(pragma)
-    if not text:
-        return NONE
-    given = {name.lower(): quoted or plain for name, quoted, plain in _DIRECTIVE.findall(text)}
+    given = _given(cache_control)
+    if not given:
+        return Directives(max_age=0.0) if "no-cache" in _given(pragma) else NONE
     max_age = 0.0 if "no-cache" in given else _seconds(given.get("max-age"))
     stale_if_error = _seconds(given.get("stale-if-error"))
     max_stale = math.inf if given.get("max-stale") == "" else _seconds(given.get("max-stale"))
@@ -86,6 +85,11 @@ def parse(cache_control: Iterable[str], pragma: Iterable[str] = ()) -> Directive
         stale_if_error=math.inf if stale_if_error is None else stale_if_error,
         only_if_cached="only-if-cached" in given,
     )
+
+
+def _given(values: Iterable[str]) -> dict[str, str]:
+    """The directives by their names in lower case."""
+    return {name.lower(): quoted or plain for name, quoted, plain in _DIRECTIVE.findall(",".join(values))}
 
 
 def _seconds(text: str | None) -> float | None:

@@ -21,7 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import UNSET, Struct, UnsetType
 
+from proxy import secret_file
 from proxy.secret import Secret
+from proxy.secret_file import SecretFile
 from proxy.settings import JwtSettings
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
@@ -74,31 +76,31 @@ class FixedKey:
 
     def __init__(self, settings: JwtSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._algorithm = settings.algorithm or ""
-        self._path = Path(settings.key_file) if settings.key_file else None
+        self._file = SecretFile(Path(settings.key_file)) if settings.key_file else None
         self._clock = clock
         self._looked_at = clock()
-        self._seen = _version(self._path)
-        self._key = read_key(self._path, self._algorithm) if self._path else load_key(settings.key, self._algorithm)
+        self._key = (
+            read_key(self._file.path, self._algorithm) if self._file else load_key(settings.key, self._algorithm)
+        )
         self.generation = 0
 
     def look(self) -> None:
         """Read the file again if it changed, at most once a second; the last good key outlives a bad file."""
         now = self._clock()
-        if self._path is None or now - self._looked_at < 1:
+        if self._file is None or now - self._looked_at < 1:
             return
         self._looked_at = now
-        if (version := _version(self._path)) == self._seen:
+        if not self._file.changed():
             return
-        self._seen = version
         try:
-            key = read_key(self._path, self._algorithm)
+            key = read_key(self._file.path, self._algorithm)
         except KeyFault as fault:
             _log.warning("key not renewed, the last good one goes on: %s", fault)
             return
         if key != self._key:
             self._key = key
             self.generation += 1
-            _log.info("key renewed from %s", self._path)
+            _log.info("key renewed from %s", self._file.path)
 
     async def find(self, kid: str | None) -> Key:  # noqa: ARG002  whatever the token calls it, there is one
         """Return the key."""
@@ -138,12 +140,9 @@ def read_key(path: Path, algorithm: str) -> Key:
         KeyFault: the file cannot be read, or holds none for ``algorithm``.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise KeyFault(f"cannot read {str(path)!r}: {error.strerror}") from None
-    if len(raw) > MAX_FILE:
-        raise KeyFault(f"{str(path)!r} is longer than {MAX_FILE} bytes")
+        raw = secret_file.read(path, MAX_FILE)
+    except ValueError as fault:
+        raise KeyFault(str(fault)) from None
     try:
         return load_key(Secret(raw.decode("utf-8", "surrogateescape").strip()), algorithm)
     except KeyFault as fault:
@@ -209,11 +208,3 @@ def _usable(raw: msgspec.Raw, algorithm: str) -> tuple[str | None, PublicKey] | 
     except (msgspec.MsgspecError, jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, OverflowError):
         return None
     return (jwk.kid, key) if suits(key, algorithm) else None
-
-
-def _version(path: Path | None) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat() if path else None
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_ino, status.st_size) if status else None

@@ -41,7 +41,7 @@ class _Held(Struct):
 
 
 class Standing(Struct, frozen=True):
-    """What a caller may ask: at once, what is left of it, and in how many seconds there is all of it again."""
+    """What a caller may ask: at once, what is left of it (negative: owed), in how many seconds there is all again."""
 
     terms: Terms
     left: float
@@ -49,7 +49,7 @@ class Standing(Struct, frozen=True):
     @property
     def reset(self) -> float:
         """Seconds until the burst is there again."""
-        return max(0.0, self.terms.burst - self.left) / self.terms.rate
+        return (self.terms.burst - self.left) / self.terms.rate
 
 
 class Limiter:
@@ -100,7 +100,7 @@ class Limiter:
     def standing(self, caller: str, terms: Terms) -> Standing:
         """What the caller may ask, as far as this process knows."""
         held = self._of(caller, terms)
-        return Standing(terms, max(0.0, min(terms.burst, held.left + held.units)))
+        return Standing(terms, min(terms.burst, held.left + held.units))
 
     def _of(self, caller: str, terms: Terms) -> _Held:
         held = self._held.get(caller)
@@ -120,24 +120,25 @@ class Limiter:
         return True
 
     async def _take(self, caller: str, held: _Held, units: float) -> Taken:
-        """Take what all who wait need, and a little more."""
+        """Take what is owed, what all who wait need, and a little more."""
         replicas = max(1, self._replicas())
-        least = max(units - held.units, 1e-9)  # what is owed is paid first
-        wanted = max(least, held.waiting - held.units, held.terms.burst * AHEAD / replicas)
-        taken = await self._shared(caller, held.terms, wanted, least)
+        owed, here = max(0.0, -held.units), max(0.0, held.units)
+        least = max(units - here, 1e-9)
+        wanted = max(least, held.waiting - here, held.terms.burst * AHEAD / replicas)
+        taken = await self._shared(caller, held.terms, wanted, least, owed)
         if taken is None:
-            held.full_at, taken = take(held.full_at, self._clock(), held.terms.share(replicas), wanted, least)
+            held.full_at, taken = take(held.full_at, self._clock(), held.terms.share(replicas), wanted, least, owed)
         held.left = taken.left
+        held.units += owed + taken.granted  # not set: more may be owed meanwhile
         if taken.granted:
-            held.units += taken.granted
             held.until = self._clock() + HELD
         return taken
 
-    async def _shared(self, caller: str, terms: Terms, wanted: float, least: float) -> Taken | None:
+    async def _shared(self, caller: str, terms: Terms, wanted: float, least: float, owed: float) -> Taken | None:
         if self._link is None:
             return None
         name = hashlib.blake2b(caller.encode(), digest_size=16).hexdigest()
-        arguments = [repr(wanted), repr(least), repr(terms.rate), repr(terms.burst), ""]
+        arguments = [*map(repr, (wanted, least, owed, terms.rate, terms.burst)), ""]
         keys = [f"{REDIS_PREFIX}:{{{name}}}:quota"]
         return await self._link.run(
             _TAKE, "take", keys, arguments, lambda answer: Taken(*(float(number) for number in answer))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+from proxy import secret_file
 from proxy.secret import Secret
 
 LONGEST = 4096
-"""Characters of a password."""
+"""Bytes of the file."""
 
 
 def read_password(path: str) -> Secret:
@@ -18,14 +19,11 @@ def read_password(path: str) -> Secret:
         ValueError: it cannot be read, or holds no password; the text does not show it.
     """
     try:
-        with Path(path).open("rb") as file:
-            text = file.read(LONGEST + 1).decode("utf-8").strip()
-    except OSError as error:
-        raise ValueError(f"cannot read {path!r}: {error.strerror}") from None
+        text = secret_file.read(Path(path), LONGEST).decode("utf-8").strip()
     except UnicodeDecodeError:
         raise ValueError(f"{path!r} holds no password: it is not text") from None
-    if not text or len(text) > LONGEST:
-        raise ValueError(f"{path!r} holds no password: it has {len(text)} characters")
+    if not text:
+        raise ValueError(f"{path!r} holds no password: it has 0 characters")
     return Secret(text)
 
 

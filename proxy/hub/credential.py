@@ -15,7 +15,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from proxy import secret_file
 from proxy.secret import Secret
+from proxy.secret_file import SecretFile
 from proxy.settings import CredentialSettings, HubSettings
 
 DEFAULT: Final = "default"
@@ -48,14 +50,11 @@ def read_token(path: Path) -> Secret:
         TokenFault: the file cannot be read, or holds no token.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_TOKEN + 1024)
-    except OSError as error:
-        raise TokenFault(f"cannot read {str(path)!r}: {error.strerror}") from None
-    try:
-        token = Secret(raw.decode("ascii").strip())
+        token = Secret(secret_file.read(path, MAX_TOKEN + 1024).decode("ascii").strip())
     except UnicodeDecodeError:
         raise TokenFault(f"{str(path)!r} holds no token: it is not ASCII text") from None
+    except ValueError as fault:
+        raise TokenFault(str(fault)) from None
     try:
         check_token(token)
     except TokenFault as fault:
@@ -78,26 +77,21 @@ class Credential:
 
     def __init__(self, settings: HubSettings | CredentialSettings) -> None:
         self.name = settings.name if isinstance(settings, CredentialSettings) else DEFAULT
-        self._path = Path(settings.api_key_file) if settings.api_key_file else None
-        self._seen: tuple[int, int, int] | None = None
-        self._token = settings.api_key or Secret("")
-        if self._path is not None:
-            self._seen = _version(self._path)
-            self._token = read_token(self._path)
+        self._file = SecretFile(Path(settings.api_key_file)) if settings.api_key_file else None
+        self._token = read_token(self._file.path) if self._file else settings.api_key or Secret("")
         check_token(self._token)
         self.id = _digest(self._token)
 
     def token(self) -> Secret:
         """The token to use now."""
-        if self._path is not None and (version := _version(self._path)) != self._seen:
-            self._seen = version
-            self._reread(self._path)
+        if self._file is not None and self._file.changed():
+            self._reread(self._file.path)
         return self._token
 
     def refused(self, token: Secret) -> bool:
         """The hub refused ``token``: look again, and say whether there is another one to try."""
-        if self._path is not None and token == self._token:
-            self._reread(self._path)
+        if self._file is not None and token == self._token:
+            self._reread(self._file.path)
         return token != self._token
 
     def _reread(self, path: Path) -> None:
@@ -133,14 +127,6 @@ class Credentials:
         """The credentials that may serve one of these namespaces."""
         some = {self.serving(namespace).name for namespace in namespaces}
         return [one for one in self.all if every or one.name in some]
-
-
-def _version(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _digest(token: Secret) -> str:

@@ -32,14 +32,17 @@ class Encoder:
 
     async def body(self, question: Question, page: Page, coding: Coding | None) -> bytes:
         """The page's body in a coding; None: as it is."""
-        made = page.body if coding is None else page.variants.get(coding)
-        if coding is None or made is not None:
-            return made or b""
+        if coding is None:
+            return page.body
+        if (made := page.variants.get(coding)) is not None:
+            return made
         if len(page.body) <= OFF_LOOP:
             return await self._make(page, coding)  # does not wait for anything, so that nobody else can begin it
-        made, _ = await self._flights.share(
+        made, joined = await self._flights.share(
             f"{coding} {page.etag} {page.key}", lambda: self._find_or_make(question, page, coding)
         )
+        if joined:  # it may have been made for another copy of the page
+            self._memory.enrich(page, coding, made)
         return made
 
     async def drain(self, timeout: float) -> int:

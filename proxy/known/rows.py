@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +14,7 @@ from proxy.answer.record import EXACT, Learned, Record, learn
 from proxy.known.completion import UNKNOWN, Origin
 from proxy.known.listings import Listings
 from proxy.questions.demand import Place
+from proxy.questions.query import MAX_PAGE_SIZE
 from proxy.questions.question import Question, top_of
 from proxy.redis.shared import Found, Shared
 from proxy.redis.stored import OFF_LOOP
@@ -27,10 +27,6 @@ from proxy.rows.reading import Window, read_window
 from proxy.rows.strangers import Strangers
 from proxy.rows.windows import STEP, fitting, to_ask
 from proxy.settings import CacheSettings
-
-LARGEST: Final = 1000
-"""Rows that the hub shows at most in one answer (hub contract)."""
-
 
 _decode_origin = msgspec.json.Decoder(Origin).decode
 
@@ -136,7 +132,7 @@ class KnownRows:
     def whole(self, question: Question) -> Question:
         """The question that shows as much of the listing as is kept, from the top."""
         listing = self.listings.get(question.listing)
-        most = min(LARGEST, self._settings.listing_depth)
+        most = min(MAX_PAGE_SIZE, self._settings.listing_depth)
         if listing is not None:
             entries = -(-(listing.stamp.total_entries + STEP) // STEP) * STEP
             most = max(1, min(most, entries, fitting(listing, MAX_BYTES)))

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response
 from litestar.enums import HttpMethod
 from litestar.exceptions import MethodNotAllowedException
 from litestar.handlers import HTTPRouteHandler
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from proxy.errors import BadPurge, Unauthorized
+from proxy.errors import BadPurge
 from proxy.known.purging import Purging
 from proxy.questions import query
 from proxy.questions.purges import Purge
 from proxy.secret import Secret
+from proxy.web.credentials import require_key
 from proxy.web.reading import respond
 
 PURGE_PATH: Final = "/admin/purge"
 
 
 class PurgeRequest(Struct, forbid_unknown_fields=True):
-    """What to purge; exactly one of these. ``page`` and ``listing`` are query strings of the list endpoint."""
+    """What to purge; exactly one of these. ``page`` and ``listing`` are query strings of the list endpoint.
+
+    They may be empty: so is the query of the listing that nothing selects from.
+    """
 
     page: str | None = None
     listing: str | None = None
-    namespace: str | None = None
+    namespace: Annotated[str, Meta(min_length=1)] | None = None
     everything: bool = False
 
 
@@ -39,12 +43,11 @@ def admin_handlers(purging: Purging, key: Secret | None) -> list[HTTPRouteHandle
     async def purge(request: Request[Any, Any, Any]) -> Response[bytes]:
         if request.method == HttpMethod.OPTIONS:
             raise MethodNotAllowedException(headers={"allow": "POST"})
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or Secret(given) != key:
-            raise Unauthorized("Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
+        require_key(request.headers, [key], "Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
         wanted = read_purge(await request.body())
         everywhere = await purging.purge(wanted)
-        body = msgspec.json.encode({"purged": {wanted.scope: wanted.what or True}, "everywhere": everywhere})
+        purged = {wanted.scope: wanted.scope == "everything" or wanted.what}
+        body = msgspec.json.encode({"purged": purged, "everywhere": everywhere})
         return respond(request, 200, {"cache-control": "no-store"}, body)
 
     return [purge]
@@ -61,7 +64,7 @@ def read_purge(body: bytes) -> Purge:
         wanted = msgspec.json.decode(body, type=PurgeRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadPurge(f"The body is not as expected: {error}.") from None
-    given = [name for name in wanted.__struct_fields__ if getattr(wanted, name)]
+    given = [value for value in msgspec.structs.astuple(wanted) if value not in (None, False)]
     if len(given) != 1:
         raise BadPurge("Give exactly one of page, listing, namespace and everything.")
     if wanted.page is not None:

@@ -14,7 +14,7 @@ from proxy.answer.freshness import OK
 from proxy.answer.outcome import Hit, Miss, Outcome
 from proxy.answer.page import UNFIT, Page, namespace_of
 from proxy.callers.caller import Caller
-from proxy.errors import HubFoundNothing
+from proxy.errors import HubFoundNothing, ProxyError
 from proxy.known.encoder import Encoder
 from proxy.pages import Pages
 from proxy.questions.question import Question
@@ -23,7 +23,7 @@ from proxy.web.answers import body_headers, cache_status, listed, matching, page
 from proxy.web.authentication import Authentication
 from proxy.web.express.heard import Meaning
 from proxy.web.express.lane import Express
-from proxy.web.limits import Limits
+from proxy.web.limits import Limits, Tab
 from proxy.web.reading import respond
 
 Finder: TypeAlias = Callable[[Caller], Sequence[Question]]
@@ -71,15 +71,7 @@ class Asking:
         questions = find(caller)  # before anything is looked up
         wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
         moment = ",".join(headers.getall("listing-moment", ()))
-        for question in questions:
-            state["question"] = question
-            with allotted():
-                outcome = await self._outcome(caller, question, wishes, moment)
-            tab.settle(outcome)
-            if outcome.page.status == OK and not _is_hidden(caller, question, outcome.page):
-                break
-        else:
-            raise _nothing(caller, question, outcome) if questions else _hidden()
+        question, outcome = await self._first(caller, questions, wishes, moment, tab, state)
         state["served"] = outcome
         page, tags = outcome.page, listed(headers.getall("if-none-match", ()))
         liked = preferred(headers.getall("accept-encoding", ()))
@@ -92,22 +84,57 @@ class Asking:
         answer = page_headers(outcome, tag(page.etag, coding)) | body_headers(body, coding)
         return respond(request, 200, answer, body)
 
-    async def _outcome(self, caller: Caller, question: Question, wishes: Directives, moment: str) -> Outcome:
-        """Have the question answered.
+    async def _first(
+        self,
+        caller: Caller,
+        questions: Sequence[Question],
+        wishes: Directives,
+        moment: str,
+        tab: Tab,
+        state: dict[str, Any],
+    ) -> tuple[Question, Outcome]:
+        """The first question to which there is an answer for the caller, and that.
+
+        What one credential cannot say, another may. If none does, a failure counts more than the others' 404: what is
+        asked for may be where it could not be looked for.
+        """
+        failure: ProxyError | None = None
+        try:
+            for question in questions:
+                state["question"] = question
+                try:
+                    with allotted():
+                        outcome, hidden = await self._outcome(caller, question, wishes, moment)
+                except ProxyError as error:
+                    tab.settle(error)
+                    failure = failure or error
+                    continue
+                tab.settle(outcome)
+                if outcome.page.status == OK and not hidden:
+                    return question, outcome
+            raise failure or (_nothing(caller, question, outcome) if questions else _hidden())
+        finally:
+            del failure  # its traceback holds this frame, which holds it: garbage that only a collection would find
+
+    async def _outcome(
+        self, caller: Caller, question: Question, wishes: Directives, moment: str
+    ) -> tuple[Outcome, bool]:
+        """Have the question answered; return whether that is to be hidden from the caller, too.
 
         What one who may not see every generation may not see is answered as if it were not there: that it is kept
         would tell that it is.
         """
         if not question.single or caller.sees_all:
-            return await self._pages.answer(question, wishes, moment if question.kind == "page" else "")
-        as_nothing = wishes.for_nothing(self._live_ttl)
+            return await self._pages.answer(question, wishes, moment if question.kind == "page" else ""), False
         kept = self._pages.at_hand.slot(question)
-        if kept is not None and _is_hidden(caller, question, kept.page):
-            return await self._pages.answer(question, as_nothing)
-        outcome = await self._pages.answer(question, wishes)
-        if isinstance(outcome, Miss) or not _is_hidden(caller, question, outcome.page):
-            return outcome
-        return await self._pages.answer(question, as_nothing)  # Redis had it
+        if kept is None or not _is_hidden(caller, question, kept.page):
+            outcome = await self._pages.answer(question, wishes)
+            hidden = _is_hidden(caller, question, outcome.page)
+            if isinstance(outcome, Miss) or not hidden:
+                return outcome, hidden
+        # If it was not in memory, Redis had it.
+        outcome = await self._pages.answer(question, wishes.for_nothing(self._live_ttl))
+        return outcome, _is_hidden(caller, question, outcome.page)
 
     def _remember(
         self,
@@ -129,9 +156,7 @@ class Asking:
 
 def _is_hidden(caller: Caller, question: Question, page: Page) -> bool:
     """Whether a generation is of a namespace that is not granted to the caller, which only the hub's answer says."""
-    if not question.single or caller.sees_all or page.status != OK:
-        return False
-    return not caller.sees(namespace_of(question, page))
+    return page.status == OK and not caller.sees(namespace_of(question, page))
 
 
 def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNothing:

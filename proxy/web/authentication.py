@@ -12,6 +12,7 @@ from proxy.callers.caller import ANONYMOUS, Caller, by_digest, digest
 from proxy.callers.tokens import Tokens, Verified
 from proxy.errors import Unauthorized
 from proxy.settings import Settings
+from proxy.web.credentials import credentials_in
 
 MAX_CREDENTIALS: Final = 8192
 """Characters of a key or token that are looked at."""
@@ -40,7 +41,7 @@ class Authentication:
 
         None: nothing but the credentials themselves can say that.
         """
-        credentials = _credentials(headers) if self._required else None
+        credentials = credentials_in(headers) if self._required else None
         if credentials is None or digest(credentials) in self._by_digest:
             return _always  # keys, and that none are needed, are settings: they stay
         verified = None if self._tokens is None else self._tokens.verified(credentials)
@@ -55,7 +56,7 @@ class Authentication:
         """
         if not self._required:
             return ANONYMOUS
-        credentials = _credentials(headers)
+        credentials = credentials_in(headers)
         if credentials is None:
             if self._anonymous is None:
                 raise Unauthorized("Send a key or a token as Authorization: Bearer, or a key as X-API-Key.")
@@ -81,18 +82,3 @@ class Lasting(Struct, frozen=True):
 
 def _always() -> bool:
     return True
-
-
-def _credentials(headers: Headers) -> str | None:
-    """The one key or token that is given (RFC 9110 §11.6.2, RFC 6750 §2.1: not in the query, not in the body)."""
-    bearers, keys = headers.getall("authorization", []), headers.getall("x-api-key", [])
-    if len(bearers) + len(keys) > 1:
-        raise Unauthorized("Credentials are given more than once; send one Authorization or one X-API-Key.")
-    if keys:
-        return keys[0]
-    if not bearers:
-        return None
-    scheme, _, credentials = bearers[0].partition(" ")
-    if scheme.lower() != "bearer" or not credentials.strip(" "):
-        raise Unauthorized("Authorization is not of the scheme Bearer, or empty.")
-    return credentials.strip(" ")

@@ -16,7 +16,7 @@ from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.callers.caller import Caller
 from proxy.callers.limiter import Limiter, Standing
 from proxy.callers.quota import Terms
-from proxy.errors import TooManyRequests
+from proxy.errors import HubError, HubRejectedQuestion, ProxyError, TooManyRequests
 from proxy.settings import LimitSettings
 
 
@@ -28,13 +28,13 @@ class Tab(Struct, frozen=True):
     terms: Terms | None
     rest: float
 
-    def settle(self, outcome: Outcome) -> None:
-        """The request has been answered."""
+    def settle(self, outcome: Outcome | ProxyError) -> None:
+        """A question has been answered, or could not be."""
         match outcome:
-            case Miss():
+            case Miss() | HubError(asked=True) | HubRejectedQuestion():
                 if self.terms is not None and self.rest:
                     self.limiter.owe(self.caller, self.terms, self.rest)
-            case Hit() | StaleHit():
+            case Hit() | StaleHit() | ProxyError():
                 pass
             case _:
                 assert_never(outcome)
@@ -78,5 +78,5 @@ def rate_limit_headers(standing: Standing) -> list[tuple[bytes, bytes]]:
     """What is left to a caller."""
     terms = standing.terms
     policy = f'"caller";q={terms.burst:.0f};w={math.ceil(terms.burst / terms.rate)}'
-    left = f'"caller";r={math.floor(standing.left)};t={math.ceil(standing.reset)}'
+    left = f'"caller";r={max(0, math.floor(standing.left))};t={math.ceil(standing.reset)}'
     return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]

@@ -8,10 +8,9 @@ not used: it speaks 3.1, and the query's parameters are not its own (``query.py`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import msgspec
-from msgspec import inspect
 
 from proxy import __version__
 from proxy.contract import (
@@ -26,13 +25,12 @@ from proxy.questions import query
 from proxy.questions.question import LIST_PATH, QUEUE_PATH
 from proxy.web.health import LIVE_PATH, READY_PATH, LiveResponse, ReadyResponse
 from proxy.web.problems import ErrorResponse
+from proxy.web.schemas import Schema, schema_of
 
 PATH: Final = "/schema/openapi.json"
-Schema: TypeAlias = dict[str, Any]
 
 _STRUCTS: Final = (GenerationsListResponse, GenerationsShowResponse, QueueListResponse, QueueGenerationResponse)
 _STRING: Final = {"type": "string"}
-_PRIMITIVES: Final = {inspect.StrType: "string", inspect.IntType: "integer"}
 
 _BODY: Final = (
     "Each row is the hub's, byte for byte, and so is the whole body unless Cache-Status says that it was composed of"
@@ -60,6 +58,19 @@ _MOMENT: Final = {
     "Listing-Moment": "The moment that this page is of. Sent back, as a header of the request for another page of the"
     " same listing, it has that page of the same moment.",
 }
+_BESIDE: Final = {  # not among the operation's parameters, which stay the hub's
+    LIST_PATH: {
+        "parameters": [
+            {
+                "name": "Listing-Moment",
+                "in": "header",
+                "required": False,
+                "description": "The moment of another page of the same listing: then this page is of that moment, too.",
+                "schema": _STRING,
+            }
+        ]
+    }
+}
 _MOMENT_GONE: Final = (
     "The moment that the request's Listing-Moment names cannot be returned to; begin again without it."
 )
@@ -76,7 +87,7 @@ def document() -> bytes:
                 "description": "A caching, read-only proxy of the Oxen hub's API for AI image and video generations.",
             },
             "paths": {
-                **{path: {"get": operation} for path, operation in _operations()},
+                **{path: {"get": operation, **_BESIDE.get(path, {})} for path, operation in _operations()},
                 EVENTS_PATH: {"get": _events()},
                 LIVE_PATH: {"get": _probe("live", "Whether the process lives", LiveResponse, {200: "It does."})},
                 READY_PATH: {
@@ -218,32 +229,3 @@ def _headers(texts: Mapping[str, str]) -> Schema:
         name: {"description": text, "schema": {"type": "integer" if name == "Age" else "string"}}
         for name, text in texts.items()
     }
-
-
-def schema_of(struct: type) -> Schema:
-    """The OpenAPI 3.0 schema of a struct, nested structs inline. Objects allow further members."""
-    return _schema(inspect.type_info(struct))
-
-
-def _schema(info: inspect.Type) -> Schema:  # noqa: PLR0911  one per kind of type
-    match info:
-        case inspect.Metadata(type=annotated, extra_json_schema=extra):
-            return _schema(annotated) | (extra or {})
-        case inspect.UnionType(types=types):  # of one type and null
-            (schema,) = (_schema(kind) for kind in types if not isinstance(kind, inspect.NoneType))
-            return schema | {"nullable": True}
-        case inspect.StructType(cls=cls, fields=members):
-            return {
-                "type": "object",
-                "description": " ".join((cls.__doc__ or "").split()),
-                "properties": {member.name: _schema(member.type) for member in members},
-                "required": [member.name for member in members if member.required],
-            }
-        case inspect.ListType(item_type=item):
-            return {"type": "array", "items": _schema(item)}
-        case inspect.DictType(value_type=value):
-            return {"type": "object", "additionalProperties": _schema(value)}
-        case inspect.LiteralType(values=values):
-            return {"type": "string", "enum": list(values)}
-        case _:
-            return {"type": _PRIMITIVES[type(info)]}

@@ -21,11 +21,10 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from proxy import __version__
-from proxy.errors import Unauthorized
 from proxy.redis.status import SharedStatus
-from proxy.secret import Secret
 from proxy.settings import Settings
 from proxy.siblings import Siblings
+from proxy.web.credentials import require_key
 from proxy.web.page_files import PageFile, page_handler
 from proxy.web.reading import reading, respond
 from proxy.web.telemetry.samples import INTERVAL, Samples, Told, merged
@@ -203,9 +202,8 @@ def status_handlers(status: Status, settings: Settings) -> list[HTTPRouteHandler
     @reading(JSON_PATH)
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         if not settings.status.open:
-            scheme, _, given = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or Secret(given) not in keys:
-                raise Unauthorized("Send the key of the status page (PROXY_STATUS_KEY) as Authorization: Bearer.")
+            hint = "Send the key of the status page (PROXY_STATUS_KEY) as Authorization: Bearer."
+            require_key(request.headers, keys, hint)
         body = msgspec.json.encode(await status.response())
         return respond(request, 200, {"cache-control": "no-store"}, body)
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.json import encode
 
 from proxy.answer.outcome import Miss, Outcome
+from proxy.hub.stream import EVENTS_PATH
 from proxy.log_format import Event
 from proxy.questions.question import LIST_PATH, QUEUE_PATH, Question
 from proxy.tracing import Trace
@@ -32,7 +33,7 @@ Endpoint: TypeAlias = Literal[
 _ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     LIST_PATH: "list",
     QUEUE_PATH: "queue",
-    "/api/events": "events",
+    EVENTS_PATH: "events",
     "/metrics": "metrics",
     "/status": "status",
     "/status.json": "status",

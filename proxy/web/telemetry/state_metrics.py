@@ -64,7 +64,8 @@ class StateMetrics(Collector):
         yield from self._events()
         yield gauge("build_info", "The running release.", ["version"], {(__version__,): 1})
         yield gauge("draining", "1 while this process ends and wants no requests.", [], self._parts.readiness.draining)
-        yield counter("log_lines_dropped", "Log lines that came faster than they could be written.", [], _dropped())
+        lost = "Log lines that could not be written, or not as fast as they came."
+        yield counter("log_lines_dropped", lost, [], _dropped())
 
     def _hub(self) -> Iterator[Metric]:
         names = ["credential"]

@@ -86,14 +86,23 @@ class Fetcher:
     async def fetch(
         self, question: Question, *, since: float, ahead: bool = False, claim: Claim | None = None
     ) -> Landed:
-        """Return the hub's answer, asked for by this process or by another.
+        """Return the hub's answer, asked for by this process or another; ``claim``: what has been taken already.
 
-        An answer that the hub gave later than ``since`` (Unix seconds; what whoever asks knew already) may have
-        come meanwhile by way of another replica, and is as good. ``claim``: what has been taken already.
+        One newer than ``since`` (Unix seconds; the newest that whoever asks knew) that another had meanwhile will do.
 
         Raises:
             ProxyError: as the hub's; HubBusy, if it takes too long.
         """
+        began = self._clock()
+        try:
+            return await self._agreed(question, claim, since, ahead=ahead)
+        except HubRefusedCredential as error:
+            if error.asked:  # also where another replica was refused, and where nobody waits any more
+                self._known.judging.withdrawn.add(question, error.hub_status, began)
+            raise
+
+    async def _agreed(self, question: Question, claim: Claim | None, since: float, *, ahead: bool) -> Landed:
+        """Ask the hub, or wait for the replica that does: whoever has the question's lease."""
         until = asyncio.get_running_loop().time() + self._deadline
         since = max(since, self._clock() - self._deadline)  # whatever is older was asked for before this began
         if self._leases is None:
@@ -143,10 +152,7 @@ class Fetcher:
         return 0 if self._leases is None else await self._leases.drain(timeout)
 
     async def _follow(self, question: Question, ear: Ear, holder: str, timeout: float, since: float) -> Landed | None:
-        """Wait for the flight of another replica; None if it brought nothing, or nobody knows.
-
-        News that ends to flow says so to nobody: this looks whether it does, at its own clock and not in Redis.
-        """
+        """Wait for the flight of another replica; None if it brought nothing, or news has broken off."""
         now = asyncio.get_running_loop().time
         until = now() + timeout
         while not await ear.hears(holder, max(0.0, min(DEAF, until - now()))):

@@ -687,3 +687,44 @@ async def test_a_crowd_shares_what_is_behind_if_it_was_asked_for_after_they_came
             outcomes = await asyncio.gather(*(it.pages.answer(OTHER) for _ in range(6)))
         assert all(isinstance(outcome, Miss) for outcome in outcomes)
         assert it.fetcher.learned["behind"] == it.hub.asked == ATTEMPTS
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_what_the_hub_has_refused_to_show_stands_in_for_nothing(status: int) -> None:
+    """The right to see it may be gone: also for who is impatient, and where the hub fails in another way later."""
+    async with fixture(patience=0.05) as it:
+        await it.ask()
+        it.clock.advance(9)
+        it.hub.status = status
+        it.hub.gate.clear()
+        assert isinstance(await it.ask(), StaleHit), "it is not known yet"
+        it.hub.gate.set()
+        while it.pages.flights:
+            await asyncio.sleep(0)
+        it.hub.gate.clear()
+        late = asyncio.create_task(it.ask())
+        allowed = asyncio.create_task(it.ask(max_stale=60.0))
+        await asyncio.sleep(0.1)
+        it.hub.gate.set()
+        for task in (late, allowed):
+            with pytest.raises(errors.HubRefusedCredential):
+                await task
+        it.hub.status = 500
+        with pytest.raises(errors.HubError):
+            await it.ask()
+
+
+async def test_what_the_hub_shows_again_stands_in_again() -> None:
+    async with fixture() as it:
+        await it.ask()
+        await it.ask(OTHER)
+        it.clock.advance(9)
+        it.hub.status = 403
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+        it.clock.advance(1)
+        it.hub.status = 200
+        assert isinstance(await it.ask(), Miss)
+        it.clock.advance(9)
+        it.hub.status = 500
+        assert isinstance(await it.ask(OTHER), StaleHit), "as an answer for its listing vouches for it"

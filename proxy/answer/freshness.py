@@ -83,11 +83,20 @@ class Term(Struct, frozen=True, gc=False):
         return Gone() if now >= self.gone_at else Stale(ttl, age, self.doubted)
 
 
-def term(page: Page, record: Record, cache: CacheSettings, *, apart: bool = False, doubted_at: float = 0.0) -> Term:
+def term(
+    page: Page,
+    record: Record,
+    cache: CacheSettings,
+    *,
+    apart: bool = False,
+    doubted_at: float = 0.0,
+    withdrawn_at: float = 0.0,
+) -> Term:
     """When a page that is ``current`` may be served.
 
     ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
+    ``withdrawn_at``: what was asked for before may not stand in for anything (see ``withdrawn``).
     """
     vouched = vouched_at(page, record)
     until = fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at)
@@ -98,7 +107,7 @@ def term(page: Page, record: Record, cache: CacheSettings, *, apart: bool = Fals
         early_at=min(due_at, vouched + EARLY * whole) if page.settled and not page.single else due_at,
         due_at=due_at,
         fresh_until=until,
-        gone_at=gone_at(page, record, cache),
+        gone_at=until if vouched < withdrawn_at else gone_at(page, record, cache),
         doubted=in_doubt(page, record, doubted_at),
     )
 

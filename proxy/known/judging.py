@@ -13,6 +13,7 @@ from proxy.known.memory import Memory
 from proxy.known.purging import Purging
 from proxy.known.rows import KnownRows
 from proxy.known.trust import Trust
+from proxy.known.withdrawn import Withdrawn
 from proxy.questions.question import Question
 from proxy.settings import CacheSettings
 
@@ -42,6 +43,7 @@ class Judging:
         self._purging = purging
         self._doubts = doubts
         self._clock = clock
+        self.withdrawn = Withdrawn()
         self._last = NEVER
         self._changes = 0
 
@@ -51,7 +53,8 @@ class Judging:
 
         The same object as long as it is the same number, so that pages that remember it share it.
         """
-        changes = self._memory.changes + self._doubts.changes + self._purging.purges.changes + self._trust.changes
+        watermarks = self._doubts.changes + self._purging.purges.changes + self.withdrawn.changes
+        changes = self._memory.changes + self._trust.changes + watermarks
         if changes != self._changes:
             self._changes = changes
         return self._changes
@@ -102,8 +105,14 @@ class Judging:
 
     def term(self, question: Question, page: Page, record: Record) -> Term:
         """When a page of the listing's latest moment may be served."""
-        doubted_at = self._doubts.since(question)
-        return term(page, record, self._settings, apart=self._trust.apart, doubted_at=doubted_at)
+        return term(
+            page,
+            record,
+            self._settings,
+            apart=self._trust.apart,
+            doubted_at=self._doubts.since(question),
+            withdrawn_at=self.withdrawn.since(question),
+        )
 
     def _reckoned(self, question: Question, kept: Kept, record: Record, *, keep: bool) -> Verdict:
         """Judge a page by the record; the term is kept with it until something changes, if it is of a trusted one."""

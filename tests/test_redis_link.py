@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
 import pytest
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
 from proxy.redis.allotment import allotted, unallotted
 from proxy.redis.link import SLOW_FOR, RedisLink
+from proxy.redis.reasons import reason
+from proxy.redis.refusals import REMEMBERED
+from tests.support import Clock
 
 TIMEOUT = 0.05
+NOPERM = "User gp has no permissions to run the 'evalsha' command"
+KEYS = "NOPERM, missing is the right to keys ~gp1:*"
+SCRIPTS = "ERR, missing is the right to a command that scripts use"
+CHANNELS = "NOPERM, missing is the right to channels &gp1:news*"
 
 
 class Server:
@@ -157,7 +165,81 @@ async def test_a_refusal_is_counted_and_redis_is_not_left_alone(link: RedisLink,
     for _ in range(3):
         assert (await called(link, server))[0] is None
     assert link.faults == {"get: OutOfMemoryError": 3}
-    assert link.state == "up"
+    states = [link.state]
+    server.error = None
+    assert (await called(link, server))[0] == "answer"
+    assert [*states, link.state] == ["refusing", "up"]
+
+
+async def test_each_kind_of_call_is_refused_for_itself(server: Server) -> None:
+    """A Redis that is full can be read, and is full all the same; what is not tried again is forgotten."""
+    clock = Clock()
+    link = RedisLink(None, TIMEOUT, clock=clock)  # type: ignore[arg-type]
+    server.error = OutOfMemoryError("command not allowed", status_code="OOM")
+    await link.call("learn", server)
+    server.error = None
+    assert await link.call("look", server) == "answer"
+    states = [link.state]
+    clock.advance(REMEMBERED)
+    assert [*states, link.state] == ["refusing", "up"]
+
+
+async def test_a_redis_that_is_back_and_refuses_is_there(link: RedisLink, server: Server) -> None:
+    link._rest_until, link._faults_in_a_row = 0.0, 3
+    server.error = ResponseError("DB index is out of range", status_code="ERR")
+    await called(link, server)
+    assert (link.state, link.resting) == ("refusing", False)
+
+
+async def test_a_refusal_is_said_once_and_again_when_it_is_another_or_a_minute_has_gone(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "proxy.redis")
+    clock = Clock()
+    link = RedisLink(None, TIMEOUT, clock=clock)  # type: ignore[arg-type]
+    denied = NoPermissionError(NOPERM, status_code="NOPERM")
+    for server.error in [denied, denied, OutOfMemoryError("s3cr3t", status_code="OOM"), denied, None, denied, None]:
+        await link.call("look", server)
+    first = "Redis refuses look: NOPERM, missing is the right +evalsha"
+    assert caplog.messages == [first, "Redis refuses look: OOM", "Redis takes look again"], "what flaps is said once"
+    clock.advance(REMEMBERED)
+    caplog.clear()
+    for server.error in [denied, denied, None]:
+        await link.call("look", server)
+    assert caplog.messages == [first, "Redis takes look again"]
+
+
+async def test_what_others_keep_under_our_keys_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    link = RedisLink(None, TIMEOUT)  # type: ignore[arg-type]
+    for _ in range(3):
+        link.count("page", "ValueError")
+    assert link.faults == {"page: ValueError": 3}
+    assert caplog.messages == ["Redis fault, going on without it: page: ValueError"]
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "said"),
+    [
+        ("NOPERM", NOPERM, "NOPERM, missing is the right +evalsha"),
+        ("NOPERM", "no permissions to run the 'pubsub|numsub' command", "NOPERM, missing is the right +pubsub|numsub"),
+        ("NOPERM", "this user has no permissions to access one of the keys used as arguments", KEYS),
+        ("NOPERM", "No permissions to access a channel", CHANNELS),
+        (
+            "ERR",
+            "ACL failure in script: User x has no permissions to run the 'get' command",
+            "ERR, missing is the right +get",
+        ),
+        ("ERR", "The user executing the script can't run this command or subcommand", SCRIPTS),
+        ("ERR", "unknown command 'EVALSHA', with args beginning with: 's3cr3t'", "ERR, it has no command EVALSHA"),
+        ("ERR", "DB index is out of range", "ERR, it has no database of that number"),
+        (None, "WRONGTYPE Operation against a key holding s3cr3t", "WRONGTYPE"),
+        (None, "s3cr3t", ""),
+        ("WRONGPASS", "invalid username s3cr3t", "WRONGPASS"),
+    ],
+)
+def test_what_is_said_of_a_refusal_quotes_nothing(code: str | None, text: str, said: str) -> None:
+    """The texts of Redis 6.2, 7.0 and 7.4."""
+    assert reason(ResponseError(text, status_code=code)) == said
 
 
 async def test_what_redis_py_should_not_raise_is_seen_but_nobodys_error(

@@ -27,7 +27,8 @@ from proxy.questions.question import Question, page_question, record_key
 from proxy.redis import stored
 from proxy.redis.bids import Bid
 from proxy.redis.client import connect
-from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink, describe
+from proxy.redis.describe import describe
+from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink
 from proxy.redis.scripts import Script
 from proxy.redis.shared import NEWS, Found, Shared
 from proxy.redis.status import SharedStatus
@@ -270,7 +271,8 @@ async def test_out_of_memory_and_read_only(real: Shared, own_redis: RedisServer)
     await admin.replicaof("127.0.0.1", str(free_port()))
     await put(real)
     assert faults(real).total() == 2
-    assert state(real) == "up"
+    assert state(real) == "refusing"
+    assert not real.resting, "it is read all the same"
     await admin.aclose()
 
 

@@ -21,7 +21,8 @@ from proxy.hub.credential import Credential
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
 from proxy.redis.client import connect
-from proxy.redis.link import RedisLink, describe
+from proxy.redis.describe import describe
+from proxy.redis.link import RedisLink
 from proxy.redis.news import News
 from proxy.redis.shared import NEWS
 from proxy.secret import Secret

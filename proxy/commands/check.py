@@ -20,7 +20,7 @@ from proxy.hub.credential import Credential, Credentials
 from proxy.hub.stream import HubStream, NoStream
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
-from proxy.redis.link import describe
+from proxy.redis.describe import describe
 from proxy.settings import Settings
 
 Say = Callable[[str], object]

@@ -11,19 +11,22 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from proxy.redis.allotment import current
-from proxy.redis.client import GIVEN_UP, Client, ClusterUnfit, close, connect, info
+from proxy.redis.client import GIVEN_UP, Client, close
+from proxy.redis.reasons import kind, reason
+from proxy.redis.refusals import Refusals, Seldom
 from proxy.redis.scripts import Script
-from proxy.secret import Secret
 from proxy.tasks.detached import Detached, ended
 
 T = TypeVar("T")
+State: TypeAlias = Literal["unknown", "up", "refusing", "down"]
+"""What the last calls say; ``unknown`` before the first, ``refusing``: Redis is there, and says no to some of them."""
 
 FIRST_REST: Final = 0.1
 LONGEST_REST: Final = 1.0
@@ -33,8 +36,6 @@ SLOW_FOR: Final = 0.5
 several such calls would cost a request more than it may. A machine that is busy for a moment has quick ones between."""
 MOST_HALVES: Final = 10
 """Halves of its time that a call is waited for at the most, however busy this process is."""
-ANSWERED: Final = 4.0
-"""Seconds in which a Redis has to describe itself: more than GIVEN_UP, as the first Sentinel or node may be gone."""
 
 _log: Final = logging.getLogger("proxy.redis")
 
@@ -59,6 +60,8 @@ class RedisLink:
         self._timeout = timeout
         self._connections = asyncio.Semaphore(connections)
         self._clock = clock
+        self._seldom = Seldom(clock)
+        self._refusals = Refusals(self._seldom, clock)
         self._calls = Detached(awaited=True)
         self._faults_in_a_row = 0
         self._rest_until = 0.0
@@ -66,10 +69,12 @@ class RedisLink:
         self._slow_since: float | None = None
 
     @property
-    def state(self) -> Literal["unknown", "up", "down"]:
-        """What the last calls say; ``unknown`` before the first."""
+    def state(self) -> State:
+        """What the last calls say."""
         if self._faults_in_a_row:
             return "down"
+        if self._refusals:
+            return "refusing"
         return "up" if self._asked else "unknown"
 
     @property
@@ -127,17 +132,18 @@ class RedisLink:
     def _result(self, command: str, task: asyncio.Task[T]) -> T | None:
         match task.exception():
             case None:
-                if self._faults_in_a_row:
-                    _log.info("Redis is back after %d faults in a row", self._faults_in_a_row)
-                self._faults_in_a_row = 0
+                self._is_there()
+                self.taken(command)
                 return task.result()
-            case ReadOnlyError() as error:  # a primary that is none any more: the name may lead to the new one
-                self.count(command, type(error).__name__)
-                self._drop_idle()
-            case ResponseError() as error:  # Redis is there and says no: out of memory, wrong type
-                self.count(command, type(error).__name__)
+            case ResponseError() as error:  # not left alone: one that is full or read-only can still be read
+                self._is_there()
+                self.refused(command, error)
+                if isinstance(
+                    error, ReadOnlyError
+                ):  # a primary that is none any more: the name may lead to the new one
+                    self._drop_idle()
             case RedisError() | OSError() as error:
-                self._fault(command, type(error).__name__)
+                self._fault(command, type(error).__name__, kind(error))
             case Exception() as error:  # of redis-py, say on a connection that closes: to be seen, but nobody's error
                 _log.error("a fault of the proxy or of redis-py: %s", command, exc_info=error)
                 self._fault(command, type(error).__name__)
@@ -173,16 +179,34 @@ class RedisLink:
     def _rest(self) -> float:
         return float(min(LONGEST_REST, FIRST_REST * 2 ** min(self._faults_in_a_row, 10)))
 
-    def _fault(self, command: str, kind: str) -> None:
-        self.count(command, kind)
+    def _is_there(self) -> None:
+        if self._faults_in_a_row:
+            _log.info("Redis is back after %d faults in a row", self._faults_in_a_row)
+        self._faults_in_a_row = 0
+
+    def _fault(self, command: str, what: str, why: str = "") -> None:
+        """Leave Redis alone after a fault; the first of a row is worth a line in the log, its followers are not."""
+        self.faults[f"{command}: {what}"] += 1
+        if self._faults_in_a_row == 0:
+            _log.warning("Redis fault, going on without it: %s: %s", command, why or what)
         self._rest_until = self._clock() + self._rest
         self._faults_in_a_row += 1
 
-    def count(self, command: str, kind: str) -> None:
-        """Count a fault; the first of a row is worth a line in the log, its followers are not."""
-        self.faults[f"{command}: {kind}"] += 1
-        if self._faults_in_a_row == 0:
-            _log.warning("Redis fault, going on without it: %s: %s", command, kind)
+    def count(self, command: str, what: str) -> None:
+        """Count a fault that is no reason to leave Redis alone."""
+        self.faults[f"{command}: {what}"] += 1
+        line = f"{command}: {what}"
+        if self._faults_in_a_row == 0 and self._seldom.due(line):
+            _log.warning("Redis fault, going on without it: %s", line)
+
+    def refused(self, command: str, error: ResponseError) -> None:
+        """Count a call that Redis says no to."""
+        self.faults[f"{command}: {type(error).__name__}"] += 1
+        self._refusals.refused(command, reason(error) or type(error).__name__)
+
+    def taken(self, command: str) -> None:
+        """A call came to what it was made for."""
+        self._refusals.taken(command)
 
     async def aclose(self) -> None:
         """Close the connections; calls that are still under way are given the time to end that they have anyway."""
@@ -196,41 +220,3 @@ class RedisLink:
 
 async def _started(call: Callable[[], Awaitable[T]]) -> T:
     return await call()
-
-
-async def describe(url: Secret) -> tuple[str, str, str]:
-    """Ask a Redis for its version, eviction policy and memory limit; all primaries of a cluster.
-
-    Raises:
-        ConnectionError: saying what failed, without the URL, which may hold a password.
-    """
-    client = connect(url)
-    try:
-        async with asyncio.timeout(ANSWERED):
-            server = await info(client, "server")
-            memory = await info(client, "memory")
-    except TimeoutError:
-        raise ConnectionError(f"no answer within {ANSWERED:g} s") from None
-    except (RedisError, OSError) as error:
-        raise ConnectionError(f"{type(error).__name__}{_reason(error)}") from None
-    finally:
-        await close(client)
-    limits = [str(one.get("maxmemory_human", "unknown")) if one.get("maxmemory") else "" for one in memory]
-    return (
-        _all(str(one["redis_version"]) for one in server),
-        _all(str(one.get("maxmemory_policy", "unknown")) for one in memory),
-        _all(limits) if all(limits) else "",
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Redis's code word for an error (``NOPERM``); what follows it may quote what was sent, a password for example."""
-    if isinstance(error, ClusterUnfit):
-        return f": {error}"
-    code = str(error).partition(" ")[0]
-    return f": {code}" if isinstance(error, ResponseError) and code.isalpha() and code.isupper() else ""
-
-
-def _all(texts: Iterable[str]) -> str:
-    """What one says, or several that agree; else all that they say."""
-    return " / ".join(sorted(set(texts)))

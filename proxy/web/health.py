@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from proxy.fetch import Fetcher
-from proxy.redis.link import RedisLink
+from proxy.redis.link import RedisLink, State
 from proxy.web.reading import reading, respond
 
 
@@ -42,7 +42,7 @@ class LiveResponse(Struct):
 class RedisHealth(Struct):
     """``off`` without a Redis, else what the last calls to it say; faults by kind since the start."""
 
-    state: Literal["off", "unknown", "up", "down"]
+    state: Literal["off", State]
     faults: dict[str, int]
 
 

@@ -19,11 +19,11 @@ from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.logs import DroppingQueueHandler
 from proxy.pages import Pages
-from proxy.redis.link import RedisLink
+from proxy.redis.link import RedisLink, State
 from proxy.web.health import Readiness
 from proxy.web.telemetry.families import counter, gauge
 
-REDIS_STATES: Final = ("off", "unknown", "up", "down")
+REDIS_STATES: Final = ("off", *get_args(State))
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 
 

@@ -1,0 +1,70 @@
+"""Why Redis cannot be had, or says no, in words of ours: its own may quote what was sent, a password for example."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Iterator
+from typing import Final
+
+from redis.exceptions import RedisError, ResponseError
+
+from proxy.redis.client import ClusterUnfit
+
+_MEANINGS: Final = [
+    (re.compile(r"run the '([a-z]+(?:\|[a-z]+)?)' command"), r"missing is the right +\1"),
+    (re.compile(r"no permissions.*\bkeys?\b", re.IGNORECASE), "missing is the right to keys ~gp1:*"),
+    (re.compile(r"no permissions.*\bchannels?\b", re.IGNORECASE), "missing is the right to channels &gp1:news*"),
+    (re.compile(r"can't publish to the channel"), "missing is the right to channels &gp1:news*"),
+    (re.compile(r"can't run this command|ACL failure"), "missing is the right to a command that scripts use"),
+    (re.compile(r"unknown (?:sub)?command ['`]([A-Za-z]+)['`]", re.IGNORECASE), r"it has no command \1"),
+    (re.compile(r"DB index"), "it has no database of that number"),
+]  # fmt: skip
+"""What Redis' texts say (6.2 to 8), and what of it is worth saying; names of commands are ours."""
+_CLOSED: Final = "Connection closed by server."
+
+
+def reason(error: BaseException) -> str:
+    """What is known of a fault beyond its kind; an empty text where that is nothing."""
+    if isinstance(error, ClusterUnfit):
+        return str(error)
+    if code := _code(error):
+        meanings = (found.expand(words) for at, words in _MEANINGS if (found := at.search(str(error))))
+        return ", ".join((code, *list(meanings)[:1]))
+    return next(filter(None, map(_of_the_system, _causes(error))), "")
+
+
+def kind(error: BaseException) -> str:
+    """The kind of a fault, and what is known beyond it."""
+    return ": ".join(filter(None, (type(error).__name__, reason(error))))
+
+
+def _code(error: BaseException) -> str:
+    """Redis' code word for an error, ``NOPERM`` for example; those that redis-py does not know are in the text."""
+    if not isinstance(error, RedisError):
+        return ""
+    first = str(error).partition(" ")[0] if isinstance(error, ResponseError) else ""
+    return error.status_code or (first if re.fullmatch("[A-Z]{3,20}", first) else "")
+
+
+def _of_the_system(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return str(error.verify_message)
+        case ssl.SSLError():
+            return (error.reason or "").replace("_", " ").lower()
+        case OSError() if error.errno is not None and error.errno > 0:
+            return os.strerror(error.errno)
+        case OSError():
+            return error.strerror or ""
+        case RedisError() if str(error) == _CLOSED:
+            return "it closed the connection"
+    return ""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what it was raised for: redis-py does not always say ``from``."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

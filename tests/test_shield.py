@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from proxy import errors
 from proxy.admission.gate import Allowance
+from proxy.admission.leftovers import Leftovers
 from proxy.admission.refusals import GaveWay
 from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
@@ -689,3 +691,19 @@ async def test_no_early_turns_where_the_gate_is_to_be_told_or_asked_apart(monkey
     monkeypatch.setattr(Switch, "whole", False)
     assert one.early(5.0) is None, "in a cluster, the gate and the page are in different slots"
     await one.drain(1)
+
+
+@pytest.mark.parametrize("takes", [(), ("b",), ("a", "b")])
+async def test_one_slot_of_each_gate_finds_out_whether_redis_takes_them(takes: tuple[str, ...]) -> None:
+    """A Redis that refuses is not asked for each of them ten times a second."""
+    told: Counter[str] = Counter()
+
+    async def tell(gate: str, _: str) -> bool:
+        told[gate] += 1
+        return gate in takes
+
+    leftovers = Leftovers(tell, clock=Clock())
+    for number in range(40):
+        leftovers.free("ab"[number % 2], str(number))
+    await leftovers.drain(1.0)
+    assert told == {gate: 20 if gate in takes else 1 for gate in "ab"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import compress
 from typing import Final
 
 from proxy.admission.gate import SLOT
@@ -53,16 +54,20 @@ class Leftovers:
         unallotted()
         while self._left:
             now = self._clock()
-            told = await asyncio.gather(*(self._free(*one) for one in self._left.items() if one[1][1] > now))
             self._left = {ticket: one for ticket, one in self._left.items() if one[1] > now}
-            if not all(told):
+            # One of each gate finds out whether it is taken: a Redis that refuses is not asked for all each time.
+            first = {gate: ticket for ticket, (gate, _) in self._left.items()}
+            told = await asyncio.gather(*(self._free(ticket, gate) for gate, ticket in first.items()))
+            takes = set(compress(first, told))
+            rest = [(ticket, gate) for ticket, (gate, _) in self._left.items() if gate in takes]
+            if not all((*told, *await asyncio.gather(*(self._free(*one) for one in rest)))):
                 if self._draining:
                     break
                 await asyncio.sleep(AGAIN)
         self._telling = False  # before anything else can happen
 
-    async def _free(self, ticket: str, left: tuple[str, float]) -> bool:
-        heard = await self._tell(left[0], ticket)
+    async def _free(self, ticket: str, gate: str) -> bool:
+        heard = await self._tell(gate, ticket)
         if heard:
             self._left.pop(ticket, None)
         return heard

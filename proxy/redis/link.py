@@ -138,9 +138,7 @@ class RedisLink:
             case ResponseError() as error:  # not left alone: one that is full or read-only can still be read
                 self._is_there()
                 self.refused(command, error)
-                if isinstance(
-                    error, ReadOnlyError
-                ):  # a primary that is none any more: the name may lead to the new one
+                if isinstance(error, ReadOnlyError):  # of a primary that is none any more: its name may lead to another
                     self._drop_idle()
             case RedisError() | OSError() as error:
                 self._fault(command, type(error).__name__, kind(error))

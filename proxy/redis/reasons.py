@@ -20,7 +20,7 @@ _MEANINGS: Final = [
     (re.compile(r"can't run this command|ACL failure"), "missing is the right to a command that scripts use"),
     (re.compile(r"unknown (?:sub)?command ['`]([A-Za-z]+)['`]", re.IGNORECASE), r"it has no command \1"),
     (re.compile(r"DB index"), "it has no database of that number"),
-]  # fmt: skip
+]
 """What Redis' texts say (6.2 to 8), and what of it is worth saying; names of commands are ours."""
 _CLOSED: Final = "Connection closed by server."
 

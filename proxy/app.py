@@ -219,4 +219,5 @@ def _make_room(upstreams: Mapping[str, Upstream], gate: bytes) -> None:
 
 def _replicas(settings: Settings, news: News | None) -> int:
     """How many processes share budget and limits, as far as is known."""
-    return (news.replicas if news else 0) or settings.redis.replicas * settings.server.workers
+    configured = settings.redis.replicas * settings.server.workers
+    return configured if news is None else news.processes(configured)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from typing import Any, Self
 
+import fakeredis
 import pytest
+from redis.exceptions import NoPermissionError
 
 from proxy.redis import news as redis_news
 from proxy.redis.link import RedisLink
-from proxy.redis.news import News
+from proxy.redis.news import COUNT, News
+from tests.support import Clock
 
 
 class Nobody:
@@ -49,3 +54,66 @@ async def test_no_fault_ends_the_news_for_good(
         for _ in range(3):
             await attempts.acquire()
     assert any(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
+
+
+class Denied:
+    """The way to a subscription that the user has no right to."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def subscribe(self, *_: str) -> None: ...
+
+    async def get_message(self, **_: float) -> dict[str, str]:
+        raise NoPermissionError("this user has no permissions to run the 'subscribe' command", status_code="NOPERM")
+
+
+async def test_a_subscription_that_is_refused_is_said(
+    news: News, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing else would say it: Redis answers, and what does is up."""
+    attempts = asyncio.Semaphore(0)
+
+    def nobody(_: object) -> tuple[str, ...]:
+        attempts.release()
+        return ()
+
+    client: Any = news._link.client
+    monkeypatch.setattr(client, "initialize", lambda: asyncio.sleep(0))
+    monkeypatch.setattr(client, "pubsub", Denied, raising=False)
+    monkeypatch.setattr(redis_news, "primaries", nobody)
+    news.start()
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            await attempts.acquire()
+    assert news._link.faults["subscribe: NoPermissionError"] == 3
+    assert news._link.state == "refusing"
+    assert caplog.messages.count("Redis refuses subscribe: NOPERM, missing is the right +subscribe") == 1
+
+
+async def test_replicas_that_cannot_be_counted_are_as_many_as_were_or_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has not heard itself counts too few: none, or those that are back before it is."""
+    clock = Clock()
+    server = fakeredis.FakeAsyncRedis()
+    news = News(RedisLink(server, 1.0, clock=clock), clock=clock)
+    counts = itertools.repeat(1)
+
+    async def count(*_: object) -> int:
+        return next(counts)
+
+    monkeypatch.setattr(redis_news, "subscribers", count)
+    await news._beat()
+    assert news.processes(2) == 2, "none was counted"
+    news._vouch(clock(), "")
+    counts = itertools.repeat(3)
+    clock.advance(COUNT)
+    news._vouch(clock(), "")
+    await news._beat()
+    assert (news.processes(2), news.processes(5)) == (3, 3), "counted, whatever is set"
+    clock.advance(COUNT)
+    counts = itertools.repeat(1)
+    await news._beat()
+    assert (news.processes(2), news.processes(5)) == (3, 5), "not any more"
+    await server.aclose()

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from proxy.redis.client import follow, primaries, publish, subscribers
 from proxy.redis.link import RedisLink
@@ -54,7 +54,6 @@ class News:
             what is told by news only is known up to here.
         on_gap: called whenever news begins to flow again, and when the subscription is lost: something may
             have been missed, here or by the others.
-        replicas: how many processes subscribe, by the last count; 0 if there was none yet.
     """
 
     def __init__(self, link: RedisLink, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,11 +62,11 @@ class News:
         self.topics: dict[bytes, Callable[[bytes], object]] = {}
         self.on_subscribed: Callable[[], Awaitable[bool]] = _nothing
         self.on_gap: list[Callable[[], object]] = []
-        self.replicas = 0
         self._own = f"{NEWS}:{secrets.token_hex(8)}"
         self._came_back: dict[str, float] = {}
         self._good_until = 0.0
-        self._counted_at = 0.0
+        self._followed_at = self._counted_at = 0.0
+        self._counted = 0
         self._beats = Detached()
         self._following = Detached()
         self._task: asyncio.Task[None] | None = None
@@ -77,6 +76,10 @@ class News:
     def flowing(self) -> bool:
         """Whether all that was published up to about now is known here."""
         return self._clock() < self._good_until
+
+    def processes(self, configured: int) -> int:
+        """How many processes subscribe; while they cannot be counted, as many as were, at least ``configured``."""
+        return self._counted if self.flowing and self._counted else max(self._counted, configured)
 
     def start(self) -> None:
         """Subscribe, in a task of its own."""
@@ -98,6 +101,8 @@ class News:
             try:
                 await self._listen()
             except (RedisError, OSError, TimeoutError) as error:
+                if isinstance(error, ResponseError):  # said also where news never flowed: nothing else would say it
+                    self._link.refused("subscribe", error)
                 if self._good_until:
                     self._link.count("news", type(error).__name__)
                     _log.info("news interrupted: %s; memory is not trusted until it is back", type(error).__name__)
@@ -123,6 +128,7 @@ class News:
                 for _ in range(2):
                     while (await pubsub.get_message(timeout=SILENCE) or {}).get("type") != "subscribe":
                         pass
+                self._link.taken("subscribe")
                 while not await self.on_subscribed():  # noqa: ASYNC110  nothing tells when Redis rests no more
                     await asyncio.sleep(AGAIN)
             heard, beat_at = self._clock(), 0.0
@@ -146,12 +152,13 @@ class News:
         for name in primaries(self._link.client):
             text = f"{sent_at} {name}"
             await self._link.call("beat", partial(publish, self._link.client, name, self._own, text))
-        if sent_at >= self._counted_at + COUNT:
+        if sent_at >= self._followed_at + COUNT and not self._following:
+            self._followed_at = sent_at
+            self._following.spawn(self._follow())
+        if sent_at >= self._counted_at + COUNT and self.flowing:  # else this one, and others, may be missing
             self._counted_at = sent_at
-            if not self._following:
-                self._following.spawn(self._follow())
             counted = await self._link.call("count", lambda: subscribers(self._link.client, NEWS))
-            self.replicas = self.replicas if counted is None else counted
+            self._counted = counted or self._counted
 
     async def _follow(self) -> None:
         """Find out whether the primary is another; Sentinels that cannot be asked are no fault of Redis."""

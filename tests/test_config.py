@@ -165,6 +165,16 @@ def test_all_faults_at_once_by_name(file: Path) -> None:
         ("OXEN_HUB_URL", "http://hub.test:0"),
         ("OXEN_HUB_URL", "http://hub.test?x=1"),
         ("OXEN_HUB_URL", "http://hub.test#x"),
+        *[
+            ("OXEN_HUB_URL", f"http://hub.test{end}")
+            for end in ("?", "#", "/?", "/x#", "/a b", "/x ", " ", "\n", "\u200b")
+        ],
+        *[("OXEN_HUB_URL", f"http://hub.test{path}") for path in ("/../x", "/x/..", "/./x", "/größe", '/"x"')],
+        *[
+            ("OXEN_HUB_URL", url)
+            for url in (" http://hub.test", "\thttp://hub.test", "http://@hub.test", "http:/hub.test")
+        ],
+        *[("OXEN_HUB_URL", url) for url in ("http://hub test", "http://hub\u200b.test", "http://[::1")],
         ("OXEN_API_KEY_FILE", "/nowhere/token"),
         ("REDIS_URL", "redis://"),
         ("REDIS_URL", "http://redis.test"),
@@ -174,6 +184,24 @@ def test_all_faults_at_once_by_name(file: Path) -> None:
 def test_one_fault(variable: str, value: str) -> None:
     (fault,) = faults({variable: value})
     assert fault.startswith(f"{variable}: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *[
+            "http://hub.test",
+            "HTTPS://Hub.Test",
+            "http://hub.test:80/",
+            "http://[::1]:8090",
+            "http://xn--hst-sna.test",
+            "http://hub.test/a/b/",
+        ],
+        *["http://hub.test/gr%C3%B6%C3%9Fe", "http://hub.test/%7Eme/~me/a:b@c;d=e"],
+    ],
+)
+def test_urls_of_the_hub(url: str) -> None:
+    assert load({"OXEN_HUB_URL": url}).settings.hub.url == url
 
 
 @pytest.mark.parametrize(

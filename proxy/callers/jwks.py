@@ -179,11 +179,13 @@ class KeySet:
 
 
 def url_is_usable(url: str) -> bool:
-    """Whether a JWK set may be fetched from there: HTTP(S), and nothing secret or useless in it."""
+    """Whether a JWK set, or the hub, may be asked there: HTTP(S), and nothing secret or useless in it."""
     try:
         parts = urlsplit(url)
-        httpx.URL(url)
+        asked = httpx.URL(url).raw_path.decode()
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except (ValueError, httpx.InvalidURL):
         return False
-    return valid and parts.username is None and not parts.fragment
+    # What is asked for is what is written: httpx resolves dots and escapes blanks, urlsplit drops some and what is empty.
+    written = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return valid and asked == written and parts.username is None and not {" ", "#"} & set(url)

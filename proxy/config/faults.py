@@ -6,8 +6,8 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from proxy.callers.jwks import url_is_usable
 from proxy.config.redis_password import read_password
 from proxy.hub.credential import DEFAULT, Credential, check_token, read_token
 from proxy.redis.client import check as check_redis_url
@@ -15,12 +15,7 @@ from proxy.settings import CredentialSettings, Settings
 
 
 def _check_hub_url(url: str) -> None:
-    parts = urlsplit(url)
-    try:
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.username is not None or parts.query or parts.fragment:
+    if not url_is_usable(url) or "?" in url:
         # A user part may be a secret: the value is not shown.
         raise ValueError("not a usable URL")
 

@@ -11,7 +11,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import click
@@ -20,6 +20,7 @@ from click.shell_completion import get_completion_class
 from proxy import __version__
 from proxy.commands.terminal import cannot_listen, complain, fail, say_check
 from proxy.config import sources
+from proxy.config.faults import TO_SERVE
 from proxy.log_format import wants_colours
 from proxy.settings import Settings
 
@@ -63,7 +64,7 @@ def serve(host: str | None, port: int | None, workers: int | None, config_path: 
     given = {"PROXY_HOST": host, "PROXY_PORT": port, "PROXY_WORKERS": workers, sources.CONFIG: config_path}
     # Into the environment, where the workers' processes find them.
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
-    settings = _settings(os.environ, sources.require_credential, sources.require_safe_address)
+    settings = _settings(os.environ)
     try:
         run_server(settings)
     except OSError as error:
@@ -221,14 +222,12 @@ def completion(shell: str) -> None:
     click.echo(made(main, {}, PROGRAM, "_GENERATIONS_PROXY_COMPLETE").source())
 
 
-def _settings(environ: Mapping[str, str], *requirements: Callable[[Settings], None]) -> Settings:
-    """The settings, or exit with all their faults."""
+def _settings(environ: Mapping[str, str]) -> Settings:
+    """The settings to serve with, or exit with all their faults."""
     try:
-        loaded = sources.load(environ)
+        loaded = sources.load(environ, None, *TO_SERVE)
     except sources.SettingsError as error:
         complain(error.faults)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    if faults := sources.unmet(loaded.settings, *requirements):
-        complain(faults)
     return loaded.settings

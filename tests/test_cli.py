@@ -260,10 +260,13 @@ def test_wrong_settings_are_all_said_at_once(tmp_path: Path) -> None:
     file = tmp_path / "proxy.toml"
     file.write_text("[cache]\nsetled_ttl = 3\n")
     for command in ("serve", "check"):
-        done = run(command, "--config", str(file), PROXY_PORT="eighty", REDIS_URL="nonsense")
+        given = {"PROXY_PORT": "eighty", "REDIS_URL": "nonsense", "PROXY_HOST": "0.0.0.0"}
+        done = run(command, "--config", str(file), **given)
         said = done.stdout + done.stderr
         assert done.returncode == (2 if command == "serve" else 1)
-        assert all(name in said for name in ("[cache] setled_ttl", "PROXY_PORT", "REDIS_URL"))
+        assert all(
+            name in said for name in ("[cache] setled_ttl", "PROXY_PORT", "REDIS_URL", "OXEN_API_KEY", "PROXY_HOST")
+        )
         assert "Traceback" not in said
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.faults import TO_SERVE, is_loopback, require_credential, require_safe_address
 from proxy.config.fields import fields
-from proxy.config.sources import SettingsError, is_loopback, load, require_credential, require_safe_address
+from proxy.config.sources import SettingsError, load
 from proxy.redis.client import check as check_redis_url
 from proxy.redis.client import place
 from proxy.secret import Secret
@@ -243,23 +244,40 @@ def test_unknown_variables_are_warned_of() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"PROXY_LOG_FORMAT": "x"}, ["PROXY_LOG_FORMAT", "OXEN_API_KEY", "PROXY_HOST"]),
+        ({"OXEN_API_KEY": "two words", "PROXY_AUTH_CALLERS": "x"}, ["OXEN_API_KEY", "PROXY_AUTH_CALLERS"]),
+        ({"OXEN_API_KEY_FILE": "/nowhere"}, ["OXEN_API_KEY_FILE", "PROXY_HOST"]),
+        ({"OXEN_API_KEY": "x", "PROXY_AUTH_ALLOW_ANONYMOUS": "yes"}, ["PROXY_AUTH_ALLOW_ANONYMOUS"]),
+        ({"PROXY_CONFIG": "/nowhere"}, ["PROXY_CONFIG"]),
+    ],
+)
+def test_what_serving_needs_is_missed_with_the_other_faults(given: dict[str, str], names: list[str]) -> None:
+    """And of what is set and faulty it is not said besides that it is not set."""
+    with pytest.raises(SettingsError) as caught:
+        load({"PROXY_HOST": "0.0.0.0", **given}, None, *TO_SERVE)
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == names
+
+
 def test_a_token_is_required() -> None:
     with pytest.raises(SettingsError, match="OXEN_API_KEY"):
-        require_credential(load({}).settings)
-    require_credential(load({"OXEN_API_KEY": "x"}).settings)
+        load({}, None, require_credential)
+    load({"OXEN_API_KEY": "x"}, None, require_credential)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "proxy.example", "128.0.0.1"])
 def test_beyond_loopback_only_in_so_many_words(host: str) -> None:
     with pytest.raises(SettingsError, match="PROXY_AUTH_ALLOW_ANONYMOUS=true"):
-        require_safe_address(load({"PROXY_HOST": host}).settings)
-    require_safe_address(load({"PROXY_HOST": host, "PROXY_AUTH_ALLOW_ANONYMOUS": "true"}).settings)
+        load({"PROXY_HOST": host}, None, require_safe_address)
+    load({"PROXY_HOST": host, "PROXY_AUTH_ALLOW_ANONYMOUS": "true"}, None, require_safe_address)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback(host: str) -> None:
     assert is_loopback(host)
-    require_safe_address(load({"PROXY_HOST": host}).settings)
+    load({"PROXY_HOST": host}, None, require_safe_address)
 
 
 def test_secrets_are_masked_in_the_settings() -> None:

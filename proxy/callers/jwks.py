@@ -186,6 +186,6 @@ def url_is_usable(url: str) -> bool:
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except (ValueError, httpx.InvalidURL):
         return False
-    # What is asked for is what is written: httpx resolves dots and escapes blanks, urlsplit drops some and what is empty.
+    # What is asked for is what is written: httpx resolves dots and escapes blanks, urlsplit drops what is empty.
     written = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return valid and asked == written and parts.username is None and not {" ", "#"} & set(url)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from proxy import errors
 from proxy.answer.page import read
 from proxy.config import sources
+from proxy.config.faults import TO_SERVE
 from proxy.contract import STATUSES, GenerationsListResponse
 from proxy.hub.client import Hub, Transport
 from proxy.hub.credential import Credential, Credentials
@@ -59,13 +60,10 @@ async def _checks(
     environ: Mapping[str, str], config_path: str | None, transport: Transport | None
 ) -> AsyncIterator[Line]:
     try:
-        loaded = sources.load(environ, config_path)
-        faults = sources.unmet(loaded.settings, sources.require_credential, sources.require_safe_address)
+        loaded = sources.load(environ, config_path, *TO_SERVE)
     except sources.SettingsError as error:
-        faults = error.faults
-    for fault in faults:
-        yield Line("fail", "settings", fault)
-    if faults:
+        for fault in error.faults:
+            yield Line("fail", "settings", fault)
         return
     for warning in loaded.warnings:
         yield Line("warn", "settings", warning)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -62,6 +64,49 @@ def contradictions(settings: Settings) -> list[str]:
         twice = sorted(one for one, times in Counter(given).items() if times > 1)
         faults += [f"{what.format(one)} is there twice, and can be only once" for one in twice]
     return faults
+
+
+Requirement = Callable[[Settings, set[str]], list[str]]
+"""What a command needs of the settings beyond their being usable: the faults that are left.
+
+It is also given the variables that are faulty themselves, which are as if they were not set: nothing is said of those.
+"""
+
+
+def require_credential(settings: Settings, faulty: set[str]) -> list[str]:
+    """That there is a token for the hub."""
+    given = settings.hub.api_key is not None or settings.hub.api_key_file is not None
+    if given or faulty & {"OXEN_API_KEY", "OXEN_API_KEY_FILE"}:
+        return []
+    return ["OXEN_API_KEY: not set; set it to the hub's token, or OXEN_API_KEY_FILE to a file that holds it"]
+
+
+def require_safe_address(settings: Settings, faulty: set[str]) -> list[str]:
+    """That no stranger can read the hub's data by reaching the port."""
+    host = settings.server.host
+    known = settings.auth.callers or settings.jwt.algorithm is not None or settings.auth.allow_anonymous
+    if is_loopback(host) or known:
+        return []
+    if faulty & {"PROXY_AUTH_CALLERS", "PROXY_AUTH_ALLOW_ANONYMOUS", "PROXY_JWT_ALGORITHM"}:
+        return []
+    fault = (
+        f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; set [auth] callers or [jwt],"
+        " listen on 127.0.0.1, or set PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can"
+        " reach the port"
+    )
+    return [fault]
+
+
+TO_SERVE: Final = (require_credential, require_safe_address)
+"""What it takes to run the proxy."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def missing_extras(settings: Settings) -> list[str]:

@@ -160,8 +160,14 @@ def key(name: str, namespaces: tuple[str, ...]) -> None:
     from proxy.callers.caller import digest, make_key  # noqa: PLC0415  loaded when used
 
     made = make_key()
-    granted = ", ".join(json.dumps(namespace) for namespace in namespaces or ("your-namespace",))
-    click.echo(_KEY.format(key=made, name=json.dumps(name), digest=digest(made), namespaces=granted))
+    caller = {"name": name, "keys": [digest(made)], "namespaces": namespaces or ["your-namespace"]}
+    try:
+        sources.load({"PROXY_AUTH_CALLERS": json.dumps([caller])})
+    except sources.SettingsError as error:
+        complain(error.faults)
+    # TOML knows no escapes in pairs, in which JSON's ASCII has what is beyond 16 bits.
+    shown = {member: json.dumps(value, ensure_ascii=False) for member, value in caller.items()}
+    click.echo(_KEY.format(key=made, **shown))
 
 
 _KEY: Final = """\
@@ -171,13 +177,13 @@ _KEY: Final = """\
 # The settings, for the proxy's TOML file. A second digest in keys lets the caller go over to a new key.
 [[auth.callers]]
 name = {name}
-keys = ["{digest}"]
-namespaces = [{namespaces}]
+keys = {keys}
+namespaces = {namespaces}
 unnamed = false  # true: may leave the namespace out, which then is the hub token's own\
 """
 
 
-@main.command(short_help="Have what is kept served no more.")
+@main.command(short_help="Purge kept pages.")
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where the proxy is.")
 @click.option("--page", metavar="QUERY", help="A page, as in 'namespace=ox&page=2'.")
 @click.option("--listing", metavar="QUERY", help="All pages of a listing, as in 'namespace=ox&status=failed'.")
@@ -190,8 +196,10 @@ def purge(url: str, **what: str | bool | None) -> None:
     """
     given = {name: value for name, value in what.items() if value}
     key = os.environ.get("PROXY_ADMIN_KEY", "")
-    if len(given) != 1 or not key:
-        raise click.UsageError("Give exactly one of --page, --listing, --namespace, --everything, and PROXY_ADMIN_KEY.")
+    if len(given) != 1:
+        raise click.UsageError("Give exactly one of --page, --listing, --namespace and --everything.")
+    if not key:
+        raise click.UsageError("PROXY_ADMIN_KEY is not set; set it to the key that the proxy has as [admin] key.")
     request = urllib.request.Request(  # noqa: S310  the operator's own URL
         f"{url.rstrip('/')}/admin/purge", json.dumps(given).encode(), {"authorization": f"Bearer {key}"}, method="POST"
     )
@@ -207,16 +215,16 @@ def purge(url: str, **what: str | bool | None) -> None:
     click.echo("Purged.")
 
 
-@main.command(short_help="Print what completes this command in a shell.")
+@main.command(short_help="Print a completion script for a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    r"""Print what has SHELL complete this command's words.
+    """Print what has SHELL complete this command's words.
 
     \b
     bash:  eval "$(generations-proxy completion bash)"      in ~/.bashrc
     zsh:   eval "$(generations-proxy completion zsh)"       in ~/.zshrc, after compinit
     fish:  generations-proxy completion fish > ~/.config/fish/completions/generations-proxy.fish
-    """
+    """  # noqa: D301  click looks for the control character, by which the lines stay apart
     made = get_completion_class(shell)
     assert made is not None  # noqa: S101  click has it for each of the choices
     click.echo(made(main, {}, PROGRAM, "_GENERATIONS_PROXY_COMPLETE").source())

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from proxy.commands.sockets import LOOPBACK
+from proxy.config.sources import load
 from tests.support import KEY, LIST, ROOT, RedisServer, free_port
 
 COMMAND = [sys.executable, "-m", "proxy"]
@@ -401,6 +402,29 @@ def test_help_says_what_there_is() -> None:
     ):
         assert word in said
     assert "..." not in said.partition("Options")[2], "no text is cut short"
+
+
+def test_how_to_complete_is_a_line_for_each_shell() -> None:
+    said = run("completion", "--help").stdout
+    assert "\\b" not in said
+    assert re.findall(r"^  (bash|zsh|fish): ", said, re.MULTILINE) == ["bash", "zsh", "fish"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [*[([name], "$[0].name") for name in ("", "a b", "\u00e9")], (["web", "--namespace", ""], "$[0].namespaces[0]")],
+)
+def test_no_key_is_made_for_a_caller_whom_the_settings_refuse(arguments: list[str], place: str) -> None:
+    done = run("key", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(rf"PROXY_AUTH_CALLERS: .*`{re.escape(place)}`", done.stderr)
+
+
+def test_the_settings_of_a_key_are_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(run("key", "web", "--namespace", 'gr\u00f6\u00dfe "\U0001f402"').stdout.split("\n\n")[1])
+    (caller,) = load({}, str(file)).settings.auth.callers
+    assert (caller.name, caller.namespaces) == ("web", ('gr\u00f6\u00dfe "\U0001f402"',))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -143,7 +143,7 @@ def simulate(port: int, api_key: str, seed: int, speed: float, history: int, lin
 @main.command(short_help="Check settings, hub, token and Redis.")
 @_config_option
 def check(config_path: str | None) -> None:
-    """Check the settings, the hub, its answers, and Redis; exit with 0 if the proxy can do its work."""
+    """Check the settings, the hub, its answers, the JWK set and Redis; exit with 0 if all are as they should be."""
     from proxy.commands.check import run_checks  # noqa: PLC0415  loaded when used
 
     sys.exit(0 if asyncio.run(run_checks(os.environ, config_path, say=say_check)) else 1)

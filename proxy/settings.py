@@ -147,7 +147,8 @@ class CallerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 Callers = Annotated[
     tuple[CallerSettings, ...],
     Meta(
-        description='tables of name, keys (as `generations-proxy key` prints them), namespaces (["*"]: all) and unnamed'
+        description="tables of name, keys (as `generations-proxy key` prints them),"
+        ' namespaces (["*"]: all), unnamed, rate and burst'
     ),
 ]
 

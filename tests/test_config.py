@@ -73,9 +73,10 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
             value = "[{" + ", ".join(f"{name} = {json.dumps(one)}" for name, one in table.items()) + "}]"
         if field.variable == "PROXY_CORS_ORIGINS":
             text, value = "https://app.example", '["https://app.example"]'
-        by_environment = load({field.variable: text}).settings
+        with_it = {"REDIS_URL": "redis://redis.test"} if field.variable == "PROXY_REDIS_PASSWORD_FILE" else {}
+        by_environment = load({field.variable: text, **with_it}).settings
         file.write_text(f"[{field.section}]\n{field.name} = {value}\n")
-        by_file = load({"PROXY_CONFIG": str(file)}).settings
+        by_file = load({"PROXY_CONFIG": str(file), **with_it}).settings
         assert by_environment == by_file != Settings(), field.variable
 
 
@@ -233,6 +234,20 @@ def test_two_tokens_are_one_too_many(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("x")
     (fault,) = faults({"OXEN_API_KEY": "x", "OXEN_API_KEY_FILE": str(tmp_path / "t")})
     assert fault.startswith("OXEN_API_KEY: ")
+
+
+def test_a_password_without_a_redis_would_do_nothing(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("x")
+    (fault,) = faults({"PROXY_REDIS_PASSWORD_FILE": str(tmp_path / "p")})
+    assert fault == "PROXY_REDIS_PASSWORD_FILE: REDIS_URL is not set, so that it would do nothing; set both or none"
+    (fault,) = faults({"PROXY_REDIS_PASSWORD_FILE": str(tmp_path / "p"), "REDIS_URL": "nonsense"})
+    assert fault.startswith("REDIS_URL: ")
+
+
+def test_no_credential_is_for_all_namespaces() -> None:
+    (fault,) = faults({"PROXY_HUB_CREDENTIALS": '[{"name": "a", "namespaces": ["*"], "api_key": "s3cr3t"}]'})
+    assert "PROXY_HUB_CREDENTIALS: a is for the namespaces that it names; OXEN_API_KEY serves all others" in fault
+    assert "s3cr3t" not in fault
 
 
 def test_unknown_variables_are_warned_of() -> None:

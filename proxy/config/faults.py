@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from proxy.callers.caller import EVERY
 from proxy.callers.jwks import url_is_usable
 from proxy.config.redis_password import read_password
 from proxy.hub.credential import DEFAULT, Credential, check_token, read_token
@@ -30,6 +31,8 @@ def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
     for one in given:
         if (one.api_key is None) == (one.api_key_file is None):
             raise ValueError(f"{one.name} wants exactly one of api_key and api_key_file")
+        if EVERY in one.namespaces:
+            raise ValueError(f"{one.name} is for the namespaces that it names; OXEN_API_KEY serves all others")
         try:
             Credential(one)
         except ValueError as fault:
@@ -49,11 +52,13 @@ CHECKS: Final[dict[tuple[str, str], Any]] = {
 """What to call with a value of its type; ValueError if it cannot be used."""
 
 
-def contradictions(settings: Settings) -> list[str]:
-    """What does not go together."""
+def contradictions(settings: Settings, faulty: set[str]) -> list[str]:
+    """What does not go together; nothing is said of what is ``faulty`` itself."""
     faults = []
     if settings.hub.api_key is not None and settings.hub.api_key_file is not None:
         faults.append("OXEN_API_KEY: OXEN_API_KEY_FILE is set too; set one of the two")
+    if settings.redis.password_file is not None and settings.redis.url is None and "REDIS_URL" not in faulty:
+        faults.append("PROXY_REDIS_PASSWORD_FILE: REDIS_URL is not set, so that it would do nothing; set both or none")
     callers, credentials = settings.auth.callers, settings.hub.credentials
     for what, given in (
         ("PROXY_AUTH_CALLERS: the name {}", [caller.name for caller in callers]),

@@ -75,7 +75,7 @@ def load(environ: Mapping[str, str], config: str | None = None, *requirements: R
             faulty.add(field.variable)
 
     settings = msgspec.convert(sections, Settings, dec_hook=lambda _, value: value)
-    faults += contradictions(settings) + jwt_faults(settings.jwt) + missing_extras(settings)
+    faults += contradictions(settings, faulty) + jwt_faults(settings.jwt) + missing_extras(settings)
     faults += [fault for requirement in requirements for fault in requirement(settings, faulty)]
     settings = _with_redis_password(settings, faults)
     if faults:

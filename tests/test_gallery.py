@@ -157,6 +157,7 @@ async def test_the_gallery_says_that_the_hub_fails(browser: Browser) -> None:
         await expect(tab.page.get_by_role("alert")).to_contain_text("Not up to date")
         await tab.tiles(0)
         await expect(tab.page.locator("#count")).to_be_empty()
+        await expect(tab.page.locator("#page")).to_have_text("Page 1")
         tab.hub.faults.clear()
         await expect(tab.page.locator("#alert")).to_be_empty()
         await tab.tiles(24)

@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import click
@@ -18,6 +18,7 @@ from click.shell_completion import get_completion_class
 from proxy import __version__
 from proxy.commands.terminal import cannot_listen, complain, fail, say_check
 from proxy.config import sources
+from proxy.config.faults import TO_SERVE
 from proxy.log_format import wants_colours
 from proxy.secret import Secret
 from proxy.settings import Settings
@@ -62,7 +63,7 @@ def serve(host: str | None, port: int | None, workers: int | None, config_path: 
     given = {"PROXY_HOST": host, "PROXY_PORT": port, "PROXY_WORKERS": workers, sources.CONFIG: config_path}
     # Into the environment, where the workers' processes find them.
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
-    settings = _settings(os.environ, sources.require_credential, sources.require_safe_address)
+    settings = _settings(os.environ)
     try:
         run_server(settings)
     except OSError as error:
@@ -141,7 +142,7 @@ def simulate(port: int, api_key: str, seed: int, speed: float, history: int, lin
 @main.command(short_help="Check settings, hub, token and Redis.")
 @_config_option
 def check(config_path: str | None) -> None:
-    """Check the settings, the hub, its answers, and Redis; exit with 0 if the proxy can do its work."""
+    """Check the settings, the hub, its answers, the JWK set and Redis; exit with 0 if all are as they should be."""
     from proxy.commands.check import run_checks  # noqa: PLC0415  loaded when used
 
     sys.exit(0 if asyncio.run(run_checks(os.environ, config_path, say=say_check)) else 1)
@@ -158,8 +159,14 @@ def key(name: str, namespaces: tuple[str, ...]) -> None:
     from proxy.callers.caller import digest, make_key  # noqa: PLC0415  loaded when used
 
     made = make_key()
-    granted = ", ".join(json.dumps(namespace) for namespace in namespaces or ("your-namespace",))
-    click.echo(_KEY.format(key=made, name=json.dumps(name), digest=digest(made), namespaces=granted))
+    caller = {"name": name, "keys": [digest(made)], "namespaces": namespaces or ["your-namespace"]}
+    try:
+        sources.load({"PROXY_AUTH_CALLERS": json.dumps([caller])})
+    except sources.SettingsError as error:
+        complain(error.faults)
+    # TOML knows no escapes in pairs, in which JSON's ASCII has what is beyond 16 bits.
+    shown = {member: json.dumps(value, ensure_ascii=False) for member, value in caller.items()}
+    click.echo(_KEY.format(key=made, **shown))
 
 
 _KEY: Final = """\
@@ -169,13 +176,13 @@ _KEY: Final = """\
 # The settings, for the proxy's TOML file. A second digest in keys lets the caller go over to a new key.
 [[auth.callers]]
 name = {name}
-keys = ["{digest}"]
-namespaces = [{namespaces}]
+keys = {keys}
+namespaces = {namespaces}
 unnamed = false  # true: may leave the namespace out, which then is the hub token's own\
 """
 
 
-@main.command(short_help="Have what is kept served no more.")
+@main.command(short_help="Purge kept pages.")
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where the proxy is.")
 @click.option("--page", metavar="QUERY", help="A page, as in 'namespace=ox&page=2'.")
 @click.option("--listing", metavar="QUERY", help="All pages of a listing, as in 'namespace=ox&status=failed'.")
@@ -190,35 +197,35 @@ def purge(url: str, **what: str | bool | None) -> None:
 
     given = {name: value for name, value in what.items() if value not in (None, False)}
     key = os.environ.get("PROXY_ADMIN_KEY", "")
-    if len(given) != 1 or not key:
-        raise click.UsageError("Give exactly one of --page, --listing, --namespace, --everything, and PROXY_ADMIN_KEY.")
+    if len(given) != 1:
+        raise click.UsageError("Give exactly one of --page, --listing, --namespace and --everything.")
+    if not key:
+        raise click.UsageError("PROXY_ADMIN_KEY is not set; set it to the key that the proxy has as [admin] key.")
     run_purge(url, Secret(key), given)
     click.echo("Purged.")
 
 
-@main.command(short_help="Print what completes this command in a shell.")
+@main.command(short_help="Print a completion script for a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    r"""Print what has SHELL complete this command's words.
+    """Print what has SHELL complete this command's words.
 
     \b
     bash:  eval "$(generations-proxy completion bash)"      in ~/.bashrc
     zsh:   eval "$(generations-proxy completion zsh)"       in ~/.zshrc, after compinit
     fish:  generations-proxy completion fish > ~/.config/fish/completions/generations-proxy.fish
-    """
+    """  # noqa: D301  click looks for the control character, by which the lines stay apart
     made = get_completion_class(shell)
     assert made is not None  # noqa: S101  click has it for each of the choices
     click.echo(made(main, {}, PROGRAM, "_GENERATIONS_PROXY_COMPLETE").source())
 
 
-def _settings(environ: Mapping[str, str], *requirements: Callable[[Settings], None]) -> Settings:
-    """The settings, or exit with all their faults."""
+def _settings(environ: Mapping[str, str]) -> Settings:
+    """The settings to serve with, or exit with all their faults."""
     try:
-        loaded = sources.load(environ)
+        loaded = sources.load(environ, None, *TO_SERVE)
     except sources.SettingsError as error:
         complain(error.faults)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    if faults := sources.unmet(loaded.settings, *requirements):
-        complain(faults)
     return loaded.settings

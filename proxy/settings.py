@@ -28,9 +28,16 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
 KeyDigest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 Namespace = Annotated[str, Meta(min_length=1, max_length=255)]
 Origins = Annotated[
-    tuple[Annotated[str, Meta(pattern=r"^https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?$")], ...],
+    tuple[
+        Annotated[
+            str,
+            Meta(pattern=r"^(https(?!.*:443\Z)|http(?!.*:80\Z))://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?\Z"),
+        ],
+        ...,
+    ],
     Meta(
-        description="origins as browsers send them: https://app.example, in lower case, with the port if it is unusual"
+        description="origins as browsers send them: https://app.example, in lower case,"
+        " with the port unless it is 443 for https, 80 for http"
     ),
 ]
 Token = Annotated[Secret, Meta(description="visible ASCII characters without spaces")]
@@ -140,7 +147,8 @@ class CallerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 Callers = Annotated[
     tuple[CallerSettings, ...],
     Meta(
-        description='tables of name, keys (as `generations-proxy key` prints them), namespaces (["*"]: all) and unnamed'
+        description="tables of name, keys (as `generations-proxy key` prints them),"
+        ' namespaces (["*"]: all), unnamed, rate and burst'
     ),
 ]
 

@@ -145,6 +145,13 @@ def test_the_status_page_of_any_replica_tells_of_both(it: Balanced) -> None:
     eventually(told)
 
 
-def test_metrics_are_not_to_be_had_through_it(it: Balanced) -> None:
-    assert get(f"{it.url}/metrics")[0] == 404
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "//metrics", "/%6detrics", "/./metrics", "/api/../metrics"])
+def test_metrics_are_not_to_be_had_through_it_however_they_are_spelled(it: Balanced, path: str) -> None:
+    status, _, body = get(f"{it.url}{path}")
+    assert (status, json.loads(body)["error"]["type"]) == (404, "resource_not_found")
     assert get(f"{it.replicas[0].url}/metrics")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/schema/openapi.json", "/status", "/status.json"])
+def test_what_is_for_everybody_is_to_be_had_through_it(it: Balanced, path: str) -> None:
+    assert get(f"{it.url}{path}")[0] == 200

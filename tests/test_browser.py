@@ -252,6 +252,15 @@ async def test_an_expired_token_is_said_in_words_and_not_sent_again(browser: Bro
         await expect(tab.page.locator("#error")).to_be_empty()
 
 
+async def test_what_can_be_no_token_is_said_in_words_and_not_sent(browser: Browser) -> None:
+    async with opened(browser) as tab:
+        await tab.open(f"{token()}\u200b")
+        await tab.shows("#error", "visible ASCII characters")
+        assert not tab.asked()
+        await tab.open(token())
+        await tab.shows_rows(20)
+
+
 async def test_a_namespace_that_is_not_granted_is_said_in_words(browser: Browser) -> None:
     async with opened(browser) as tab:
         tab.expected += [failed(403)]

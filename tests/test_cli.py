@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import pty
@@ -11,18 +12,22 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proxy.commands.sockets import LOOPBACK
+from proxy.config.sources import load
 from tests.support import KEY, LIST, ROOT, RedisServer, free_port
+from tests.test_jwks import ED, jwk, key_set
 
 COMMAND = [sys.executable, "-m", "proxy"]
 PATIENCE = 20.0
@@ -260,10 +265,13 @@ def test_wrong_settings_are_all_said_at_once(tmp_path: Path) -> None:
     file = tmp_path / "proxy.toml"
     file.write_text("[cache]\nsetled_ttl = 3\n")
     for command in ("serve", "check"):
-        done = run(command, "--config", str(file), PROXY_PORT="eighty", REDIS_URL="nonsense")
+        given = {"PROXY_PORT": "eighty", "REDIS_URL": "nonsense", "PROXY_HOST": "0.0.0.0"}
+        done = run(command, "--config", str(file), **given)
         said = done.stdout + done.stderr
         assert done.returncode == (2 if command == "serve" else 1)
-        assert all(name in said for name in ("[cache] setled_ttl", "PROXY_PORT", "REDIS_URL"))
+        assert all(
+            name in said for name in ("[cache] setled_ttl", "PROXY_PORT", "REDIS_URL", "OXEN_API_KEY", "PROXY_HOST")
+        )
         assert "Traceback" not in said
 
 
@@ -314,6 +322,46 @@ def test_check_with_nothing_there() -> None:
     assert marks(done) == {"settings": "ok", "hub reachable": "FAIL", "Redis": "FAIL"}
     assert f"Is REDIS_URL right ({nowhere})?" in done.stdout
     assert "pass-word" not in done.stdout
+
+
+def test_check_where_redis_is_away_and_the_rest_is_well(hub: str) -> None:
+    """The proxy would run; but who has set it wants to know, and not only to read it."""
+    done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY, REDIS_URL=f"redis://{LOOPBACK}:{free_port()}")
+    assert done.returncode == 1
+    assert marks(done)["Redis"] == "FAIL"
+    assert "The proxy would run without it, and share nothing." in done.stdout
+    assert done.stdout.endswith("Something is not as it should be; see the lines marked FAIL.\n")
+
+
+@contextmanager
+def files_served(directory: Path) -> Iterator[str]:
+    """The URL of a server of these files."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(directory))
+    with http.server.ThreadingHTTPServer((LOOPBACK, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01]).start()
+        try:
+            yield f"http://{LOOPBACK}:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def test_check_of_a_jwk_set(hub: str, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(key_set(jwk(ED)))
+    (tmp_path / "none").write_text("{}")
+    jwt = {"PROXY_JWT_ALGORITHM": "EdDSA", "PROXY_JWT_ISSUER": "me", "PROXY_JWT_AUDIENCE": "you"}
+    cases = {
+        "keys": ("ok", "1 of its keys verify EdDSA"),
+        "none": ("FAIL", "the answer is not a JWK set"),
+        "nowhere": ("FAIL", "the status is 404"),
+    }
+    with files_served(tmp_path) as url:
+        for path, (mark, says) in cases.items():
+            done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY, PROXY_JWT_JWKS_URL=f"{url}/{path}", **jwt)
+            assert (marks(done)["JWK set"], done.returncode) == (mark, int(mark == "FAIL"))
+            assert says in done.stdout
+    done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY, PROXY_JWT_JWKS_URL=f"{url}/keys", **jwt)
+    assert marks(done)["JWK set"] == "FAIL"
+    assert f"Is PROXY_JWT_JWKS_URL right ({url.removeprefix('http://')})?" in done.stdout
 
 
 def set_fault(hub: str, **fault: Any) -> None:
@@ -398,6 +446,29 @@ def test_help_says_what_there_is() -> None:
     ):
         assert word in said
     assert "..." not in said.partition("Options")[2], "no text is cut short"
+
+
+def test_how_to_complete_is_a_line_for_each_shell() -> None:
+    said = run("completion", "--help").stdout
+    assert "\\b" not in said
+    assert re.findall(r"^  (bash|zsh|fish): ", said, re.MULTILINE) == ["bash", "zsh", "fish"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [*[([name], "$[0].name") for name in ("", "a b", "\u00e9")], (["web", "--namespace", ""], "$[0].namespaces[0]")],
+)
+def test_no_key_is_made_for_a_caller_whom_the_settings_refuse(arguments: list[str], place: str) -> None:
+    done = run("key", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(rf"PROXY_AUTH_CALLERS: .*`{re.escape(place)}`", done.stderr)
+
+
+def test_the_settings_of_a_key_are_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(run("key", "web", "--namespace", 'gr\u00f6\u00dfe "\U0001f402"').stdout.split("\n\n")[1])
+    (caller,) = load({}, str(file)).settings.auth.callers
+    assert (caller.name, caller.namespaces) == ("web", ('gr\u00f6\u00dfe "\U0001f402"',))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.faults import TO_SERVE, is_loopback, require_credential, require_safe_address
 from proxy.config.fields import fields
-from proxy.config.sources import SettingsError, is_loopback, load, require_credential, require_safe_address
+from proxy.config.sources import SettingsError, load
 from proxy.redis.client import check as check_redis_url
 from proxy.redis.client import place
 from proxy.secret import Secret
@@ -72,9 +73,10 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
             value = "[{" + ", ".join(f"{name} = {json.dumps(one)}" for name, one in table.items()) + "}]"
         if field.variable == "PROXY_CORS_ORIGINS":
             text, value = "https://app.example", '["https://app.example"]'
-        by_environment = load({field.variable: text}).settings
+        with_it = {"REDIS_URL": "redis://redis.test"} if field.variable == "PROXY_REDIS_PASSWORD_FILE" else {}
+        by_environment = load({field.variable: text, **with_it}).settings
         file.write_text(f"[{field.section}]\n{field.name} = {value}\n")
-        by_file = load({"PROXY_CONFIG": str(file)}).settings
+        by_file = load({"PROXY_CONFIG": str(file), **with_it}).settings
         assert by_environment == by_file != Settings(), field.variable
 
 
@@ -165,6 +167,16 @@ def test_all_faults_at_once_by_name(file: Path) -> None:
         ("OXEN_HUB_URL", "http://hub.test:0"),
         ("OXEN_HUB_URL", "http://hub.test?x=1"),
         ("OXEN_HUB_URL", "http://hub.test#x"),
+        *[
+            ("OXEN_HUB_URL", f"http://hub.test{end}")
+            for end in ("?", "#", "/?", "/x#", "/a b", "/x ", " ", "\n", "\u200b")
+        ],
+        *[("OXEN_HUB_URL", f"http://hub.test{path}") for path in ("/../x", "/x/..", "/./x", "/größe", '/"x"')],
+        *[
+            ("OXEN_HUB_URL", url)
+            for url in (" http://hub.test", "\thttp://hub.test", "http://@hub.test", "http:/hub.test")
+        ],
+        *[("OXEN_HUB_URL", url) for url in ("http://hub test", "http://hub\u200b.test", "http://[::1")],
         ("OXEN_API_KEY_FILE", "/nowhere/token"),
         ("REDIS_URL", "redis://"),
         ("REDIS_URL", "http://redis.test"),
@@ -174,6 +186,24 @@ def test_all_faults_at_once_by_name(file: Path) -> None:
 def test_one_fault(variable: str, value: str) -> None:
     (fault,) = faults({variable: value})
     assert fault.startswith(f"{variable}: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *[
+            "http://hub.test",
+            "HTTPS://Hub.Test",
+            "http://hub.test:80/",
+            "http://[::1]:8090",
+            "http://xn--hst-sna.test",
+            "http://hub.test/a/b/",
+        ],
+        *["http://hub.test/gr%C3%B6%C3%9Fe", "http://hub.test/%7Eme/~me/a:b@c;d=e"],
+    ],
+)
+def test_urls_of_the_hub(url: str) -> None:
+    assert load({"OXEN_HUB_URL": url}).settings.hub.url == url
 
 
 @pytest.mark.parametrize(
@@ -206,6 +236,20 @@ def test_two_tokens_are_one_too_many(tmp_path: Path) -> None:
     assert fault.startswith("OXEN_API_KEY: ")
 
 
+def test_a_password_without_a_redis_would_do_nothing(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("x")
+    (fault,) = faults({"PROXY_REDIS_PASSWORD_FILE": str(tmp_path / "p")})
+    assert fault == "PROXY_REDIS_PASSWORD_FILE: REDIS_URL is not set, so that it would do nothing; set both or none"
+    (fault,) = faults({"PROXY_REDIS_PASSWORD_FILE": str(tmp_path / "p"), "REDIS_URL": "nonsense"})
+    assert fault.startswith("REDIS_URL: ")
+
+
+def test_no_credential_is_for_all_namespaces() -> None:
+    (fault,) = faults({"PROXY_HUB_CREDENTIALS": '[{"name": "a", "namespaces": ["*"], "api_key": "s3cr3t"}]'})
+    assert "PROXY_HUB_CREDENTIALS: a is for the namespaces that it names; OXEN_API_KEY serves all others" in fault
+    assert "s3cr3t" not in fault
+
+
 def test_unknown_variables_are_warned_of() -> None:
     loaded = load({"PROXY_CACHE_SETLED_TTL": "1", "PROXY_SERVICE_HOST": "10.0.0.1", "PATH": "/bin"})
     assert loaded.settings == Settings()
@@ -215,23 +259,40 @@ def test_unknown_variables_are_warned_of() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"PROXY_LOG_FORMAT": "x"}, ["PROXY_LOG_FORMAT", "OXEN_API_KEY", "PROXY_HOST"]),
+        ({"OXEN_API_KEY": "two words", "PROXY_AUTH_CALLERS": "x"}, ["OXEN_API_KEY", "PROXY_AUTH_CALLERS"]),
+        ({"OXEN_API_KEY_FILE": "/nowhere"}, ["OXEN_API_KEY_FILE", "PROXY_HOST"]),
+        ({"OXEN_API_KEY": "x", "PROXY_AUTH_ALLOW_ANONYMOUS": "yes"}, ["PROXY_AUTH_ALLOW_ANONYMOUS"]),
+        ({"PROXY_CONFIG": "/nowhere"}, ["PROXY_CONFIG"]),
+    ],
+)
+def test_what_serving_needs_is_missed_with_the_other_faults(given: dict[str, str], names: list[str]) -> None:
+    """And of what is set and faulty it is not said besides that it is not set."""
+    with pytest.raises(SettingsError) as caught:
+        load({"PROXY_HOST": "0.0.0.0", **given}, None, *TO_SERVE)
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == names
+
+
 def test_a_token_is_required() -> None:
     with pytest.raises(SettingsError, match="OXEN_API_KEY"):
-        require_credential(load({}).settings)
-    require_credential(load({"OXEN_API_KEY": "x"}).settings)
+        load({}, None, require_credential)
+    load({"OXEN_API_KEY": "x"}, None, require_credential)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "proxy.example", "128.0.0.1"])
 def test_beyond_loopback_only_in_so_many_words(host: str) -> None:
     with pytest.raises(SettingsError, match="PROXY_AUTH_ALLOW_ANONYMOUS=true"):
-        require_safe_address(load({"PROXY_HOST": host}).settings)
-    require_safe_address(load({"PROXY_HOST": host, "PROXY_AUTH_ALLOW_ANONYMOUS": "true"}).settings)
+        load({"PROXY_HOST": host}, None, require_safe_address)
+    load({"PROXY_HOST": host, "PROXY_AUTH_ALLOW_ANONYMOUS": "true"}, None, require_safe_address)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback(host: str) -> None:
     assert is_loopback(host)
-    require_safe_address(load({"PROXY_HOST": host}).settings)
+    load({"PROXY_HOST": host}, None, require_safe_address)
 
 
 def test_secrets_are_masked_in_the_settings() -> None:

@@ -146,7 +146,18 @@ def test_origins_as_a_list_or_as_json(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["*", "null", "https://app.example/", "app.example", "https://APP.example", "https://*.a"]
+    "origin", ["http://[::1]:3000", "https://[2001:db8::8:800]", "https://a.example:80", "http://b.example:443"]
+)
+def test_origins_that_browsers_send(origin: str) -> None:
+    assert load({"PROXY_CORS_ORIGINS": origin}).settings.cors.origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *["*", "null", "https://app.example/", "app.example", "https://APP.example", "https://*.a", "http://[::1"],
+        *["https://app.example:443", "http://app.example:80", "https://[::1]:443", f'["{APP}\\n"]'],
+    ],
 )
 def test_what_is_no_origin(origin: str) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -103,6 +105,12 @@ def test_prometheus_and_the_balancer_know_both_replicas() -> None:
     for file in ("prometheus/prometheus.yml", "haproxy/haproxy.cfg"):
         named = set(re.findall(r"\b(proxy-\w+):8080", (ROOT / "deploy" / file).read_text()))
         assert named == {name for name in COMPOSE["services"] if name.startswith("proxy-")}
+
+
+def test_the_examples_policy_lets_its_own_script_run() -> None:
+    page = (ROOT / "deploy" / "examples" / "browser.html").read_bytes()
+    script = page.partition(b"<script>")[2].partition(b"</script>")[0]
+    assert base64.b64encode(hashlib.sha256(script).digest()).decode() in page.decode().partition("<style>")[0]
 
 
 def test_the_healthcheck_by_hand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.support import LIST
 from tests.test_browser import PLAYWRIGHT, SHARED, browser
 
 if PLAYWRIGHT:
-    from playwright.async_api import Browser, expect
+    from playwright.async_api import Browser, Route, expect
 
 pytestmark = [pytest.mark.slow, SHARED]
 __all__ = ["browser"]  # the fixture
@@ -86,6 +87,58 @@ async def test_details_of_a_generation(browser: Browser) -> None:
         await expect(dialog).to_be_hidden()
 
 
+async def test_a_late_charge_and_a_new_link_are_shown_and_no_picture_is_loaded_twice(browser: Browser) -> None:
+    async with opened(browser, "/#status=succeeded") as tab:
+        await tab.tiles(24)
+        first = tab.page.locator("#grid .tile").first
+        await tab.page.wait_for_function("document.images[0].complete && document.images[0].naturalWidth > 0")
+        shown = await first.locator("img").get_attribute("src")
+        row = next(row for row in tab.hub.world.newest_first("ox") if row.status == "succeeded")
+        tab.hub.world.charge(row, Decimal("12.345"))
+        await expect(first).to_contain_text("$12.345")
+        assert await first.locator("img").get_attribute("src") == shown
+        await first.locator(".open").click()
+        await expect(tab.page.get_by_role("dialog")).to_contain_text("$12.345")
+        assert await tab.page.get_by_role("dialog").locator("img").get_attribute("src") != shown
+
+
+async def test_a_picture_that_cannot_be_had_is_said_and_loaded_by_its_next_link(browser: Browser) -> None:
+    async with opened(browser, "/#status=succeeded") as tab:
+        tab.expected.append(re.compile("ERR_FAILED"))
+        row = next(row for row in tab.hub.world.newest_first("ox") if row.status == "succeeded")
+
+        async def refuse(route: Route) -> None:
+            await route.abort()
+
+        await tab.page.route(f"**/{row.id}.*", refuse)
+        await tab.page.reload()
+        first = tab.page.locator("#grid .tile").first
+        await expect(first).to_contain_text("picture not available")
+        await tab.page.unroute(f"**/{row.id}.*")
+        tab.hub.world.charge(row, Decimal("12.345"))
+        await expect(first.locator("img")).to_be_visible()
+        await expect(first).not_to_contain_text("picture not available")
+
+
+async def test_times_go_on_while_nothing_changes(browser: Browser) -> None:
+    async with opened(browser, "/", ttl=60) as tab:
+        age = tab.page.locator("#grid .tile").first.get_by_text(re.compile(r"^\d+ s ago$"))
+        await expect(age).not_to_have_text(await age.text_content() or "")
+
+
+async def test_who_comes_back_to_the_tab_does_not_have_more_asked(browser: Browser) -> None:
+    async with opened(browser, "/") as tab:
+        await tab.shows("#share", "%")
+        waiting = """async () => {
+            const waiting = new Set(), [begin, end] = [setTimeout, clearTimeout];
+            globalThis.setTimeout = (...given) => { const one = begin(...given); waiting.add(one); return one; };
+            globalThis.clearTimeout = (one) => { waiting.delete(one); end(one); };
+            for (let times = 0; times < 5; times += 1) await saving();
+            return waiting.size;
+        }"""
+        assert await tab.page.evaluate(waiting) <= 2, "one look at the grid, one at what was saved"
+
+
 async def test_hostile_text_in_the_gallery(browser: Browser) -> None:
     hostile = """<img src=x onerror="globalThis.ran = 1"><script>globalThis.ran = 1</script>"""
     async with opened(browser, "/") as tab:
@@ -102,6 +155,9 @@ async def test_the_gallery_says_that_the_hub_fails(browser: Browser) -> None:
         tab.hub.faults.set(Fault(status=500))
         await tab.page.get_by_label("Namespace").select_option("moo")
         await expect(tab.page.get_by_role("alert")).to_contain_text("Not up to date")
+        await tab.tiles(0)
+        await expect(tab.page.locator("#count")).to_be_empty()
+        await expect(tab.page.locator("#page")).to_have_text("Page 1")
         tab.hub.faults.clear()
         await expect(tab.page.locator("#alert")).to_be_empty()
         await tab.tiles(24)

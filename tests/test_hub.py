@@ -67,6 +67,7 @@ def streamed(status: int, content: bytes = b"", headers: dict[str, str] | None =
         (always(403), errors.HubRefusedCredential, 502),
         (always(429), errors.HubRateLimited, 503),
         (always(503, retry_after="7"), errors.HubUnavailable, 503),
+        (always(503, retry_after="soon"), errors.HubUnavailable, 503),
         (always(503), errors.HubFailed, 502),
         (always(500), errors.HubFailed, 502),
         (always(502), errors.HubFailed, 502),

@@ -68,7 +68,7 @@ def test_a_listings_moment_can_be_sent() -> None:
 def test_the_stream_is_described() -> None:
     stream = DOCUMENT["paths"]["/api/events"]["get"]
     assert list(stream["responses"]["200"]["content"]) == ["text/event-stream"]
-    assert set(stream["responses"]) == {"200", "400", "404", "405", "503"}
+    assert set(stream["responses"]) == {"200", "400", "401", "404", "405", "429", "503"}
     assert [(one["in"], one["name"]) for one in stream["parameters"]] == [("header", "Last-Event-ID")]
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
-from proxy.answer.lenient import lenient
+from proxy.answer.lenient import LEVELS, _shallow, lenient
 from proxy.answer.page import namespace_of, read
 from proxy.answer.record import Stamp
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON, HubError
 from proxy.questions.query import ListQuery
 from proxy.questions.question import generation_question, page_question, queue_question
+from proxy.rows.envelope import Unfit
+from proxy.rows.reading import read_window
 
 QUESTION = page_question("c", ListQuery())
+ID = "6b9e4d0c-0f5a-4a56-9d6b-1f0f2f6a2f10"
 
 ENVELOPE: dict[str, Any] = {
     "count": 0,
@@ -110,8 +115,7 @@ HALVES = [r"\ud83d", r"\ude00", r"\uD83D and \uDE00", r"\ude00\ud83d", r"\ud83d\
 @pytest.mark.parametrize("kind", ["page", "queue", "generation", "queued"])
 def test_halves_of_surrogates_are_json(kind: str, text: str) -> None:
     """RFC 8259 §8.2; msgspec thinks otherwise, even of what it skips."""
-    one = "6b9e4d0c-0f5a-4a56-9d6b-1f0f2f6a2f10"
-    row = f'{{"generation_id": "{one}", "prompt": "{text}", "status": "succeeded", "target_namespace": "ox"}}'
+    row = f'{{"generation_id": "{ID}", "prompt": "{text}", "status": "succeeded", "target_namespace": "ox"}}'
     totals = '"page_number": 1, "page_size": 50, "total_pages": 1, "total_entries": 1, "total_cost": null'
     body = {
         "page": f'{{"count": 1, {totals}, "generations": [{row}], "last": "{text}"}}',
@@ -123,8 +127,8 @@ def test_halves_of_surrogates_are_json(kind: str, text: str) -> None:
     question = {
         "page": page_question("c", ListQuery()),
         "queue": queue_question("c", ListQuery()),
-        "generation": generation_question("c", "generation", one),
-        "queued": generation_question("c", "queued", one),
+        "generation": generation_question("c", "generation", ID),
+        "queued": generation_question("c", "queued", ID),
     }[kind]
     page = read(question, body, 0.0)
     assert page.body == body
@@ -143,3 +147,41 @@ def test_an_escaped_backslash_is_no_surrogate() -> None:
         with pytest.raises(msgspec.DecodeError):
             lenient(refuse, body)
     assert len(seen) == 4, "nothing to be lenient with"
+
+
+DEPTHS = [10, LEVELS - 1, LEVELS, LEVELS + 1, 999, 5000, 100_000]
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("shape", [b"[", b'{"a":', b'[{"]\\"[{":['])
+def test_a_member_may_be_nested_to_any_depth(depth: int, shape: bytes) -> None:
+    """It is what somebody asked the hub for; the page is not lost to all who see the row."""
+    begins = re.sub(rb'"(?:\\.|[^"])*"', b"", shape)
+    ends = bytes({91: 93, 123: 125}[sign] for sign in reversed(begins) if sign in b"[{")
+    deep = shape * depth + b"1" + ends * depth
+    row = b'{"generation_id": "%s", "prompt": %s, "status": "succeeded", "target_namespace": "ox"}'
+    text = row % (ID.encode(), deep)
+    page = read(QUESTION, body(generations=[None]).replace(b"null", text), 1.0)
+    assert (page.settled, page.stamp) == (True, Stamp(7, "1.20"))
+    single = generation_question("c", "generation", ID)
+    shown = read(single, b'{"status": "", "status_message": "", "generation": %s}' % text, 1.0)
+    assert namespace_of(single, shown) == "ox"
+    whole = body(generations=[None], count=1, total_entries=1, total_cost=None).replace(b"null", text, 1)
+    one = read(QUESTION, whole, 1.0)
+    if depth < 500:
+        assert len(read_window(QUESTION, one).rows) == 1
+    else:
+        with contextlib.suppress(Unfit):  # nothing is composed of it, where Python goes no deeper
+            read_window(QUESTION, one)
+
+
+@pytest.mark.parametrize("end", [b"", b'"', b"]" * 999, b"}" * 5000, b"]" * 5001])
+def test_what_is_nested_deeply_and_no_json_is_refused(end: bytes) -> None:
+    text = body(generations=[None]).replace(b"null", b'{"status": "succeeded", "prompt": ' + b"[" * 5000 + end)
+    with pytest.raises(HubError):
+        read(QUESTION, text, 1.0)
+
+
+def test_a_text_without_an_end_is_read_once() -> None:
+    """However many signs it holds that could begin another."""
+    assert _shallow(b"[" * 100 + b'"' + b'\\"[' * 500_000).startswith(b"[" * LEVELS)

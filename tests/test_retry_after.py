@@ -14,7 +14,6 @@ NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        (None, None),
         ("", None),
         ("0", 0),
         (" 7 ", 7),
@@ -22,7 +21,10 @@ NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
         ("999999", LONGEST),
         ("9" * 50, LONGEST),
         ("-1", None),
-        ("1.5", None),
+        ("1.5", 1.5),
+        ("3, 5", 5),
+        ("3,", None),
+        ("1e3", None),
         ("soon", None),
         ("Mon, 21 Sep 2026 14:13:50 GMT", 30),
         ("Mon, 21 Sep 2026 13:00:00 GMT", 0),
@@ -31,13 +33,19 @@ NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
         ("Mon, 99 Sep 2026 14:13:50 GMT", None),
     ],
 )
-def test_parse(value: str | None, seconds: float | None) -> None:
-    assert parse(value, NOW) == seconds
+def test_parse(value: str, seconds: float | None) -> None:
+    assert parse([value], NOW) == seconds
+
+
+def test_of_several_lines_the_longest_counts() -> None:
+    assert parse([], NOW) is None
+    assert parse(["2", "soon", "Mon, 21 Sep 2026 14:13:50 GMT", "5"], NOW) == 30
+    assert parse(["soon", "later"], NOW) is None
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_survived(value: str) -> None:
-    seconds = parse(value, NOW)
+    seconds = parse([value], NOW)
     assert seconds is None or 0 <= seconds <= LONGEST
 
 

@@ -261,5 +261,5 @@ async def test_check_before_a_redis_that_does_not_know_hello() -> None:
         behind = httpx.ASGITransport(Hub())
         await check.run_checks(env, None, say=lambda line: lines.append(str(line)), transport=behind)
     assert "ResponseError" in "".join(lines)
-    assert "The proxy would run without it." in "".join(lines)
+    assert "The proxy would run without it" in "".join(lines)
     assert found(lines) == []

@@ -240,6 +240,29 @@ async def test_a_429_without_a_time_gets_one(server: str | None) -> None:
 
 
 @both
+async def test_a_429_that_says_at_once_is_told_so(server: str | None) -> None:
+    one = shield(server_of(server))
+    with pytest.raises(errors.HubRateLimited) as caught:
+        await go(one, errors.HubRateLimited("429", retry_after=0.0))
+    assert caught.value.retry_after == 0.0
+    await one.drain(1)
+
+
+async def test_who_waited_for_a_slot_in_vain_is_told_to_wait_as_long_again() -> None:
+    clock = Clock()
+    one = shield(None, Allowance(1e6, 1e6, 1), clock=clock)
+    (held,) = await holding(one, 1)
+    waiting = asyncio.create_task(go(one, patience=0.05))
+    await asyncio.sleep(0)
+    clock.advance(1.5)
+    with pytest.raises(errors.HubBusy) as caught:
+        await waiting
+    assert caught.value.retry_after == 1.5
+    await held.end()
+    await one.drain(1)
+
+
+@both
 @pytest.mark.parametrize("kind", [errors.HubFailed, errors.HubUnreachable, errors.HubTimeout, errors.HubAnswerCutOff])
 async def test_the_breaker(server: str | None, kind: type[errors.HubError]) -> None:
     one = shield(server_of(server))

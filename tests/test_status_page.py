@@ -65,6 +65,32 @@ async def test_the_key_is_typed_in_once(browser: Browser) -> None:
         assert not await tab.page.evaluate("document.cookie + JSON.stringify(localStorage).replace('{}', '')")
 
 
+@pytest.mark.parametrize("pasted", [f"{STATUS_KEY}\u200b", "kl\u00e9", "two words", "  "])
+async def test_what_can_be_no_key_is_not_kept(browser: Browser, pasted: str) -> None:
+    """A browser throws at a header that it cannot send: the page would ask in vain, and show no form, for good."""
+    async with opened(browser, "/status", status=StatusSettings(key=Secret(STATUS_KEY))) as tab:
+        tab.expected.append(re.compile("status of 401"))
+        await tab.shows("#state", "A key is needed")
+        await tab.page.get_by_label("Key of the status page").fill(pasted)
+        await tab.page.get_by_role("button", name="Show").click()
+        await expect(tab.page.get_by_role("alert")).to_contain_text("visible ASCII characters")
+        assert await tab.page.evaluate("sessionStorage.length") == 0
+        await tab.page.get_by_label("Key of the status page").fill(f" {STATUS_KEY} ")
+        await tab.page.get_by_label("Key of the status page").press("Enter")
+        await expect(tab.page.locator("#main")).to_be_visible()
+        await expect(tab.page.locator("#alert")).to_be_empty()
+
+
+async def test_a_kept_key_that_cannot_be_sent_is_forgotten(browser: Browser) -> None:
+    async with opened(browser, "/status", status=StatusSettings(key=Secret(STATUS_KEY))) as tab:
+        tab.expected.append(re.compile("status of 401"))
+        await tab.shows("#state", "A key is needed")
+        await tab.page.evaluate(f"sessionStorage.setItem('generations-proxy status key', '{STATUS_KEY}\\u200b')")
+        await tab.page.reload()
+        await expect(tab.page.get_by_label("Key of the status page")).to_be_visible()
+        assert await tab.page.evaluate("sessionStorage.length") == 0
+
+
 async def test_a_proxy_that_is_away_is_said(browser: Browser) -> None:
     async with opened(browser, "/status") as tab:
         tab.expected.append(re.compile("ERR_FAILED"))

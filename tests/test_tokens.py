@@ -493,6 +493,8 @@ def test_keys_that_are_accepted(algorithm: Algorithm) -> None:
         (settings(key=None, jwks_url="https://id.test:8443/keys?of=us"), []),
         (settings(key=None, jwks_url="https://me:hunter2@id.test/keys"), ["JWKS_URL"]),
         (settings(key=None, jwks_url="https://id.test/keys#hunter2"), ["JWKS_URL"]),
+        *[(settings(key=None, jwks_url=f"https://id.test/{path}"), ["JWKS_URL"]) for path in ("#", "?", "../x", "a b")],
+        (settings(key=None, jwks_url=" https://id.test/keys"), ["JWKS_URL"]),
         (settings(key=None, jwks_url="https:///keys"), ["JWKS_URL"]),
         (settings(key=None, jwks_url="https://id.test:99999/"), ["JWKS_URL"]),
         (settings(key=None, jwks_url="file:///etc/passwd"), ["JWKS_URL"]),

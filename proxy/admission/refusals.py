@@ -60,7 +60,7 @@ def _refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
         case Refused("rate" | "concurrency", wait):
             return (GaveWay if ahead else errors.HubBusy)(
                 "There is no room in time in the hub's budget (hub.rate, hub.burst, hub.concurrency).",
-                retry_after=wait or FALLBACK,
+                retry_after=wait,
             )
         case Refused("limited", wait):
             return errors.HubRateLimited("The hub answered 429 and is left alone for now.", retry_after=wait)

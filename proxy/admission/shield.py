@@ -96,7 +96,8 @@ class Shield:
             report = report_of(error)
             if report.outcome not in ("answered", "abandoned"):  # the next ones are to know of it
                 pause = await self._leave(ticket, granted, report)
-                error.retry_after = max(pause.seconds, error.retry_after or 0.0) or None
+                if pause.seconds or error.retry_after is not None:
+                    error.retry_after = max(pause.seconds, error.retry_after or 0.0)
                 report = None
             raise
         finally:
@@ -118,6 +119,7 @@ class Shield:
 
     async def _admitted(self, ticket: str, latest: float, *, ahead: bool, early: Early | None) -> Granted:
         """Wait for a turn until ``latest``."""
+        came_at = self._clock()
         decision, granted = (FULL, None) if early is None else self._gates.granted(early)
         if decision == FULL:
             decision, granted = await self._in_line(ticket, latest, ahead=ahead)
@@ -127,6 +129,8 @@ class Shield:
             decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=granted)
         if isinstance(decision, Turn) and granted is not None:
             return granted
+        if decision == FULL:  # nobody knows when there is a slot; as long once more is what it looks like
+            decision = Refused("concurrency", max(FALLBACK, self._clock() - came_at))
         error = refusal(decision, ahead=ahead)
         self._rest = rest_after(decision, error, self._clock, patience=self._longest)
         raise error

@@ -109,6 +109,22 @@ class KeySet:
             raise Unauthorized("The token names no key (kid), and there is more than one.")
         raise Unauthorized("The token's key (kid) is unknown; it may be new, or of another issuer.")
 
+    async def fetch(self) -> Named:
+        """Fetch the set, and keep nothing of it.
+
+        Raises:
+            KeyFault: there was no whole answer in time, or none with a key that can be used.
+        """
+        whole = 2 * self._timeout
+        exchange = self._detached.spawn(self._fetch(asyncio.get_running_loop().time() + whole))
+        done, _ = await asyncio.wait({exchange}, timeout=whole)
+        if not done:
+            raise KeyFault(f"no whole answer within {whole:g} s")
+        fault = exchange.exception()
+        if fault is not None and not isinstance(fault, KeyFault):
+            raise KeyFault(type(fault).__name__) from fault  # its text may say more than is anybody's business
+        return exchange.result()
+
     async def aclose(self, timeout: float = 0.0) -> None:
         """Wait at most ``timeout`` seconds for fetches under way or abandoned, then close the connections."""
         await asyncio.gather(self._flights.drain(timeout), self._detached.drain(timeout))
@@ -135,14 +151,12 @@ class KeySet:
         return task
 
     async def _refresh(self) -> None:
-        whole = 2 * self._timeout
-        exchange = self._detached.spawn(self._fetch(asyncio.get_running_loop().time() + whole))
-        done, _ = await asyncio.wait({exchange}, timeout=whole)
-        fault = exchange.exception() if done else KeyFault(f"no whole answer within {whole:g} s")
-        if fault is not None:
-            self._failed(str(fault) if isinstance(fault, KeyFault) else type(fault).__name__)
+        try:
+            keys = await self.fetch()
+        except KeyFault as fault:
+            self._failed(str(fault))
         else:
-            self._learn(exchange.result())
+            self._learn(keys)
 
     async def _fetch(self, until: float) -> Named:
         self.requests += 1
@@ -179,11 +193,13 @@ class KeySet:
 
 
 def url_is_usable(url: str) -> bool:
-    """Whether a JWK set may be fetched from there: HTTP(S), and nothing secret or useless in it."""
+    """Whether a JWK set, or the hub, may be asked there: HTTP(S), and nothing secret or useless in it."""
     try:
         parts = urlsplit(url)
-        httpx.URL(url)
+        asked = httpx.URL(url).raw_path.decode()
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except (ValueError, httpx.InvalidURL):
         return False
-    return valid and parts.username is None and not parts.fragment
+    # What is asked for is what is written: httpx resolves dots and escapes blanks, urlsplit drops what is empty.
+    written = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return valid and asked == written and parts.username is None and not {" ", "#"} & set(url)

@@ -1,4 +1,4 @@
-"""``check``: whether the proxy can do its work with these settings, one line for each thing looked at."""
+"""``check``: whether all that these settings name is there and as it should be, one line for each thing looked at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from msgspec import Struct
 
 from proxy import errors
 from proxy.answer.page import read
+from proxy.callers.jwks import KeySet
+from proxy.callers.keys import KeyFault
 from proxy.config import sources
+from proxy.config.faults import TO_SERVE
 from proxy.contract import STATUSES, GenerationsListResponse
 from proxy.hub.client import Hub, Transport
 from proxy.hub.credential import Credential, Credentials
@@ -21,7 +24,7 @@ from proxy.hub.stream import HubStream, NoStream
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
 from proxy.redis.describe import describe
-from proxy.settings import Settings
+from proxy.settings import JwtSettings, Settings
 
 Say = Callable[[str], object]
 _QUERY: Final = ListQuery(page_size=100)
@@ -51,7 +54,8 @@ async def run_checks(
     async for line in _checks(environ, config_path, transport):
         say(str(line))
         passed = passed and line.mark != "fail"
-    say("The proxy can do its work." if passed else "The proxy cannot do its work; see the lines marked FAIL.")
+    well, ill = "The proxy can do its work.", "Something is not as it should be; see the lines marked FAIL."
+    say(well if passed else ill)
     return passed
 
 
@@ -59,19 +63,18 @@ async def _checks(
     environ: Mapping[str, str], config_path: str | None, transport: Transport | None
 ) -> AsyncIterator[Line]:
     try:
-        loaded = sources.load(environ, config_path)
-        faults = sources.unmet(loaded.settings, sources.require_credential, sources.require_safe_address)
+        loaded = sources.load(environ, config_path, *TO_SERVE)
     except sources.SettingsError as error:
-        faults = error.faults
-    for fault in faults:
-        yield Line("fail", "settings", fault)
-    if faults:
+        for fault in error.faults:
+            yield Line("fail", "settings", fault)
         return
     for warning in loaded.warnings:
         yield Line("warn", "settings", warning)
     yield Line("ok", "settings", f"hub {loaded.settings.hub.url}")
     async for line in _hub_checks(loaded.settings, transport):
         yield line
+    if loaded.settings.jwt.jwks_url is not None:
+        yield await _jwks_check(loaded.settings.jwt, loaded.settings.jwt.jwks_url)
     yield await _redis_check(loaded.settings)
 
 
@@ -166,6 +169,18 @@ async def _events_check(settings: Settings, credential: Credential, transport: T
     return Line("ok", "events", "the hub offers its stream")
 
 
+async def _jwks_check(settings: JwtSettings, url: str) -> Line:
+    keys = KeySet(settings)
+    try:
+        found = await keys.fetch()
+    except KeyFault as fault:
+        where = urlsplit(url).netloc
+        return Line("fail", "JWK set", f"{fault}. Is PROXY_JWT_JWKS_URL right ({where})? No token would be accepted.")
+    finally:
+        await keys.aclose()
+    return Line("ok", "JWK set", f"{len(found)} of its keys verify {settings.algorithm}")
+
+
 async def _redis_check(settings: Settings) -> Line:
     if settings.redis.url is None:
         return Line("skip", "Redis", "REDIS_URL is not set: memory only, nothing is shared between processes")
@@ -174,7 +189,8 @@ async def _redis_check(settings: Settings) -> Line:
     except ConnectionError as error:
         where = urlsplit(settings.redis.url.reveal())
         shown = where.netloc.rpartition("@")[2] or where.path
-        return Line("fail", "Redis", f"{error}. Is REDIS_URL right ({shown})? The proxy would run without it.")
+        found = f"{error}. Is REDIS_URL right ({shown})? The proxy would run without it, and share nothing."
+        return Line("fail", "Redis", found)
     found = f"version {version}, eviction policy {policy}, maxmemory {memory or 'unlimited'}"
     if policy == "noeviction":
         return Line("warn", "Redis", f"{found}; when full it refuses new pages: set maxmemory-policy allkeys-lru")

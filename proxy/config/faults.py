@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from proxy.callers.caller import EVERY
+from proxy.callers.jwks import url_is_usable
 from proxy.config.redis_password import read_password
 from proxy.hub.credential import DEFAULT, Credential, check_token, read_token
 from proxy.redis.client import check as check_redis_url
@@ -15,12 +18,7 @@ from proxy.settings import CredentialSettings, Settings
 
 
 def _check_hub_url(url: str) -> None:
-    parts = urlsplit(url)
-    try:
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.username is not None or parts.query or parts.fragment:
+    if not url_is_usable(url) or "?" in url:
         # A user part may be a secret: the value is not shown.
         raise ValueError("not a usable URL")
 
@@ -33,6 +31,8 @@ def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
     for one in given:
         if (one.api_key is None) == (one.api_key_file is None):
             raise ValueError(f"{one.name} wants exactly one of api_key and api_key_file")
+        if EVERY in one.namespaces:
+            raise ValueError(f"{one.name} is for the namespaces that it names; OXEN_API_KEY serves all others")
         try:
             Credential(one)
         except ValueError as fault:
@@ -52,11 +52,13 @@ CHECKS: Final[dict[tuple[str, str], Any]] = {
 """What to call with a value of its type; ValueError if it cannot be used."""
 
 
-def contradictions(settings: Settings) -> list[str]:
-    """What does not go together."""
+def contradictions(settings: Settings, faulty: set[str]) -> list[str]:
+    """What does not go together; nothing is said of what is ``faulty`` itself."""
     faults = []
     if settings.hub.api_key is not None and settings.hub.api_key_file is not None:
         faults.append("OXEN_API_KEY: OXEN_API_KEY_FILE is set too; set one of the two")
+    if settings.redis.password_file is not None and settings.redis.url is None and "REDIS_URL" not in faulty:
+        faults.append("PROXY_REDIS_PASSWORD_FILE: REDIS_URL is not set, so that it would do nothing; set both or none")
     callers, credentials = settings.auth.callers, settings.hub.credentials
     for what, given in (
         ("PROXY_AUTH_CALLERS: the name {}", [caller.name for caller in callers]),
@@ -67,6 +69,49 @@ def contradictions(settings: Settings) -> list[str]:
         twice = sorted(one for one, times in Counter(given).items() if times > 1)
         faults += [f"{what.format(one)} is there twice, and can be only once" for one in twice]
     return faults
+
+
+Requirement = Callable[[Settings, set[str]], list[str]]
+"""What a command needs of the settings beyond their being usable: the faults that are left.
+
+It is also given the variables that are faulty themselves, which are as if they were not set: nothing is said of those.
+"""
+
+
+def require_credential(settings: Settings, faulty: set[str]) -> list[str]:
+    """That there is a token for the hub."""
+    given = settings.hub.api_key is not None or settings.hub.api_key_file is not None
+    if given or faulty & {"OXEN_API_KEY", "OXEN_API_KEY_FILE"}:
+        return []
+    return ["OXEN_API_KEY: not set; set it to the hub's token, or OXEN_API_KEY_FILE to a file that holds it"]
+
+
+def require_safe_address(settings: Settings, faulty: set[str]) -> list[str]:
+    """That no stranger can read the hub's data by reaching the port."""
+    host = settings.server.host
+    known = settings.auth.callers or settings.jwt.algorithm is not None or settings.auth.allow_anonymous
+    if is_loopback(host) or known:
+        return []
+    if faulty & {"PROXY_AUTH_CALLERS", "PROXY_AUTH_ALLOW_ANONYMOUS", "PROXY_JWT_ALGORITHM"}:
+        return []
+    fault = (
+        f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; set [auth] callers or [jwt],"
+        " listen on 127.0.0.1, or set PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can"
+        " reach the port"
+    )
+    return [fault]
+
+
+TO_SERVE: Final = (require_credential, require_safe_address)
+"""What it takes to run the proxy."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def missing_extras(settings: Settings) -> list[str]:

@@ -6,11 +6,10 @@ the operator wrote, before anything starts. No fault ever shows the value of a s
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
@@ -20,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.callers.tokens import jwt_faults
-from proxy.config.faults import CHECKS, contradictions, missing_extras
+from proxy.config.faults import CHECKS, Requirement, contradictions, missing_extras
 from proxy.config.fields import Field, fields
 from proxy.config.redis_password import read_password, with_password
 from proxy.secret import MASK, Secret
@@ -46,10 +45,11 @@ class Loaded(Struct, frozen=True):
     warnings: list[str]
 
 
-def load(environ: Mapping[str, str], config: str | None = None) -> Loaded:
+def load(environ: Mapping[str, str], config: str | None = None, *requirements: Requirement) -> Loaded:
     """Read the file ``config`` (else ``PROXY_CONFIG``, else none) and ``environ`` over it.
 
-    An empty variable counts as unset: compose files and shells produce them.
+    An empty variable counts as unset: compose files and shells produce them. ``requirements`` are those of what is to
+    be done with the settings.
 
     Raises:
         SettingsError: with every fault that was found.
@@ -58,6 +58,7 @@ def load(environ: Mapping[str, str], config: str | None = None) -> Loaded:
     known = list(fields())
     faults: list[str] = []
     document = _read_file(config or given.get(CONFIG), faults)
+    faulty = {field.variable for field in known} if faults else set()  # whatever is missing may stand in the file
     faults += _unknown_keys(document, known)
 
     sections: dict[str, dict[str, object]] = {name: {} for name in Settings.__struct_fields__}
@@ -71,9 +72,11 @@ def load(environ: Mapping[str, str], config: str | None = None) -> Loaded:
                 sections[field.section][field.name] = _convert(field, document[field.section][field.name], strict=True)
         except ValueError as fault:
             faults.append(f"{name}: {fault}; allowed: {field.allowed}")
+            faulty.add(field.variable)
 
     settings = msgspec.convert(sections, Settings, dec_hook=lambda _, value: value)
-    faults += contradictions(settings) + jwt_faults(settings.jwt) + missing_extras(settings)
+    faults += contradictions(settings, faulty) + jwt_faults(settings.jwt) + missing_extras(settings)
+    faults += [fault for requirement in requirements for fault in requirement(settings, faulty)]
     settings = _with_redis_password(settings, faults)
     if faults:
         raise SettingsError(faults)
@@ -90,46 +93,6 @@ def _with_redis_password(settings: Settings, faults: list[str]) -> Settings:
         faults.append(f"PROXY_REDIS_PASSWORD_FILE: {fault}")
         return settings
     return replace(settings, redis=replace(redis, url=url))
-
-
-def unmet(settings: Settings, *requirements: Callable[[Settings], None]) -> list[str]:
-    """The faults of all requirements that a command has and these settings do not meet."""
-    faults: list[str] = []
-    for requirement in requirements:
-        try:
-            requirement(settings)
-        except SettingsError as error:
-            faults += error.faults
-    return faults
-
-
-def require_credential(settings: Settings) -> None:
-    """Raise SettingsError unless there is a token for the hub."""
-    if settings.hub.api_key is None and settings.hub.api_key_file is None:
-        raise SettingsError(
-            ["OXEN_API_KEY: not set; set it to the hub's token, or OXEN_API_KEY_FILE to a file that holds it"]
-        )
-
-
-def require_safe_address(settings: Settings) -> None:
-    """Raise SettingsError if strangers could read the hub's data by reaching the port."""
-    host = settings.server.host
-    known = settings.auth.callers or settings.jwt.algorithm is not None
-    if not is_loopback(host) and not known and not settings.auth.allow_anonymous:
-        fault = (
-            f"PROXY_HOST: {host!r} is beyond loopback, and callers are not authenticated; set [auth] callers or [jwt],"
-            " listen on 127.0.0.1, or set PROXY_AUTH_ALLOW_ANONYMOUS=true if only those who may see everything can"
-            " reach the port"
-        )
-        raise SettingsError([fault])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on ``host``."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _read_file(path: str | None, faults: list[str]) -> dict[str, dict[str, Any]]:

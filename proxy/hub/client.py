@@ -25,7 +25,6 @@ import httpx
 from msgspec import Struct
 
 from proxy import errors, tracing
-from proxy.hub import retry_after
 from proxy.hub.body import echoes, read_body, read_error
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
@@ -190,7 +189,7 @@ class Hub:
             said = await read_error(response, token, until)
             cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
             raise cls(f"The hub answered {status}.", said, hub_status=status)
-        raise refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
+        raise refusal(status, response.headers, self._clock())
 
 
 def _trace_headers(call: HubCall) -> dict[str, str]:

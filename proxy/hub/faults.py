@@ -24,8 +24,10 @@ _OWN: Final = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, e
 """What the system says where files, ports or memory are used up."""
 
 
-def refusal(status: int, wait: float | None) -> errors.HubError:
-    """Name an answer that is neither a page nor the hub's own word on the question."""
+def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
+    """Name an answer that is neither a page nor the hub's own word on the question. ``now``: Unix seconds."""
+    lines = headers.get_list("retry-after")
+    wait = retry_after.parse(lines, now)
     if status in (401, 403):
         return errors.HubRefusedCredential(
             f"The hub answered {status}; an operator has to renew the token.", hub_status=status
@@ -36,7 +38,7 @@ def refusal(status: int, wait: float | None) -> errors.HubError:
             hub_status=status,
             retry_after=wait,
         )
-    if status == 503 and wait is not None:
+    if status == 503 and lines:  # also where nobody can read when it is to be asked again
         return errors.HubUnavailable("The hub answered 503.", hub_status=status, retry_after=wait)
     if status < 300:
         return errors.HubAnswerUnexpected(f"The hub answered {status}, expected 200.", hub_status=status)

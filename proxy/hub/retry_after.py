@@ -5,23 +5,30 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 LONGEST: Final = 3600.0
 """Seconds; a hub that asks for more is asked again after this."""
-_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
+_SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?", re.ASCII)
 
 
-def parse(value: str | None, now: float) -> float | None:
-    """Return the seconds to wait from ``now`` (Unix seconds), at most LONGEST; None if it says nothing."""
-    if value is None:
-        return None
-    value = value.strip()
-    if _SECONDS.fullmatch(value):
-        return min(float(value), LONGEST)
+def parse(lines: Sequence[str], now: float) -> float | None:
+    """Return the seconds to wait from ``now`` (Unix seconds), at most LONGEST; None if no line says anything.
+
+    More is read than may be sent: fractions of seconds, and the longest of several times, in one line or more.
+    """
+    waits = [wait for line in lines if (wait := _wait(line.strip(), now)) is not None]
+    return max(waits, default=None)
+
+
+def _wait(line: str, now: float) -> float | None:
+    numbers = [number.strip() for number in line.split(",")]
+    if all(map(_SECONDS.fullmatch, numbers)):
+        return min(max(map(float, numbers)), LONGEST)
     try:
-        seconds = parsedate_to_datetime(value).timestamp() - now
+        seconds = parsedate_to_datetime(line).timestamp() - now
     except (ValueError, TypeError, OverflowError):
         return None
     return min(max(0.0, seconds), LONGEST)

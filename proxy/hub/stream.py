@@ -16,7 +16,7 @@ from typing import Final
 import httpx
 
 from proxy import errors
-from proxy.hub import retry_after, sse
+from proxy.hub import sse
 from proxy.hub.body import codings, echoes
 from proxy.hub.client import USER_AGENT, Transport
 from proxy.hub.credential import Credential
@@ -144,7 +144,7 @@ class HubStream:
         """Return if the answer is a stream."""
         status = response.status_code
         if status == 429 or (status == 503 and "retry-after" in response.headers):
-            raise refusal(status, retry_after.parse(response.headers.get("retry-after"), self._clock()))
+            raise refusal(status, response.headers, self._clock())
         if status in (401, 403):
             self._credential.refused(token)  # looks for another one
             raise NoStream(f"the hub answered {status}", refused=True)

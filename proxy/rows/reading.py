@@ -90,7 +90,7 @@ def read_window(question: Question, page: Page) -> Window:
     try:
         answer = _decode(page.body)
         texts = [bytes(raw) for raw in answer.generations]
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         raise Unfit("row") from None
     start, entries = (number - 1) * size, page.stamp.total_entries
     if (answer.page_number, answer.page_size, answer.count) != (number, size, len(texts)):
@@ -115,7 +115,7 @@ def read_row(text: bytes, asked_at: float, dead_at: float | None, name: bytes = 
     """
     try:
         head = _decode_head(text)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         raise Unfit("row") from None
     cost = amount(head.cost)
     return Row(head.generation_id, text, head.status in TERMINAL, cost, dead_at, asked_at, name or digest(text))

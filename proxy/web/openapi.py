@@ -162,8 +162,8 @@ def _events() -> Schema:
     last = {"name": "Last-Event-ID", "in": "header", "required": False, "schema": _STRING}
     last["description"] = "The id of the last event that was received; later ones that are still kept come first."
     stream = {"description": "Events, until one side ends it.", "content": {sse.MEDIA_TYPE: {"schema": _STRING}}}
-    errors = {400: _ERRORS[400], 404: "The hub offers no events, or they are off.", 405: _ERRORS[405]}
-    errors[503] = "There is no room for another listener; Retry-After says when to come back."
+    errors = {status: _ERRORS[status] for status in (400, 401, 405, 429)}
+    errors |= {404: "The hub offers no events, or they are off.", 503: "No room; Retry-After says when to come back."}
     return {
         "summary": "Be told of completions",
         "description": (

@@ -320,7 +320,7 @@ def test_check_with_nothing_there() -> None:
     done = run("check", OXEN_HUB_URL=f"http://{nowhere}", OXEN_API_KEY=KEY, REDIS_URL=f"redis://:pass-word@{nowhere}")
     assert done.returncode == 1
     assert marks(done) == {"settings": "ok", "hub reachable": "FAIL", "Redis": "FAIL"}
-    assert f"Is REDIS_URL right ({nowhere})?" in done.stdout
+    assert f"ConnectionError: Connection refused. Is REDIS_URL right (redis://{nowhere})?" in done.stdout
     assert "pass-word" not in done.stdout
 
 
@@ -331,6 +331,15 @@ def test_check_where_redis_is_away_and_the_rest_is_well(hub: str) -> None:
     assert marks(done)["Redis"] == "FAIL"
     assert "The proxy would run without it, and share nothing." in done.stdout
     assert done.stdout.endswith("Something is not as it should be; see the lines marked FAIL.\n")
+
+
+def test_check_tries_what_serving_needs_of_redis(hub: str, own_redis: RedisServer) -> None:
+    own_redis.command("ACL", "SETUSER", "web", "on", ">s3cr3t", "~gp1:*", "&gp1:news*", "+@all", "-subscribe", "-zadd")
+    url = own_redis.url.replace("//", "//web:s3cr3t@")
+    done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY, REDIS_URL=url)
+    assert (done.returncode, marks(done)["Redis"]) == (1, "FAIL")
+    lacking = "NOPERM, missing is the right +zadd; NOPERM, missing is the right +subscribe"
+    assert f"it refuses what serving needs: {lacking}" in done.stdout
 
 
 @contextmanager

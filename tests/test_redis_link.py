@@ -19,7 +19,7 @@ from tests.support import Clock
 TIMEOUT = 0.05
 NOPERM = "User gp has no permissions to run the 'evalsha' command"
 KEYS = "NOPERM, missing is the right to keys ~gp1:*"
-SCRIPTS = "ERR, missing is the right to a command that scripts use"
+SCRIPTS = "NOPERM, missing is the right to a command that scripts use"
 CHANNELS = "NOPERM, missing is the right to channels &gp1:news*"
 
 
@@ -227,11 +227,11 @@ async def test_what_others_keep_under_our_keys_is_said_once(caplog: pytest.LogCa
         (
             "ERR",
             "ACL failure in script: User x has no permissions to run the 'get' command",
-            "ERR, missing is the right +get",
+            "NOPERM, missing is the right +get",
         ),
         ("ERR", "The user executing the script can't run this command or subcommand", SCRIPTS),
-        ("ERR", "unknown command 'EVALSHA', with args beginning with: 's3cr3t'", "ERR, it has no command EVALSHA"),
-        ("ERR", "DB index is out of range", "ERR, it has no database of that number"),
+        ("ERR", "unknown command 'EVALSHA', with args beginning with: 's3cr3t'", "it has no command EVALSHA"),
+        ("ERR", "DB index is out of range", "it has no database of that number"),
         (None, "WRONGTYPE Operation against a key holding s3cr3t", "WRONGTYPE"),
         (None, "s3cr3t", ""),
         ("WRONGPASS", "invalid username s3cr3t", "WRONGPASS"),

@@ -21,7 +21,7 @@ from proxy.hub.credential import Credential
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
 from proxy.redis.client import connect
-from proxy.redis.describe import describe
+from proxy.redis.describe import describe, rehearse
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
 from proxy.redis.shared import NEWS
@@ -463,6 +463,7 @@ async def test_describe_a_sentinels_primary() -> None:
         them.servers[0].command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
         _, policy, memory = await describe(Secret(them.url))
         assert (policy, memory) == ("allkeys-lru", "100.00M")
+        assert await rehearse(Secret(them.url)) == []
         for wrong in (them.url.replace("r3dis", "wrong"), them.url.replace("s3ntinel", "wrong")):
             with pytest.raises(ConnectionError) as caught:
                 await describe(Secret(wrong))
@@ -473,6 +474,7 @@ async def test_describe_a_cluster(three: Cluster) -> None:
     version, policy, memory = await describe(Secret(three.url))
     assert version[0].isdigit()
     assert (policy, memory) == ("noeviction", "")
+    assert await rehearse(Secret(three.url)) == []
     three.nodes[1].command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         _, policy, _ = await describe(Secret(three.url))
@@ -489,5 +491,7 @@ async def test_describe_what_is_no_cluster(own_redis: RedisServer) -> None:
 async def test_describe_over_tls(tls: int, made: Certificates) -> None:
     version, *_ = await describe(Secret(f"rediss://127.0.0.1:{tls}?ssl_ca_certs={made.authority}"))
     assert version[0].isdigit()
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError, match=r"ConnectionError: .*(issuer|self-signed) certificate"):
         await describe(Secret(f"rediss://127.0.0.1:{tls}?ssl_ca_certs={made.stranger}"))
+    with pytest.raises(ConnectionError, match=r"it closed the connection|Connection reset by peer"):
+        await describe(Secret(f"redis://127.0.0.1:{tls}"))

@@ -23,7 +23,7 @@ from proxy.hub.credential import Credential, Credentials
 from proxy.hub.stream import HubStream, NoStream
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
-from proxy.redis.describe import describe
+from proxy.redis.describe import describe, rehearse
 from proxy.settings import JwtSettings, Settings
 
 Say = Callable[[str], object]
@@ -186,12 +186,15 @@ async def _redis_check(settings: Settings) -> Line:
         return Line("skip", "Redis", "REDIS_URL is not set: memory only, nothing is shared between processes")
     try:
         version, policy, memory = await describe(settings.redis.url)
+        refused = await rehearse(settings.redis.url)
     except ConnectionError as error:
         where = urlsplit(settings.redis.url.reveal())
-        shown = where.netloc.rpartition("@")[2] or where.path
+        shown = f"{where.scheme}://{where.netloc.rpartition('@')[2] or where.path}"
         found = f"{error}. Is REDIS_URL right ({shown})? The proxy would run without it, and share nothing."
         return Line("fail", "Redis", found)
     found = f"version {version}, eviction policy {policy}, maxmemory {memory or 'unlimited'}"
+    if refused:
+        return Line("fail", "Redis", f"{found}; it refuses what serving needs: {'; '.join(refused)}")
     if policy == "noeviction":
         return Line("warn", "Redis", f"{found}; when full it refuses new pages: set maxmemory-policy allkeys-lru")
     return Line("ok", "Redis", found)

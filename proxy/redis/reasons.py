@@ -22,6 +22,7 @@ _MEANINGS: Final = [
     (re.compile(r"DB index"), "it has no database of that number"),
 ]
 """What Redis' texts say (6.2 to 8), and what of it is worth saying; names of commands are ours."""
+_CODE: Final = re.compile("[A-Z]{3,20}")
 _CLOSED: Final = "Connection closed by server."
 
 
@@ -30,9 +31,19 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ClusterUnfit):
         return str(error)
     if code := _code(error):
-        meanings = (found.expand(words) for at, words in _MEANINGS if (found := at.search(str(error))))
-        return ", ".join((code, *list(meanings)[:1]))
+        meaning = next((found.expand(words) for at, words in _MEANINGS if (found := at.search(str(error)))), "")
+        if meaning.startswith("missing"):
+            code = "NOPERM"  # of a script it is ERR, which says nothing
+        return ", ".join(filter(None, ("" if meaning and code == "ERR" else code, meaning)))
     return next(filter(None, map(_of_the_system, _causes(error))), "")
+
+
+def in_script(command: str, text: str) -> str:
+    """The same of a command of ours in a script, for which Redis' texts name no command, and begin with the code."""
+    code, _, rest = text.removeprefix("-").partition(" ")
+    if code in ("ERR", "NOPERM") and "channel" not in rest and "key" not in rest:
+        return f"NOPERM, missing is the right +{command.lower()}"
+    return reason(ResponseError(rest, status_code=code if _CODE.fullmatch(code) else "ERR"))
 
 
 def kind(error: BaseException) -> str:
@@ -45,7 +56,7 @@ def _code(error: BaseException) -> str:
     if not isinstance(error, RedisError):
         return ""
     first = str(error).partition(" ")[0] if isinstance(error, ResponseError) else ""
-    return error.status_code or (first if re.fullmatch("[A-Z]{3,20}", first) else "")
+    return error.status_code or (first if _CODE.fullmatch(first) else "")
 
 
 def _of_the_system(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from proxy.config.faults import TO_SERVE, is_loopback, require_credential, requi
 from proxy.config.fields import fields
 from proxy.config.sources import SettingsError, load
 from proxy.redis.client import check as check_redis_url
-from proxy.redis.client import place
+from proxy.redis.place import place
 from proxy.secret import Secret
 from proxy.settings import Settings
 
@@ -353,6 +353,27 @@ def test_every_kind_of_redis_url(url: str, kind: str, hosts: tuple[tuple[str, in
 def test_a_redis_url_that_no_client_can_be_made_of(url: str) -> None:
     (fault,) = faults({"REDIS_URL": url})
     assert fault.startswith("REDIS_URL: ")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:pw@h/0", "rediss://h", "redis+cluster://h1,h2", "redis+sentinel://h/mymaster"]
+)
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("max_connections=1", "PROXY_REDIS_CONNECTIONS"),
+        ("max_connections=100", "PROXY_REDIS_CONNECTIONS"),
+        ("encoding=utf-16", "UTF-8"),
+        ("encoding_errors=ignore", "UTF-8"),
+    ],
+)
+def test_an_option_of_the_redis_url_that_is_the_proxys_own(url: str, option: str, instead: str) -> None:
+    """One connection at the most is that of the news, and leaves none for anything else."""
+    (fault,) = faults({"REDIS_URL": f"{url}?client_name=web&{option}"})
+    name = option.partition("=")[0]
+    assert fault.startswith(f"REDIS_URL: its option {name} is to be left out: ")
+    assert instead in fault
+    assert "pw" not in fault
 
 
 @pytest.mark.parametrize(

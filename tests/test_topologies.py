@@ -16,11 +16,13 @@ from urllib.parse import parse_qsl
 
 import httpx
 import pytest
+from redis.asyncio import RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from proxy.hub.credential import Credential
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
-from proxy.redis.client import connect
+from proxy.redis.client import close, connect
 from proxy.redis.describe import describe, rehearse
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
@@ -424,6 +426,44 @@ async def test_what_redis_py_should_not_raise_is_nobodys_error() -> None:
     assert await link.call("look", closed) is None
     assert (link.state, dict(link.faults)) == ("down", {"look: RuntimeError": 1})
     await link.aclose()
+
+
+async def test_a_slot_that_moves_closes_no_connections(three: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """redis-py closes all of them at each fifth move that it hears of, under calls that are on their way."""
+    client = connect(Secret(three.url))
+    assert isinstance(client, RedisCluster)
+    closed: list[None] = []
+    await client.initialize()
+
+    async def note() -> None:
+        closed.append(None)
+
+    monkeypatch.setattr(client, "aclose", note)
+    for number in range(20):
+        key = f"k{number}"
+        right = client.get_node_from_key(key)
+        wrong = next(node for node in client.get_primaries() if node is not right)
+        client.nodes_manager.slots_cache[client.keyslot(key)] = [wrong]
+        assert await client.get(key) is None
+        assert client.get_node_from_key(key) is right, "what moved is known"
+    assert not closed
+    monkeypatch.undo()
+    await close(client)
+
+
+@pytest.mark.parametrize(
+    "text", ["unable to perform operation on <TCPTransport closed=True>; the handler is closed", "a bug"]
+)
+async def test_a_connection_of_a_cluster_that_closes_under_a_call_is_a_fault_of_redis(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(RedisCluster, "execute_command", fail)
+    client = connect(Secret("redis+cluster://127.0.0.1"))
+    with pytest.raises(RedisConnectionError if "closed" in text else RuntimeError):
+        await client.execute_command("GET", "k")
 
 
 @pytest.fixture(params=["single", "clustered"])

@@ -44,6 +44,10 @@ class _Cluster(RedisCluster):
         except (RedisClusterException, LookupError, AttributeError) as error:
             self._initialize = True  # the topology is read anew
             raise ClusterUnfit(str(error)) from error
+        except RuntimeError as error:  # of uvloop, where redis-py has closed a connection under a call
+            if "closed" not in str(error):
+                raise
+            raise RedisConnectionError("the connection was closed meanwhile") from error
 
 
 class _SentinelsPool(SentinelConnectionPool):
@@ -78,7 +82,10 @@ def connect(url: Secret) -> Client:
         return Redis.from_pool(ConnectionPool(**options))
     tls = options.pop("connection_class", None) is not None
     if at.kind == "cluster":
-        return _Cluster(startup_nodes=[ClusterNode(host, port) for host, port in at.hosts], ssl=tls, **options)
+        nodes = [ClusterNode(host, port) for host, port in at.hosts]
+        # A slot that has moved is taken note of, for itself. At each fifth, redis-py would close all connections and
+        # read the topology anew: while slots move, under calls that are on their way. It is read anew after a fault.
+        return _Cluster(startup_nodes=nodes, ssl=tls, reinitialize_steps=0, **options)
     secured = {name: value for name, value in options.items() if name.startswith("ssl_")}
     to_sentinels = {**at.sentinel, **limits, **({"ssl": True, **secured} if tls else {})}
     sentinels: Any = Sentinel  # redis-py has not typed it

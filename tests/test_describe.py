@@ -14,6 +14,7 @@ from proxy.redis.reasons import kind
 from proxy.secret import Secret
 from tests.support import ROOT, RedisServer
 
+NAME = "Hostname mismatch, certificate is not valid for 'h'"
 ALL = ("~gp1:*", "&gp1:news*", "+@all")
 
 
@@ -94,6 +95,7 @@ def handshake(reason: str) -> ssl.SSLError:
     ("cause", "said"),
     [
         (verification("certificate has expired"), "certificate has expired"),
+        (verification("Hostname mismatch, certificate is not valid for 'h'."), NAME),
         (handshake("WRONG_VERSION_NUMBER"), "wrong version number"),
         (FileNotFoundError(2, "s3cr3t"), "No such file or directory"),
         (ConnectionRefusedError(111, "Connect call failed ('s3cr3t', 1)"), "Connection refused"),

@@ -62,7 +62,7 @@ def _code(error: BaseException) -> str:
 def _of_the_system(error: BaseException) -> str:
     match error:
         case ssl.SSLCertVerificationError():
-            return str(error.verify_message)
+            return str(error.verify_message).rstrip(".")
         case ssl.SSLError():
             return (error.reason or "").replace("_", " ").lower()
         case OSError() if error.errno is not None and error.errno > 0:

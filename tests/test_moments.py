@@ -167,7 +167,7 @@ async def test_deeper_than_rows_are_kept_a_moment_lasts_as_long_as_nothing_moves
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["memory", "redis"])
-async def test_rows_so_large_that_the_hub_cannot_show_all_at_once(redis_server: RedisServer, *, shared: bool) -> None:
+async def test_rows_so_large_that_the_hub_cannot_show_all_at_once(own_redis: RedisServer, *, shared: bool) -> None:
     """With Redis, a look there has begun the fetch of all of them: that it was in vain is found once, not for ever."""
     clock = Clock()
     hub = Simulator(still_world(clock, history=120), api_key=KEY, clock=clock)

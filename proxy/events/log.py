@@ -90,7 +90,7 @@ class EventLog:
             if self._take(entry, event_id):
                 self._number, self._last = self._number + 1, event_id
             return
-        entry.late = waiting or heard is not None  # a gap that comes first is not told: without Redis, others have theirs
+        entry.late = waiting or heard is not None  # a gap that comes first is not told: others have their own by then
         if self._take(entry) and entry.late:
             self._untold.append(entry)
         if waiting:

@@ -16,7 +16,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from proxy import __version__
-from proxy.commands.terminal import cannot_listen, complain, fail, say_check
+from proxy.commands.terminal import cannot_listen, complain, fail, open_standard_descriptors, say_check
 from proxy.config import sources
 from proxy.config.faults import TO_SERVE
 from proxy.log_format import wants_colours
@@ -44,6 +44,7 @@ Settings come from the environment and a TOML file; the README lists them. "gene
 @click.pass_context
 def main(context: click.Context) -> None:
     """A caching proxy in front of the Oxen hub's read API for AI image and video generations."""
+    open_standard_descriptors()  # before anything else opens any
     if not wants_colours(os.environ):
         context.color = False  # else click decides: colours for a terminal only
 

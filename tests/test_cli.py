@@ -185,6 +185,17 @@ def test_a_busy_port_is_one_clear_line(command: str) -> None:
     )
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_ends_as_it_should_if_started_with_closed_descriptors(
+    hub: str, workers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they become those of sockets, which is the end of uvloop (Aborted), and of a supervisor's signals."""
+    monkeypatch.setattr("tests.test_cli.COMMAND", ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND])
+    with serving(hub, "--workers", workers, PROXY_SERVER_DRAIN_DELAY="0") as (_, process):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
 def test_serve_answers_and_drains(hub: str) -> None:
     """SIGTERM: readiness turns false while requests are still answered; then it ends with 0."""
     with serving(hub, PROXY_SERVER_DRAIN_DELAY="1") as (url, process):

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.events.entry import Entry, entry_of, read_entry, write_entry
-from proxy.events.log import KEPT_BYTES, EventLog
+from proxy.events.entry import Entry, entry_of, order, read_entry, write_entry
+from proxy.events.log import EventLog
 from proxy.events.shared_log import KEPT_FOR, Appended, SharedLog
+from proxy.events.tail import KEPT_BYTES
 from proxy.known import completion
 from proxy.known.completion import Completion
 from proxy.redis.client import connect
@@ -31,7 +32,7 @@ def done(number: int = 0, url: str = "https://x") -> Completion:
 
 
 def ids(log: EventLog) -> list[int | None]:
-    entries = [log.entry(number) for number in range(log.first, log.end)]
+    entries = [log.tail.entry(number) for number in range(log.tail.first, log.tail.end)]
     return [None if one.completion is None else uuid.UUID(one.completion.generation_id).int for one in entries if one]
 
 
@@ -51,7 +52,7 @@ class Redis(SharedLog):
             return Appended(None, None)
         self.seen |= {identity} if identity else set()
         before = self.entries[-1][0] if self.entries else "0-0"
-        event_id = f"{len(self.entries) + 1}-0"
+        event_id = f"{max(order(before)[0], len(self.news)) + 1}-0"
         self.entries.append((event_id, value))
         self.news.append(b"%b %b %b" % (before.encode(), event_id.encode(), value))
         return Appended(before, event_id)
@@ -59,8 +60,8 @@ class Redis(SharedLog):
     async def since(self, last: str) -> list[tuple[str, bytes]] | None:
         if self.away:
             return None
-        start = 0 if last in ("-", "0-0") else int(last.partition("-")[0]) - 1
-        return self.entries[max(start, self.trimmed) :]
+        found = self.entries[self.trimmed :]
+        return found if last == "-" else [one for one in found if order(one[0]) >= order(last)]
 
 
 @dataclass
@@ -82,6 +83,30 @@ class Two:
         for log in self.logs:
             await log.catch_up()
 
+    async def hears(self, replica: int, *numbers: int | None) -> None:
+        """A replica hears these of the hub, one second after the other; None: that it may have missed some."""
+        for number in numbers:
+            self.clock.advance(1)
+            await self.logs[replica].append(None if number is None else done(number))
+
+    def away(self, *replicas: int) -> None:
+        """Redis is away, for these replicas."""
+        for number, redis in enumerate(self.redis):
+            redis.away = number in replicas
+
+    def restart(self) -> None:
+        """Redis has lost everything."""
+        self.redis[0].entries.clear()
+        self.redis[0].seen.clear()
+
+    async def settle(self, *first: int) -> None:
+        """All look, and hear all news, some ``first``."""
+        for number in (*first, 0, 1, 0, 1):
+            await self.logs[number].look()
+            for news in self.news:
+                self.logs[number].hear(news)
+            assert await self.logs[number].drain(5) == 0
+
 
 async def test_without_redis() -> None:
     log = EventLog(Clock())
@@ -95,7 +120,7 @@ async def test_without_redis() -> None:
         == [None, 1, 2]
         == [one and one.completion and uuid.UUID(one.completion.generation_id).int for one in told]
     )
-    assert log.after(log.last) == log.end == 3
+    assert log.after(log.last) == log.tail.end == 3
     assert log.after("1-0") == 1
     assert log.after("0-0") == 0
     assert log.after("7-0") is None
@@ -137,25 +162,101 @@ async def happen(it: Two, fate: str, number: int) -> bool:
 @settings(deadline=None)
 @given(FATES, st.randoms(use_true_random=False))
 async def test_whatever_becomes_of_the_news(fates: list[str], chance: Any) -> None:
-    """Each replica has each event exactly once, in the order of the log, once it has looked."""
+    """Each replica has each event once, and never after a newer one; what it lacks for that, a gap tells of."""
     it = Two()
     await it.begin()
-    told = []
+    told = {}
     for number, fate in enumerate(fates):
-        told += [number] if await happen(it, fate, number) else []
+        it.clock.advance(1)
+        if await happen(it, fate, number):
+            told[number] = it.clock()
         for log in it.logs:
             for news in chance.sample(it.news, k=chance.randint(0, len(it.news))):
                 log.hear(news)
         await asyncio.sleep(0)
-    it.redis[0].away = False
-    for log in (*it.logs, *it.logs):
-        await log.look()
-        await log.drain(5)
+    it.away()
+    await it.settle()
     for log in it.logs:
-        assert sorted(one for one in ids(log) if one is not None) == told, "none lost, none twice"
-    in_redis = [read_entry(value).completion for _, value in it.redis[0].entries]
-    order = [uuid.UUID(one.generation_id).int for one in in_redis if one]
-    assert [one for one in ids(it.logs[1]) if one is not None] == order
+        found = [one for one in ids(log) if one is not None]
+        assert found == sorted(set(found)), "none twice, and in order"
+        gaps = [one.at for one in log.tail._entries if one.gap]
+        assert all(any(gap >= told[one] for gap in gaps) for one in told.keys() - {*found}), "none lost"
+    assert {*ids(it.logs[0]), *ids(it.logs[1])} >= told.keys()
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["Redis was away", "and has lost everything"])
+@pytest.mark.parametrize("first", [0, 1], ids=["who heard all along tells first", "who began meanwhile tells first"])
+async def test_what_was_heard_without_redis_is_not_told_after_newer_ones(first: int, lost: bool) -> None:
+    """The gap with which a replica begins to hear for itself tells of what only another has heard before that."""
+    it = Two()
+    await it.begin()
+    await it.hears(0, 1)
+    await it.settle()
+    it.away(0, 1)
+    await it.hears(0, 2, 3)
+    await it.hears(1, None)
+    for number in (4, 5):
+        await it.logs[0].append(done(number))
+        await it.hears(1, number)
+    it.away()
+    if lost:
+        it.restart()
+    await it.settle(first)
+    assert ids(it.logs[0]) == [1, 2, 3, 4, 5], "it has missed nothing"
+    assert ids(it.logs[1]) == [1, None, 4, 5]
+    await it.hears(0, 6)
+    await it.settle()
+    assert [ids(log)[-1] for log in it.logs] == [6, 6]
+
+
+async def test_what_others_were_told_meanwhile_is_not_told_after_newer_ones() -> None:
+    """It is only this replica that was cut off from Redis."""
+    it = Two()
+    await it.begin()
+    it.away(0)
+    await it.hears(1, None, 1)
+    await it.hears(0, None, 2)
+    it.away()
+    await it.settle()
+    assert ids(it.logs[0]) == [None, 2]
+    assert ids(it.logs[1]) == [None, 1, 2]
+
+
+async def test_what_comes_too_late_is_a_gap_where_none_was_told() -> None:
+    it = Two()
+    await it.begin()
+    it.away(0)
+    await it.hears(0, 1, 2)
+    await it.hears(1, 3)
+    it.away()
+    await it.settle()
+    assert ids(it.logs[0]) == [1, 2, 3]
+    assert ids(it.logs[1]) == [3, None], "one for both"
+    assert it.logs[1].after(it.logs[1].last) == it.logs[1].tail.end
+
+
+async def test_what_others_have_missed_is_told_before_what_comes_next() -> None:
+    it = Two()
+    await it.begin()
+    it.away(0)
+    await it.hears(0, 1)
+    await it.hears(0, None)
+    it.away()
+    await it.hears(0, 2, None, 3)
+    await it.settle()
+    assert ids(it.logs[0]) == ids(it.logs[1]) == [1, None, 2, None, 3]
+
+
+async def test_a_log_that_was_lost_is_one_gap() -> None:
+    it = Two()
+    await it.begin()
+    await it.hears(0, 1)
+    await it.settle()
+    it.restart()
+    await it.settle()
+    await it.hears(0, 2)
+    await it.settle()
+    assert ids(it.logs[0]) == ids(it.logs[1]) == [1, None, 2]
 
 
 class Slow(Redis):
@@ -256,7 +357,7 @@ async def test_an_entry_that_cannot_be_read_is_a_gap(garbage: bytes) -> None:
     for log in it.logs:
         assert await log.drain(5) == 0
         assert ids(log) == [None, 2, 3, None, 5]
-        assert [one.gap for one in log._entries] == [True, False, False, True, False], "even where the log begins"
+        assert [one.gap for one in log.tail._entries] == [True, False, False, True, False], "even where the log begins"
         assert log.last == "5-0"
 
 
@@ -278,9 +379,9 @@ async def test_what_is_old_or_dead_is_forgotten() -> None:
     await log.append(done(2, f"https://s3/x?Expires={int(clock()) + 100}"))
     await log.append(done(3))
     assert ids(log) == [2, 3]
-    assert log.after("1-0") == log.first, "what follows it is known"
+    assert log.after("1-0") == log.tail.first, "what follows it is known"
     clock.advance(81)  # a fifth of the link's life is left
-    assert log.after("3-0") == log.end
+    assert log.after("3-0") == log.tail.end
     assert ids(log) == [3]
     assert log.after("1-0") is None
 
@@ -356,9 +457,9 @@ async def test_the_log_is_bounded_in_bytes() -> None:
     log = EventLog(Clock())
     for number in range(100):
         await log.append(done(number, "x" * 60_000))
-    assert 60 <= log.end - log.first <= 70
-    assert log._bytes == sum(entry.size for entry in log._entries) <= KEPT_BYTES
-    assert len(log._known) == log.end - log.first
+    assert 60 <= log.tail.end - log.tail.first <= 70
+    assert log.tail._bytes == sum(entry.size for entry in log.tail._entries) <= KEPT_BYTES
+    assert len(log.tail._known) == log.tail.end - log.tail.first
 
 
 async def test_a_closed_log_asks_no_more() -> None:

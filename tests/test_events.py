@@ -330,7 +330,7 @@ async def test_a_gap_is_marked(last: str) -> None:
 
 
 async def test_too_long_an_absence_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.events.log.KEPT", 10)
+    monkeypatch.setattr("proxy.events.tail.KEPT", 10)
     async with proxies() as it:
         async with listening(it.url) as heard:
             pass
@@ -474,7 +474,7 @@ async def test_streams_do_not_hold_up_the_servers_end() -> None:
 @pytest.mark.parametrize("waits", [True, False])
 async def test_who_waits_for_look_ups_is_told_of_a_gap(monkeypatch: pytest.MonkeyPatch, *, waits: bool) -> None:
     """It reads what it may; only who does not is cut off."""
-    monkeypatch.setattr("proxy.events.log.KEPT", 3)
+    monkeypatch.setattr("proxy.events.tail.KEPT", 3)
     log, clock = EventLog(Clock()), iter(range(100))
     log.open(None)
     feed = Feed({"": Source(log, NoOwners())}, 30)  # type: ignore[arg-type]
@@ -483,7 +483,7 @@ async def test_who_waits_for_look_ups_is_told_of_a_gap(monkeypatch: pytest.Monke
     async def hear(*, settled: bool) -> str:
         one = str(uuid.UUID(int=next(clock)))
         await log.append(completion.read(json.dumps({"generation_id": one, "status": "succeeded"})))
-        entry = log.entry(log.end - 1)
+        entry = log.tail.entry(log.tail.end - 1)
         assert entry is not None
         entry.settled, entry.namespace = settled, "ox"
         return one

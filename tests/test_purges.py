@@ -131,6 +131,86 @@ async def test_a_purge_that_is_not_found_out_holds_up_no_end(monkeypatch: pytest
     assert await it.drain(5) == 0
 
 
+class Away(Shared):
+    """A Redis that can be asked once it is ``back``; what it was ``told``, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.back, self.asked = asyncio.Event(), 0
+        self.told: dict[Purge, float] = {}
+
+    async def purge(self, purge: Purge, at: float, *, keep: float) -> bool:
+        await asyncio.sleep(0)
+        self.asked += 1
+        assert keep == 60.0
+        if self.back.is_set():
+            self.told[purge] = at
+        return self.back.is_set()
+
+
+async def asked(shared: Away, times: int) -> None:
+    async with asyncio.timeout(5):
+        while shared.asked < times:
+            await asyncio.sleep(0)
+
+
+async def test_a_purge_that_could_not_be_told_is_told_when_redis_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purging, "AGAIN", 0.0)
+    shared, clock = Away(), Clock()
+    it, began = Purging(shared, keep=60.0, clock=clock), clock()
+    assert not await it.purge(Purge("everything"))
+    clock.advance(1)
+    assert not await it.purge(Purge("namespace", "ox"))
+    await asked(shared, 5)
+    clock.advance(1)
+    assert not await it.purge(Purge("namespace", "ox")), "once more, and later"
+    shared.back.set()
+    async with asyncio.timeout(5):
+        while len(shared.told) < 2:
+            await asyncio.sleep(0)
+    assert await it.drain(5) == 0
+    assert shared.told == {Purge("everything"): began, Purge("namespace", "ox"): began + 2}
+    before = shared.asked
+    assert await it.purge(Purge("everything"))
+    assert shared.asked == before + 1, "nothing is told twice"
+
+
+async def test_a_purge_is_not_told_any_more_when_nothing_is_kept_that_it_covers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(purging, "AGAIN", 0.0)
+    shared, clock = Away(), Clock()
+    it = Purging(shared, keep=60.0, clock=clock)
+    assert not await it.purge(Purge("everything"))
+    await asked(shared, 3)
+    clock.advance(61)
+    assert len(it._detached) == 1
+    async with asyncio.timeout(5):
+        while it._detached:
+            await asyncio.sleep(0)
+    assert not shared.told
+
+
+async def test_a_purge_that_cannot_be_told_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purging, "AGAIN", 0.0)
+    it = Purging(Away(), keep=60.0, clock=Clock())
+    assert not await it.purge(Purge("everything"))
+    assert await it.drain(5) == 0
+
+
+@pytest.mark.parametrize("real", [False, True])
+async def test_a_clock_that_is_behind_moves_no_purge_back(real: bool, redis_server: RedisServer) -> None:
+    redis_server.command("DEL", PURGES)
+    client = connect(Secret(redis_server.url)) if real else fakeredis.FakeAsyncRedis()
+    shared = Shared(RedisLink(client, 5.0))
+    for at in (7.5, 5.25, 6.0):
+        assert await shared.purge(Purge("everything"), at, keep=60.0)
+    assert await shared.purges() == {Purge("everything"): 7.5}
+    assert await shared.purge(Purge("everything"), 8.125, keep=60.0)
+    assert await shared.purges() == {Purge("everything"): 8.125}
+    redis_server.command("DEL", PURGES)
+    await shared._link.aclose()
+
+
 async def test_memory_is_not_trusted_until_the_purges_are_known(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +322,27 @@ async def test_in_all_replicas(replicas: list[SocketRig], purge: str, gone: list
         for query in gone:
             assert "fwd=" in await status(caller, replicas[1], query), "also in the replica that was not asked"
             assert "hit" in await status(caller, replicas[0], query), "and kept anew, in all"
+
+
+async def test_without_redis_the_others_are_told_when_it_is_back(
+    replicas: list[SocketRig], own_redis: RedisServer
+) -> None:
+    query = "namespace=ox"
+    async with httpx.AsyncClient() as caller:
+        for replica in replicas * 2:
+            await status(caller, replica, query)
+        own_redis.kill()
+        answer = await caller.post(
+            replicas[0].proxy_url + PURGE_PATH,
+            json={"everything": True},
+            headers={"authorization": f"Bearer {ADMIN}"},
+        )
+        assert not answer.json()["everywhere"]
+        own_redis.start()
+        async with asyncio.timeout(10):
+            while own_redis.command("HLEN", PURGES) != 1:
+                await asyncio.sleep(0.02)
+        assert "fwd=" in await status(caller, replicas[1], query)
 
 
 async def test_it_is_posted(replicas: list[SocketRig]) -> None:

@@ -105,13 +105,13 @@ async def rig(
 def told(subscription: Subscription) -> list[str | None]:
     """What the log holds: ids of generations, None for a gap."""
     log = subscription.log
-    entries = [log.entry(number) for number in range(log.first, log.end)]
+    entries = [log.tail.entry(number) for number in range(log.tail.first, log.tail.end)]
     return [None if one.completion is None else one.completion.generation_id for one in entries if one is not None]
 
 
 def gaps(subscription: Subscription) -> int:
     log = subscription.log
-    entries = [log.entry(number) for number in range(log.first, log.end)]
+    entries = [log.tail.entry(number) for number in range(log.tail.first, log.tail.end)]
     return sum(entry is not None and entry.gap for entry in entries)
 
 
@@ -353,7 +353,7 @@ async def test_what_was_heard_with_another_token_is_not_replayed(
         assert one.log.tag != tag, f"so that {tag}-{last} is not looked for"
         from_the_beginning = one.log.after("0-0")
         assert from_the_beginning is not None
-        replayed = [one.log.entry(number) for number in range(from_the_beginning, one.log.end)]
+        replayed = [one.log.tail.entry(number) for number in range(from_the_beginning, one.log.tail.end)]
         assert [entry.completion.generation_id for entry in replayed if entry and entry.completion] == [done]
 
 

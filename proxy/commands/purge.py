@@ -52,7 +52,7 @@ def run_purge(url: str, key: Secret, what: Mapping[str, str | bool]) -> None:
     except (OSError, ValueError, http.client.HTTPException) as error:
         fail(f"the proxy at {url} cannot be asked: {error}")
     if not purged.everywhere:
-        fail("purged in one process only: Redis, by which the others are told, cannot be had")
+        fail("purged in one process only: Redis is away; that process tells the others when it is back, if it lives on")
 
 
 def _refused(url: str, error: urllib.error.HTTPError) -> NoReturn:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final, NoReturn
 
 import click
 
 _WRONG_SETTINGS: Final = 2
+
+
+def open_standard_descriptors() -> None:
+    """Open those of the descriptors 0, 1 and 2 that whoever started this has closed, to nothing; workers inherit them.
+
+    Else the next socket or pipe has that number, and is taken for what the number stands for: logged into, say.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free one is this
 
 
 def say_check(line: str) -> None:

@@ -25,6 +25,7 @@ class Entry(Struct):
         id: in the log; None while it is this process' own.
         namespace: of the generation, once ``settled``; None if it has none, or if it could not be found out.
         lost: it could not.
+        late: when it was heard, Redis could not be told; others may have been told of newer ones before it.
     """
 
     at: float
@@ -35,6 +36,7 @@ class Entry(Struct):
     settled: bool = False
     lost: bool = False
     begins: bool = False
+    late: bool = False
 
     @property
     def size(self) -> int:
@@ -50,6 +52,7 @@ class Entry(Struct):
 class _Value(Struct, frozen=True, array_like=True):
     at: float
     data: str | None
+    late: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -58,7 +61,7 @@ _decode = msgspec.msgpack.Decoder(_Value).decode
 
 def write_entry(entry: Entry) -> bytes:
     """An entry as the log in Redis has it."""
-    return _encode(_Value(entry.at, None if entry.completion is None else entry.completion.data))
+    return _encode(_Value(entry.at, None if entry.completion is None else entry.completion.data, entry.late))
 
 
 def read_entry(value: bytes) -> Entry:
@@ -71,7 +74,9 @@ def read_entry(value: bytes) -> Entry:
         found = _decode(value)
     except msgspec.MsgspecError as error:
         raise ValueError("no entry of the log") from error
-    return entry_of(found.at, None if found.data is None else completion.read(found.data))
+    entry = entry_of(found.at, None if found.data is None else completion.read(found.data))
+    entry.late = found.late
+    return entry
 
 
 def entry_after(before: str, value: bytes, now: float) -> Entry:

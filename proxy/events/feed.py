@@ -86,7 +86,7 @@ class Listener:
         events = [self._missed()] if self._gap else []
         self._gap = False
         for name in self._places:
-            if name in self._blocked and self._places[name][0] < self._sources[name].log.first:
+            if name in self._blocked and self._places[name][0] < self._sources[name].log.tail.first:
                 events.append(self._skip(name))
             while sum(len(event.data) for event in events) < most and (entry := self._next(name)) is not None:
                 done = entry.completion
@@ -101,17 +101,17 @@ class Listener:
         told: dict[str, None] = {}
         for name, (number, _) in self._places.items():
             log = self._sources[name].log
-            entries = (log.entry(one) for one in range(max(log.first, number - REMEMBERED), number))
+            entries = (log.tail.entry(one) for one in range(max(log.tail.first, number - REMEMBERED), number))
             told |= dict.fromkeys(entry.completion.identity for entry in entries if entry and entry.completion)
         return told
 
     def _next(self, name: str) -> Entry | None:
         """The next entry of a log, if there is one and it is known whose it is."""
         log, (number, last) = self._sources[name].log, self._places[name]
-        if number < log.first:
+        if number < log.tail.first:
             raise Behind
         self._blocked.discard(name)
-        entry = log.entry(number)
+        entry = log.tail.entry(number)
         if entry is None:
             return None
         if not (self.caller.sees_all or entry.settled or entry.completion is None):
@@ -122,7 +122,7 @@ class Listener:
 
     def _skip(self, name: str) -> sse.Event:
         """Go on where the log begins: what is not kept any more had to wait for look-ups, not for the listener."""
-        self._places[name] = self._sources[name].log.first, self._places[name][1]
+        self._places[name] = self._sources[name].log.tail.first, self._places[name][1]
         return self._missed()
 
     def _is_for_them(self, entry: Entry) -> bool:
@@ -175,15 +175,15 @@ class Feed:
             event_id = known.get(log.tag, "")
             number = await _found(log, event_id) if event_id else None
             gap = gap or (last is not None and number is None)
-            places[name] = (log.end, log.last) if number is None else (number, event_id)
+            places[name] = (log.tail.end, log.last) if number is None else (number, event_id)
         self._make_sure_of_room(caller)
         listener = Listener(caller, self._sources, places, gap=gap)
         self._listeners.add(listener)
         if not caller.sees_all:
             for name, (number, _) in places.items():
                 source = self._sources[name]
-                for one in range(number, source.log.end):
-                    if (entry := source.log.entry(one)) is not None:
+                for one in range(number, source.log.tail.end):
+                    if (entry := source.log.tail.entry(one)) is not None:
                         source.owners.find(entry)
         return listener
 

@@ -32,15 +32,25 @@ class Purging:
         self._clock = clock
         self.purges = Purges()
         self.since = self.purges.since
-        self._reading = Detached()
-        self._closing = False
+        self._untold = Purges()
+        self._telling = self._closing = False
+        self._detached = Detached()
 
     async def purge(self, purge: Purge) -> bool:
-        """Serve nothing of this any more that was asked for before now; return whether all replicas were told."""
+        """Serve nothing of this any more that was asked for before now; return whether all replicas were told.
+
+        If Redis cannot be asked they are told when it is back, as long as this process lives.
+        """
         now = self._clock()
         self.purges.forget(now - self._keep)
         self.purges.add(purge, now)
-        return self._shared is None or await self._shared.purge(purge, now, keep=self._keep)
+        if self._shared is None or await self._shared.purge(purge, now, keep=self._keep):
+            return True
+        self._untold.add(purge, now)
+        if not self._telling:
+            self._telling = True
+            self._detached.spawn(self._tell_others(self._shared))
+        return False
 
     async def read(self) -> bool:
         """Take in the purges of all replicas; return whether they could be had."""
@@ -58,12 +68,12 @@ class Purging:
         if news:
             self.purges.add(*heard(news))
         else:
-            self._reading.spawn(self._find_out())
+            self._detached.spawn(self._find_out())
 
     async def drain(self, timeout: float) -> int:
-        """Ask Redis no more, and wait at most ``timeout`` seconds for what is being read; return what goes on."""
+        """Ask Redis once more at the most, and wait at most ``timeout`` seconds for that; return what goes on."""
         self._closing = True
-        return await self._reading.drain(timeout)
+        return await self._detached.drain(timeout)
 
     async def _find_out(self) -> None:
         """Look up what was purged, however often that takes: no other news of it will come."""
@@ -71,3 +81,14 @@ class Purging:
             if self._closing:
                 break
             await asyncio.sleep(AGAIN)
+
+    async def _tell_others(self, shared: Shared) -> None:
+        """Tell of the purges that Redis was not told of; one task for all of them."""
+        while self._untold and not self._closing:
+            await asyncio.sleep(AGAIN)
+            self._untold.forget(self._clock() - self._keep)
+            for purge, at in self._untold.times.items():
+                if not await shared.purge(purge, at, keep=self._keep):
+                    break
+                self._untold.drop(purge, at)
+        self._telling = False  # before anything else can happen

@@ -48,6 +48,16 @@ class Purges:
         """Forget purges older than anything that is kept."""
         self._since = {purge: at for purge, at in self._since.items() if at >= before}
 
+    @property
+    def times(self) -> dict[Purge, float]:
+        """All purges and their times, as they are now."""
+        return self._since.copy()
+
+    def drop(self, purge: Purge, at: float) -> None:
+        """Forget a purge, unless the same was purged again after ``at``."""
+        if self._since.get(purge) == at:
+            del self._since[purge]
+
     def since(self, question: Question) -> float:
         """The time before which answers to the question are purged; 0 if there is none.
 

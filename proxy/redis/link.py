@@ -19,6 +19,7 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from proxy.redis.allotment import current
 from proxy.redis.client import GIVEN_UP, Client, close
+from proxy.redis.formats import OtherRelease
 from proxy.redis.reasons import kind, reason
 from proxy.redis.refusals import Refusals, Seldom
 from proxy.redis.scripts import Script
@@ -65,7 +66,7 @@ class RedisLink:
         self._calls = Detached(awaited=True)
         self._faults_in_a_row = 0
         self._rest_until = 0.0
-        self._asked = False
+        self._asked = self._met_another = False
         self._slow_since: float | None = None
 
     @property
@@ -205,6 +206,14 @@ class RedisLink:
     def taken(self, command: str) -> None:
         """A call came to what it was made for."""
         self._refusals.taken(command)
+
+    def garbage(self, what: str, error: Exception) -> None:
+        """Count a value that cannot be read; one of another release, beside which this one runs, is no fault."""
+        if not isinstance(error, OtherRelease):
+            self.count(what, type(error.__cause__ or error).__name__)
+        elif not self._met_another:
+            self._met_another = True
+            _log.info("what another release wrote in Redis is asked for again: %s", what)
 
     async def aclose(self) -> None:
         """Close the connections; calls that are still under way are given the time to end that they have anyway."""

@@ -224,8 +224,8 @@ class Shared:
             return None
 
     def garbage(self, what: Literal["page", "record", "rows"], error: ValueError) -> None:
-        """Count a value that cannot be read."""
-        self._link.count(what, type(error.__cause__ or error).__name__)
+        """Count a value that cannot be read, unless it is another release's."""
+        self._link.garbage(what, error)
 
 
 def _lacking(head: bytes | int, rows: list[bytes]) -> tuple[bytes | None, tuple[bytes, ...]]:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from proxy.answer.encodings import SMALL, decode, encode
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
+from proxy.redis.formats import check_format
 
 FORMAT: Final = 4
 OFF_LOOP: Final = SMALL
@@ -53,12 +54,14 @@ async def read_page(raw: bytes, key: str, known: Page | None = None) -> Page:
     """Read the page of that key; the body of one that is ``known`` is not decompressed again.
 
     Raises:
-        ValueError: it is none, or another's, or of another format.
+        ValueError: it is none, or another's, or (OtherRelease) of another format.
     """
     try:
-        value = _decode(memoryview(raw)[raw.find(b"\n") + 1 :])
-        if value.format != FORMAT or value.key != key:
-            raise ValueError("another format, or another page's value")
+        packed = memoryview(raw)[raw.find(b"\n") + 1 :]
+        check_format(packed, FORMAT)
+        value = _decode(packed)
+        if value.key != key:
+            raise ValueError("another page's value")
         if known is not None and known.etag == value.etag:
             body, variants = known.body, dict(known.variants)
         else:

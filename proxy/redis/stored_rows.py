@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from proxy.answer.record import Stamp
+from proxy.redis.formats import check_format
 from proxy.rows.envelope import Envelope, Unfit
 from proxy.rows.listing import Chain, Listing, Moment, size_of
 from proxy.rows.reading import DIGEST, Row, digest, read_row
@@ -120,14 +121,16 @@ def read(key: str, head: bytes, rows: Iterable[bytes], before: Listing | None) -
     """The listing that a head makes, with the rows that were read with it and those of ``before``.
 
     Raises:
-        ValueError: it is none, another's, of another format, or a row is missing.
+        ValueError: it is none, another's, of another format (OtherRelease), or a row is missing.
     """
+    packed = head.partition(b" ")[2]
     try:
-        found = _decode_head(head.partition(b" ")[2])
+        check_format(packed, FORMAT)
+        found = _decode_head(packed)
     except msgspec.MsgspecError as error:
         raise ValueError("no listing") from error
-    if found.format != FORMAT or found.key != key:
-        raise ValueError("another format, or another listing's value")
+    if found.key != key:
+        raise ValueError("another listing's value")
     known = {} if before is None else _rows(before)
     texts = {digest(text): text for text in rows}
     try:

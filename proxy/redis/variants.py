@@ -13,6 +13,7 @@ from msgspec import Struct
 from proxy.answer.freshness import keep_until
 from proxy.answer.page import Page
 from proxy.questions.question import Question
+from proxy.redis.formats import check_format
 from proxy.redis.link import RedisLink
 from proxy.settings import CacheSettings
 
@@ -53,7 +54,7 @@ class SharedVariants:
         try:
             return await asyncio.to_thread(_read, raw, page)
         except (TypeError, ValueError, zlib.error) as error:
-            self._link.count("variant", type(error).__name__)
+            self._link.garbage("variant", error)
             return None
 
     async def put(self, question: Question, page: Page, variant: bytes) -> None:
@@ -73,11 +74,12 @@ def _read(raw: bytes, page: Page) -> bytes | None:
     """The variant, held against the page: what Redis holds is never taken at its word. None: of the page before.
 
     Raises:
-        ValueError, zlib.error: it is another's, or none.
+        ValueError, zlib.error: it is another's, of another format (OtherRelease), or none.
     """
+    check_format(raw, FORMAT)
     value = _decode(raw)
-    if (value.format, value.key) != (FORMAT, page.key):
-        raise ValueError("another format, or another page's variant")
+    if value.key != page.key:
+        raise ValueError("another page's variant")
     if value.etag != page.etag:
         return None
     reader = zlib.decompressobj(wbits=31)

@@ -14,7 +14,7 @@ from typing import Final
 from proxy.admission.gate import SLOT
 from proxy.redis.allotment import unallotted
 from proxy.redis.client import GIVEN_UP
-from proxy.redis.leases import AGAIN
+from proxy.redis.link import AGAIN
 from proxy.tasks.detached import Detached
 
 HELD: Final = SLOT + GIVEN_UP

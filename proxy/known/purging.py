@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
 from proxy.questions.purges import Purge, Purges, heard
+from proxy.redis.link import AGAIN
 from proxy.redis.shared import Shared
 from proxy.tasks.detached import Detached
-
-AGAIN: Final = 0.1
-"""Seconds after which Redis, if it could not be asked, is asked once more."""
 
 
 class Purging:

@@ -14,14 +14,12 @@ from typing import Final
 
 from proxy.questions.question import Question
 from proxy.redis.landings import landing
-from proxy.redis.link import RedisLink
+from proxy.redis.link import AGAIN, RedisLink
 from proxy.redis.scripts import Script
 from proxy.redis.shared import LEASE, NEWS, lease_keys
 from proxy.tasks.detached import Detached
 from proxy.tasks.renewal import Renewing
 
-AGAIN: Final = 0.1
-"""Seconds after which Redis, if it could not be asked, is told once more what has ended."""
 REFUSALS: Final = 20
 """How often a Redis that can be asked, but does not take it (it is read-only, say), is told that a lease has ended."""
 MOST: Final = 256

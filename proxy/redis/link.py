@@ -32,6 +32,8 @@ State: TypeAlias = Literal["unknown", "up", "refusing", "down"]
 FIRST_REST: Final = 0.1
 LONGEST_REST: Final = 1.0
 """Seconds for which Redis is left alone after a fault: at first, and after several in a row."""
+AGAIN: Final = 0.1
+"""Seconds after which a Redis that could not be asked is asked once more, where nobody waits for that."""
 SLOW_FOR: Final = 0.5
 """Seconds after which Redis counts as down, though it answers, if no call took less than half of its timeout meanwhile:
 several such calls would cost a request more than it may. A machine that is busy for a moment has quick ones between."""

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from proxy.redis.client import follow, primaries, publish, subscribers
-from proxy.redis.link import RedisLink
+from proxy.redis.link import AGAIN, RedisLink
 from proxy.redis.shared import NEWS
 from proxy.tasks.detached import Detached
 
@@ -34,8 +34,6 @@ SILENCE: Final = 2.0
 """Seconds without any message after which the subscription is given up and made anew."""
 COUNT: Final = 1.0
 """Seconds between counts of the replicas, and between questions to Sentinels who the primary is."""
-AGAIN: Final = 0.1
-"""Seconds after which ``on_subscribed`` is tried again."""
 ENDING: Final = 1.0
 """Seconds that closing may take."""
 FIRST_WAIT: Final = 0.2

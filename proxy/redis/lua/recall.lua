@@ -9,11 +9,7 @@ local SAME = 0.5 -- s by which the ends of a pause may differ that several tell 
 
 local function recall(at, gate_key, slots_key)
   local rate, burst, slot = number(ARGV[at + 1]), number(ARGV[at + 2]), number(ARGV[at + 3])
-  local now = tonumber(ARGV[at + 5])
-  if not now then
-    local time = redis.call('TIME')
-    now = number(time[1]) + number(time[2]) / 1e6
-  end
+  local now = clock(ARGV[at + 5])
   for key, kind in pairs({[gate_key] = 'hash', [slots_key] = 'zset'}) do
     if redis.call('TYPE', key).ok ~= kind then
       redis.call('DEL', key) -- nothing, or something that is no gate

@@ -3,11 +3,7 @@
 -- ARGV: rate, burst, now ('': by the clock), s that a pause has left at the most,
 --       s ahead for which turns are granted at the most
 -- Returns: turns left, slots held, s left of the pause, its cause, strikes
-local rate, burst, now = number(ARGV[1]), number(ARGV[2]), tonumber(ARGV[3])
-if not now then
-  local time = redis.call('TIME')
-  now = number(time[1]) + number(time[2]) / 1e6
-end
+local rate, burst, now = number(ARGV[1]), number(ARGV[2]), clock(ARGV[3])
 local gate, slots = {}, 0
 if redis.call('TYPE', KEYS[1]).ok == 'hash' then
   gate = redis.call('HMGET', KEYS[1], 'next', 'until', 'cause', 'strikes')

@@ -9,5 +9,10 @@ local function whole(text)
   return value >= 0 and value < 2 ^ 31 and value == math.floor(value) and value or 0
 end
 
+local function clock(given) -- what stands for now in tests, else this server's clock
+  local time = not tonumber(given) and redis.call('TIME')
+  return time and number(time[1]) + number(time[2]) / 1e6 or tonumber(given)
+end
+
 local CAUSES = {limited = true, unavailable = true, refused = true, failing = true}
 local function known_cause(text) return CAUSES[text] and text or 'failing' end

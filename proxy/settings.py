@@ -112,7 +112,7 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     url: RedisURL | None = None
     password_file: PasswordPath | None = None
     timeout: Timeout = 0.05
-    connections: Count = 16
+    connections: Count = 64
     replicas: Count = 1
 
 

@@ -56,7 +56,7 @@ class RedisLink:
     """
 
     def __init__(
-        self, client: Client, timeout: float, connections: int = 16, *, clock: Callable[[], float] = time.monotonic
+        self, client: Client, timeout: float, connections: int = 64, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.client = client
         self.faults: Counter[str] = Counter()

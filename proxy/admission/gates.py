@@ -13,7 +13,7 @@ from typing import Final
 from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.shared_gate import NOTHING, SharedGate
-from proxy.admission.turns import Early, Granted
+from proxy.admission.turns import Early, Grant
 from proxy.admission.unheard import Unheard
 
 NO_EPOCH: Final = -1
@@ -59,9 +59,9 @@ class Gates:
         """Whether news is of this credential's gate."""
         return gate.decode() == self._gate_name()
 
-    def paused(self, granted: Granted) -> bool:
+    def paused(self, grant: Grant) -> bool:
         """Whether there is a pause, or one of which nobody knows whether it is over."""
-        return granted.local.pause(self._clock()).strikes > 0
+        return grant.local.pause(self._clock()).strikes > 0
 
     def early(self, patience: float) -> Early | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
@@ -77,20 +77,21 @@ class Gates:
         wanted = self._shared.wanted(name, ticket, self.allowance, patience=patience, told=told)
         return Early(ticket, wanted, name, self._local)
 
-    def granted(self, early: Early) -> tuple[Turn | Refused, Granted | None]:
+    def granted(self, early: Early) -> Grant | Refused:
         """What came of an early turn."""
         if early.answer is None:
-            return FULL, None
+            return FULL
         return self._taken(early.name, early.local, early.ticket, *early.answer)
 
     def free(self, early: Early) -> None:
         """Have the slot of an early turn of which nothing was heard given back."""
         self._leftovers.free(early.name, early.ticket)
 
-    async def ask(
-        self, ticket: str, allowance: Allowance, patience: float, *, paid: Granted | None
-    ) -> tuple[Turn | Refused, Granted | None]:
-        """Ask for a turn; ``paid``: the turn for now that one of the gates has granted this ticket."""
+    async def ask(self, ticket: str, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
+        """Ask for a turn within ``patience`` seconds.
+
+        ``paid``: the turn for now that one of the gates has granted this ticket.
+        """
         name = self._gate_name()
         if name != self._name:  # another token: what was learned of the old one does not count
             self._name, self._local = name, Gate()
@@ -111,28 +112,30 @@ class Gates:
             local.drain(self._clock(), allowance)
         epoch = None if paid is None or paid.local is not local or paid.shared_epoch is not None else paid.epoch
         decision = local.admit(ticket, self._clock(), allowance, patience=patience, paid=epoch)
-        self._unheard.turns += isinstance(decision, Turn) and not decision.wait
-        return decision, Granted(name, local, local.epoch)
+        if isinstance(decision, Refused):
+            return decision
+        self._unheard.turns += not decision.wait
+        return Grant(ticket, decision.wait, name, local, decision.epoch)
 
-    async def stay(self, ticket: str, granted: Granted) -> None:
+    async def stay(self, grant: Grant) -> None:
         """The request is still under way."""
-        granted.local.renew(ticket, self._clock())
+        grant.local.renew(grant.ticket, self._clock())
         if self._shared is not None:
-            await self._shared.stay(granted.name, ticket)
+            await self._shared.stay(grant.name, grant.ticket)
 
-    async def leave(self, ticket: str, granted: Granted, report: Report) -> Pause:
+    async def leave(self, grant: Grant, report: Report) -> Pause:
         """Say how a turn went, to whoever granted it; return the pause that this leads to."""
         jitter = random.random()  # noqa: S311  not for cryptography
-        local, now, pause = granted.local, self._clock(), None
+        ticket, local, now, pause = grant.ticket, grant.local, self._clock(), None
         local.free(ticket)  # before Redis is told: what is asked at the same time is not to tell of it as held
-        if granted.shared_epoch is not None:
-            pause = await self._tell_left(granted.name, local, ticket, granted.shared_epoch, report, jitter)
+        if grant.shared_epoch is not None:
+            pause = await self._tell_left(grant.name, local, ticket, grant.shared_epoch, report, jitter)
         if pause is None:
-            pause = local.leave(ticket, now, granted.epoch, report, jitter, self.allowance)
+            pause = local.leave(ticket, now, grant.epoch, report, jitter, self.allowance)
             if pause.strikes and local is self._local:
                 self._unheard.note_pause()
             if self._shared is not None:
-                self._leftovers.free(granted.name, ticket)
+                self._leftovers.free(grant.name, ticket)
         return pause
 
     async def standing(self) -> Standing:
@@ -148,14 +151,14 @@ class Gates:
 
     def _taken(
         self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None
-    ) -> tuple[Turn | Refused, Granted | None]:
+    ) -> Grant | Refused:
         """Let this process' own gate know what all replicas' has decided."""
         self._mirror(local, pause)
-        if not isinstance(decision, Turn):
-            return decision, None
+        if isinstance(decision, Refused):
+            return decision
         if not decision.wait:
             local.renew(ticket, self._clock())
-        return decision, Granted(name, local, local.epoch, decision.epoch)
+        return Grant(ticket, decision.wait, name, local, local.epoch, decision.epoch)
 
     async def _tell_free(self, name: str, ticket: str) -> bool:
         """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""

@@ -25,9 +25,17 @@ class Early(Struct):
     answer: tuple[Turn | Refused, Pause | None] | None = None
 
 
-class Granted(Struct, frozen=True):
-    """Where a turn was granted: the gate's name, this process' own, its epoch, and all replicas' if it was theirs."""
+class Grant(Struct, frozen=True):
+    """A turn that was granted, after ``wait`` seconds, and by which gate.
 
+    Attributes:
+        name: of the gate.
+        local, epoch: this process' own gate, and that one's epoch.
+        shared_epoch: that of all replicas' gate, if it granted the turn.
+    """
+
+    ticket: str
+    wait: float
     name: str
     local: Gate
     epoch: int

@@ -21,16 +21,15 @@ from msgspec.structs import replace
 
 from proxy.admission.refusals import GaveWay, Rest
 from proxy.admission.shield import Shield
-from proxy.admission.turns import Early
 from proxy.answer.outcome import Landed
 from proxy.answer.page import Page, not_found, read
 from proxy.answer.record import Learned
-from proxy.claim import Claim
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
 from proxy.hub.client import Hub
 from proxy.hub.faults import NothingLeft
 from proxy.known.knowledge import Knowledge
 from proxy.questions.question import Question
+from proxy.redis.claims import Claim, WantedTurn
 from proxy.redis.landings import Ear, Landings, write_failure
 from proxy.redis.leases import Leases
 from proxy.redis.stored import OFF_LOOP
@@ -121,7 +120,7 @@ class Fetcher:
                     return await self._lead(self._leases, replace(claim, held=True), lead.landed, until, ahead=ahead)
                 if claim.unsure:  # not to be taken when that one has ended: nobody would know of it
                     self._leases.end(question, claim.token, unsure=True)
-                    claim = Claim(question, secrets.token_hex(8), claim.turn)
+                    claim = Claim(question, secrets.token_hex(8), turn=claim.turn)
                 if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
@@ -130,10 +129,10 @@ class Fetcher:
         """What is known of the hub not being asked; None for who has to look, too."""
         return self._upstreams[credential].shield.resting()
 
-    def claim(self, question: Question) -> Claim:
+    def claim(self, question: Question, useless: tuple[float, float]) -> Claim:
         """What a look may take for a fetch. At most half of the time goes by until the turn: the hub has the other."""
         shield = self._upstreams[question.credential].shield
-        return Claim(question, secrets.token_hex(8), shield.early(self._deadline / 2))
+        return Claim(question, secrets.token_hex(8), useless, shield.wanted(self._deadline / 2))
 
     def give_up(self, claim: Claim) -> None:
         """A claim was taken for nothing; nobody waits until others may have it."""
@@ -217,7 +216,9 @@ class Fetcher:
                 _log.info("the hub takes the token of credential %s again", credential)
         self.hub_states[credential] = state
 
-    async def _page(self, question: Question, until: float, *, ahead: bool, turn: Early | None) -> tuple[Page, float]:
+    async def _page(
+        self, question: Question, until: float, *, ahead: bool, turn: WantedTurn | None
+    ) -> tuple[Page, float]:
         """Ask the hub once; once more if it cannot have read the first request. Return how long it took, too."""
         try:
             return await self._request(question, until, ahead=ahead, turn=turn)
@@ -231,12 +232,12 @@ class Fetcher:
             raise first from None  # there is no room to repeat it
 
     async def _request(
-        self, question: Question, until: float, *, ahead: bool, turn: Early | None = None
+        self, question: Question, until: float, *, ahead: bool, turn: WantedTurn | None = None
     ) -> tuple[Page, float]:
         """One request, in its turn. At most half of the time that is left goes by in line: the hub has the other."""
         now = asyncio.get_running_loop().time
         upstream = self._upstreams[question.credential]
-        async with upstream.shield.turn(max(0.0, until - now()) / 2, ahead=ahead, early=turn):
+        async with upstream.shield.turn(max(0.0, until - now()) / 2, ahead=ahead, wanted=turn):
             asked_at, sent = self._clock(), now()
             try:
                 body = await upstream.hub.get(question.path, question.query, deadline=max(0.0, until - now()))

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Landed, StaleHit
-from proxy.claim import Claim
 from proxy.errors import HubBusy
 from proxy.fetch import Fetcher
 from proxy.questions.question import Question
+from proxy.redis.claims import Claim
 from proxy.settings import HubSettings
 from proxy.tasks.detached import ended
 from proxy.tasks.flight import Flights
@@ -76,9 +76,9 @@ class Line:
         """Callers who wait, or fetches that are under way, whichever are more."""
         return max(self.waiting, len(self._fetches))
 
-    def claim(self, question: Question) -> Claim:
+    def claim(self, question: Question, useless: tuple[float, float]) -> Claim:
         """What a look may take for the fetch of a question."""
-        return self._fetcher.claim(question)
+        return self._fetcher.claim(question, useless)
 
     def begin(self, claim: Claim, *, since: float) -> Begun:
         """Start this claim's fetch; if one is under way, join it and give the claim up."""

@@ -130,18 +130,18 @@ class Pages:
 
     async def _look(self, question: Question, wishes: Directives | None = None) -> Looked:
         """Look into Redis; if nothing there can be what a caller wishes, as nothing in memory was, begin the fetch."""
-        claim = bid = None
+        claim = None
         if wishes is not None and self._known.trust.together and not (wishes.only_if_cached or self._line.full):
             useless = oldest_fresh(self._clock(), self._settings, single=question.single)
-            claim = self._line.claim(self._to_ask(question))
-            bid = claim.bid(useless if wishes.max_stale <= 0 else (0.0, 0.0))
+            claim = self._line.claim(self._to_ask(question), useless if wishes.max_stale <= 0 else (0.0, 0.0))
         since = self._known.vouched(question)
-        found = await self._known.look(question, bid)
+        found = await self._known.look(question, claim)
         if found is not None:
             self.at_hand.looked(question)
         if claim is None or (found is not None and not found.leased):
             return Looked(found is not None, None)
-        return Looked(found is not None, self._line.begin(claim.asked(found), since=since))
+        claim = claim.unanswered() if found is None else claim.taken(found.turn)
+        return Looked(found is not None, self._line.begin(claim, since=since))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""

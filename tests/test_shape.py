@@ -28,7 +28,7 @@ LAYERS = [  # packages, and modules outside of them, from the bottom up: each im
     ["rows"],
     ["redis"],
     ["admission", "callers", "known"],
-    ["ahead", "claim", "config"],
+    ["ahead", "config"],
     ["at_hand", "fetch"],
     ["line"],
     ["pages"],

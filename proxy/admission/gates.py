@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
+from proxy.admission.grant import Grant
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.shared_gate import NOTHING, SharedGate
-from proxy.admission.turns import Early, Grant
 from proxy.admission.unheard import Unheard
+from proxy.redis.claims import WantedTurn
 
 NO_EPOCH: Final = -1
 """Of no gate: what is said of a turn with it changes nothing but that its slot is free."""
@@ -63,7 +64,7 @@ class Gates:
         """Whether there is a pause, or one of which nobody knows whether it is over."""
         return grant.local.pause(self._clock()).strikes > 0
 
-    def early(self, patience: float) -> Early | None:
+    def wanted(self, patience: float) -> WantedTurn | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
 
         What others do not know of this process' gate is to be told first.
@@ -74,18 +75,17 @@ class Gates:
             return None
         ticket = secrets.token_hex(8)
         told = self._local.told(self._clock(), self.allowance, untold=False)
-        wanted = self._shared.wanted(name, ticket, self.allowance, patience=patience, told=told)
-        return Early(ticket, wanted, name, self._local)
+        return self._shared.wanted(name, ticket, self.allowance, patience=patience, told=told)
 
-    def granted(self, early: Early) -> Grant | Refused:
-        """What came of an early turn."""
-        if early.answer is None:
+    def granted(self, wanted: WantedTurn) -> Grant | Refused:
+        """What another script has made of it."""
+        if wanted.answer is None:
             return FULL
-        return self._taken(early.name, early.local, early.ticket, *early.answer)
+        return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, *wanted.answer)
 
-    def free(self, early: Early) -> None:
-        """Have the slot of an early turn of which nothing was heard given back."""
-        self._leftovers.free(early.name, early.ticket)
+    def free(self, wanted: WantedTurn) -> None:
+        """Have the slot given back of a turn of which nothing was heard."""
+        self._leftovers.free(wanted.gate, wanted.ticket)
 
     async def ask(self, ticket: str, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
         """Ask for a turn within ``patience`` seconds.
@@ -149,6 +149,10 @@ class Gates:
         """Wait at most ``timeout`` seconds for Redis to be told of what is free; return how much is not."""
         return await self._leftovers.drain(timeout)
 
+    def _local_of(self, name: str) -> Gate:
+        """This process' own gate; a new one for a token of before, of which nothing counts any more."""
+        return self._local if name == self._name else Gate()
+
     def _taken(
         self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None
     ) -> Grant | Refused:
@@ -162,7 +166,7 @@ class Gates:
 
     async def _tell_free(self, name: str, ticket: str) -> bool:
         """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""
-        local = self._local if name == self._name else Gate()
+        local = self._local_of(name)
         told = await self._tell_left(name, local, ticket, NO_EPOCH, Report("abandoned"), 0.0)
         self._freed()
         return told is not None

@@ -14,12 +14,13 @@ from typing import Final
 
 from proxy.admission.gate import SLOT, Allowance, Pause, Refused, Report, Standing
 from proxy.admission.gates import FULL, Gates
+from proxy.admission.grant import Grant
 from proxy.admission.queue import Queue
 from proxy.admission.refusals import FALLBACK, Rest, refusal, report_of, rest_after
 from proxy.admission.shared_gate import SharedGate
-from proxy.admission.turns import Early, Grant
 from proxy.errors import ProxyError
 from proxy.redis.allotment import unallotted
+from proxy.redis.claims import WantedTurn
 from proxy.tasks.detached import Detached, drained
 from proxy.tasks.renewal import Renewing
 
@@ -60,32 +61,35 @@ class Shield:
         """What is known of turns being refused; None for who has to look, too."""
         return self._rest if self._rest is not None and self._rest.holds() else None
 
-    def early(self, patience: float) -> Early | None:
+    def wanted(self, patience: float) -> WantedTurn | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
 
         Those who are in line come first.
         """
-        return None if self._queue else self._gates.early(patience)
+        return None if self._queue else self._gates.wanted(patience)
 
-    def give_back(self, early: Early) -> None:
-        """An early turn is of no use, if it was granted."""
-        self._unwanted(self._gates.granted(early))
-        if early.answer is None:
-            self._gates.free(early)
+    def give_back(self, wanted: WantedTurn) -> None:
+        """A turn that was wanted is of no use, if it was granted."""
+        self._unwanted(self._gates.granted(wanted))
+        if wanted.answer is None:
+            self._gates.free(wanted)
 
     @asynccontextmanager
-    async def turn(self, patience: float, *, ahead: bool = False, early: Early | None = None) -> AsyncIterator[None]:
+    async def turn(
+        self, patience: float, *, ahead: bool = False, wanted: WantedTurn | None = None
+    ) -> AsyncIterator[None]:
         """Wait at most ``patience`` seconds for a turn; what the block raises decides what becomes of the next ones.
 
-        ``ahead``: nobody waits for the answer; callers who do come first. ``early``: has been asked for.
+        ``ahead``: nobody waits for the answer; callers who do come first. ``wanted``: another script was asked
+        for it.
 
         Raises:
             HubRateLimited, HubUnavailable, HubResting: the hub is left alone; ``retry_after`` says for how long.
             HubBusy: there is no room in time.
         """
-        ticket = secrets.token_hex(8) if early is None else early.ticket
+        ticket = secrets.token_hex(8) if wanted is None else wanted.ticket
         self._longest = max(self._longest, patience)
-        grant = await self._admitted(ticket, self._clock() + patience, ahead=ahead, early=early)
+        grant = await self._admitted(ticket, self._clock() + patience, ahead=ahead, wanted=wanted)
         report: Report | None = Report("abandoned")
         try:
             with Renewing(SLOT / 4, lambda: self._gates.stay(grant)):
@@ -116,10 +120,10 @@ class Shield:
         """Wait at most ``timeout`` seconds until all who have left are gone; return how many are not."""
         return await drained(timeout, self._leaving, self._gates)
 
-    async def _admitted(self, ticket: str, latest: float, *, ahead: bool, early: Early | None) -> Grant:
+    async def _admitted(self, ticket: str, latest: float, *, ahead: bool, wanted: WantedTurn | None) -> Grant:
         """Wait for a turn until ``latest``."""
         came_at = self._clock()
-        answer = FULL if early is None else self._gates.granted(early)
+        answer = FULL if wanted is None else self._gates.granted(wanted)
         if answer == FULL:
             answer = await self._in_line(ticket, latest, ahead=ahead)
         self._rest = None  # also where the turn is for later: others may have the next ones

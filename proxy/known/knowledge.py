@@ -18,7 +18,7 @@ from proxy.known.rows import KnownRows, Step
 from proxy.known.trust import Trust
 from proxy.known.untold import Untold
 from proxy.questions.question import Question
-from proxy.redis.bids import Bid
+from proxy.redis.claims import Claim
 from proxy.redis.news import News
 from proxy.redis.shared import Found, Shared
 from proxy.redis.stored import read_record
@@ -77,13 +77,13 @@ class Knowledge:
             news.topics[b"record"] = self.hear_record
             news.topics[b"purged"] = self.purging.hear
 
-    async def look(self, question: Question, bid: Bid | None = None) -> Found | None:
+    async def look(self, question: Question, claim: Claim | None = None) -> Found | None:
         """Take in what Redis has, and return it; None, if it cannot be asked."""
         if self._shared is None:
             return None
         kept, record = self._memory.get(question.key), self._memory.record(question.listing)
         page = None if kept is None else kept.page
-        found = await self._shared.look(question, self._version(question), page=page, record=record, bid=bid)
+        found = await self._shared.look(question, self._version(question), page=page, record=record, claim=claim)
         await self._take_in(question, found)
         return found
 

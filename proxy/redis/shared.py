@@ -16,7 +16,7 @@ from proxy.answer.record import Learned, Record
 from proxy.questions import purges
 from proxy.questions.purges import Purge
 from proxy.questions.question import REDIS_PREFIX, Question, record_key, rows_keys
-from proxy.redis.bids import Bid
+from proxy.redis.claims import Claim
 from proxy.redis.landings import landing
 from proxy.redis.link import RedisLink
 from proxy.redis.replies import Looked, led, looked, moved
@@ -83,26 +83,26 @@ class Shared:
         *,
         page: Page | None = None,
         record: Record | None = None,
-        bid: Bid | None = None,
+        claim: Claim | None = None,
     ) -> Found | None:
         """Return the page kept for the question, its listing's record, and the rows since ``version``.
 
-        With a ``bid``, its lease is taken if nobody has it, and of what is kept nothing is of use that is not known:
+        With a ``claim``, its lease is taken if nobody has it, and of what is kept nothing is of use that is not known:
         ``page``, ``record`` and rows; and a turn at the hub, if that is wanted.
         """
-        lease = lease_keys(question, "") if bid is None else lease_keys(bid.target, bid.token)
+        lease = lease_keys(question, "") if claim is None else lease_keys(claim.question, claim.token)
         keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), *lease]
         known = (b"" if page is None else write_mark(page), "" if record is None else write_record(record))
         arguments: list[Any] = [version, *known]
-        arguments += [""] if bid is None else [bid.token, int(LEASE * 1000), *map(microseconds, bid.useless)]
-        if bid is not None and bid.turn is not None:
-            keys += bid.turn.keys
-            arguments += bid.turn.arguments
+        arguments += [""] if claim is None else [claim.token, int(LEASE * 1000), *map(microseconds, claim.useless)]
+        turn = None if claim is None else claim.turn
+        if turn is not None:
+            keys += turn.keys
+            arguments += turn.arguments
 
         def read(raw: Any) -> tuple[Looked, Any]:
             reply = looked(raw)
-            wanted = None if bid is None or reply.turn is None else bid.turn
-            return reply, None if wanted is None else wanted.read(reply.turn)
+            return reply, None if turn is None or reply.turn is None else turn.read(reply.turn)
 
         found = await self._link.run(_LOOK, "look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)

@@ -13,6 +13,7 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
 from proxy.admission.gate import Allowance
+from proxy.admission.gates import Gates
 from proxy.admission.shared_gate import SharedGate, gate_name
 from proxy.admission.shield import Shield
 from proxy.callers.limiter import Limiter
@@ -198,12 +199,9 @@ def _shield(settings: Settings, credential: Credential, link: RedisLink | None, 
         credential.token()  # looks whether it has been renewed, which ends the pause of one that was refused
         return gate_name(credential.id, settings.hub.url)
 
-    return Shield(
-        Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency, reach=settings.hub.deadline),
-        None if link is None else SharedGate(link),
-        gate_name=name,
-        replicas=lambda: _replicas(settings, news),
-    )
+    allowance = Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency, reach=settings.hub.deadline)
+    shared = None if link is None else SharedGate(link)
+    return Shield(Gates(allowance, shared, gate_name=name, replicas=lambda: _replicas(settings, news)))
 
 
 def _hear_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None:

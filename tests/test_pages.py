@@ -16,6 +16,7 @@ import pytest
 
 from proxy import errors
 from proxy.admission.gate import Allowance
+from proxy.admission.gates import Gates
 from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
 from proxy.answer.directives import Directives
@@ -115,7 +116,8 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
         shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
         given = CacheSettings(**cache)  # type: ignore[arg-type]
         knowledge = Knowledge(given, Memory(2**20), shared, None, rows_bytes=2**20, clock=clock)
-        shield = Shield(Allowance(settings.rate, settings.burst, settings.concurrency), gate, gate_name=lambda: GATE)
+        allowance = Allowance(settings.rate, settings.burst, settings.concurrency)
+        shield = Shield(Gates(allowance, gate, gate_name=lambda: GATE))
         upstreams = {"default": Upstream(hub, shield)}
         leases = None if link is None else Leases(link)
         fetcher = Fetcher(upstreams, knowledge, leases, Landings(), deadline=settings.deadline, clock=clock)

@@ -13,6 +13,7 @@ import pytest
 
 from proxy import errors
 from proxy.admission.gate import Allowance
+from proxy.admission.gates import Gates
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.refusals import GaveWay
 from proxy.admission.shared_gate import SharedGate
@@ -50,7 +51,8 @@ def shield(server: fakeredis.FakeServer | None = None, allowance: Allowance = AL
     shared = None
     if server is not None:
         shared = SharedGate(Switch(fakeredis.FakeAsyncRedis(server=server), 2.0))
-    return Shield(allowance, shared, gate_name=lambda: "gp1:{g}", **named)
+    clock = {"clock": named["clock"]} if "clock" in named else {}
+    return Shield(Gates(allowance, shared, gate_name=lambda: "gp1:{g}", **named), **clock)
 
 
 def switch(one: Shield, *, on: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -30,8 +31,10 @@ class Gates:
         allowance: of all replicas together.
         gate_name: what Redis knows this credential's gate by, at the moment.
         replicas: how many processes share the budget, as far as is known.
-        freed: called when a slot has become free.
         clock: seconds, monotonic.
+
+    Attributes:
+        on_free: called when a slot may be free of which Redis had yet to be told.
     """
 
     def __init__(
@@ -40,15 +43,14 @@ class Gates:
         shared: SharedGate | None,
         *,
         gate_name: Callable[[], str],
-        replicas: Callable[[], int],
-        freed: Callable[[], object],
-        clock: Callable[[], float],
+        replicas: Callable[[], int] = lambda: 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.allowance = allowance
         self._shared = shared
         self._gate_name = gate_name
         self._replicas = replicas
-        self._freed = freed
+        self.on_free: Callable[[], object] | None = None
         self._clock = clock
         self._name = gate_name()
         self._local = Gate()
@@ -168,7 +170,8 @@ class Gates:
         """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""
         local = self._local_of(name)
         told = await self._tell_left(name, local, ticket, NO_EPOCH, Report("abandoned"), 0.0)
-        self._freed()
+        if self.on_free is not None:
+            self.on_free()
         return told is not None
 
     async def _tell_left(

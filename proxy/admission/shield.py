@@ -12,12 +12,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from proxy.admission.gate import SLOT, Allowance, Pause, Refused, Report, Standing
+from proxy.admission.gate import SLOT, Pause, Refused, Report, Standing
 from proxy.admission.gates import FULL, Gates
 from proxy.admission.grant import Grant
 from proxy.admission.queue import Queue
 from proxy.admission.refusals import FALLBACK, Rest, refusal, report_of, rest_after
-from proxy.admission.shared_gate import SharedGate
 from proxy.errors import ProxyError
 from proxy.redis.allotment import unallotted
 from proxy.redis.claims import WantedTurn
@@ -32,29 +31,20 @@ class Shield:
     """Grants turns at one hub with one credential.
 
     Args:
-        allowance: of all replicas together.
-        gate_name: what Redis knows this credential's gate by, at the moment.
-        replicas: how many processes share the budget, as far as is known.
         clock: seconds, monotonic.
+
+    Attributes:
+        allowance: of all replicas together.
     """
 
-    def __init__(
-        self,
-        allowance: Allowance,
-        shared: SharedGate | None,
-        *,
-        gate_name: Callable[[], str],
-        replicas: Callable[[], int] = lambda: 1,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.allowance = allowance
+    def __init__(self, gates: Gates, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.allowance = gates.allowance
+        self._gates = gates
         self._clock = clock
         self._rest: Rest | None = None
         self._longest = 0.0
-        self._queue: Queue[Grant | Refused] = Queue(allowance.concurrency)
-        self._gates = Gates(
-            allowance, shared, gate_name=gate_name, replicas=replicas, freed=self._queue.make_room, clock=clock
-        )
+        self._queue: Queue[Grant | Refused] = Queue(self.allowance.concurrency)
+        gates.on_free = self._queue.make_room
         self._leaving = Detached()
 
     def resting(self) -> Rest | None:

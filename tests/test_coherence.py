@@ -26,7 +26,7 @@ from proxy.admission.gate import Gate
 from proxy.admission.shield import Shield
 from proxy.admission.unheard import Unheard
 from proxy.redis.client import connect
-from proxy.redis.news import LEASE, News
+from proxy.redis.news import TRUSTED_FOR, News
 from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Fault, Simulator, World
@@ -122,7 +122,7 @@ class Coherence(RuleBasedStateMachine):
         now = time.monotonic()
 
         async def heard() -> None:
-            while any(news.flowing and news._good_until < now + LEASE for news in self.news):
+            while any(news.flowing and news._good_until < now + TRUSTED_FOR for news in self.news):
                 await asyncio.sleep(0.001)
 
         self.run(heard())

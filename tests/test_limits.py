@@ -157,7 +157,7 @@ async def test_who_owes_more_than_the_burst_is_served_after_the_wait_that_is_tol
     with pytest.raises(TooManyRequests) as caught:
         await one.charge("ann", terms, 1.0)
     assert caught.value.retry_after == pytest.approx(8.1, abs=0.1)
-    assert one.standing("ann", terms).reset == pytest.approx(10.0, abs=0.1), "all of it again"
+    assert one.balance("ann", terms).reset == pytest.approx(10.0, abs=0.1), "all of it again"
     clock.advance(caught.value.retry_after or 0)
     await one.charge("ann", terms, 1.0)
 

@@ -111,7 +111,7 @@ class Gates:
         allowance = allowance.share(self._replicas())
         if self._shared is not None and not self._alone:
             self._alone = True
-            local.drain(self._clock(), allowance)
+            local.spend_burst(self._clock(), allowance)
         epoch = None if paid is None or paid.local is not local or paid.shared_epoch is not None else paid.epoch
         decision = local.admit(ticket, self._clock(), allowance, patience=patience, paid=epoch)
         if isinstance(decision, Refused):

@@ -27,7 +27,7 @@ from proxy.siblings import Siblings
 from proxy.web.credentials import require_key
 from proxy.web.page_files import PageFile, page_handler
 from proxy.web.reading import reading, respond
-from proxy.web.telemetry.samples import INTERVAL, Samples, Told, merged
+from proxy.web.telemetry.samples import INTERVAL, Activity, Samples, merged
 from proxy.web.telemetry.state_metrics import Parts
 
 PAGE_PATH: Final = "/status"
@@ -68,12 +68,12 @@ class Process(Struct):
     listeners: int
 
 
-class Report(Struct):
+class ProcessReport(Struct):
     """What a process tells the others."""
 
     process: Process
     budgets: list[Budget]
-    told: Told
+    told: Activity
 
 
 class StatusResponse(Struct):
@@ -84,10 +84,10 @@ class StatusResponse(Struct):
     interval: int
     processes: list[Process]
     budgets: list[Budget]
-    told: Told
+    told: Activity
 
 
-_read: Final = msgspec.msgpack.Decoder(Report).decode
+_read: Final = msgspec.msgpack.Decoder(ProcessReport).decode
 
 
 class Status:
@@ -128,7 +128,7 @@ class Status:
     async def response(self) -> StatusResponse:
         """What is shown: of all processes, by whichever way there is to them."""
         scope: Literal["fleet", "workers", "process"] = "process"
-        reports: dict[str, Report] = {}
+        reports: dict[str, ProcessReport] = {}
         told = None if self._shared is None else await self._shared.read(self._clock())
         if told is not None:
             scope = "fleet"
@@ -160,7 +160,7 @@ class Status:
     async def _encoded(self) -> bytes:
         return msgspec.msgpack.encode(await self._report())
 
-    async def _report(self) -> Report:
+    async def _report(self) -> ProcessReport:
         parts, rows = self._parts, self._parts.knowledge.rows.listings
         process = Process(
             id=self._id,
@@ -190,7 +190,7 @@ class Status:
             )
             for name, standing in (await parts.standings()).items()
         ]
-        return Report(process, budgets, self.samples.tell())
+        return ProcessReport(process, budgets, self.samples.tell())
 
 
 def status_handlers(status: Status, settings: Settings) -> list[HTTPRouteHandler]:

@@ -284,8 +284,8 @@ class NotedShield(Shield):
 
 
 def test_one_truth(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.app.News", Noted)
-    monkeypatch.setattr("proxy.app.Shield", NotedShield)
+    monkeypatch.setattr("proxy.core.News", Noted)
+    monkeypatch.setattr("proxy.core.Shield", NotedShield)
     monkeypatch.setattr("proxy.redis.news.HEARTBEAT", 0.005)  # so that waiting for news costs little
     monkeypatch.setattr("proxy.redis.news.FIRST_WAIT", 0.02)
     Coherence.redis_url = own_redis.url

@@ -13,7 +13,7 @@ from proxy.admission.shared_gate import SharedGate, gate_name
 from proxy.admission.shield import Shield
 from proxy.events.events import Events
 from proxy.events.hearing import Pace
-from proxy.fetch import Fetcher, Upstream
+from proxy.fetch import Fetcher
 from proxy.hub.client import Hub, Transport
 from proxy.hub.credential import Credential, Credentials
 from proxy.known.encoder import Encoder
@@ -28,6 +28,7 @@ from proxy.redis.news import News
 from proxy.redis.shared import Shared
 from proxy.redis.variants import SharedVariants
 from proxy.settings import RedisSettings, Settings
+from proxy.upstream import Upstream
 
 
 class Core(Struct, frozen=True):
@@ -77,6 +78,7 @@ def make_core(
         credential.name: Upstream(
             Hub(settings.hub, credential, transport=transport, clock=clock),
             _shield(settings, credential, link, replicas),
+            clock=clock,
         )
         for credential in credentials.all
     }

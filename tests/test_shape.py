@@ -28,7 +28,7 @@ LAYERS = [  # packages, and modules outside of them, from the bottom up: each im
     ["rows"],
     ["redis"],
     ["admission", "callers", "known"],
-    ["ahead", "config"],
+    ["ahead", "config", "upstream"],
     ["at_hand", "fetch"],
     ["line"],
     ["pages"],

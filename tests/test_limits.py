@@ -78,7 +78,7 @@ def test_what_is_owed_is_taken_though_it_is_not_there() -> None:
     )
 )
 async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, int]]) -> None:
-    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("take")
+    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("take", "suspicion")
     terms, full_at, now = Terms(2.0, 8), 0.0, 1e6
     for passed, wanted, least, owed in steps:
         now += passed

@@ -33,7 +33,7 @@ KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
 NOTHING: Final = Told()
 _ADMIT: Final = Script("admit", "suspicion", "recall", "gate")
-_STAY: Final = Script("stay")
+_STAY: Final = Script("stay", "suspicion")
 _LEAVE: Final = Script("leave", "suspicion", "recall")
 _STANDING: Final = Script("standing", "suspicion")
 

@@ -28,7 +28,7 @@ AHEAD: Final = 1 / 32
 """Part of the burst that all replicas together take ahead at the most, beyond what is waited for."""
 CALLERS: Final = 10_000
 """Callers of whom is remembered what is held for them."""
-_TAKE: Final = Script("take")
+_TAKE: Final = Script("take", "suspicion")
 
 
 class _Held(Struct):

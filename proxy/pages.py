@@ -28,7 +28,7 @@ from proxy.at_hand import AtHand, stand_in
 from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.known.knowledge import Knowledge
-from proxy.line import Begun, Line, Looked
+from proxy.line import Begun, Line, Looked, Wait
 from proxy.questions.demand import Demand
 from proxy.questions.question import Question
 from proxy.settings import CacheSettings, HubSettings
@@ -114,7 +114,7 @@ class Pages:
                 raise NotCached("The moment's page is not known here, and only-if-cached forbids to ask the hub.")
             whole = self._known.rows.whole(question)
             with contextlib.suppress(HubAnswerTooLarge):
-                landed = await self._line.fetch(whole, since=self._known.vouched(whole), until=self._line.deadline())
+                landed = await self._line.fetch(whole, Wait(self._line.deadline()), since=self._known.vouched(whole))
             page = self._known.at(question, moment)
             if page is None and (outcome := await self.answer(question, wishes)).page.moment == moment:
                 return outcome
@@ -183,40 +183,41 @@ class Pages:
     ) -> Landed | StaleHit:
         """Have a question fetched that answers this one; return what landed.
 
-        An answer that does not explain what has changed in the listing leaves the page unknown; then the page itself
-        is asked for. A fetch that was joined may be older than this caller accepts, or than an event that came before
-        the caller did; then it asks again. Later events are ignored, as they might never end.
+        A window that does not explain what has changed in the listing leaves the page unknown, and one may be too
+        large; then the page itself is asked for. What others had asked for may be too old for this caller; then it
+        asks again.
         """
-        until, doubted_at, came_at = self._line.deadline(), self._known.doubts.since(question), self._clock()
-        since = self._known.vouched(question)
         impatient = partial(self._stand_in, question, PATIENCE, wishes)
-        in_vain = 0
+        max_age, doubted_at = max(wishes.max_age, self._settings.min_refresh), self._known.doubts.since(question)
+        wait = Wait(self._line.deadline(), patience, impatient, self._clock(), max_age, doubted_at)
+        since, in_vain = self._known.vouched(question), 0
         while True:
             target = question if in_vain >= WINDOWS else self._to_ask(question)
             target = begun.target if begun else target
             try:
-                landed = await self._line.fetch(
-                    target, since=since, until=until, patience=patience, stand_in=impatient, begun=begun
-                )
+                landed = await self._line.fetch(target, wait, since=since, begun=begun)
             except HubAnswerTooLarge:
                 if target.key == question.key:
                     raise
-                begun, in_vain = None, WINDOWS
-                continue
-            if isinstance(landed, StaleHit):
-                return landed
-            begun = None
-            if target.key != question.key:
-                made = self._known.landed(question, since=since)
-                if made is None:
+                in_vain = WINDOWS
+            else:
+                if isinstance(landed, StaleHit):
+                    return landed
+                shown = self._shown(question, target, landed, since)
+                if shown is None:
                     in_vain += 1
-                    continue
-                landed = replace(made, collapsed=landed.collapsed)
-            age = self._clock() - landed.vouched_at
-            recent = landed.learned != "behind" and age <= max(wishes.max_age, self._settings.min_refresh)
-            if not landed.collapsed or ((recent or landed.vouched_at >= came_at) and landed.vouched_at >= doubted_at):
-                return landed
-            since = landed.vouched_at
+                elif wait.accepts(shown, self._clock()):
+                    return shown
+                else:
+                    since = shown.vouched_at
+            begun = None
+
+    def _shown(self, question: Question, target: Question, landed: Landed, since: float) -> Landed | None:
+        """What the answer to ``target`` makes of the question; None: its page is still unknown."""
+        if target.key == question.key:
+            return landed
+        made = self._known.landed(question, since=since)
+        return None if made is None else replace(made, collapsed=landed.collapsed)
 
     def _stand_in(self, question: Question, reason: str, wishes: Directives) -> StaleHit | None:
         """Serve a kept page though it is not fresh. Judged now: the listing may have moved meanwhile.

@@ -21,6 +21,7 @@ from proxy.answer.outcome import Hit, Miss, StaleHit
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.errors import HubRateLimited
+from proxy.line import Wait
 from proxy.pages import Pages
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question, record_key
@@ -402,7 +403,7 @@ async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.Mo
         it.hub.gate.clear()
         with monkeypatch.context() as patch:
             patch.setattr(it.fetcher, "_leases", None)
-            alone = asyncio.create_task(it.pages._line.fetch(QUESTION, since=0.0, until=it.pages._line.deadline()))
+            alone = asyncio.create_task(it.pages._line.fetch(QUESTION, Wait(it.pages._line.deadline()), since=0.0))
             await until_asked(it.hub, 1)
         joined = asyncio.create_task(it.ask())
         await asyncio.sleep(0.05)

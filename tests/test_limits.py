@@ -112,14 +112,14 @@ async def test_a_look_into_redis_is_not_for_each_request(monkeypatch: pytest.Mon
     one = limiter(fakeredis.FakeServer())
     terms = Terms(1e6, 3200)
     looks = 0
-    look = one._shared
+    look = one._take_shared
 
     async def counted(*arguments: Any) -> Taken | None:
         nonlocal looks
         looks += 1
         return await look(*arguments)
 
-    monkeypatch.setattr(one, "_shared", counted)
+    monkeypatch.setattr(one, "_take_shared", counted)
     for _ in range(1000):
         assert await passes(one, terms=terms)
     assert looks < 30

@@ -125,7 +125,7 @@ class Limiter:
         owed, here = max(0.0, -held.units), max(0.0, held.units)
         least = max(units - here, 1e-9)
         wanted = max(least, held.waiting - here, held.terms.burst * AHEAD / replicas)
-        taken = await self._shared(caller, held.terms, wanted, least, owed)
+        taken = await self._take_shared(caller, held.terms, wanted, least, owed)
         if taken is None:
             held.full_at, taken = take(held.full_at, self._clock(), held.terms.share(replicas), wanted, least, owed)
         held.left = taken.left
@@ -134,7 +134,8 @@ class Limiter:
             held.until = self._clock() + HELD
         return taken
 
-    async def _shared(self, caller: str, terms: Terms, wanted: float, least: float, owed: float) -> Taken | None:
+    async def _take_shared(self, caller: str, terms: Terms, wanted: float, least: float, owed: float) -> Taken | None:
+        """Take units from what all replicas share; None: there is no Redis, or it cannot be asked."""
         if self._link is None:
             return None
         name = hashlib.blake2b(caller.encode(), digest_size=16).hexdigest()

@@ -84,13 +84,13 @@ class Fetcher:
         """
         began = self._clock()
         try:
-            return await self._agreed(question, claim, since, ahead=ahead)
+            return await self._lead_or_follow(question, claim, since, ahead=ahead)
         except HubRefusedCredential as error:
             if error.asked:  # also where another replica was refused, and where nobody waits any more
                 self._known.judging.withdrawn.add(question, error.hub_status, began)
             raise
 
-    async def _agreed(self, question: Question, claim: Claim | None, since: float, *, ahead: bool) -> Landed:
+    async def _lead_or_follow(self, question: Question, claim: Claim | None, since: float, *, ahead: bool) -> Landed:
         """Ask the hub, or wait for the replica that does: whoever has the question's lease."""
         until = asyncio.get_running_loop().time() + self._deadline
         since = max(since, self._clock() - self._deadline)  # whatever is older was asked for before this began
@@ -101,11 +101,12 @@ class Fetcher:
             return await self._lead(self._leases, claim, None, until, ahead=ahead)
         with self._landings.listening(question.page_key) as ear:
             while (left := until - asyncio.get_running_loop().time()) > 0:
-                unsure = claim.unsure or not self._leases.resting
+                sent = not self._leases.resting
                 lead = await self._known.lead(question, claim.token, since=since)
-                if lead is None:  # Redis may have done all the same what it could not say in time, and others wait
+                if lead is None:  # what was sent it may have done all the same: the lease may be ours, and others wait
+                    claim = replace(claim, unsure=claim.unsure or sent)
                     landed = self._known.landed(question, since=since)
-                    return await self._lead(self._leases, replace(claim, unsure=unsure), landed, until, ahead=ahead)
+                    return await self._lead(self._leases, claim, landed, until, ahead=ahead)
                 if lead.holder == claim.token:
                     return await self._lead(self._leases, replace(claim, held=True), lead.landed, until, ahead=ahead)
                 if claim.unsure:  # not to be taken when that one has ended: nobody would know of it

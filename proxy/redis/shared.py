@@ -45,8 +45,8 @@ class Found(Struct, frozen=True):
     """A page, its listing's record and its rows, as they were at one moment.
 
     ``head`` and ``rows``: what the asker lacks of the rows, to be read by ``stored_rows``; a head of None: nothing,
-    an empty one: none are kept. ``leased``: the lease that the asker wanted is its own. ``turn``: what was said of the
-    turn that it wanted with it, as that reads it.
+    an empty one: none are kept. ``leased``: the lease that the asker claimed is its own. ``turn``: what was said of the
+    turn that it wanted with it, as ``WantedTurn.read`` reads it.
     """
 
     page: Page | None = None
@@ -87,8 +87,8 @@ class Shared:
     ) -> Found | None:
         """Return the page kept for the question, its listing's record, and the rows since ``version``.
 
-        With a ``claim``, its lease is taken if nobody has it, and of what is kept nothing is of use that is not known:
-        ``page``, ``record`` and rows; and a turn at the hub, if that is wanted.
+        With a ``claim``, its lease is taken, and the turn that it wants, unless another replica has the lease, or
+        something of use is kept that the asker does not know: it knows ``page``, ``record`` and the rows.
         """
         lease = lease_keys(question, "") if claim is None else lease_keys(claim.question, claim.token)
         keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), *lease]

@@ -35,13 +35,6 @@ class Begun(Struct, frozen=True):
     joined: bool
 
 
-class Looked(Struct, frozen=True):
-    """What a look into Redis led to: whether Redis answered, and the fetch that it began."""
-
-    answered: bool
-    begun: Begun | None
-
-
 class Wait(Struct, frozen=True):
     """A caller who waits for the hub: for how long, and which answers will do.
 

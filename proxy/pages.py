@@ -22,18 +22,18 @@ from msgspec.structs import replace
 from proxy.ahead import Ahead
 from proxy.answer import directives as callers
 from proxy.answer.directives import Directives
-from proxy.answer.freshness import MOMENT, Fresh, Gone, Stale, oldest_fresh
+from proxy.answer.freshness import MOMENT, Fresh, Gone, Stale
 from proxy.answer.outcome import Hit, Landed, Miss, Outcome, StaleHit
 from proxy.at_hand import AtHand, stand_in
 from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.known.knowledge import Knowledge
-from proxy.line import Begun, Line, Looked, Wait
+from proxy.line import Begun, Line, Wait
+from proxy.looks import Looks
 from proxy.questions.demand import Demand
 from proxy.questions.question import Question
 from proxy.settings import CacheSettings, HubSettings
 from proxy.tasks.detached import drained
-from proxy.tasks.flight import Flights
 
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""
@@ -56,12 +56,12 @@ class Pages:
         self._settings = cache
         self._known = knowledge
         self._clock = clock
-        self._looks: Flights[Looked] = Flights()
         self._line = Line(fetcher, hub)
         self._resting = fetcher.resting
         self.demand = Demand(clock)
         self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
         self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.resting, clock=clock)
+        self._looks = Looks(cache, knowledge, self._line, self.at_hand, self._to_ask, clock=clock)
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
@@ -78,8 +78,7 @@ class Pages:
             return outcome
         begun, refusal = None, self._refusal(question)
         if self._known.trust.others:
-            claiming = wishes if refusal is None else None
-            looked, joined = await self._looks.share(question.key, partial(self._look, question, claiming))
+            looked, joined = await self._looks.look(question, wishes if refusal is None else None)
             begun = looked.begun
             # Where a fetch was begun, Redis had nothing of use to whoever began it; who joined may wish for less.
             source: Literal["redis", "memory"] = "redis" if looked.answered else "memory"
@@ -107,7 +106,7 @@ class Pages:
         """
         page, landed = self._known.at(question, moment), None
         if page is None and self._known.trust.others:
-            await self._looks.share(question.key, partial(self._look, question))
+            await self._looks.look(question)
             page = self._known.at(question, moment)
         if page is None and self._known.rows.lasts(question, moment):
             if wishes.only_if_cached:
@@ -127,21 +126,6 @@ class Pages:
         if isinstance(landed, Landed):
             return Miss(page, age, 0.0, "uri-miss", landed.stored, landed.collapsed, landed.hub_seconds)
         return Hit(page, age, 0.0, "composed")
-
-    async def _look(self, question: Question, wishes: Directives | None = None) -> Looked:
-        """Look into Redis; if nothing there can be what a caller wishes, as nothing in memory was, begin the fetch."""
-        claim = None
-        if wishes is not None and self._known.trust.together and not (wishes.only_if_cached or self._line.full):
-            useless = oldest_fresh(self._clock(), self._settings, single=question.single)
-            claim = self._line.claim(self._to_ask(question), useless if wishes.max_stale <= 0 else (0.0, 0.0))
-        since = self._known.vouched(question)
-        found = await self._known.look(question, claim)
-        if found is not None:
-            self.at_hand.looked(question)
-        if claim is None or (found is not None and not found.leased):
-            return Looked(found is not None, None)
-        claim = claim.unanswered() if found is None else claim.taken(found.turn)
-        return Looked(found is not None, self._line.begin(claim, since=since))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
@@ -238,7 +222,7 @@ class Pages:
         target = self._to_ask(question)
         while True:
             if self._known.trust.others:
-                await self._looks.share(question.key, partial(self._look, question))
+                await self._looks.look(question)
             page, verdict = self._known.kept(question)
             if page is not None and verdict.doubted:
                 await asyncio.sleep(max(0.0, MOMENT - verdict.age))

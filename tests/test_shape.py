@@ -31,6 +31,7 @@ LAYERS = [  # packages, and modules outside of them, from the bottom up: each im
     ["ahead", "config", "upstream"],
     ["at_hand", "fetch"],
     ["line"],
+    ["looks"],
     ["pages"],
     ["events"],
     ["core"],

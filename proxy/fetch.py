@@ -102,17 +102,19 @@ class Fetcher:
         with self._landings.listening(question.page_key) as ear:
             while (left := until - asyncio.get_running_loop().time()) > 0:
                 sent = not self._leases.resting
-                lead = await self._known.lead(question, claim.token, since=since)
-                if lead is None:  # what was sent it may have done all the same: the lease may be ours, and others wait
+                leader = await self._known.lead(question, claim.token, since=since)
+                if (
+                    leader is None
+                ):  # what was sent it may have done all the same: the lease may be ours, and others wait
                     claim = replace(claim, unsure=claim.unsure or sent)
                     landed = self._known.landed(question, since=since)
                     return await self._lead(self._leases, claim, landed, until, ahead=ahead)
-                if lead.holder == claim.token:
-                    return await self._lead(self._leases, replace(claim, held=True), lead.landed, until, ahead=ahead)
+                if leader.holder == claim.token:
+                    return await self._lead(self._leases, replace(claim, held=True), leader.landed, until, ahead=ahead)
                 if claim.unsure:  # not to be taken when that one has ended: nobody would know of it
                     self._leases.end(question, claim.token, unsure=True)
                     claim = Claim(question, secrets.token_hex(8), turn=claim.turn)
-                if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
+                if landed := await self._follow(question, ear, leader.holder, min(left, leader.seconds + LATE), since):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
 

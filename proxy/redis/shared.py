@@ -57,7 +57,7 @@ class Found(Struct, frozen=True):
     turn: Any | None = None
 
 
-class Lead(Struct, frozen=True):
+class Lease(Struct, frozen=True):
     """Who asks the hub: this replica if ``holder`` is its token, for ``seconds`` if it does not renew the lease."""
 
     holder: str
@@ -107,7 +107,7 @@ class Shared:
         found = await self._link.run(_LOOK, "look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)
 
-    async def lead(self, question: Question, token: str, version: str = "") -> Lead | None:
+    async def lead(self, question: Question, token: str, version: str = "") -> Lease | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
         listing = question.listing
         keys = [*lease_keys(question, token), question.page_key, record_key(listing), *rows_keys(listing)]
@@ -115,7 +115,7 @@ class Shared:
         if found is None:
             return None
         holder, milliseconds, known = found
-        return Lead(holder, milliseconds / 1000, await self._read(question, known) if holder == token else Found())
+        return Lease(holder, milliseconds / 1000, await self._read(question, known) if holder == token else Found())
 
     async def learn(
         self,

@@ -1,38 +1,22 @@
-"""The application, put together: what depends on what is all here."""
+"""The application: what answers questions (``core``), behind HTTP."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Final
 
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from proxy.admission.gate import Allowance
-from proxy.admission.shared_gate import SharedGate, gate_name
-from proxy.admission.shield import Shield
 from proxy.callers.limiter import Limiter
-from proxy.events.events import Events
+from proxy.core import Core, make_core
 from proxy.events.hearing import Pace
-from proxy.fetch import Fetcher, Upstream
-from proxy.hub.client import Hub, Transport
-from proxy.hub.credential import Credential, Credentials
-from proxy.known.encoder import Encoder
-from proxy.known.knowledge import Knowledge
-from proxy.known.memory import Memory
-from proxy.pages import Pages
-from proxy.redis.client import Client, connect
-from proxy.redis.landings import Landings
-from proxy.redis.leases import Leases
-from proxy.redis.link import RedisLink
-from proxy.redis.news import News
-from proxy.redis.shared import Shared
-from proxy.redis.variants import SharedVariants
-from proxy.settings import RedisSettings, Settings
+from proxy.hub.client import Transport
+from proxy.redis.client import Client
+from proxy.settings import Settings
 from proxy.siblings import Siblings
 from proxy.tasks.detached import drained
 from proxy.web.admin import admin_handlers
@@ -51,7 +35,6 @@ from proxy.web.protocol import REFUSED
 from proxy.web.request_ids import request_ids
 from proxy.web.routes import api_handlers
 from proxy.web.telemetry.event import Sink, log_requests
-from proxy.web.telemetry.state_metrics import Parts
 
 CLOSING: Final = 2.0
 """Seconds that hub requests still under way are given when the application ends."""
@@ -61,7 +44,7 @@ ENDING: Final = 10.0
 """Seconds in which the application has ended, also where the hub, Redis and a collector of traces hang."""
 
 
-def create_app(  # noqa: PLR0915  what depends on what is all here
+def create_app(
     settings: Settings,
     *,
     transport: Transport | None = None,
@@ -92,88 +75,25 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
         TokenFault: there is no usable token for the hub.
     """
     readiness = readiness or Readiness()
-    credentials = Credentials(settings.hub)
-    rows_bytes = settings.cache.memory_bytes // 2 if settings.cache.compose else 0
-    memory = Memory(settings.cache.memory_bytes - rows_bytes)
-    link = _link(settings.redis, redis)
-    shared = None if link is None else Shared(link)
-    news = None if link is None else News(link)
-    knowledge = Knowledge(settings.cache, memory, shared, news, rows_bytes=rows_bytes, clock=clock)
-
-    upstreams = {
-        credential.name: Upstream(
-            Hub(settings.hub, credential, transport=transport, clock=clock), _shield(settings, credential, link, news)
-        )
-        for credential in credentials.all
-    }
-
+    core = make_core(settings, transport=transport, redis=redis, pace=pace, clock=clock)
+    readiness.on_draining.append(core.events.feed.close)
     authentication = Authentication(settings, clock=clock)
-    counted = partial(_replicas, settings, news)
-    limits = Limits(settings.limits, Limiter(link, replicas=counted))
-    encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=clock))
-    landings = Landings()
-    leases = None if link is None else Leases(link)
-    fetcher = Fetcher(upstreams, knowledge, leases, landings, deadline=settings.hub.deadline, clock=clock)
-    pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
-    express = Express(pages, limits, credentials.all, readiness, settings.cors.origins)
+    limits = Limits(settings.limits, Limiter(core.link, replicas=core.replicas))
+    express = Express(core.pages, limits, core.credentials.all, readiness, settings.cors.origins)
+    observing = Observing(settings, core, readiness, sinks, siblings, clock=clock)
     ids = request_ids()
-    if news is not None:
-        news.topics[b"landed"] = landings.hear
-        news.topics[b"learned"] = partial(_hear_learned, knowledge, landings)
-        news.topics[b"room"] = partial(_make_room, upstreams)
-        news.on_gap.append(landings.wake_all)
-    events = Events(
-        settings,
-        credentials,
-        upstreams,
-        pages,
-        knowledge,
-        link,
-        news,
-        transport=transport,
-        pace=pace,
-        clock=clock,
-    )
-    readiness.on_draining.append(events.feed.close)
-
-    parts = Parts(upstreams, fetcher, pages, memory, readiness, knowledge, events, link, counted)
-    observing = Observing(settings, parts, sinks, siblings, clock=clock)
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with AsyncExitStack() as ending:  # from the last line up; a fault in one does not keep the rest from it
-            ending.push_async_callback(observing.aclose, CLOSING)
-            if link is not None:
-                ending.push_async_callback(link.aclose)
-            if news is not None:
-                ending.push_async_callback(news.aclose)
-            for one in upstreams.values():
-                ending.push_async_callback(one.hub.aclose)
-            ending.push_async_callback(observing.withdraw)
-            ending.push_async_callback(authentication.aclose)
-            shields = (one.shield for one in upstreams.values())
-            ending.push_async_callback(drained, TELLING, fetcher, knowledge, knowledge.purging, *shields)
-            ending.push_async_callback(drained, CLOSING, pages, encoder)
-            ending.push_async_callback(events.aclose)
-            ending.push_async_callback(fetcher.release)  # at once: who waits for this process elsewhere goes on
-            if news is not None:
-                news.start()
-            await observing.start()
-            events.start()
-            yield
-
-    asking = Asking(pages, encoder, authentication, limits, express, live_ttl=settings.cache.live_ttl)
+    asking = Asking(core.pages, core.encoder, authentication, limits, express, live_ttl=settings.cache.live_ttl)
     app = Litestar(
         route_handlers=[
-            *api_handlers(asking, credentials),
-            events_handler(events, authentication, limits, credentials),
-            *admin_handlers(knowledge.purging, settings.admin.key),
-            *health_handlers(fetcher, link, readiness),
+            *api_handlers(asking, core.credentials),
+            events_handler(core.events, authentication, limits, core.credentials),
+            *admin_handlers(core.knowledge.purging, settings.admin.key),
+            *health_handlers(core.fetcher, core.link, readiness),
             *observing.handlers,
             *handlers,
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=[lifespan],
+        lifespan=[lambda _: _lifespan(core, authentication, observing)],
         on_startup=on_startup,
         state=State({REFUSED: refused_by_server(observing.sinks, ids), "observing": observing}),
         logging_config=None,
@@ -187,37 +107,26 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
     return app
 
 
-def _link(settings: RedisSettings, client: Client | None) -> RedisLink | None:
-    if client is None and settings.url is not None:
-        client = connect(settings.url)
-    return None if client is None else RedisLink(client, settings.timeout, settings.connections)
-
-
-def _shield(settings: Settings, credential: Credential, link: RedisLink | None, news: News | None) -> Shield:
-    def name() -> str:
-        credential.token()  # looks whether it has been renewed, which ends the pause of one that was refused
-        return gate_name(credential.id, settings.hub.url)
-
-    return Shield(
-        Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency, reach=settings.hub.deadline),
-        None if link is None else SharedGate(link),
-        gate_name=name,
-        replicas=lambda: _replicas(settings, news),
-    )
-
-
-def _hear_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None:
-    record, _, landing = news.partition(b"\n")
-    landings.hear(landing)  # first: who waits for it looks into Redis even if this record cannot be read here
-    knowledge.hear_record(record)
-
-
-def _make_room(upstreams: Mapping[str, Upstream], gate: bytes) -> None:
-    for one in upstreams.values():
-        one.shield.make_room(gate)
-
-
-def _replicas(settings: Settings, news: News | None) -> int:
-    """How many processes share budget and limits, as far as is known."""
-    configured = settings.redis.replicas * settings.server.workers
-    return configured if news is None else news.processes(configured)
+@asynccontextmanager
+async def _lifespan(core: Core, authentication: Authentication, observing: Observing) -> AsyncIterator[None]:
+    """Start what runs beside requests, and end it all."""
+    async with AsyncExitStack() as ending:  # from the last line up; a fault in one does not keep the rest from it
+        ending.push_async_callback(observing.aclose, CLOSING)
+        if core.link is not None:
+            ending.push_async_callback(core.link.aclose)
+        if core.news is not None:
+            ending.push_async_callback(core.news.aclose)
+        for one in core.upstreams.values():
+            ending.push_async_callback(one.hub.aclose)
+        ending.push_async_callback(observing.withdraw)
+        ending.push_async_callback(authentication.aclose)
+        shields = (one.shield for one in core.upstreams.values())
+        ending.push_async_callback(drained, TELLING, core.fetcher, core.knowledge, core.knowledge.purging, *shields)
+        ending.push_async_callback(drained, CLOSING, core.pages, core.encoder)
+        ending.push_async_callback(core.events.aclose)
+        ending.push_async_callback(core.fetcher.release)  # at once: who waits for this process elsewhere goes on
+        if core.news is not None:
+            core.news.start()
+        await observing.start()
+        core.events.start()
+        yield

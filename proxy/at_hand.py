@@ -24,8 +24,8 @@ def stand_in(page: Page, verdict: Fresh | Stale, reason: str) -> StaleHit:
     return StaleHit(page, verdict.age, min(verdict.ttl, 0.0), reason)
 
 
-class Place(Protocol):
-    """A question, and where memory keeps the page that is its answer, if that is known."""
+class AskedBefore(Protocol):
+    """A question that was asked before, and where memory keeps the page that is its answer, if that is known."""
 
     question: Question
     kept: Kept | None
@@ -70,12 +70,12 @@ class AtHand:
         """Where memory keeps the page, for ``again``: it empties that when the page goes."""
         return self._known.slot(question.key)
 
-    def again(self, place: Place) -> Hit | None:
-        """As ``answer`` without wishes, of a place that was asked for before; None: nothing is sure any more.
+    def again(self, before: AskedBefore) -> Hit | None:
+        """As ``answer`` without wishes, of what was asked before; None: nothing is sure any more.
 
         Nearly every hit comes this way, for a third of the cost: nothing is looked up, only the clock is compared.
         """
-        kept = place.kept
+        kept = before.kept
         if kept is None or not self._known.trust.at_hand:
             return None
         now = self._clock()
@@ -86,7 +86,7 @@ class AtHand:
         if hit is not None and kept.noted is not self._tick:
             kept.noted = self._tick
             if kept.listing is not self._busy:
-                self._note(place.question, kept.listing, now)
+                self._note(before.question, kept.listing, now)
         return hit
 
     def _note(self, question: Question, listing: str, now: float) -> None:

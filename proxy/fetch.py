@@ -11,44 +11,30 @@ asked at once. Without Redis, each process asks for itself.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.admission.refusals import GaveWay, Rest
-from proxy.admission.shield import Shield
-from proxy.admission.turns import Early
 from proxy.answer.outcome import Landed
-from proxy.answer.page import Page, not_found, read
 from proxy.answer.record import Learned
-from proxy.claim import Claim
-from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting, ProxyError
-from proxy.hub.client import Hub
+from proxy.errors import HubBusy, HubRefusedCredential, ProxyError
 from proxy.hub.faults import NothingLeft
 from proxy.known.knowledge import Knowledge
 from proxy.questions.question import Question
+from proxy.redis.claims import Claim
 from proxy.redis.landings import Ear, Landings, write_failure
 from proxy.redis.leases import Leases
-from proxy.redis.stored import OFF_LOOP
+from proxy.upstream import Upstream
 
-_log: Final = logging.getLogger("proxy.hub")
 ATTEMPTS: Final = 3
 """How often the hub is asked for one question when its answers overlap with others of another moment."""
 DEAF: Final = 0.05
 """Seconds between looks at whether news still flows; while it does not, between looks into Redis."""
 LATE: Final = 0.05
 """Seconds after a lease's end at which those who waited for its holder look again."""
-
-
-class Upstream(Struct, frozen=True):
-    """The hub, asked with one credential."""
-
-    hub: Hub
-    shield: Shield
 
 
 class Fetcher:
@@ -60,7 +46,6 @@ class Fetcher:
         clock: Unix seconds.
 
     Attributes:
-        hub_states: by credential: ``unknown`` before the first request, then ``ok`` or the last ``error.type``.
         learned: how often an answer confirmed its listing, moved it, or was behind what is known.
     """
 
@@ -80,8 +65,12 @@ class Fetcher:
         self._landings = landings
         self._deadline = deadline
         self._clock = clock
-        self.hub_states = dict.fromkeys(upstreams, "unknown")
         self.learned: dict[Learned, int] = {"confirmed": 0, "moved": 0, "behind": 0}
+
+    @property
+    def hub_states(self) -> dict[str, str]:
+        """How the hub fares, by credential: ``unknown`` before the first request, then ``ok`` or an ``error.type``."""
+        return {name: upstream.state for name, upstream in self._upstreams.items()}
 
     async def fetch(
         self, question: Question, *, since: float, ahead: bool = False, claim: Claim | None = None
@@ -95,13 +84,13 @@ class Fetcher:
         """
         began = self._clock()
         try:
-            return await self._agreed(question, claim, since, ahead=ahead)
+            return await self._lead_or_follow(question, claim, since, ahead=ahead)
         except HubRefusedCredential as error:
             if error.asked:  # also where another replica was refused, and where nobody waits any more
                 self._known.judging.withdrawn.add(question, error.hub_status, began)
             raise
 
-    async def _agreed(self, question: Question, claim: Claim | None, since: float, *, ahead: bool) -> Landed:
+    async def _lead_or_follow(self, question: Question, claim: Claim | None, since: float, *, ahead: bool) -> Landed:
         """Ask the hub, or wait for the replica that does: whoever has the question's lease."""
         until = asyncio.get_running_loop().time() + self._deadline
         since = max(since, self._clock() - self._deadline)  # whatever is older was asked for before this began
@@ -112,17 +101,20 @@ class Fetcher:
             return await self._lead(self._leases, claim, None, until, ahead=ahead)
         with self._landings.listening(question.page_key) as ear:
             while (left := until - asyncio.get_running_loop().time()) > 0:
-                unsure = claim.unsure or not self._leases.resting
-                lead = await self._known.lead(question, claim.token, since=since)
-                if lead is None:  # Redis may have done all the same what it could not say in time, and others wait
+                sent = not self._leases.resting
+                leader = await self._known.lead(question, claim.token, since=since)
+                if (
+                    leader is None
+                ):  # what was sent it may have done all the same: the lease may be ours, and others wait
+                    claim = replace(claim, unsure=claim.unsure or sent)
                     landed = self._known.landed(question, since=since)
-                    return await self._lead(self._leases, replace(claim, unsure=unsure), landed, until, ahead=ahead)
-                if lead.holder == claim.token:
-                    return await self._lead(self._leases, replace(claim, held=True), lead.landed, until, ahead=ahead)
+                    return await self._lead(self._leases, claim, landed, until, ahead=ahead)
+                if leader.holder == claim.token:
+                    return await self._lead(self._leases, replace(claim, held=True), leader.landed, until, ahead=ahead)
                 if claim.unsure:  # not to be taken when that one has ended: nobody would know of it
                     self._leases.end(question, claim.token, unsure=True)
-                    claim = Claim(question, secrets.token_hex(8), claim.turn)
-                if landed := await self._follow(question, ear, lead.holder, min(left, lead.seconds + LATE), since):
+                    claim = Claim(question, secrets.token_hex(8), turn=claim.turn)
+                if landed := await self._follow(question, ear, leader.holder, min(left, leader.seconds + LATE), since):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
 
@@ -130,10 +122,10 @@ class Fetcher:
         """What is known of the hub not being asked; None for who has to look, too."""
         return self._upstreams[credential].shield.resting()
 
-    def claim(self, question: Question) -> Claim:
+    def claim(self, question: Question, useless: tuple[float, float]) -> Claim:
         """What a look may take for a fetch. At most half of the time goes by until the turn: the hub has the other."""
         shield = self._upstreams[question.credential].shield
-        return Claim(question, secrets.token_hex(8), shield.early(self._deadline / 2))
+        return Claim(question, secrets.token_hex(8), useless, shield.wanted(self._deadline / 2))
 
     def give_up(self, claim: Claim) -> None:
         """A claim was taken for nothing; nobody waits until others may have it."""
@@ -184,17 +176,12 @@ class Fetcher:
         Where one is, the answers to others that were asked for meanwhile may have shown what this one should.
         """
         token, turn = ("", None) if claim is None else (claim.token, claim.turn)
-        began, hub = self._clock(), self._upstreams[question.credential].hub
+        began, upstream = self._clock(), self._upstreams[question.credential]
+        hub = upstream.hub
         if ahead and not hub.asks_as(question.credential_id):
             raise GaveWay("The hub's token was renewed: the page is kept for nobody.")
         for _ in range(ATTEMPTS):
-            try:
-                page, seconds = await self._page(question, until, ahead=ahead, turn=turn)
-            except HubError as error:
-                if not isinstance(error, HubBusy | HubResting):
-                    self._note(question.credential, error.type)
-                raise
-            self._note(question.credential, "ok")
+            page, seconds = await upstream.ask(question, until, ahead=ahead, turn=turn)
             turn = None  # it has been had
             if not hub.asks_as(question.credential_id):  # a new token, another user's maybe: kept for nobody
                 landed = Landed(page, "confirmed", page.asked_at, 0.0, stored=False)
@@ -207,42 +194,3 @@ class Fetcher:
                 landed = known
                 break
         return replace(landed, hub_seconds=seconds)
-
-    def _note(self, credential: str, state: str) -> None:
-        """Note how the hub fares; that it refuses a token is an operator's business, and said once."""
-        if state != self.hub_states[credential]:
-            if state == HubRefusedCredential.type:
-                _log.error("the hub refuses the token of credential %s: renew it", credential)
-            elif self.hub_states[credential] == HubRefusedCredential.type:
-                _log.info("the hub takes the token of credential %s again", credential)
-        self.hub_states[credential] = state
-
-    async def _page(self, question: Question, until: float, *, ahead: bool, turn: Early | None) -> tuple[Page, float]:
-        """Ask the hub once; once more if it cannot have read the first request. Return how long it took, too."""
-        try:
-            return await self._request(question, until, ahead=ahead, turn=turn)
-        except HubError as error:
-            if not error.repeatable:
-                raise
-            first = error
-        try:
-            return await self._request(question, until, ahead=ahead)
-        except (HubBusy, HubResting):
-            raise first from None  # there is no room to repeat it
-
-    async def _request(
-        self, question: Question, until: float, *, ahead: bool, turn: Early | None = None
-    ) -> tuple[Page, float]:
-        """One request, in its turn. At most half of the time that is left goes by in line: the hub has the other."""
-        now = asyncio.get_running_loop().time
-        upstream = self._upstreams[question.credential]
-        async with upstream.shield.turn(max(0.0, until - now()) / 2, ahead=ahead, early=turn):
-            asked_at, sent = self._clock(), now()
-            try:
-                body = await upstream.hub.get(question.path, question.query, deadline=max(0.0, until - now()))
-            except HubFoundNothing as nothing:  # an answer like any other, but for its status
-                return not_found(question, nothing.body, asked_at), now() - sent
-            seconds = now() - sent
-            if len(body) > OFF_LOOP:
-                return await asyncio.to_thread(read, question, body, asked_at), seconds
-            return read(question, body, asked_at), seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -12,10 +13,10 @@ from msgspec.structs import replace
 
 from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Landed, StaleHit
-from proxy.claim import Claim
 from proxy.errors import HubBusy
 from proxy.fetch import Fetcher
 from proxy.questions.question import Question
+from proxy.redis.claims import Claim
 from proxy.settings import HubSettings
 from proxy.tasks.detached import ended
 from proxy.tasks.flight import Flights
@@ -34,11 +35,31 @@ class Begun(Struct, frozen=True):
     joined: bool
 
 
-class Looked(Struct, frozen=True):
-    """What a look into Redis led to: whether Redis answered, and the fetch that it began."""
+class Wait(Struct, frozen=True):
+    """A caller who waits for the hub: for how long, and which answers will do.
 
-    answered: bool
-    begun: Begun | None
+    Attributes:
+        until: the loop's time at which it gives up.
+        patience: seconds after a fetch began from which it would rather have the ``stand_in``, if there is one: who
+            joins a fetch that dawdles waits no more than the rest. None: it waits for the answer.
+        came_at: when it came, Unix seconds.
+        max_age: seconds since the hub vouched for an answer, at the most, where that was before it came.
+        doubted_at: when the last event came that put such answers in doubt before it did, Unix seconds. Later ones are
+            ignored, as they might never end.
+    """
+
+    until: float
+    patience: float | None = None
+    stand_in: Callable[[], StaleHit | None] = lambda: None
+    came_at: float = 0.0
+    max_age: float = math.inf
+    doubted_at: float = 0.0
+
+    def accepts(self, landed: Landed, now: float) -> bool:
+        """Whether an answer will do: one that others had asked for may be too old."""
+        recent = landed.learned != "behind" and now - landed.vouched_at <= self.max_age
+        later = landed.vouched_at >= self.came_at
+        return not landed.collapsed or ((recent or later) and landed.vouched_at >= self.doubted_at)
 
 
 class Line:
@@ -76,9 +97,9 @@ class Line:
         """Callers who wait, or fetches that are under way, whichever are more."""
         return max(self.waiting, len(self._fetches))
 
-    def claim(self, question: Question) -> Claim:
+    def claim(self, question: Question, useless: tuple[float, float]) -> Claim:
         """What a look may take for the fetch of a question."""
-        return self._fetcher.claim(question)
+        return self._fetcher.claim(question, useless)
 
     def begin(self, claim: Claim, *, since: float) -> Begun:
         """Start this claim's fetch; if one is under way, join it and give the claim up."""
@@ -90,19 +111,11 @@ class Line:
         return begun
 
     async def fetch(
-        self,
-        question: Question,
-        *,
-        since: float,
-        until: float,
-        patience: float | None = None,
-        stand_in: Callable[[], StaleHit | None] = lambda: None,
-        begun: Begun | None = None,
+        self, question: Question, wait: Wait, *, since: float, begun: Begun | None = None
     ) -> Landed | StaleHit:
-        """Start or join a fetch; return what landed.
+        """Start or join a fetch; return what landed, or the caller's stand-in.
 
-        A caller with ``patience`` is given the ``stand_in``, if there is one, so many seconds after the fetch began:
-        who joins one that dawdles waits no more than the rest. ``begun``: what has been started for this caller.
+        ``since``: as of ``Fetcher.fetch``. ``begun``: what has been started for this caller.
 
         Raises:
             ProxyError: as the fetch's; HubBusy, if there are too many or it takes too long.
@@ -115,8 +128,8 @@ class Line:
                 work = partial(self._fetcher.fetch, question, since=since)
                 fetch, joined = (begun.fetch, begun.joined) if begun else self._fetches.join(question.key, work)
                 begun = None
-                impatient_at = None if patience is None else self._fetches.began(question.key) + patience
-                if stale := await self._wait(fetch, until, impatient_at, stand_in):
+                impatient_at = None if wait.patience is None else self._fetches.began(question.key) + wait.patience
+                if stale := await self._wait(fetch, wait, impatient_at):
                     return stale
                 try:
                     landed = fetch.result()
@@ -138,20 +151,14 @@ class Line:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
         return await self._fetches.drain(timeout)
 
-    async def _wait(
-        self,
-        fetch: asyncio.Task[Landed],
-        until: float,
-        impatient_at: float | None,
-        stand_in: Callable[[], StaleHit | None],
-    ) -> StaleHit | None:
+    async def _wait(self, fetch: asyncio.Task[Landed], wait: Wait, impatient_at: float | None) -> StaleHit | None:
         """Wait until the fetch has ended, or for as long as the caller's patience lasts if a page can stand in."""
         now = asyncio.get_running_loop().time
-        await ended(fetch, max(0.0, (until if impatient_at is None else impatient_at) - now()))
+        await ended(fetch, max(0.0, (wait.until if impatient_at is None else impatient_at) - now()))
         if impatient_at is not None and not fetch.done():
-            if stale := stand_in():
+            if stale := wait.stand_in():
                 return stale
-            await ended(fetch, max(0.0, until - now()))
+            await ended(fetch, max(0.0, wait.until - now()))
         if not fetch.done():
             raise HubBusy(f"No answer of the hub within {self._limits.deadline:g} s.", retry_after=CROWDED)
         return None

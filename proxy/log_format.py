@@ -18,7 +18,7 @@ _GREY, _YELLOW, _RED, _PLAIN = "\x1b[2m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Event(Struct, frozen=True):
+class LogEvent(Struct, frozen=True):
     """Something that is logged by its members: frozen, so that it may be written later by another thread."""
 
     def shown(self) -> Struct:
@@ -33,7 +33,7 @@ class Event(Struct, frozen=True):
         return " ".join(f"{name}={value}" for name, value in msgspec.to_builtins(self.shown()).items())
 
 
-Said: TypeAlias = logging.LogRecord | tuple[float, str, Sequence[Event]]
+Said: TypeAlias = logging.LogRecord | tuple[float, str, Sequence[LogEvent]]
 """What becomes lines: a record, or events at INFO with their time (Unix seconds) and logger."""
 
 
@@ -41,7 +41,7 @@ class LineFormatter(logging.Formatter, ABC):
     """Makes lines, of many events for less than of each alone."""
 
     @abstractmethod
-    def of_events(self, at: float, logger: str, events: Sequence[Event]) -> list[str]:
+    def of_events(self, at: float, logger: str, events: Sequence[LogEvent]) -> list[str]:
         """Their lines."""
 
     def lines(self, said: Iterable[Said]) -> str:
@@ -68,7 +68,7 @@ class TextFormatter(LineFormatter):
         colour = _RED if record.levelno >= logging.ERROR else _YELLOW if record.levelno >= logging.WARNING else ""
         return f"{colour}{line}{_PLAIN}" if colour else line.replace(record.asctime, self._shaded(record.asctime))
 
-    def of_events(self, at: float, logger: str, events: Sequence[Event]) -> list[str]:
+    def of_events(self, at: float, logger: str, events: Sequence[LogEvent]) -> list[str]:
         """Time, level and logger, then an event's members."""
         second = int(at)
         if second != self._second[0]:  # a busy process has many lines in a second
@@ -88,12 +88,12 @@ class JSONFormatter(LineFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever is in it."""
-        if isinstance(record.msg, Event):
+        if isinstance(record.msg, LogEvent):
             return self.of_events(record.created, record.name, (record.msg,))[0]
         head = {"time": self._moment(record.created), "level": record.levelname.lower(), "logger": record.name}
         return _encode(head | {"message": super().format(record)}).decode()
 
-    def of_events(self, at: float, logger: str, events: Sequence[Event]) -> list[str]:
+    def of_events(self, at: float, logger: str, events: Sequence[LogEvent]) -> list[str]:
         """An event's members are put behind the rest as they are, which takes half the time."""
         head = f'{{"time":"{self._moment(at)}","level":"info","logger":"{logger}",'
         return [f"{head}{event.members()}}}" for event in events]

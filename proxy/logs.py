@@ -20,7 +20,7 @@ from itertools import islice
 from logging.handlers import QueueHandler
 from typing import Final, Literal, Self
 
-from proxy.log_format import Event, JSONFormatter, LineFormatter, Said, TextFormatter, wants_colours
+from proxy.log_format import JSONFormatter, LineFormatter, LogEvent, Said, TextFormatter, wants_colours
 
 QUEUED: Final = 20_000
 """Lines that may wait to be written; what comes on top is dropped and counted."""
@@ -45,7 +45,7 @@ class DroppingQueueHandler(QueueHandler):
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Fix what a record says: what it speaks of may change before it is written, unless it is an event."""
-        return record if isinstance(record.msg, Event) else super().prepare(record)
+        return record if isinstance(record.msg, LogEvent) else super().prepare(record)
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Queue a record, or drop it."""
@@ -92,10 +92,10 @@ class Writing:
         self._waking.set()
         self._thread.join(ENDING)
 
-    def later(self, logger: str) -> Callable[[Sequence[Event]], None]:
+    def later(self, logger: str) -> Callable[[Sequence[LogEvent]], None]:
         """What logs events at INFO, past ``logging``."""
 
-        def put(events: Sequence[Event]) -> None:
+        def put(events: Sequence[LogEvent]) -> None:
             self._put((time.time(), logger, events))
 
         return put

@@ -22,18 +22,18 @@ from msgspec.structs import replace
 from proxy.ahead import Ahead
 from proxy.answer import directives as callers
 from proxy.answer.directives import Directives
-from proxy.answer.freshness import MOMENT, Fresh, Gone, Stale, oldest_fresh
+from proxy.answer.freshness import MOMENT, Fresh, Gone, Stale
 from proxy.answer.outcome import Hit, Landed, Miss, Outcome, StaleHit
 from proxy.at_hand import AtHand, stand_in
 from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.known.knowledge import Knowledge
-from proxy.line import Begun, Line, Looked
+from proxy.line import Begun, Line, Wait
+from proxy.looks import Looks
 from proxy.questions.demand import Demand
 from proxy.questions.question import Question
 from proxy.settings import CacheSettings, HubSettings
 from proxy.tasks.detached import drained
-from proxy.tasks.flight import Flights
 
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""
@@ -56,12 +56,12 @@ class Pages:
         self._settings = cache
         self._known = knowledge
         self._clock = clock
-        self._looks: Flights[Looked] = Flights()
         self._line = Line(fetcher, hub)
         self._resting = fetcher.resting
         self.demand = Demand(clock)
         self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
         self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.resting, clock=clock)
+        self._looks = Looks(cache, knowledge, self._line, self.at_hand, self._to_ask, clock=clock)
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
@@ -78,8 +78,7 @@ class Pages:
             return outcome
         begun, refusal = None, self._refusal(question)
         if self._known.trust.others:
-            claiming = wishes if refusal is None else None
-            looked, joined = await self._looks.share(question.key, partial(self._look, question, claiming))
+            looked, joined = await self._looks.look(question, wishes if refusal is None else None)
             begun = looked.begun
             # Where a fetch was begun, Redis had nothing of use to whoever began it; who joined may wish for less.
             source: Literal["redis", "memory"] = "redis" if looked.answered else "memory"
@@ -107,14 +106,14 @@ class Pages:
         """
         page, landed = self._known.at(question, moment), None
         if page is None and self._known.trust.others:
-            await self._looks.share(question.key, partial(self._look, question))
+            await self._looks.look(question)
             page = self._known.at(question, moment)
         if page is None and self._known.rows.lasts(question, moment):
             if wishes.only_if_cached:
                 raise NotCached("The moment's page is not known here, and only-if-cached forbids to ask the hub.")
             whole = self._known.rows.whole(question)
             with contextlib.suppress(HubAnswerTooLarge):
-                landed = await self._line.fetch(whole, since=self._known.vouched(whole), until=self._line.deadline())
+                landed = await self._line.fetch(whole, Wait(self._line.deadline()), since=self._known.vouched(whole))
             page = self._known.at(question, moment)
             if page is None and (outcome := await self.answer(question, wishes)).page.moment == moment:
                 return outcome
@@ -127,21 +126,6 @@ class Pages:
         if isinstance(landed, Landed):
             return Miss(page, age, 0.0, "uri-miss", landed.stored, landed.collapsed, landed.hub_seconds)
         return Hit(page, age, 0.0, "composed")
-
-    async def _look(self, question: Question, wishes: Directives | None = None) -> Looked:
-        """Look into Redis; if nothing there can be what a caller wishes, as nothing in memory was, begin the fetch."""
-        claim = bid = None
-        if wishes is not None and self._known.trust.together and not (wishes.only_if_cached or self._line.full):
-            useless = oldest_fresh(self._clock(), self._settings, single=question.single)
-            claim = self._line.claim(self._to_ask(question))
-            bid = claim.bid(useless if wishes.max_stale <= 0 else (0.0, 0.0))
-        since = self._known.vouched(question)
-        found = await self._known.look(question, bid)
-        if found is not None:
-            self.at_hand.looked(question)
-        if claim is None or (found is not None and not found.leased):
-            return Looked(found is not None, None)
-        return Looked(found is not None, self._line.begin(claim.asked(found), since=since))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
@@ -183,40 +167,41 @@ class Pages:
     ) -> Landed | StaleHit:
         """Have a question fetched that answers this one; return what landed.
 
-        An answer that does not explain what has changed in the listing leaves the page unknown; then the page itself
-        is asked for. A fetch that was joined may be older than this caller accepts, or than an event that came before
-        the caller did; then it asks again. Later events are ignored, as they might never end.
+        A window that does not explain what has changed in the listing leaves the page unknown, and one may be too
+        large; then the page itself is asked for. What others had asked for may be too old for this caller; then it
+        asks again.
         """
-        until, doubted_at, came_at = self._line.deadline(), self._known.doubts.since(question), self._clock()
-        since = self._known.vouched(question)
         impatient = partial(self._stand_in, question, PATIENCE, wishes)
-        in_vain = 0
+        max_age, doubted_at = max(wishes.max_age, self._settings.min_refresh), self._known.doubts.since(question)
+        wait = Wait(self._line.deadline(), patience, impatient, self._clock(), max_age, doubted_at)
+        since, in_vain = self._known.vouched(question), 0
         while True:
             target = question if in_vain >= WINDOWS else self._to_ask(question)
             target = begun.target if begun else target
             try:
-                landed = await self._line.fetch(
-                    target, since=since, until=until, patience=patience, stand_in=impatient, begun=begun
-                )
+                landed = await self._line.fetch(target, wait, since=since, begun=begun)
             except HubAnswerTooLarge:
                 if target.key == question.key:
                     raise
-                begun, in_vain = None, WINDOWS
-                continue
-            if isinstance(landed, StaleHit):
-                return landed
-            begun = None
-            if target.key != question.key:
-                made = self._known.landed(question, since=since)
-                if made is None:
+                in_vain = WINDOWS
+            else:
+                if isinstance(landed, StaleHit):
+                    return landed
+                shown = self._shown(question, target, landed, since)
+                if shown is None:
                     in_vain += 1
-                    continue
-                landed = replace(made, collapsed=landed.collapsed)
-            age = self._clock() - landed.vouched_at
-            recent = landed.learned != "behind" and age <= max(wishes.max_age, self._settings.min_refresh)
-            if not landed.collapsed or ((recent or landed.vouched_at >= came_at) and landed.vouched_at >= doubted_at):
-                return landed
-            since = landed.vouched_at
+                elif wait.accepts(shown, self._clock()):
+                    return shown
+                else:
+                    since = shown.vouched_at
+            begun = None
+
+    def _shown(self, question: Question, target: Question, landed: Landed, since: float) -> Landed | None:
+        """What the answer to ``target`` makes of the question; None: its page is still unknown."""
+        if target.key == question.key:
+            return landed
+        made = self._known.landed(question, since=since)
+        return None if made is None else replace(made, collapsed=landed.collapsed)
 
     def _stand_in(self, question: Question, reason: str, wishes: Directives) -> StaleHit | None:
         """Serve a kept page though it is not fresh. Judged now: the listing may have moved meanwhile.
@@ -237,7 +222,7 @@ class Pages:
         target = self._to_ask(question)
         while True:
             if self._known.trust.others:
-                await self._looks.share(question.key, partial(self._look, question))
+                await self._looks.look(question)
             page, verdict = self._known.kept(question)
             if page is not None and verdict.doubted:
                 await asyncio.sleep(max(0.0, MOMENT - verdict.age))

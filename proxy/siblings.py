@@ -35,7 +35,7 @@ class Siblings:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.number, self._lock = _claim(directory)
+        self.number, self._lock = _take_number(directory)
         self.answers: dict[str, Callable[[], Awaitable[bytes]]] = {}
         self._server: asyncio.Server | None = None
 
@@ -86,7 +86,7 @@ class Siblings:
         return self._directory / f"{number}.sock"
 
 
-def _claim(directory: Path) -> tuple[int, int]:
+def _take_number(directory: Path) -> tuple[int, int]:
     """The lowest number that no living process has, and the locked file that says so."""
     number = 0
     while True:

@@ -26,7 +26,7 @@ from proxy.admission.gate import Gate
 from proxy.admission.shield import Shield
 from proxy.admission.unheard import Unheard
 from proxy.redis.client import connect
-from proxy.redis.news import LEASE, News
+from proxy.redis.news import TRUSTED_FOR, News
 from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Fault, Simulator, World
@@ -122,7 +122,7 @@ class Coherence(RuleBasedStateMachine):
         now = time.monotonic()
 
         async def heard() -> None:
-            while any(news.flowing and news._good_until < now + LEASE for news in self.news):
+            while any(news.flowing and news._good_until < now + TRUSTED_FOR for news in self.news):
                 await asyncio.sleep(0.001)
 
         self.run(heard())
@@ -284,8 +284,8 @@ class NotedShield(Shield):
 
 
 def test_one_truth(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.app.News", Noted)
-    monkeypatch.setattr("proxy.app.Shield", NotedShield)
+    monkeypatch.setattr("proxy.core.News", Noted)
+    monkeypatch.setattr("proxy.core.Shield", NotedShield)
     monkeypatch.setattr("proxy.redis.news.HEARTBEAT", 0.005)  # so that waiting for news costs little
     monkeypatch.setattr("proxy.redis.news.FIRST_WAIT", 0.02)
     Coherence.redis_url = own_redis.url

@@ -11,8 +11,8 @@ import pytest
 from proxy.config.faults import TO_SERVE, is_loopback, require_credential, require_safe_address
 from proxy.config.fields import fields
 from proxy.config.sources import SettingsError, load
+from proxy.redis.address import read_address
 from proxy.redis.client import check as check_redis_url
-from proxy.redis.place import place
 from proxy.secret import Secret
 from proxy.settings import Settings
 
@@ -315,7 +315,7 @@ def test_secrets_are_masked_in_the_settings() -> None:
 )
 def test_every_kind_of_redis_url(url: str, kind: str, hosts: tuple[tuple[str, int], ...], service: str) -> None:
     assert load({"REDIS_URL": url}).settings.redis.url == Secret(url)
-    at = place(Secret(url))
+    at = read_address(Secret(url))
     assert (at.kind, at.hosts, at.service) == (kind, hosts, service)
 
 

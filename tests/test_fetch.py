@@ -16,7 +16,7 @@ import pytest
 from proxy import errors
 from proxy.admission.gate import Allowance
 from proxy.admission.refusals import GaveWay
-from proxy.answer.outcome import Hit, Led, Miss
+from proxy.answer.outcome import Hit, Leader, Miss
 from proxy.answer.record import Record, Stamp
 from proxy.known.trust import Trust
 from proxy.questions.query import ListQuery
@@ -98,7 +98,7 @@ async def test_what_landed_since_the_look_is_not_asked_for_again(monkeypatch: py
         known = it.fetcher._known
         lead = known.lead
 
-        async def late(*arguments: Any, **named: Any) -> Led | None:
+        async def late(*arguments: Any, **named: Any) -> Leader | None:
             await other.answer(QUESTION)
             return await lead(*arguments, **named)
 

@@ -263,7 +263,7 @@ def test_a_share_is_never_nothing() -> None:
 
 def test_a_gate_that_takes_over_begins_with_one_turn() -> None:
     it = Asking()
-    it.gate.drain(it.now, it.allowance)
+    it.gate.spend_burst(it.now, it.allowance)
     it.go()
     assert it.refusal().wait == pytest.approx(0.1)
 

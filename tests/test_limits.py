@@ -78,7 +78,7 @@ def test_what_is_owed_is_taken_though_it_is_not_there() -> None:
     )
 )
 async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, int]]) -> None:
-    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("take")
+    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("take", "suspicion")
     terms, full_at, now = Terms(2.0, 8), 0.0, 1e6
     for passed, wanted, least, owed in steps:
         now += passed
@@ -112,14 +112,14 @@ async def test_a_look_into_redis_is_not_for_each_request(monkeypatch: pytest.Mon
     one = limiter(fakeredis.FakeServer())
     terms = Terms(1e6, 3200)
     looks = 0
-    look = one._shared
+    look = one._take_shared
 
     async def counted(*arguments: Any) -> Taken | None:
         nonlocal looks
         looks += 1
         return await look(*arguments)
 
-    monkeypatch.setattr(one, "_shared", counted)
+    monkeypatch.setattr(one, "_take_shared", counted)
     for _ in range(1000):
         assert await passes(one, terms=terms)
     assert looks < 30
@@ -157,7 +157,7 @@ async def test_who_owes_more_than_the_burst_is_served_after_the_wait_that_is_tol
     with pytest.raises(TooManyRequests) as caught:
         await one.charge("ann", terms, 1.0)
     assert caught.value.retry_after == pytest.approx(8.1, abs=0.1)
-    assert one.standing("ann", terms).reset == pytest.approx(10.0, abs=0.1), "all of it again"
+    assert one.balance("ann", terms).reset == pytest.approx(10.0, abs=0.1), "all of it again"
     clock.advance(caught.value.retry_after or 0)
     await one.charge("ann", terms, 1.0)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pytest
 
 from proxy import logs
-from proxy.log_format import Event
+from proxy.log_format import LogEvent
 
 
 class Pipe:
@@ -35,7 +35,7 @@ def pipe() -> Iterator[Pipe]:
     pipe.may_go.set()
 
 
-class Said(Event, frozen=True):
+class Said(LogEvent, frozen=True):
     text: str
 
     def __str__(self) -> str:

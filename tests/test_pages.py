@@ -16,12 +16,13 @@ import pytest
 
 from proxy import errors
 from proxy.admission.gate import Allowance
+from proxy.admission.gates import Gates
 from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
 from proxy.answer.directives import Directives
 from proxy.answer.outcome import Hit, Landed, Miss, StaleHit
 from proxy.answer.record import Record, Stamp
-from proxy.fetch import ATTEMPTS, Fetcher, Upstream
+from proxy.fetch import ATTEMPTS, Fetcher
 from proxy.hub.client import Hub
 from proxy.hub.credential import Credential
 from proxy.known.knowledge import Knowledge
@@ -36,6 +37,7 @@ from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, HubSettings
+from proxy.upstream import Upstream
 from tests.support import Clock
 
 QUESTION = page_question("c", ListQuery())
@@ -115,8 +117,9 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
         shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
         given = CacheSettings(**cache)  # type: ignore[arg-type]
         knowledge = Knowledge(given, Memory(2**20), shared, None, rows_bytes=2**20, clock=clock)
-        shield = Shield(Allowance(settings.rate, settings.burst, settings.concurrency), gate, gate_name=lambda: GATE)
-        upstreams = {"default": Upstream(hub, shield)}
+        allowance = Allowance(settings.rate, settings.burst, settings.concurrency)
+        shield = Shield(Gates(allowance, gate, gate_name=lambda: GATE))
+        upstreams = {"default": Upstream(hub, shield, clock=clock)}
         leases = None if link is None else Leases(link)
         fetcher = Fetcher(upstreams, knowledge, leases, Landings(), deadline=settings.deadline, clock=clock)
         pages = Pages(given, settings, knowledge, fetcher, clock=clock)

@@ -200,8 +200,8 @@ def composed_before_it_is_contradicted() -> None:
 
 
 def test_rows_of_one_moment(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.app.News", Noted)
-    monkeypatch.setattr("proxy.app.Shield", NotedShield)
+    monkeypatch.setattr("proxy.core.News", Noted)
+    monkeypatch.setattr("proxy.core.Shield", NotedShield)
     monkeypatch.setattr("proxy.redis.news.HEARTBEAT", 0.005)
     monkeypatch.setattr("proxy.redis.news.FIRST_WAIT", 0.02)
     for name, rows in {"STEP": 4, "CHEAP": 8, "WIDE": 24}.items():

@@ -11,11 +11,11 @@ from proxy.web.telemetry.samples import (
     LISTINGS,
     SAMPLES,
     SHOWN,
+    Activity,
     Fault,
     Listing,
     Sample,
     Samples,
-    Told,
     Totals,
     merged,
 )
@@ -96,10 +96,10 @@ def test_nothing_grows_without_bounds() -> None:
 
 
 def test_what_several_tell_is_added_up() -> None:
-    def told(at: int, age: float) -> Told:
+    def told(at: int, age: float) -> Activity:
         listing = Listing("a", "list", "", 2, age, "hit", 100.0 - age)
         fault = Fault("hub", "hub_failed", 3, 50.0 + at)
-        return Told([Sample(at, {"hit": 1}, {"200": 2}, 0.5)], [listing], [fault], Totals(5, 2))
+        return Activity([Sample(at, {"hit": 1}, {"200": 2}, 0.5)], [listing], [fault], Totals(5, 2))
 
     it = merged([told(0, 9.0), told(0, 1.0), told(5, 4.0)])
     assert [(one.at, one.requests, one.hub) for one in it.samples] == [
@@ -109,4 +109,4 @@ def test_what_several_tell_is_added_up() -> None:
     assert [(one.asked, one.age) for one in it.listings] == [(6, 1.0)]
     assert [(one.times, one.last_at) for one in it.faults] == [(9, 55.0)]
     assert it.totals == Totals(15, 6)
-    assert merged([]) == Told([], [], [], Totals())
+    assert merged([]) == Activity([], [], [], Totals())

@@ -21,7 +21,7 @@ import zstandard
 from proxy.app import create_app
 from proxy.callers.keys import FixedKey
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
-from proxy.redis.place import place
+from proxy.redis.address import read_address
 from proxy.secret import Secret
 from proxy.settings import (
     EventSettings,
@@ -433,4 +433,4 @@ def test_the_key_that_verifies_tokens_is_a_secret_as_well() -> None:
 
 
 def test_a_redis_url_taken_apart_shows_no_password() -> None:
-    assert found([repr(place(Secret(f"redis://:{quote(PASSWORD, safe='')}@redis.test")))]) == []
+    assert found([repr(read_address(Secret(f"redis://:{quote(PASSWORD, safe='')}@redis.test")))]) == []

@@ -26,7 +26,7 @@ from proxy.events.shared_log import SharedLog
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question, record_key
 from proxy.redis import stored
-from proxy.redis.bids import Bid
+from proxy.redis.claims import Claim
 from proxy.redis.client import connect
 from proxy.redis.describe import describe
 from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink
@@ -322,7 +322,7 @@ async def test_the_reply_to_something_else_is_nobodys_error(
         monkeypatch.setattr(fake, name, wrong)
     allowance = Allowance(10.0, 4, 3)
     turn = gate.wanted("g", "t", allowance, patience=0.0)
-    assert await shared.look(QUESTION, bid=Bid(QUESTION, "t", (0.0, 0.0), turn)) is None
+    assert await shared.look(QUESTION, claim=Claim(QUESTION, "t", (0.0, 0.0), turn)) is None
     assert await shared.lead(QUESTION, "t") is None
     assert await shared.learn(QUESTION, PAGE, heard_at=2.0, keep_page=60.0, keep_record=60.0) is None
     assert await gate.admit("g", "t", allowance, patience=0.0, paid=None, told=Told()) is None

@@ -13,14 +13,14 @@ import pytest
 
 from proxy import errors
 from proxy.admission.gate import Allowance
+from proxy.admission.gates import Gates
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.refusals import GaveWay
 from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
-from proxy.admission.turns import Early
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
-from proxy.redis.bids import Bid
+from proxy.redis.claims import Claim, WantedTurn
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
 from tests.support import Clock
@@ -51,7 +51,8 @@ def shield(server: fakeredis.FakeServer | None = None, allowance: Allowance = AL
     shared = None
     if server is not None:
         shared = SharedGate(Switch(fakeredis.FakeAsyncRedis(server=server), 2.0))
-    return Shield(allowance, shared, gate_name=lambda: "gp1:{g}", **named)
+    clock = {"clock": named["clock"]} if "clock" in named else {}
+    return Shield(Gates(allowance, shared, gate_name=lambda: "gp1:{g}", **named), **clock)
 
 
 def switch(one: Shield, *, on: bool) -> None:
@@ -455,33 +456,33 @@ async def test_a_long_request_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) ->
 LOOKED_FOR = page_question("c", ListQuery())
 
 
-async def look(one: Shield) -> Early:
-    """Look into Redis with a bid, as the path of a question does."""
-    early = one.early(5.0)
-    assert early is not None
+async def look(one: Shield) -> WantedTurn:
+    """Look into Redis with a claim, as the path of a question does."""
+    wanted = one.wanted(5.0)
+    assert wanted is not None
     assert one._gates._shared is not None
     found = await Shared(one._gates._shared._link).look(
-        LOOKED_FOR, bid=Bid(LOOKED_FOR, early.ticket, (0.0, 0.0), early.wanted)
+        LOOKED_FOR, claim=Claim(LOOKED_FOR, wanted.ticket, (0.0, 0.0), wanted)
     )
     assert found is not None
     assert found.leased == (found.turn is not None)
-    early.answer = found.turn
-    return early
+    wanted.answer = found.turn
+    return wanted
 
 
-async def lost_look(one: Shield) -> Early:
+async def lost_look(one: Shield) -> WantedTurn:
     """The same, with an answer that comes too late."""
-    early = await look(one)
-    early.answer = None
-    return early
+    wanted = await look(one)
+    wanted.answer = None
+    return wanted
 
 
 async def test_a_turn_that_a_look_has_brought() -> None:
     one = shield(fakeredis.FakeServer())
-    early = await look(one)
+    wanted = await look(one)
     assert (await one.standing()).held == 1
     switch(one, on=False)  # nobody is asked for it again
-    async with one.turn(5.0, early=early):
+    async with one.turn(5.0, wanted=wanted):
         switch(one, on=True)
         assert (await one.standing()).held == 1
     await one.drain(1)
@@ -489,7 +490,7 @@ async def test_a_turn_that_a_look_has_brought() -> None:
 
 
 @pytest.mark.parametrize("how", [look, lost_look])
-async def test_a_turn_that_is_of_no_use_is_given_back(how: Callable[[Shield], Awaitable[Early]]) -> None:
+async def test_a_turn_that_is_of_no_use_is_given_back(how: Callable[[Shield], Awaitable[WantedTurn]]) -> None:
     one = shield(fakeredis.FakeServer())
     one.give_back(await how(one))
     await one.drain(1)
@@ -500,9 +501,9 @@ async def test_a_turn_that_is_of_no_use_is_given_back(how: Callable[[Shield], Aw
 async def test_a_turn_that_was_granted_in_an_answer_that_is_lost_ends_with_the_one_in_its_place(*, back: bool) -> None:
     """Else each such answer would take a place of all replicas for as long as a slot lasts."""
     one = shield(fakeredis.FakeServer())
-    early = await lost_look(one)
+    wanted = await lost_look(one)
     switch(one, on=back)
-    async with one.turn(5.0, early=early):
+    async with one.turn(5.0, wanted=wanted):
         switch(one, on=True)
         assert (await one.standing()).held == 1
     await one.drain(1)
@@ -512,11 +513,11 @@ async def test_a_turn_that_was_granted_in_an_answer_that_is_lost_ends_with_the_o
 async def test_a_failing_hub_is_told_once_of_a_turn_whose_grant_was_lost() -> None:
     """The process' own gate, which granted it, draws the conclusions; all replicas' only learns that it is over."""
     one = shield(fakeredis.FakeServer())
-    early = await lost_look(one)
+    wanted = await lost_look(one)
     switch(one, on=False)
 
     async def limited() -> None:
-        async with one.turn(5.0, early=early):
+        async with one.turn(5.0, wanted=wanted):
             switch(one, on=True)
             raise errors.HubRateLimited("too many", retry_after=9.0)
 
@@ -530,12 +531,12 @@ async def test_a_failing_hub_is_told_once_of_a_turn_whose_grant_was_lost() -> No
     assert not one._gates._unheard.of_pause
 
 
-@pytest.mark.parametrize("how", ["admit", "leave", "early"])
+@pytest.mark.parametrize("how", ["admit", "leave", "look"])
 async def test_an_answer_from_before_a_pause_that_redis_has_not_heard_of_does_not_end_it(how: str) -> None:
     """Calls overlap: one was asked before the hub's 429, which Redis could not be told, and is answered after it."""
     one = shield(fakeredis.FakeServer())
     link: Any = one._gates._shared and one._gates._shared._link
-    early = await look(one) if how == "early" else None
+    wanted = await look(one) if how == "look" else None
     other = (await holding(one, 1))[0] if how == "leave" else None
 
     late: list[asyncio.Task[None]] = []
@@ -543,7 +544,7 @@ async def test_an_answer_from_before_a_pause_that_redis_has_not_heard_of_does_no
     async def limited() -> None:
         async with one.turn(5.0):
             link.hold_back(how)
-            if early is None:
+            if wanted is None:
                 late.append(asyncio.create_task(go(one) if other is None else other.end()))
                 await link.answered.wait()
             switch(one, on=False)
@@ -554,8 +555,8 @@ async def test_an_answer_from_before_a_pause_that_redis_has_not_heard_of_does_no
     switch(one, on=True)
     link.released.set()
     await asyncio.gather(*late)
-    if early is not None:
-        await go(one, early=early)
+    if wanted is not None:
+        await go(one, wanted=wanted)
     await one.drain(1)
     with pytest.raises(errors.HubRateLimited):
         await go(one)
@@ -610,8 +611,8 @@ async def test_a_redis_that_was_flushed_is_told_of_what_is_under_way() -> None:
     one, other = shield(server), shield(server)
     held = await holding(one, 2)
     await fakeredis.FakeAsyncRedis(server=server).flushall()
-    early = one.early(0.0)
-    assert early is not None
+    wanted = one.wanted(0.0)
+    assert wanted is not None
     with pytest.raises(errors.HubBusy):
         await go(one, patience=0.0)
     with pytest.raises(errors.HubBusy):
@@ -632,9 +633,9 @@ async def test_a_redis_that_was_flushed_is_told_of_the_pause() -> None:
     with pytest.raises(errors.HubRateLimited):
         await go(one)
     await fakeredis.FakeAsyncRedis(server=server).flushall()
-    early = await look(one)
+    wanted = await look(one)
     with pytest.raises(errors.HubRateLimited):
-        async with one.turn(5.0, early=early):
+        async with one.turn(5.0, wanted=wanted):
             pass
 
 
@@ -667,12 +668,12 @@ async def test_where_nobody_is_to_ask_the_hub_no_turn_is_taken() -> None:
     server = fakeredis.FakeServer()
     one = shield(server)
     await fakeredis.FakeAsyncRedis(server=server).set(f"{LOOKED_FOR.page_key}:lease", "another's")
-    early = await look(one)
-    assert early.answer is None
+    wanted = await look(one)
+    assert wanted.answer is None
     assert (await one.standing()).held == 0
-    one.give_back(early)
+    one.give_back(wanted)
     await one.drain(1)  # else the turn may be taken first, and then given back
-    async with one.turn(5.0, early=early):
+    async with one.turn(5.0, wanted=wanted):
         assert (await one.standing()).held == 1
     await one.drain(1)
 
@@ -680,10 +681,10 @@ async def test_where_nobody_is_to_ask_the_hub_no_turn_is_taken() -> None:
 async def test_a_look_that_finds_no_room_waits_in_line() -> None:
     one = shield(fakeredis.FakeServer())
     held = await holding(one, 2)
-    late = Held(one, early=await look(one))
+    late = Held(one, wanted=await look(one))
     await asyncio.sleep(0.02)
     assert not late.begun.is_set()
-    assert one.early(5.0) is None, "those in line come first"
+    assert one.wanted(5.0) is None, "those in line come first"
     await held[0].end()
     await late.begun.wait()
     await late.end()
@@ -695,24 +696,24 @@ async def test_a_look_that_finds_no_room_waits_in_line() -> None:
 async def test_a_look_whose_turn_comes_later_waits_for_that() -> None:
     one = shield(fakeredis.FakeServer(), Allowance(rate=20.0, burst=1.0, concurrency=9))
     await go(one)
-    early = await look(one)
+    wanted = await look(one)
     began = asyncio.get_running_loop().time()
-    await go(one, early=early)
+    await go(one, wanted=wanted)
     assert asyncio.get_running_loop().time() - began >= 0.03
     await one.drain(1)
 
 
-async def test_no_early_turns_where_the_gate_is_to_be_told_or_asked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shield().early(5.0) is None
+async def test_no_turns_by_a_look_where_the_gate_is_to_be_told_or_asked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shield().wanted(5.0) is None
     one = shield(fakeredis.FakeServer())
     switch(one, on=False)
     await go(one)
-    assert one.early(5.0) is None, "this process' own gate grants turns"
+    assert one.wanted(5.0) is None, "this process' own gate grants turns"
     switch(one, on=True)
     await go(one)
-    assert one.early(5.0) is not None
+    assert one.wanted(5.0) is not None
     monkeypatch.setattr(Switch, "whole", False)
-    assert one.early(5.0) is None, "in a cluster, the gate and the page are in different slots"
+    assert one.wanted(5.0) is None, "in a cluster, the gate and the page are in different slots"
     await one.drain(1)
 
 

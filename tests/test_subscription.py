@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from proxy.admission.gate import Allowance
+from proxy.admission.gates import Gates
 from proxy.admission.shield import Shield
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.errors import HubRateLimited
@@ -61,7 +62,7 @@ class Rig:
     async def subscribe(self) -> Subscription:
         credential = Credential(self.settings)
         log = EventLog(time.time)
-        shield = Shield(Allowance(1000.0, 1000.0, 8), None, gate_name=lambda: credential.id)
+        shield = Shield(Gates(Allowance(1000.0, 1000.0, 8), None, gate_name=lambda: credential.id))
         stream = HubStream(self.settings, credential, silence=self.pace.silence)
         share = None
         if self.redis is not None:

@@ -211,7 +211,7 @@ class Gate:
             self._until, self._cause, self._strikes = until, pause.cause, pause.strikes
             self.epoch += 1
 
-    def drain(self, now: float, allowance: Allowance) -> None:
+    def spend_burst(self, now: float, allowance: Allowance) -> None:
         """Begin with one turn and without a burst: it may just have been used elsewhere."""
         self._next_at = max(self._next_at, now + (allowance.burst - 1) / allowance.rate)
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import random
 import secrets
+import time
 from collections.abc import Callable
 from typing import Final
 
 from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
+from proxy.admission.grant import Grant
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.shared_gate import NOTHING, SharedGate
-from proxy.admission.turns import Early, Granted
 from proxy.admission.unheard import Unheard
+from proxy.redis.claims import WantedTurn
 
 NO_EPOCH: Final = -1
 """Of no gate: what is said of a turn with it changes nothing but that its slot is free."""
@@ -29,8 +31,10 @@ class Gates:
         allowance: of all replicas together.
         gate_name: what Redis knows this credential's gate by, at the moment.
         replicas: how many processes share the budget, as far as is known.
-        freed: called when a slot has become free.
         clock: seconds, monotonic.
+
+    Attributes:
+        on_free: called when a slot may be free of which Redis had yet to be told.
     """
 
     def __init__(
@@ -39,15 +43,14 @@ class Gates:
         shared: SharedGate | None,
         *,
         gate_name: Callable[[], str],
-        replicas: Callable[[], int],
-        freed: Callable[[], object],
-        clock: Callable[[], float],
+        replicas: Callable[[], int] = lambda: 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.allowance = allowance
         self._shared = shared
         self._gate_name = gate_name
         self._replicas = replicas
-        self._freed = freed
+        self.on_free: Callable[[], object] | None = None
         self._clock = clock
         self._name = gate_name()
         self._local = Gate()
@@ -59,11 +62,11 @@ class Gates:
         """Whether news is of this credential's gate."""
         return gate.decode() == self._gate_name()
 
-    def paused(self, granted: Granted) -> bool:
+    def paused(self, grant: Grant) -> bool:
         """Whether there is a pause, or one of which nobody knows whether it is over."""
-        return granted.local.pause(self._clock()).strikes > 0
+        return grant.local.pause(self._clock()).strikes > 0
 
-    def early(self, patience: float) -> Early | None:
+    def wanted(self, patience: float) -> WantedTurn | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
 
         What others do not know of this process' gate is to be told first.
@@ -74,23 +77,23 @@ class Gates:
             return None
         ticket = secrets.token_hex(8)
         told = self._local.told(self._clock(), self.allowance, untold=False)
-        wanted = self._shared.wanted(name, ticket, self.allowance, patience=patience, told=told)
-        return Early(ticket, wanted, name, self._local)
+        return self._shared.wanted(name, ticket, self.allowance, patience=patience, told=told)
 
-    def granted(self, early: Early) -> tuple[Turn | Refused, Granted | None]:
-        """What came of an early turn."""
-        if early.answer is None:
-            return FULL, None
-        return self._taken(early.name, early.local, early.ticket, *early.answer)
+    def granted(self, wanted: WantedTurn) -> Grant | Refused:
+        """What another script has made of it."""
+        if wanted.answer is None:
+            return FULL
+        return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, *wanted.answer)
 
-    def free(self, early: Early) -> None:
-        """Have the slot of an early turn of which nothing was heard given back."""
-        self._leftovers.free(early.name, early.ticket)
+    def free(self, wanted: WantedTurn) -> None:
+        """Have the slot given back of a turn of which nothing was heard."""
+        self._leftovers.free(wanted.gate, wanted.ticket)
 
-    async def ask(
-        self, ticket: str, allowance: Allowance, patience: float, *, paid: Granted | None
-    ) -> tuple[Turn | Refused, Granted | None]:
-        """Ask for a turn; ``paid``: the turn for now that one of the gates has granted this ticket."""
+    async def ask(self, ticket: str, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
+        """Ask for a turn within ``patience`` seconds.
+
+        ``paid``: the turn for now that one of the gates has granted this ticket.
+        """
         name = self._gate_name()
         if name != self._name:  # another token: what was learned of the old one does not count
             self._name, self._local = name, Gate()
@@ -108,31 +111,33 @@ class Gates:
         allowance = allowance.share(self._replicas())
         if self._shared is not None and not self._alone:
             self._alone = True
-            local.drain(self._clock(), allowance)
+            local.spend_burst(self._clock(), allowance)
         epoch = None if paid is None or paid.local is not local or paid.shared_epoch is not None else paid.epoch
         decision = local.admit(ticket, self._clock(), allowance, patience=patience, paid=epoch)
-        self._unheard.turns += isinstance(decision, Turn) and not decision.wait
-        return decision, Granted(name, local, local.epoch)
+        if isinstance(decision, Refused):
+            return decision
+        self._unheard.turns += not decision.wait
+        return Grant(ticket, decision.wait, name, local, decision.epoch)
 
-    async def stay(self, ticket: str, granted: Granted) -> None:
+    async def stay(self, grant: Grant) -> None:
         """The request is still under way."""
-        granted.local.renew(ticket, self._clock())
+        grant.local.renew(grant.ticket, self._clock())
         if self._shared is not None:
-            await self._shared.stay(granted.name, ticket)
+            await self._shared.stay(grant.name, grant.ticket)
 
-    async def leave(self, ticket: str, granted: Granted, report: Report) -> Pause:
+    async def leave(self, grant: Grant, report: Report) -> Pause:
         """Say how a turn went, to whoever granted it; return the pause that this leads to."""
         jitter = random.random()  # noqa: S311  not for cryptography
-        local, now, pause = granted.local, self._clock(), None
+        ticket, local, now, pause = grant.ticket, grant.local, self._clock(), None
         local.free(ticket)  # before Redis is told: what is asked at the same time is not to tell of it as held
-        if granted.shared_epoch is not None:
-            pause = await self._tell_left(granted.name, local, ticket, granted.shared_epoch, report, jitter)
+        if grant.shared_epoch is not None:
+            pause = await self._tell_left(grant.name, local, ticket, grant.shared_epoch, report, jitter)
         if pause is None:
-            pause = local.leave(ticket, now, granted.epoch, report, jitter, self.allowance)
+            pause = local.leave(ticket, now, grant.epoch, report, jitter, self.allowance)
             if pause.strikes and local is self._local:
                 self._unheard.note_pause()
             if self._shared is not None:
-                self._leftovers.free(granted.name, ticket)
+                self._leftovers.free(grant.name, ticket)
         return pause
 
     async def standing(self) -> Standing:
@@ -146,22 +151,27 @@ class Gates:
         """Wait at most ``timeout`` seconds for Redis to be told of what is free; return how much is not."""
         return await self._leftovers.drain(timeout)
 
+    def _local_of(self, name: str) -> Gate:
+        """This process' own gate; a new one for a token of before, of which nothing counts any more."""
+        return self._local if name == self._name else Gate()
+
     def _taken(
         self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None
-    ) -> tuple[Turn | Refused, Granted | None]:
+    ) -> Grant | Refused:
         """Let this process' own gate know what all replicas' has decided."""
         self._mirror(local, pause)
-        if not isinstance(decision, Turn):
-            return decision, None
+        if isinstance(decision, Refused):
+            return decision
         if not decision.wait:
             local.renew(ticket, self._clock())
-        return decision, Granted(name, local, local.epoch, decision.epoch)
+        return Grant(ticket, decision.wait, name, local, local.epoch, decision.epoch)
 
     async def _tell_free(self, name: str, ticket: str) -> bool:
         """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""
-        local = self._local if name == self._name else Gate()
+        local = self._local_of(name)
         told = await self._tell_left(name, local, ticket, NO_EPOCH, Report("abandoned"), 0.0)
-        self._freed()
+        if self.on_free is not None:
+            self.on_free()
         return told is not None
 
     async def _tell_left(

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from proxy import errors
-from proxy.admission.gate import Refused, Report, Turn
+from proxy.admission.gate import Refused, Report
 from proxy.errors import HubError, ProxyError
 from proxy.hub.faults import KeptAliveBroke, NothingLeft
 
@@ -48,14 +48,14 @@ class GaveWay(errors.HubBusy):
     """Nobody waits for the answer, and there is room only for callers who do."""
 
 
-def refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
+def refusal(decision: Refused, *, ahead: bool) -> HubError:
     """The error for who is refused a turn; ``ahead``: who wanted it for nobody."""
     error = _refusal(decision, ahead=ahead)
     error.asked = False
     return error
 
 
-def _refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
+def _refusal(decision: Refused, *, ahead: bool) -> HubError:
     match decision:
         case Refused("rate" | "concurrency", wait):
             return (GaveWay if ahead else errors.HubBusy)(
@@ -75,15 +75,13 @@ def _refusal(decision: Turn | Refused, *, ahead: bool) -> HubError:
             return errors.HubResting("The hub failed too often and is left alone for now.", retry_after=decision.wait)
 
 
-def rest_after(
-    decision: Turn | Refused, error: HubError, clock: Callable[[], float], *, patience: float
-) -> Rest | None:
+def rest_after(decision: Refused, error: HubError, clock: Callable[[], float], *, patience: float) -> Rest | None:
     """What a refusal says of the requests to come, of which none waits for longer than ``patience``; None: nothing.
 
     A refusal for want of rate holds until the next turn is no further away than ``patience``. One for want of a slot
     says nothing of others, as a slot may become free at any time; nor does one of who gave way to callers.
     """
-    if not isinstance(decision, Refused) or decision.reason == "concurrency" or isinstance(error, GaveWay):
+    if decision.reason == "concurrency" or isinstance(error, GaveWay):
         return None
     now = clock()
     until = now + min(decision.wait - (patience if decision.reason == "rate" else 0.0), KNOWN)

@@ -24,7 +24,7 @@ from proxy.admission.gate import (
 )
 from proxy.hub.retry_after import LONGEST
 from proxy.questions.question import REDIS_PREFIX
-from proxy.redis.bids import WantedTurn
+from proxy.redis.claims import WantedTurn
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.redis.shared import NEWS
@@ -33,7 +33,7 @@ KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
 NOTHING: Final = Told()
 _ADMIT: Final = Script("admit", "suspicion", "recall", "gate")
-_STAY: Final = Script("stay")
+_STAY: Final = Script("stay", "suspicion")
 _LEAVE: Final = Script("leave", "suspicion", "recall")
 _STANDING: Final = Script("standing", "suspicion")
 
@@ -78,6 +78,8 @@ class SharedGate:
     ) -> WantedTurn:
         """The same for a script that grants turns beside other things, on a server that is ``whole``."""
         return WantedTurn(
+            ticket,
+            gate,
             _keys(gate),
             [
                 *self._asker(ticket, allowance, told),

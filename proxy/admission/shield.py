@@ -10,17 +10,16 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
-from proxy.admission.gate import SLOT, Allowance, Pause, Refused, Report, Standing, Turn
+from proxy.admission.gate import SLOT, Pause, Refused, Report, Standing
 from proxy.admission.gates import FULL, Gates
+from proxy.admission.grant import Grant
 from proxy.admission.queue import Queue
 from proxy.admission.refusals import FALLBACK, Rest, refusal, report_of, rest_after
-from proxy.admission.shared_gate import SharedGate
-from proxy.admission.turns import Early, Granted
 from proxy.errors import ProxyError
 from proxy.redis.allotment import unallotted
+from proxy.redis.claims import WantedTurn
 from proxy.tasks.detached import Detached, drained
 from proxy.tasks.renewal import Renewing
 
@@ -32,77 +31,71 @@ class Shield:
     """Grants turns at one hub with one credential.
 
     Args:
-        allowance: of all replicas together.
-        gate_name: what Redis knows this credential's gate by, at the moment.
-        replicas: how many processes share the budget, as far as is known.
         clock: seconds, monotonic.
+
+    Attributes:
+        allowance: of all replicas together.
     """
 
-    def __init__(
-        self,
-        allowance: Allowance,
-        shared: SharedGate | None,
-        *,
-        gate_name: Callable[[], str],
-        replicas: Callable[[], int] = lambda: 1,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.allowance = allowance
+    def __init__(self, gates: Gates, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.allowance = gates.allowance
+        self._gates = gates
         self._clock = clock
         self._rest: Rest | None = None
         self._longest = 0.0
-        self._queue: Queue[tuple[Turn | Refused, Granted | None]] = Queue(allowance.concurrency)
-        self._gates = Gates(
-            allowance, shared, gate_name=gate_name, replicas=replicas, freed=self._queue.make_room, clock=clock
-        )
+        self._queue: Queue[Grant | Refused] = Queue(self.allowance.concurrency)
+        gates.on_free = self._queue.make_room
         self._leaving = Detached()
 
     def resting(self) -> Rest | None:
         """What is known of turns being refused; None for who has to look, too."""
         return self._rest if self._rest is not None and self._rest.holds() else None
 
-    def early(self, patience: float) -> Early | None:
+    def wanted(self, patience: float) -> WantedTurn | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
 
         Those who are in line come first.
         """
-        return None if self._queue else self._gates.early(patience)
+        return None if self._queue else self._gates.wanted(patience)
 
-    def give_back(self, early: Early) -> None:
-        """An early turn is of no use, if it was granted."""
-        self._unwanted(early.ticket, self._gates.granted(early))
-        if early.answer is None:
-            self._gates.free(early)
+    def give_back(self, wanted: WantedTurn) -> None:
+        """A turn that was wanted is of no use, if it was granted."""
+        self._unwanted(self._gates.granted(wanted))
+        if wanted.answer is None:
+            self._gates.free(wanted)
 
     @asynccontextmanager
-    async def turn(self, patience: float, *, ahead: bool = False, early: Early | None = None) -> AsyncIterator[None]:
+    async def turn(
+        self, patience: float, *, ahead: bool = False, wanted: WantedTurn | None = None
+    ) -> AsyncIterator[None]:
         """Wait at most ``patience`` seconds for a turn; what the block raises decides what becomes of the next ones.
 
-        ``ahead``: nobody waits for the answer; callers who do come first. ``early``: has been asked for.
+        ``ahead``: nobody waits for the answer; callers who do come first. ``wanted``: another script was asked
+        for it.
 
         Raises:
             HubRateLimited, HubUnavailable, HubResting: the hub is left alone; ``retry_after`` says for how long.
             HubBusy: there is no room in time.
         """
-        ticket = secrets.token_hex(8) if early is None else early.ticket
+        ticket = secrets.token_hex(8) if wanted is None else wanted.ticket
         self._longest = max(self._longest, patience)
-        granted = await self._admitted(ticket, self._clock() + patience, ahead=ahead, early=early)
+        grant = await self._admitted(ticket, self._clock() + patience, ahead=ahead, wanted=wanted)
         report: Report | None = Report("abandoned")
         try:
-            with Renewing(SLOT / 4, lambda: self._gates.stay(ticket, granted)):
+            with Renewing(SLOT / 4, lambda: self._gates.stay(grant)):
                 yield
             report = Report("answered")
         except ProxyError as error:
             report = report_of(error)
             if report.outcome not in ("answered", "abandoned"):  # the next ones are to know of it
-                pause = await self._leave(ticket, granted, report)
+                pause = await self._leave(grant, report)
                 if pause.seconds or error.retry_after is not None:
                     error.retry_after = max(pause.seconds, error.retry_after or 0.0)
                 report = None
             raise
         finally:
             if report is not None:
-                self._leaving.spawn(self._leave_soon(ticket, granted, report))
+                self._leaving.spawn(self._leave_soon(grant, report))
 
     async def standing(self) -> Standing:
         """What is left of the budget: of all replicas', or of this process' share while they cannot be asked."""
@@ -117,56 +110,54 @@ class Shield:
         """Wait at most ``timeout`` seconds until all who have left are gone; return how many are not."""
         return await drained(timeout, self._leaving, self._gates)
 
-    async def _admitted(self, ticket: str, latest: float, *, ahead: bool, early: Early | None) -> Granted:
+    async def _admitted(self, ticket: str, latest: float, *, ahead: bool, wanted: WantedTurn | None) -> Grant:
         """Wait for a turn until ``latest``."""
         came_at = self._clock()
-        decision, granted = (FULL, None) if early is None else self._gates.granted(early)
-        if decision == FULL:
-            decision, granted = await self._in_line(ticket, latest, ahead=ahead)
+        answer = FULL if wanted is None else self._gates.granted(wanted)
+        if answer == FULL:
+            answer = await self._in_line(ticket, latest, ahead=ahead)
         self._rest = None  # also where the turn is for later: others may have the next ones
-        while isinstance(decision, Turn) and decision.wait:
-            await asyncio.sleep(decision.wait)
-            decision, granted = await self._in_line(ticket, latest + FALLBACK, paid=granted)
-        if isinstance(decision, Turn) and granted is not None:
-            return granted
-        if decision == FULL:  # nobody knows when there is a slot; as long once more is what it looks like
-            decision = Refused("concurrency", max(FALLBACK, self._clock() - came_at))
-        error = refusal(decision, ahead=ahead)
-        self._rest = rest_after(decision, error, self._clock, patience=self._longest)
+        while isinstance(answer, Grant) and answer.wait:
+            await asyncio.sleep(answer.wait)
+            answer = await self._in_line(ticket, latest + FALLBACK, paid=answer)
+        if isinstance(answer, Grant):
+            return answer
+        if answer == FULL:  # nobody knows when there is a slot; as long once more is what it looks like
+            answer = Refused("concurrency", max(FALLBACK, self._clock() - came_at))
+        error = refusal(answer, ahead=ahead)
+        self._rest = rest_after(answer, error, self._clock, patience=self._longest)
         raise error
 
     async def _in_line(
-        self, ticket: str, latest: float, *, ahead: bool = False, paid: Granted | None = None
-    ) -> tuple[Turn | Refused, Granted | None]:
+        self, ticket: str, latest: float, *, ahead: bool = False, paid: Grant | None = None
+    ) -> Grant | Refused:
         """Ask for a turn, after those who wait for room, and wait if there is none."""
         if ahead:
-            return (
-                (FULL, None) if self._queue else await self._gates.ask(ticket, self.allowance.ahead(), 0.0, paid=paid)
-            )
+            return FULL if self._queue else await self._gates.ask(ticket, self.allowance.ahead(), 0.0, paid=paid)
 
-        async def ask() -> tuple[Turn | Refused, Granted | None] | None:
+        async def ask() -> Grant | Refused | None:
             left = max(0.0, latest - self._clock())
             answer = await self._gates.ask(ticket, self.allowance, left, paid=paid)
-            return None if answer[0] == FULL else answer
+            return None if answer == FULL else answer
 
         answer = None if self._queue else await ask()
         if answer is None:
-            answer = await self._queue.wait(ask, partial(self._unwanted, ticket), latest - self._clock())
-        return answer or (FULL, None)
+            answer = await self._queue.wait(ask, self._unwanted, latest - self._clock())
+        return answer or FULL
 
-    async def _leave_soon(self, ticket: str, granted: Granted, report: Report) -> None:
+    async def _leave_soon(self, grant: Grant, report: Report) -> None:
         """Leave when the answer is on its way to the callers, unless somebody waits for that."""
         unallotted()
-        if granted.shared_epoch is not None and not self._queue and not self._gates.paused(granted):
+        if grant.shared_epoch is not None and not self._queue and not self._gates.paused(grant):
             await asyncio.sleep(SOON)
-        await self._leave(ticket, granted, report)
+        await self._leave(grant, report)
 
-    async def _leave(self, ticket: str, granted: Granted, report: Report) -> Pause:
-        pause = await self._gates.leave(ticket, granted, report)
+    async def _leave(self, grant: Grant, report: Report) -> Pause:
+        pause = await self._gates.leave(grant, report)
         self.make_room()
         return pause
 
-    def _unwanted(self, ticket: str, answer: tuple[Turn | Refused, Granted | None]) -> None:
+    def _unwanted(self, answer: Grant | Refused) -> None:
         """Nobody needs this turn, if it is one."""
-        if answer[1] is not None:
-            self._leaving.spawn(self._leave(ticket, answer[1], Report("abandoned")))
+        if isinstance(answer, Grant):
+            self._leaving.spawn(self._leave(answer, Report("abandoned")))

@@ -31,8 +31,8 @@ class Landed(Struct, frozen=True):
     hub_seconds: float | None = None
 
 
-class Led(Struct, frozen=True):
-    """Who asks the hub (see redis.shared.Lead), and what has landed meanwhile."""
+class Leader(Struct, frozen=True):
+    """Who asks the hub (see redis.shared.Lease), and what has landed meanwhile."""
 
     holder: str
     seconds: float

@@ -28,7 +28,7 @@ AHEAD: Final = 1 / 32
 """Part of the burst that all replicas together take ahead at the most, beyond what is waited for."""
 CALLERS: Final = 10_000
 """Callers of whom is remembered what is held for them."""
-_TAKE: Final = Script("take")
+_TAKE: Final = Script("take", "suspicion")
 
 
 class _Held(Struct):
@@ -40,7 +40,7 @@ class _Held(Struct):
     waiting: float = 0.0
 
 
-class Standing(Struct, frozen=True):
+class Balance(Struct, frozen=True):
     """What a caller may ask: at once, what is left of it (negative: owed), in how many seconds there is all again."""
 
     terms: Terms
@@ -69,7 +69,7 @@ class Limiter:
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._flights: Flights[Taken] = Flights()
 
-    async def charge(self, caller: str, terms: Terms, units: float) -> Standing:
+    async def charge(self, caller: str, terms: Terms, units: float) -> Balance:
         """Charge ``units`` to a caller.
 
         Raises:
@@ -87,20 +87,20 @@ class Limiter:
                     )
         finally:
             held.waiting -= units
-        return self.standing(caller, terms)
+        return self.balance(caller, terms)
 
-    def pay(self, caller: str, terms: Terms, units: float) -> Standing | None:
+    def pay(self, caller: str, terms: Terms, units: float) -> Balance | None:
         """Charge ``units`` that are held already; None: they are not, and nothing has been charged."""
-        return self.standing(caller, terms) if self._spend(self._of(caller, terms), units) else None
+        return self.balance(caller, terms) if self._spend(self._of(caller, terms), units) else None
 
     def owe(self, caller: str, terms: Terms, units: float) -> None:
         """Charge what a request has cost beyond what was charged before: it is paid with the next one."""
         self._of(caller, terms).units -= units
 
-    def standing(self, caller: str, terms: Terms) -> Standing:
+    def balance(self, caller: str, terms: Terms) -> Balance:
         """What the caller may ask, as far as this process knows."""
         held = self._of(caller, terms)
-        return Standing(terms, min(terms.burst, held.left + held.units))
+        return Balance(terms, min(terms.burst, held.left + held.units))
 
     def _of(self, caller: str, terms: Terms) -> _Held:
         held = self._held.get(caller)
@@ -125,7 +125,7 @@ class Limiter:
         owed, here = max(0.0, -held.units), max(0.0, held.units)
         least = max(units - here, 1e-9)
         wanted = max(least, held.waiting - here, held.terms.burst * AHEAD / replicas)
-        taken = await self._shared(caller, held.terms, wanted, least, owed)
+        taken = await self._take_shared(caller, held.terms, wanted, least, owed)
         if taken is None:
             held.full_at, taken = take(held.full_at, self._clock(), held.terms.share(replicas), wanted, least, owed)
         held.left = taken.left
@@ -134,7 +134,8 @@ class Limiter:
             held.until = self._clock() + HELD
         return taken
 
-    async def _shared(self, caller: str, terms: Terms, wanted: float, least: float, owed: float) -> Taken | None:
+    async def _take_shared(self, caller: str, terms: Terms, wanted: float, least: float, owed: float) -> Taken | None:
+        """Take units from what all replicas share; None: there is no Redis, or it cannot be asked."""
         if self._link is None:
             return None
         name = hashlib.blake2b(caller.encode(), digest_size=16).hexdigest()

@@ -14,7 +14,6 @@ from proxy.events.log import EventLog
 from proxy.events.owners import Owners
 from proxy.events.shared_log import SharedLog
 from proxy.events.subscription import ENDING, Subscription
-from proxy.fetch import Upstream
 from proxy.hub.client import Transport
 from proxy.hub.credential import Credentials
 from proxy.hub.stream import HubStream
@@ -23,6 +22,7 @@ from proxy.pages import Pages
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
 from proxy.settings import Settings
+from proxy.upstream import Upstream
 
 
 class Events:

@@ -17,7 +17,7 @@ from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.redis.shared import NEWS
 
-LEASE: Final = 2.0
+SUBSCRIBER_LEASE: Final = 2.0
 """Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
 KEPT: Final = 1000
 """Events that are kept."""
@@ -55,7 +55,7 @@ class SharedLog:
     async def hold(self) -> tuple[bool, float] | None:
         """Take or keep the lease; return whether it is held, and for how many seconds nobody is to take it."""
         return await self._link.run(
-            *(_HOLD, "hold", self._lease, [self._token, int(LEASE * 1000)]),
+            *(_HOLD, "hold", self._lease, [self._token, int(SUBSCRIBER_LEASE * 1000)]),
             lambda answer: (bool(answer[0]), answer[1] / 1000),
         )
 

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 from proxy.events.hearing import Hearing, Pace
 from proxy.events.log import EventLog
-from proxy.events.shared_log import LEASE, SharedLog
+from proxy.events.shared_log import SUBSCRIBER_LEASE, SharedLog
 from proxy.hub.credential import Credential
 
 ENDING: Final = 1.0
@@ -124,7 +124,7 @@ class Subscription:
             self._rest_until = now + rest if rest else self._rest_until
             return held
         # A moment without Redis is no reason for each process to connect by itself.
-        apart = self._shared is None or now - self._answered_at > LEASE
+        apart = self._shared is None or now - self._answered_at > SUBSCRIBER_LEASE
         return now >= self._rest_until and (self._held or apart)
 
     async def _rest(self) -> None:

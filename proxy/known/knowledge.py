@@ -8,7 +8,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from proxy.answer.freshness import Fresh, current, keep_until, longest, vouched_at
-from proxy.answer.outcome import Landed, Led
+from proxy.answer.outcome import Landed, Leader
 from proxy.answer.page import Page, of_moment
 from proxy.known.doubts import Doubts
 from proxy.known.judging import Judging
@@ -18,7 +18,7 @@ from proxy.known.rows import KnownRows, Step
 from proxy.known.trust import Trust
 from proxy.known.untold import Untold
 from proxy.questions.question import Question
-from proxy.redis.bids import Bid
+from proxy.redis.claims import Claim
 from proxy.redis.news import News
 from proxy.redis.shared import Found, Shared
 from proxy.redis.stored import read_record
@@ -77,26 +77,26 @@ class Knowledge:
             news.topics[b"record"] = self.hear_record
             news.topics[b"purged"] = self.purging.hear
 
-    async def look(self, question: Question, bid: Bid | None = None) -> Found | None:
+    async def look(self, question: Question, claim: Claim | None = None) -> Found | None:
         """Take in what Redis has, and return it; None, if it cannot be asked."""
         if self._shared is None:
             return None
         kept, record = self._memory.get(question.key), self._memory.record(question.listing)
         page = None if kept is None else kept.page
-        found = await self._shared.look(question, self._version(question), page=page, record=record, bid=bid)
+        found = await self._shared.look(question, self._version(question), page=page, record=record, claim=claim)
         await self._take_in(question, found)
         return found
 
-    async def lead(self, question: Question, token: str, *, since: float) -> Led | None:
+    async def lead(self, question: Question, token: str, *, since: float) -> Leader | None:
         """Take the question's lease, or learn who has it; None: there is no Redis to agree over."""
-        lead = None if self._shared is None else await self._shared.lead(question, token, self._version(question))
-        if lead is None:
+        lease = None if self._shared is None else await self._shared.lead(question, token, self._version(question))
+        if lease is None:
             return None
         landed = None
-        if lead.holder == token:
-            await self._take_in(question, lead.known)
-            landed = self._newer(question, lead.known, since)
-        return Led(lead.holder, lead.seconds, landed)
+        if lease.holder == token:
+            await self._take_in(question, lease.known)
+            landed = self._newer(question, lease.known, since)
+        return Leader(lease.holder, lease.seconds, landed)
 
     async def handed(self, question: Question, *, since: float) -> Landed | None:
         """Return the page that another replica has got from the hub, vouched for after ``since``."""

@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
 
-from proxy.redis.place import place
+from proxy.redis.address import read_address
 from proxy.secret import Secret
 
 Client: TypeAlias = Redis | RedisCluster
@@ -70,7 +70,7 @@ class _SentinelsPool(SentinelConnectionPool):
 
 def connect(url: Secret) -> Client:
     """Make a client; nothing is sent before the first command."""
-    at = place(url)
+    at = read_address(url)
     limits: dict[str, Any] = {
         "socket_timeout": GIVEN_UP,
         "socket_connect_timeout": GIVEN_UP,
@@ -101,7 +101,7 @@ def check(url: Secret) -> None:
     Raises:
         ValueError: as place.
     """
-    place(url)
+    read_address(url)
     try:
         client = connect(url)
         if isinstance(client, RedisCluster):

@@ -1,9 +1,10 @@
 """News from the other replicas, over Redis pub/sub: what one learns, all know within a millisecond or so.
 
 Memory may be trusted only while news is sure to arrive. So each process also sends news to itself, through every
-server that takes writes: what was published before has come before it. Memory is good until ``LEASE`` after the
-last of these came back was *sent*. A silent peer, which redis-py does not notice, so ends the trust by itself; so
-do a replica cut off from its primary, a broken link between a cluster's nodes, and an event loop that was held up.
+server that takes writes: what was published before has come before it. Memory is good for ``TRUSTED_FOR`` seconds from
+when the last of these that came back was *sent*. So a silent peer, which redis-py does not notice, ends the trust by
+itself; so do a replica cut off from its primary, a broken link between a cluster's nodes, and an event loop that was
+held up.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from proxy.tasks.detached import Detached
 
 HEARTBEAT: Final = 0.05
 """Seconds between messages to oneself."""
-LEASE: Final = 0.25
+TRUSTED_FOR: Final = 0.25
 """Seconds for which memory is trusted after a message was sent that came back."""
 SILENCE: Final = 2.0
 """Seconds without any message after which the subscription is given up and made anew."""
@@ -179,7 +180,7 @@ class News:
         self._came_back[name] = max(sent_at, self._came_back.get(name, 0.0))
         flowed = self.flowing
         servers = primaries(self._link.client)
-        self._good_until = min(self._came_back.get(name, 0.0) for name in servers) + LEASE
+        self._good_until = min(self._came_back.get(name, 0.0) for name in servers) + TRUSTED_FOR
         if self.flowing and not flowed:
             self._tell_gap()
 

@@ -16,7 +16,7 @@ from proxy.answer.record import Learned, Record
 from proxy.questions import purges
 from proxy.questions.purges import Purge
 from proxy.questions.question import REDIS_PREFIX, Question, record_key, rows_keys
-from proxy.redis.bids import Bid
+from proxy.redis.claims import Claim
 from proxy.redis.landings import landing
 from proxy.redis.link import RedisLink
 from proxy.redis.replies import Looked, led, looked, moved
@@ -45,8 +45,8 @@ class Found(Struct, frozen=True):
     """A page, its listing's record and its rows, as they were at one moment.
 
     ``head`` and ``rows``: what the asker lacks of the rows, to be read by ``stored_rows``; a head of None: nothing,
-    an empty one: none are kept. ``leased``: the lease that the asker wanted is its own. ``turn``: what was said of the
-    turn that it wanted with it, as that reads it.
+    an empty one: none are kept. ``leased``: the lease that the asker claimed is its own. ``turn``: what was said of the
+    turn that it wanted with it, as ``WantedTurn.read`` reads it.
     """
 
     page: Page | None = None
@@ -57,7 +57,7 @@ class Found(Struct, frozen=True):
     turn: Any | None = None
 
 
-class Lead(Struct, frozen=True):
+class Lease(Struct, frozen=True):
     """Who asks the hub: this replica if ``holder`` is its token, for ``seconds`` if it does not renew the lease."""
 
     holder: str
@@ -83,31 +83,31 @@ class Shared:
         *,
         page: Page | None = None,
         record: Record | None = None,
-        bid: Bid | None = None,
+        claim: Claim | None = None,
     ) -> Found | None:
         """Return the page kept for the question, its listing's record, and the rows since ``version``.
 
-        With a ``bid``, its lease is taken if nobody has it, and of what is kept nothing is of use that is not known:
-        ``page``, ``record`` and rows; and a turn at the hub, if that is wanted.
+        With a ``claim``, its lease is taken, and the turn that it wants, unless another replica has the lease, or
+        something of use is kept that the asker does not know: it knows ``page``, ``record`` and the rows.
         """
-        lease = lease_keys(question, "") if bid is None else lease_keys(bid.target, bid.token)
+        lease = lease_keys(question, "") if claim is None else lease_keys(claim.question, claim.token)
         keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), *lease]
         known = (b"" if page is None else write_mark(page), "" if record is None else write_record(record))
         arguments: list[Any] = [version, *known]
-        arguments += [""] if bid is None else [bid.token, int(LEASE * 1000), *map(microseconds, bid.useless)]
-        if bid is not None and bid.turn is not None:
-            keys += bid.turn.keys
-            arguments += bid.turn.arguments
+        arguments += [""] if claim is None else [claim.token, int(LEASE * 1000), *map(microseconds, claim.useless)]
+        turn = None if claim is None else claim.turn
+        if turn is not None:
+            keys += turn.keys
+            arguments += turn.arguments
 
         def read(raw: Any) -> tuple[Looked, Any]:
             reply = looked(raw)
-            wanted = None if bid is None or reply.turn is None else bid.turn
-            return reply, None if wanted is None else wanted.read(reply.turn)
+            return reply, None if turn is None or reply.turn is None else turn.read(reply.turn)
 
         found = await self._link.run(_LOOK, "look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)
 
-    async def lead(self, question: Question, token: str, version: str = "") -> Lead | None:
+    async def lead(self, question: Question, token: str, version: str = "") -> Lease | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
         listing = question.listing
         keys = [*lease_keys(question, token), question.page_key, record_key(listing), *rows_keys(listing)]
@@ -115,7 +115,7 @@ class Shared:
         if found is None:
             return None
         holder, milliseconds, known = found
-        return Lead(holder, milliseconds / 1000, await self._read(question, known) if holder == token else Found())
+        return Lease(holder, milliseconds / 1000, await self._read(question, known) if holder == token else Found())
 
     async def learn(
         self,

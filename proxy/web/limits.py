@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.callers.caller import Caller
-from proxy.callers.limiter import Limiter, Standing
+from proxy.callers.limiter import Balance, Limiter
 from proxy.callers.quota import Terms
 from proxy.errors import HubError, HubRejectedQuestion, ProxyError, TooManyRequests
 from proxy.settings import LimitSettings
@@ -57,11 +57,11 @@ class Limits:
         if terms is None:
             return Tab(self._limiter, caller.name, None, 0.0)
         try:
-            standing = await self._limiter.charge(caller.name, terms, self._settings.hit_weight)
+            balance = await self._limiter.charge(caller.name, terms, self._settings.hit_weight)
         except TooManyRequests:
-            request.scope["state"]["headers"] = rate_limit_headers(self._limiter.standing(caller.name, terms))
+            request.scope["state"]["headers"] = rate_limit_headers(self._limiter.balance(caller.name, terms))
             raise
-        request.scope["state"]["headers"] = rate_limit_headers(standing)
+        request.scope["state"]["headers"] = rate_limit_headers(balance)
         return Tab(self._limiter, caller.name, terms, 1.0 - self._settings.hit_weight)
 
     def terms(self, caller: Caller) -> Terms | None:
@@ -69,14 +69,14 @@ class Limits:
         rate = self._settings.rate if caller.rate is None else caller.rate
         return Terms(rate, float(self._settings.burst if caller.burst is None else caller.burst)) if rate else None
 
-    def pay(self, caller: Caller, terms: Terms) -> Standing | None:
+    def pay(self, caller: Caller, terms: Terms) -> Balance | None:
         """Charge a hit without waiting; None: that takes a look into Redis, or there is too little left."""
         return self._limiter.pay(caller.name, terms, self._settings.hit_weight)
 
 
-def rate_limit_headers(standing: Standing) -> list[tuple[bytes, bytes]]:
+def rate_limit_headers(balance: Balance) -> list[tuple[bytes, bytes]]:
     """What is left to a caller."""
-    terms = standing.terms
+    terms = balance.terms
     policy = f'"caller";q={terms.burst:.0f};w={math.ceil(terms.burst / terms.rate)}'
-    left = f'"caller";r={max(0, math.floor(standing.left))};t={math.ceil(standing.reset)}'
+    left = f'"caller";r={max(0, math.floor(balance.left))};t={math.ceil(balance.reset)}'
     return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from litestar.handlers import HTTPRouteHandler
 
+from proxy.core import Core
 from proxy.hub.client import HubCall
 from proxy.redis.status import SharedStatus
 from proxy.settings import Settings
 from proxy.siblings import Siblings
 from proxy.web.edge import Tracer
+from proxy.web.health import Readiness
 from proxy.web.status import Status, status_handlers
 from proxy.web.telemetry.event import Sink
 from proxy.web.telemetry.metrics import Metrics, metrics_handler
-from proxy.web.telemetry.state_metrics import Parts
 
 if TYPE_CHECKING:
     from proxy.web.telemetry.spans import Spans
@@ -37,7 +38,8 @@ class Observing:
     def __init__(
         self,
         settings: Settings,
-        parts: Parts,
+        core: Core,
+        readiness: Readiness,
         others: Sequence[Sink],
         siblings: Siblings | None,
         *,
@@ -45,9 +47,9 @@ class Observing:
     ) -> None:
         self._siblings = siblings
         self._spans = _spans(settings)
-        metrics = Metrics(parts, siblings)
-        shared = None if parts.redis is None else SharedStatus(parts.redis)
-        self._status = Status(parts, shared, siblings, clock=clock)
+        metrics = Metrics(core, readiness, siblings)
+        shared = None if core.link is None else SharedStatus(core.link)
+        self._status = Status(core, readiness, shared, siblings, clock=clock)
         self.sinks: list[Sink] = [*others, metrics.requests.note]
         self.tracer: Tracer | None = None
         shown = status_handlers(self._status, settings)
@@ -61,7 +63,7 @@ class Observing:
             self.sinks.append(self._spans.note)
             self.tracer = self._spans.begin
             of_the_hub.append(self._spans.note_hub)
-        for upstream in parts.upstreams.values():
+        for upstream in core.upstreams.values():
             upstream.hub.on_call += of_the_hub
 
     async def start(self) -> None:

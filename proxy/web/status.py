@@ -21,14 +21,15 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from proxy import __version__
+from proxy.core import Core
 from proxy.redis.status import SharedStatus
 from proxy.settings import Settings
 from proxy.siblings import Siblings
 from proxy.web.credentials import require_key
+from proxy.web.health import Readiness
 from proxy.web.page_files import PageFile, page_handler
 from proxy.web.reading import reading, respond
-from proxy.web.telemetry.samples import INTERVAL, Samples, Told, merged
-from proxy.web.telemetry.state_metrics import Parts
+from proxy.web.telemetry.samples import INTERVAL, Activity, Samples, merged
 
 PAGE_PATH: Final = "/status"
 JSON_PATH: Final = "/status.json"
@@ -68,12 +69,12 @@ class Process(Struct):
     listeners: int
 
 
-class Report(Struct):
+class ProcessReport(Struct):
     """What a process tells the others."""
 
     process: Process
     budgets: list[Budget]
-    told: Told
+    told: Activity
 
 
 class StatusResponse(Struct):
@@ -84,10 +85,10 @@ class StatusResponse(Struct):
     interval: int
     processes: list[Process]
     budgets: list[Budget]
-    told: Told
+    told: Activity
 
 
-_read: Final = msgspec.msgpack.Decoder(Report).decode
+_read: Final = msgspec.msgpack.Decoder(ProcessReport).decode
 
 
 class Status:
@@ -95,13 +96,15 @@ class Status:
 
     def __init__(
         self,
-        parts: Parts,
+        core: Core,
+        readiness: Readiness,
         shared: SharedStatus | None,
         siblings: Siblings | None,
         *,
         clock: Callable[[], float],
     ) -> None:
-        self._parts = parts
+        self._core = core
+        self._readiness = readiness
         self._shared = shared
         self._siblings = siblings
         self._clock = clock
@@ -128,7 +131,7 @@ class Status:
     async def response(self) -> StatusResponse:
         """What is shown: of all processes, by whichever way there is to them."""
         scope: Literal["fleet", "workers", "process"] = "process"
-        reports: dict[str, Report] = {}
+        reports: dict[str, ProcessReport] = {}
         told = None if self._shared is None else await self._shared.read(self._clock())
         if told is not None:
             scope = "fleet"
@@ -160,37 +163,37 @@ class Status:
     async def _encoded(self) -> bytes:
         return msgspec.msgpack.encode(await self._report())
 
-    async def _report(self) -> Report:
-        parts, rows = self._parts, self._parts.knowledge.rows.listings
+    async def _report(self) -> ProcessReport:
+        core, rows = self._core, self._core.knowledge.rows.listings
         process = Process(
             id=self._id,
             version=__version__,
             started_at=self._started_at,
-            draining=parts.readiness.draining,
-            redis="off" if parts.redis is None else parts.redis.state,
-            memory_trusted=parts.knowledge.trust.together,
-            memory_bytes=parts.memory.bytes + rows.bytes,
-            memory_bytes_max=parts.memory.limit + rows.limit,
-            memory_pages=len(parts.memory),
-            flights=parts.pages.flights,
-            waiting=parts.pages.waiting,
-            events={name: str(one.state) for name, one in parts.events.subscriptions.items()},
-            listeners=len(parts.events.feed),
+            draining=self._readiness.draining,
+            redis="off" if core.link is None else core.link.state,
+            memory_trusted=core.knowledge.trust.together,
+            memory_bytes=core.memory.bytes + rows.bytes,
+            memory_bytes_max=core.memory.limit + rows.limit,
+            memory_pages=len(core.memory),
+            flights=core.pages.flights,
+            waiting=core.pages.waiting,
+            events={name: str(one.state) for name, one in core.events.subscriptions.items()},
+            listeners=len(core.events.feed),
         )
         budgets = [
             Budget(
                 credential=name,
-                state=parts.fetcher.hub_states[name],
+                state=core.fetcher.hub_states[name],
                 turns=standing.turns,
-                turns_max=parts.upstreams[name].shield.allowance.burst,
+                turns_max=core.upstreams[name].shield.allowance.burst,
                 under_way=standing.held,
-                under_way_max=parts.upstreams[name].shield.allowance.concurrency,
+                under_way_max=core.upstreams[name].shield.allowance.concurrency,
                 pause_seconds=standing.pause.seconds,
                 pause_cause=standing.pause.cause,
             )
-            for name, standing in (await parts.standings()).items()
+            for name, standing in (await core.standings()).items()
         ]
-        return Report(process, budgets, self.samples.tell())
+        return ProcessReport(process, budgets, self.samples.tell())
 
 
 def status_handlers(status: Status, settings: Settings) -> list[HTTPRouteHandler]:

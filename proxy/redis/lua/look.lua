@@ -1,6 +1,6 @@
--- Read a page, its listing's record, and what the asker lacks of its rows. Who would ask the hub unless there is more
--- here than it knows takes the lease for that in the same call, if there is not, and nobody has it; and, if it wants
--- one, a turn at the hub.
+-- Read a page, its listing's record, and what the asker lacks of its rows. With a token, the lease to ask the hub is
+-- taken in the same call, and a turn at the hub if one is wanted: unless somebody has the lease, or there is more here
+-- than the asker knows.
 -- KEYS: page, record, head, rows, written, the lease of what the hub would be asked, the mark that the token has ended,
 --       then those of gate.admit
 -- ARGV: the version of the rows that the asker knows, what the page that it knows begins with ('': none),

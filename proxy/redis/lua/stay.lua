@@ -4,6 +4,5 @@
 if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then
   redis.call('DEL', KEYS[1])
 end
-local time = redis.call('TIME')
-redis.call('ZADD', KEYS[1], string.format('%.17g', tonumber(time[1]) + tonumber(time[2]) / 1e6 + ARGV[2]), ARGV[1])
+redis.call('ZADD', KEYS[1], text(clock('') + number(ARGV[2])), ARGV[1])
 return redis.call('PEXPIRE', KEYS[1], ARGV[3])

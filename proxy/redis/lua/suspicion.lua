@@ -1,4 +1,4 @@
--- Begins scripts that read a gate. Somebody may have written anything there, and this server's clock may have stepped
+-- Begins scripts that read a gate or a quota. Somebody may have written anything there, and this server's clock may have stepped
 -- back, as after a failover: what is further ahead than it can be was never meant by this clock.
 local function number(text) return tonumber(text) or 0 end
 local function text(value) return string.format('%.17g', value) end

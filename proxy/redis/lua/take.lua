@@ -3,15 +3,8 @@
 -- KEYS: quota (the time at which nothing will have been taken)
 -- ARGV: units wanted, units at the least, units owed, units a second, units at once, now ('': by the clock)
 -- Returns: units granted, units left (negative: owed), s until there are as many as were wanted at the least
-local function number(text) return tonumber(text) or 0 end
-local function text(value) return string.format('%.17g', value) end
 local wanted, least, owed = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
-local rate, burst = number(ARGV[4]), number(ARGV[5])
-local now = tonumber(ARGV[6])
-if not now then
-  local time = redis.call('TIME')
-  now = number(time[1]) + number(time[2]) / 1e6
-end
+local rate, burst, now = number(ARGV[4]), number(ARGV[5]), clock(ARGV[6])
 local full_at = redis.pcall('GET', KEYS[1])
 full_at = math.max(type(full_at) == 'string' and number(full_at) or 0, now)
 full_at = full_at + owed / rate

@@ -145,10 +145,10 @@ class Express:
             body = page.body if variant.coding is None else page.variants[variant.coding]
         limits: list[tuple[bytes, bytes]] = []
         if meaning.terms is not None:
-            standing = self._limits.pay(meaning.caller, meaning.terms)
-            if standing is None:
+            balance = self._limits.pay(meaning.caller, meaning.terms)
+            if balance is None:
                 return None
-            limits = rate_limit_headers(standing)
+            limits = rate_limit_headers(balance)
         return Answer(heard, outcome, variant, body, limits)
 
 

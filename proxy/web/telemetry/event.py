@@ -13,7 +13,7 @@ from msgspec.json import encode
 
 from proxy.answer.outcome import Miss, Outcome
 from proxy.hub.stream import EVENTS_PATH
-from proxy.log_format import Event
+from proxy.log_format import LogEvent
 from proxy.questions.question import LIST_PATH, QUEUE_PATH, Question
 from proxy.tracing import Trace
 
@@ -70,7 +70,7 @@ class Asked(Struct, frozen=True, gc=False):
     what: str
 
 
-class RequestEvent(Event, frozen=True, gc=False):
+class RequestEvent(LogEvent, frozen=True, gc=False):
     """A request that has been answered.
 
     Attributes:

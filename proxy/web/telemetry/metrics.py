@@ -18,10 +18,12 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from proxy.core import Core
 from proxy.siblings import Siblings
+from proxy.web.health import Readiness
 from proxy.web.reading import reading, respond
 from proxy.web.telemetry.request_metrics import RequestMetrics
-from proxy.web.telemetry.state_metrics import Parts, StateMetrics
+from proxy.web.telemetry.state_metrics import StateMetrics
 
 METRICS_PATH: Final = "/metrics"
 WORD: Final = "metrics"
@@ -44,12 +46,12 @@ class Metrics:
         requests: the sinks.
     """
 
-    def __init__(self, parts: Parts, siblings: Siblings | None = None) -> None:
-        self._parts = parts
+    def __init__(self, core: Core, readiness: Readiness, siblings: Siblings | None = None) -> None:
+        self._core = core
         self._siblings = siblings
         self._registry = CollectorRegistry(auto_describe=False)
         self.requests = RequestMetrics()
-        self._state = StateMetrics(parts)
+        self._state = StateMetrics(core, readiness)
         self._registry.register(self.requests)
         self._registry.register(self._state)
         ProcessCollector(registry=self._registry)
@@ -64,7 +66,7 @@ class Metrics:
         return generate_latest(_Fixed(_merged(told)))
 
     async def _collected(self) -> list[Metric]:
-        standings = await self._parts.standings()
+        standings = await self._core.standings()
         self._state.standings = standings
         return list(self._registry.collect())
 

@@ -77,7 +77,7 @@ class Totals(Struct):
     hub: int = 0
 
 
-class Told(Struct):
+class Activity(Struct):
     """All of it, of one process."""
 
     samples: list[Sample]
@@ -133,7 +133,7 @@ class Samples:
         if call.failure and call.status != 404:
             self._fault("hub", call.failure)
 
-    def tell(self) -> Told:
+    def tell(self) -> Activity:
         """Everything up to now; the sample that is being taken is the last one."""
         samples = [*self._ring, self._sample(self._clock())]
         asked: Counter[str] = sum(self._asked, Counter())
@@ -141,7 +141,7 @@ class Samples:
             Listing(name, event.asked.endpoint, event.asked.filters, asked[name], event.age or 0.0, event.outcome, at)
             for name, (event, at) in self._last.items()
         ]
-        return Told(samples, _busiest(listings), _latest(self._faults.values()), self._totals)
+        return Activity(samples, _busiest(listings), _latest(self._faults.values()), self._totals)
 
     def _sample(self, now: float) -> Sample:
         """The sample that ``now`` belongs to."""
@@ -162,7 +162,7 @@ class Samples:
         known.last_at = self._clock()
 
 
-def merged(told: list[Told]) -> Told:
+def merged(told: list[Activity]) -> Activity:
     """What several processes tell, as one."""
     samples: dict[int, Sample] = {}
     listings: dict[str, Listing] = {}
@@ -186,7 +186,7 @@ def merged(told: list[Told]) -> Told:
         totals.pages += one.totals.pages
         totals.hub += one.totals.hub
     in_order = sorted(samples.values(), key=lambda one: one.at)[-SAMPLES:]
-    return Told(in_order, _busiest(listings.values()), _latest(faults.values()), totals)
+    return Activity(in_order, _busiest(listings.values()), _latest(faults.values()), totals)
 
 
 def _busiest(listings: Iterable[Listing]) -> list[Listing]:

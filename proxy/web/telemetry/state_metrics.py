@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, get_args
 
-from msgspec import Struct
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from proxy import __version__
 from proxy.admission.gate import Cause, Standing
+from proxy.core import Core
 from proxy.errors import HubRefusedCredential
-from proxy.events.events import Events
-from proxy.fetch import Fetcher, Upstream
-from proxy.known.knowledge import Knowledge
-from proxy.known.memory import Memory
 from proxy.logs import DroppingQueueHandler
-from proxy.pages import Pages
-from proxy.redis.link import RedisLink, State
+from proxy.redis.link import State
 from proxy.web.health import Readiness
 from proxy.web.telemetry.families import counter, gauge
 
 REDIS_STATES: Final = ("off", *get_args(State))
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
-
-
-class Parts(Struct, frozen=True):
-    """What there is to read the state of."""
-
-    upstreams: Mapping[str, Upstream]
-    fetcher: Fetcher
-    pages: Pages
-    memory: Memory
-    readiness: Readiness
-    knowledge: Knowledge
-    events: Events
-    redis: RedisLink | None
-    replicas: Callable[[], int]
-
-    async def standings(self) -> dict[str, Standing]:
-        """What is left of each credential's budget; asked of Redis, if there is one."""
-        return {name: await upstream.shield.standing() for name, upstream in self.upstreams.items()}
 
 
 class StateMetrics(Collector):
@@ -52,8 +29,9 @@ class StateMetrics(Collector):
         standings: of the budgets, to be asked for before a scrape.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, core: Core, readiness: Readiness) -> None:
+        self._core = core
+        self._readiness = readiness
         self.standings: Mapping[str, Standing] = {}
 
     def collect(self) -> Iterator[Metric]:
@@ -63,14 +41,14 @@ class StateMetrics(Collector):
         yield from self._redis()
         yield from self._events()
         yield gauge("build_info", "The running release.", ["version"], {(__version__,): 1})
-        yield gauge("draining", "1 while this process ends and wants no requests.", [], self._parts.readiness.draining)
+        yield gauge("draining", "1 while this process ends and wants no requests.", [], self._readiness.draining)
         lost = "Log lines that could not be written, or not as fast as they came."
         yield counter("log_lines_dropped", lost, [], _dropped())
 
     def _hub(self) -> Iterator[Metric]:
         names = ["credential"]
-        states = self._parts.fetcher.hub_states
-        standings, allowances = self.standings, {n: one.shield.allowance for n, one in self._parts.upstreams.items()}
+        states = self._core.fetcher.hub_states
+        standings, allowances = self.standings, {n: one.shield.allowance for n, one in self._core.upstreams.items()}
         refused = {(name,): state == HubRefusedCredential.type for name, state in states.items()}
         yield gauge("credential_refused", "1 if the hub refused this token when last asked.", names, refused)
         turns = {(name,): standing.turns for name, standing in standings.items()}
@@ -90,18 +68,18 @@ class StateMetrics(Collector):
         yield gauge("hub_pause_seconds", text, ["credential", "cause"], pauses)
 
     def _work(self) -> Iterator[Metric]:
-        parts = self._parts
-        yield gauge("flights", "Questions that are being put to the hub.", [], parts.pages.flights)
-        yield gauge("waiting_callers", "Requests that wait for those.", [], parts.pages.waiting)
-        learned = {(result,): times for result, times in parts.fetcher.learned.items()}
+        core = self._core
+        yield gauge("flights", "Questions that are being put to the hub.", [], core.pages.flights)
+        yield gauge("waiting_callers", "Requests that wait for those.", [], core.pages.waiting)
+        learned = {(result,): times for result, times in core.fetcher.learned.items()}
         text = "The hub's answers, by what they did to what is known of their listing."
         yield counter("listing_answers", text, ["result"], learned)
-        yield gauge("memory_bytes", "Bytes that pages in memory are charged.", [], parts.memory.bytes)
-        yield gauge("memory_max_bytes", "The most that there may be (cache.memory_bytes).", [], parts.memory.limit)
-        yield gauge("memory_pages", "Pages in memory.", [], len(parts.memory))
+        yield gauge("memory_bytes", "Bytes that pages in memory are charged.", [], core.memory.bytes)
+        yield gauge("memory_max_bytes", "The most that there may be (cache.memory_bytes).", [], core.memory.limit)
+        yield gauge("memory_pages", "Pages in memory.", [], len(core.memory))
         text = "Pages that left memory for want of room."
-        yield counter("memory_evictions", text, [], parts.memory.evictions)
-        rows = parts.knowledge.rows.listings
+        yield counter("memory_evictions", text, [], core.memory.evictions)
+        rows = core.knowledge.rows.listings
         yield gauge("rows_bytes", "Bytes that listings' rows in memory are charged.", [], rows.bytes)
         yield gauge("rows_max_bytes", "The most that there may be.", [], rows.limit)
         yield gauge("rows_listings", "Listings whose rows are in memory.", [], len(rows))
@@ -109,24 +87,24 @@ class StateMetrics(Collector):
         yield counter("rows_answers", text, ["result"], {(result,): times for result, times in rows.learned.items()})
 
     def _redis(self) -> Iterator[Metric]:
-        parts = self._parts
-        state = "off" if parts.redis is None else parts.redis.state
+        core = self._core
+        state = "off" if core.link is None else core.link.state
         states = {(one,): one == state for one in REDIS_STATES}
         yield gauge("redis_state", "1 for what the last calls to Redis say; off: there is none.", ["state"], states)
-        faults = {} if parts.redis is None else {_call_and_fault(kind): n for kind, n in parts.redis.faults.items()}
+        faults = {} if core.link is None else {_call_and_fault(kind): n for kind, n in core.link.faults.items()}
         yield counter("redis_faults", "Faults of Redis.", ["call", "fault"], faults)
         text = "1 while memory is as good as Redis: there is none, or news of the other replicas is sure to arrive."
-        yield gauge("memory_trusted", text, [], parts.knowledge.trust.together)
-        yield gauge("replicas", "Processes that share budget and limits, as far as is known.", [], parts.replicas())
+        yield gauge("memory_trusted", text, [], core.knowledge.trust.together)
+        yield gauge("replicas", "Processes that share budget and limits, as far as is known.", [], core.replicas())
 
     def _events(self) -> Iterator[Metric]:
-        subscriptions = self._parts.events.subscriptions
+        subscriptions = self._core.events.subscriptions
         here = {name for name, one in subscriptions.items() if one.state == "subscribed"}
-        subscribed = {(name,): name in here for name in self._parts.upstreams}
+        subscribed = {(name,): name in here for name in self._core.upstreams}
         yield gauge("events_subscribed", "1 if this process listens to the hub.", ["credential"], subscribed)
-        heard = {(n,): subscriptions[n].heard if n in subscriptions else 0 for n in self._parts.upstreams}
+        heard = {(n,): subscriptions[n].heard if n in subscriptions else 0 for n in self._core.upstreams}
         yield counter("events_heard", "Completions that this process heard of the hub.", ["credential"], heard)
-        yield gauge("event_listeners", "Callers who listen to events.", [], len(self._parts.events.feed))
+        yield gauge("event_listeners", "Callers who listen to events.", [], len(self._core.events.feed))
 
 
 def _call_and_fault(kind: str) -> tuple[str, str]:

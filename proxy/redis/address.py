@@ -34,7 +34,7 @@ _OWN: Final = {
 """Options of redis-py that would leave no connection to work with, or break what is sent; and what is so instead."""
 
 
-class Place(Struct, frozen=True):
+class Address(Struct, frozen=True):
     """A URL, taken apart.
 
     Attributes:
@@ -52,10 +52,10 @@ class Place(Struct, frozen=True):
     sentinel: dict[str, Any]
 
     def __repr__(self) -> str:  # the options may hold passwords
-        return f"Place({self.kind!r}, {self.hosts!r}, {self.service!r})"
+        return f"Address({self.kind!r}, {self.hosts!r}, {self.service!r})"
 
 
-def place(url: Secret) -> Place:
+def read_address(url: Secret) -> Address:
     """Take a URL apart.
 
     Raises:
@@ -77,7 +77,7 @@ def place(url: Secret) -> Place:
             _host(hosts, 0)
             if not _is_db(parts.path.strip("/")):
                 raise ValueError("a path that does not fit")
-        return Place("server", (), "", dict(parse_url(url.reveal())), {})
+        return Address("server", (), "", dict(parse_url(url.reveal())), {})
     query = dict(parse_qsl(parts.query))
     sentinel = {name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query}
     service, _, db = parts.path.strip("/").partition("/")
@@ -87,7 +87,7 @@ def place(url: Secret) -> Place:
     options = dict(parse_url(base.geturl()))
     del options["host"]
     named = tuple(_host(host, _DEFAULT_PORTS[kind]) for host in hosts.split(","))
-    return Place(kind, named, unquote(service), options, sentinel)
+    return Address(kind, named, unquote(service), options, sentinel)
 
 
 def _split(text: str) -> SplitResult:

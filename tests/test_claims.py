@@ -21,10 +21,11 @@ from proxy.answer.outcome import Hit, Miss, StaleHit
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.errors import HubRateLimited
+from proxy.line import Wait
 from proxy.pages import Pages
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question, record_key
-from proxy.redis.bids import Bid
+from proxy.redis.claims import Claim
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Found, Shared
 from proxy.redis.stored import read_record, write_mark, write_page, write_record
@@ -48,7 +49,7 @@ def record(confirmed_at: float) -> Record:
 
 
 class Redis:
-    """A Redis that keeps what a test says, and who bids for the right to ask."""
+    """A Redis that keeps what a test says, and who claims the right to ask."""
 
     def __init__(self) -> None:
         self.fake = fakeredis.FakeAsyncRedis()
@@ -60,43 +61,43 @@ class Redis:
         if confirmed_at is not None:
             await self.fake.set(record_key(QUESTION.listing), write_record(record(confirmed_at)))
 
-    async def bid(self, known: Page | None = None, confirmed_at: float | None = None, **named: Any) -> Found:
-        bid = Bid(**{"target": QUESTION, "token": "t", "useless": USELESS, **named})
+    async def claim(self, known: Page | None = None, confirmed_at: float | None = None, **named: Any) -> Found:
+        claim = Claim(**{"question": QUESTION, "token": "t", "useless": USELESS, **named})
         heard = None if confirmed_at is None else record(confirmed_at)
-        found = await self.shared.look(QUESTION, page=known, record=heard, bid=bid)
+        found = await self.shared.look(QUESTION, page=known, record=heard, claim=claim)
         assert found is not None
         assert not self.shared._link.faults
         return found
 
     async def leased(self, *known: Any) -> bool:
-        found = await self.bid(*known)
+        found = await self.claim(*known)
         assert found.leased == bool(await self.fake.get(LEASE_KEY))
         return found.leased
 
 
 async def test_where_nothing_is_kept_the_first_to_bid_asks() -> None:
     it = Redis()
-    assert (await it.bid()).leased
+    assert (await it.claim()).leased
     assert await it.fake.get(LEASE_KEY) == b"t"
     assert 0 < await it.fake.pttl(LEASE_KEY) <= 2000
-    assert not (await it.bid(token="another")).leased
+    assert not (await it.claim(token="another")).leased
     assert await it.fake.get(LEASE_KEY) == b"t"
 
 
-async def test_who_bids_once_more_has_the_lease_and_the_turn_already() -> None:
+async def test_who_claims_once_more_has_the_lease_and_the_turn_already() -> None:
     """Scripts are sent once more where the answer was lost with its connection: to be told no left both to nobody."""
     it = Redis()
     gate = SharedGate(it.shared._link, now=NOW)
     allowance = Allowance(rate=1.0, burst=1, concurrency=1)
     wanted = gate.wanted("g", "ticket", allowance, patience=0.0)
-    first = await it.bid(turn=wanted)
+    first = await it.claim(turn=wanted)
     await it.keep(page(NOW), NOW)
-    again = await it.bid(turn=wanted)
+    again = await it.claim(turn=wanted)
     assert again.leased
     assert again.page is not None, "which has come meanwhile, and is handed on with it"
     assert again.turn == first.turn
     assert await gate.standing("g", allowance) == Standing(0.0, 1, Pause())
-    assert not (await it.bid(token="another", turn=wanted)).leased
+    assert not (await it.claim(token="another", turn=wanted)).leased
 
 
 async def test_a_look_without_a_bid_takes_nothing() -> None:
@@ -122,7 +123,7 @@ async def test_a_page_of_another_replica(age: float, settled: bool, confirmed: f
     kept = page(NOW - age, settled=settled)
     await it.keep(kept, NOW - confirmed)
     assert await it.leased() is leased
-    assert (await it.bid()).page == kept, "it is told of the page in any case: it may stand in for the hub's answer"
+    assert (await it.claim()).page == kept, "it is told of the page in any case: it may stand in for the hub's answer"
 
 
 async def test_a_page_without_a_record_is_of_no_use() -> None:
@@ -136,7 +137,7 @@ async def test_what_is_known_has_been_judged() -> None:
     it = Redis()
     kept = page(NOW)
     await it.keep(kept, NOW)
-    found = await it.bid(kept, NOW)
+    found = await it.claim(kept, NOW)
     assert found.leased
     assert found.page is kept, "it is not sent again"
 
@@ -168,7 +169,7 @@ async def test_rows_that_are_not_known() -> None:
 
 async def test_the_lease_is_of_what_the_hub_would_be_asked() -> None:
     it = Redis()
-    assert (await it.bid(target=OTHER)).leased
+    assert (await it.claim(question=OTHER)).leased
     assert await it.fake.exists(f"{OTHER.page_key}:lease")
     assert not await it.fake.exists(LEASE_KEY)
 
@@ -178,7 +179,7 @@ async def test_garbage_keeps_nobody_from_asking(garbage: bytes) -> None:
     it = Redis()
     await it.keep(confirmed_at=NOW - 9)
     await it.fake.set(QUESTION.page_key, garbage)
-    found = await it.shared.look(QUESTION, bid=Bid(QUESTION, "t", USELESS))
+    found = await it.shared.look(QUESTION, claim=Claim(QUESTION, "t", USELESS))
     assert found is not None
     assert found.leased
     assert found.page is None
@@ -344,7 +345,7 @@ async def test_all_who_look_at_once_share_what_that_began() -> None:
         assert [outcome.collapsed for outcome in outcomes].count(False) == 1
 
 
-async def test_a_page_of_another_replica_is_a_hit_also_to_who_bids(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_of_another_replica_is_a_hit_also_to_who_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         hears_news(it.pages)
         await it.ask()
@@ -402,7 +403,7 @@ async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.Mo
         it.hub.gate.clear()
         with monkeypatch.context() as patch:
             patch.setattr(it.fetcher, "_leases", None)
-            alone = asyncio.create_task(it.pages._line.fetch(QUESTION, since=0.0, until=it.pages._line.deadline()))
+            alone = asyncio.create_task(it.pages._line.fetch(QUESTION, Wait(it.pages._line.deadline()), since=0.0))
             await until_asked(it.hub, 1)
         joined = asyncio.create_task(it.ask())
         await asyncio.sleep(0.05)
@@ -414,7 +415,7 @@ async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.Mo
         assert it.hub.asked == 1
 
 
-async def test_who_asks_for_kept_pages_only_bids_for_nothing() -> None:
+async def test_who_asks_for_kept_pages_only_claims_nothing() -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
         hears_news(it.pages)
@@ -447,7 +448,7 @@ async def test_a_redis_that_takes_no_writes_can_be_read(own_redis: RedisServer) 
     shared, kept = Shared(link), page(NOW - 9)
     await shared.learn(QUESTION, kept, heard_at=NOW - 9, keep_page=60, keep_record=60)
     own_redis.command("CONFIG", "SET", "maxmemory", "1")
-    found = await shared.look(QUESTION, bid=Bid(QUESTION, "t", USELESS))
+    found = await shared.look(QUESTION, claim=Claim(QUESTION, "t", USELESS))
     assert found is not None
     assert found.page == kept
     assert not found.leased

@@ -1,0 +1,137 @@
+"""What answers questions, put together, without HTTP: what depends on what from the hub to pages and events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from msgspec import Struct
+
+from proxy.admission.gate import Allowance, Standing
+from proxy.admission.gates import Gates
+from proxy.admission.shared_gate import SharedGate, gate_name
+from proxy.admission.shield import Shield
+from proxy.events.events import Events
+from proxy.events.hearing import Pace
+from proxy.fetch import Fetcher
+from proxy.hub.client import Hub, Transport
+from proxy.hub.credential import Credential, Credentials
+from proxy.known.encoder import Encoder
+from proxy.known.knowledge import Knowledge
+from proxy.known.memory import Memory
+from proxy.pages import Pages
+from proxy.redis.client import Client, connect
+from proxy.redis.landings import Landings
+from proxy.redis.leases import Leases
+from proxy.redis.link import RedisLink
+from proxy.redis.news import News
+from proxy.redis.shared import Shared
+from proxy.redis.variants import SharedVariants
+from proxy.settings import RedisSettings, Settings
+from proxy.upstream import Upstream
+
+
+class Core(Struct, frozen=True):
+    """What answers questions.
+
+    Attributes:
+        upstreams: by the credential's name.
+        link, news: Redis, if there is one.
+        replicas: how many processes share budget and limits, as far as is known.
+    """
+
+    credentials: Credentials
+    upstreams: Mapping[str, Upstream]
+    link: RedisLink | None
+    news: News | None
+    memory: Memory
+    knowledge: Knowledge
+    encoder: Encoder
+    fetcher: Fetcher
+    pages: Pages
+    events: Events
+    replicas: Callable[[], int]
+
+    async def standings(self) -> dict[str, Standing]:
+        """What is left of each credential's budget; asked of Redis, if there is one."""
+        return {name: await upstream.shield.standing() for name, upstream in self.upstreams.items()}
+
+
+def make_core(
+    settings: Settings,
+    *,
+    transport: Transport | None,
+    redis: Client | None,
+    pace: Pace | None,
+    clock: Callable[[], float],
+) -> Core:
+    """Put it together; the arguments are those of ``create_app``.
+
+    Raises:
+        TokenFault: there is no usable token for the hub.
+    """
+    credentials = Credentials(settings.hub)
+    link = _link(settings.redis, redis)
+    news = None if link is None else News(link)
+    replicas = partial(_replicas, settings, news)
+    upstreams = {
+        credential.name: Upstream(
+            Hub(settings.hub, credential, transport=transport, clock=clock),
+            _shield(settings, credential, link, replicas),
+            clock=clock,
+        )
+        for credential in credentials.all
+    }
+
+    rows_bytes = settings.cache.memory_bytes // 2 if settings.cache.compose else 0
+    memory = Memory(settings.cache.memory_bytes - rows_bytes)
+    shared = None if link is None else Shared(link)
+    knowledge = Knowledge(settings.cache, memory, shared, news, rows_bytes=rows_bytes, clock=clock)
+    encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=clock))
+
+    landings = Landings()
+    leases = None if link is None else Leases(link)
+    fetcher = Fetcher(upstreams, knowledge, leases, landings, deadline=settings.hub.deadline, clock=clock)
+    pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
+    if news is not None:
+        news.topics[b"landed"] = landings.hear
+        news.topics[b"learned"] = partial(_hear_learned, knowledge, landings)
+        news.topics[b"room"] = partial(_make_room, upstreams)
+        news.on_gap.append(landings.wake_all)
+    events = Events(
+        settings, credentials, upstreams, pages, knowledge, link, news, transport=transport, pace=pace, clock=clock
+    )
+    return Core(credentials, upstreams, link, news, memory, knowledge, encoder, fetcher, pages, events, replicas)
+
+
+def _link(settings: RedisSettings, client: Client | None) -> RedisLink | None:
+    if client is None and settings.url is not None:
+        client = connect(settings.url)
+    return None if client is None else RedisLink(client, settings.timeout, settings.connections)
+
+
+def _shield(settings: Settings, credential: Credential, link: RedisLink | None, replicas: Callable[[], int]) -> Shield:
+    def name() -> str:
+        credential.token()  # looks whether it has been renewed, which ends the pause of one that was refused
+        return gate_name(credential.id, settings.hub.url)
+
+    allowance = Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency, reach=settings.hub.deadline)
+    shared = None if link is None else SharedGate(link)
+    return Shield(Gates(allowance, shared, gate_name=name, replicas=replicas))
+
+
+def _hear_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None:
+    record, _, landing = news.partition(b"\n")
+    landings.hear(landing)  # first: who waits for it looks into Redis even if this record cannot be read here
+    knowledge.hear_record(record)
+
+
+def _make_room(upstreams: Mapping[str, Upstream], gate: bytes) -> None:
+    for one in upstreams.values():
+        one.shield.make_room(gate)
+
+
+def _replicas(settings: Settings, news: News | None) -> int:
+    """How many processes share budget and limits, as far as is known."""
+    configured = settings.redis.replicas * settings.server.workers
+    return configured if news is None else news.processes(configured)

@@ -1,0 +1,95 @@
+"""The hub, asked with one credential: each request in its turn, repeated where the hub cannot have read it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from proxy.admission.shield import Shield
+from proxy.answer.page import Page, not_found, read
+from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting
+from proxy.hub.client import Hub
+from proxy.questions.question import Question
+from proxy.redis.claims import WantedTurn
+from proxy.redis.stored import OFF_LOOP
+
+_log: Final = logging.getLogger("proxy.hub")
+
+
+class Upstream:
+    """Puts questions to the hub.
+
+    Args:
+        clock: Unix seconds.
+
+    Attributes:
+        state: ``unknown`` before the first request, then ``ok`` or the last ``error.type``.
+    """
+
+    def __init__(self, hub: Hub, shield: Shield, *, clock: Callable[[], float]) -> None:
+        self.hub = hub
+        self.shield = shield
+        self.state = "unknown"
+        self._clock = clock
+
+    async def ask(
+        self, question: Question, until: float, *, ahead: bool, turn: WantedTurn | None
+    ) -> tuple[Page, float]:
+        """Return the hub's answer, and how many seconds it took; asked until the loop's time ``until`` at the most.
+
+        ``ahead``: nobody waits for it. ``turn``: has been asked for.
+
+        Raises:
+            HubError: the hub gave no usable answer; HubBusy, HubResting: it was not asked.
+            HubRejectedQuestion: the hub's answer is an error of its own.
+        """
+        try:
+            answer = await self._ask(question, until, ahead=ahead, turn=turn)
+        except HubError as error:
+            if not isinstance(error, HubBusy | HubResting):
+                self._note(question.credential, error.type)
+            raise
+        self._note(question.credential, "ok")
+        return answer
+
+    async def _ask(
+        self, question: Question, until: float, *, ahead: bool, turn: WantedTurn | None
+    ) -> tuple[Page, float]:
+        """Ask the hub once; once more if it cannot have read the first request."""
+        try:
+            return await self._request(question, until, ahead=ahead, turn=turn)
+        except HubError as error:
+            if not error.repeatable:
+                raise
+            first = error
+        try:
+            return await self._request(question, until, ahead=ahead)
+        except (HubBusy, HubResting):
+            raise first from None  # there is no room to repeat it
+
+    async def _request(
+        self, question: Question, until: float, *, ahead: bool, turn: WantedTurn | None = None
+    ) -> tuple[Page, float]:
+        """One request, in its turn. At most half of the time that is left goes by in line: the hub has the other."""
+        now = asyncio.get_running_loop().time
+        async with self.shield.turn(max(0.0, until - now()) / 2, ahead=ahead, wanted=turn):
+            asked_at, sent = self._clock(), now()
+            try:
+                body = await self.hub.get(question.path, question.query, deadline=max(0.0, until - now()))
+            except HubFoundNothing as nothing:  # an answer like any other, but for its status
+                return not_found(question, nothing.body, asked_at), now() - sent
+            seconds = now() - sent
+            if len(body) > OFF_LOOP:
+                return await asyncio.to_thread(read, question, body, asked_at), seconds
+            return read(question, body, asked_at), seconds
+
+    def _note(self, credential: str, state: str) -> None:
+        """Note how the hub fares; that it refuses a token is an operator's business, and said once."""
+        if state != self.state:
+            if state == HubRefusedCredential.type:
+                _log.error("the hub refuses the token of credential %s: renew it", credential)
+            elif self.state == HubRefusedCredential.type:
+                _log.info("the hub takes the token of credential %s again", credential)
+        self.state = state

@@ -15,12 +15,12 @@ import pytest
 
 from proxy.commands.sockets import LOOPBACK
 from proxy.errors import BadPurge, InvalidParameter
-from proxy.known import purging
 from proxy.known.purging import Purging
 from proxy.questions.purges import RULES, Purge, Purges, heard, read, write
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.redis import news as redis_news
+from proxy.redis import telling
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
@@ -103,32 +103,11 @@ async def test_news_of_a_purge_says_what_is_purged() -> None:
     while (message := await listening.get_message(timeout=5)) is None or message["type"] != "message":
         pass
     topic, _, news = message["data"].partition(b" ")
-    assert topic == b"purged", "which is all that an older release reads of it"
+    assert topic == b"purged"
     there.hear(news)
     question = page_question("c", ListQuery(namespace="ox"))
     assert there.since(question) == here.since(question) == Clock().now
     await listening.aclose()  # type: ignore[no-untyped-call]
-
-
-async def test_news_of_a_purge_of_an_older_release_is_looked_up_until_redis_answers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(purging, "AGAIN", 0.0)
-    shared = Kept(None, None, {Purge("everything"): 5.0})
-    it = Purging(shared, keep=60.0, clock=Clock())
-    it.hear(b"")
-    async with asyncio.timeout(5):
-        while shared.answers:
-            await asyncio.sleep(0)
-    assert await it.drain(5) == 0
-    assert it.since(page_question("c", ListQuery())) == 5.0
-
-
-async def test_a_purge_that_is_not_found_out_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purging, "AGAIN", 0.0)
-    it = Purging(Kept(None), keep=60.0, clock=Clock())
-    it.hear(b"")
-    assert await it.drain(5) == 0
 
 
 class Away(Shared):
@@ -154,7 +133,7 @@ async def asked(shared: Away, times: int) -> None:
 
 
 async def test_a_purge_that_could_not_be_told_is_told_when_redis_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purging, "AGAIN", 0.0)
+    monkeypatch.setattr(telling, "AGAIN", 0.0)
     shared, clock = Away(), Clock()
     it, began = Purging(shared, keep=60.0, clock=clock), clock()
     assert not await it.purge(Purge("everything"))
@@ -177,21 +156,21 @@ async def test_a_purge_that_could_not_be_told_is_told_when_redis_is_back(monkeyp
 async def test_a_purge_is_not_told_any_more_when_nothing_is_kept_that_it_covers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(purging, "AGAIN", 0.0)
+    monkeypatch.setattr(telling, "AGAIN", 0.0)
     shared, clock = Away(), Clock()
     it = Purging(shared, keep=60.0, clock=clock)
     assert not await it.purge(Purge("everything"))
     await asked(shared, 3)
     clock.advance(61)
-    assert len(it._detached) == 1
+    assert len(it._telling._detached) == 1
     async with asyncio.timeout(5):
-        while it._detached:
+        while it._telling._detached:
             await asyncio.sleep(0)
     assert not shared.told
 
 
 async def test_a_purge_that_cannot_be_told_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purging, "AGAIN", 0.0)
+    monkeypatch.setattr(telling, "AGAIN", 0.0)
     it = Purging(Away(), keep=60.0, clock=Clock())
     assert not await it.purge(Purge("everything"))
     assert await it.drain(5) == 0

@@ -397,7 +397,7 @@ async def test_a_slot_is_not_given_back_for_ever() -> None:
     assert one._gates._leftovers._left
     clock.advance(10.0)
     async with asyncio.timeout(1.0):
-        while one._gates._leftovers._telling:
+        while one._gates._leftovers._telling._runs:
             await asyncio.sleep(0.01)
     assert not one._gates._leftovers._left
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
+
+import pytest
 
 from proxy.answer.record import Record, Stamp
 from proxy.known.memory import LISTINGS, Memory
 from proxy.known.untold import Untold
+from proxy.redis import telling
 from proxy.redis.shared import Shared
 
 
@@ -21,6 +25,7 @@ class Redis:
         self.most = most
         self.heard: dict[str, tuple[Record, bool]] = {}
         self.refuses = False
+        self.refused: set[str] = set()
 
     @property
     def resting(self) -> bool:
@@ -28,7 +33,7 @@ class Redis:
 
     async def tell(self, listing: str, told: Record, *, moved: bool, keep_record: float) -> Record | None:
         assert keep_record == 60.0
-        if self.refuses:
+        if self.refuses or listing in self.refused:
             return None
         self.heard[listing] = (told, moved)
         return told
@@ -67,6 +72,25 @@ async def test_what_was_not_heard_is_told_the_next_time() -> None:
     redis.most = 400
     await tell(one)
     assert len(redis.heard) == 300
+
+
+async def test_what_was_not_heard_is_told_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where Redis was slow for a moment only, so that nothing else says that it is back."""
+    monkeypatch.setattr(telling, "AGAIN", 0.0)
+    redis = Redis()
+    one = untold(redis)
+    for number in range(5):
+        one.note(f"l{number}", record(number), moved=False)
+    redis.refused = {"l1", "l3"}
+    one.tell()
+    async with asyncio.timeout(5):
+        while len(redis.heard) < 3:
+            await asyncio.sleep(0)
+        redis.refused = set()
+        while len(redis.heard) < 5:
+            await asyncio.sleep(0)
+    assert await one.drain(1) == 0
+    assert sorted(redis.heard) == [f"l{number}" for number in range(5)]
 
 
 async def test_a_refused_record_is_kept_as_it_is_by_then_and_as_moved() -> None:

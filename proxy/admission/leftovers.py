@@ -12,10 +12,8 @@ from itertools import compress
 from typing import Final
 
 from proxy.admission.gate import SLOT
-from proxy.redis.allotment import unallotted
 from proxy.redis.client import GIVEN_UP
-from proxy.redis.link import AGAIN
-from proxy.tasks.detached import Detached
+from proxy.redis.telling import Telling
 
 HELD: Final = SLOT + GIVEN_UP
 """Seconds after which no slot is held any more that was not renewed, however late the grant."""
@@ -33,25 +31,18 @@ class Leftovers:
         self._tell = tell
         self._clock = clock
         self._left: dict[str, tuple[str, float]] = {}
-        self._telling = self._draining = False
-        self._detached = Detached()
+        self._telling = Telling(self._tell_all)
 
     def free(self, gate: str, ticket: str) -> None:
         """Have the slot of a ticket given back, in a task of its own."""
         self._left[ticket] = (gate, self._clock() + HELD)
-        if not self._telling:
-            self._telling = True
-            self._detached.spawn(self._tell_all())
+        self._telling.begin()
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for Redis to be told, now or never; return how much goes on."""
-        self._draining = True
-        left = await self._detached.drain(timeout)
-        self._draining = False
-        return left
+        return await self._telling.drain(timeout)
 
-    async def _tell_all(self) -> None:
-        unallotted()
+    async def _tell_all(self) -> bool:
         while self._left:
             now = self._clock()
             self._left = {ticket: one for ticket, one in self._left.items() if one[1] > now}
@@ -61,10 +52,8 @@ class Leftovers:
             takes = set(compress(first, told))
             rest = [(ticket, gate) for ticket, (gate, _) in self._left.items() if gate in takes]
             if not all((*told, *await asyncio.gather(*(self._free(*one) for one in rest)))):
-                if self._draining:
-                    break
-                await asyncio.sleep(AGAIN)
-        self._telling = False  # before anything else can happen
+                return False
+        return True
 
     async def _free(self, ticket: str, gate: str) -> bool:
         heard = await self._tell(gate, ticket)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from proxy.questions.purges import Purge, Purges, heard
-from proxy.redis.link import AGAIN
 from proxy.redis.shared import Shared
-from proxy.tasks.detached import Detached
+from proxy.redis.telling import Telling
 
 
 class Purging:
@@ -30,8 +28,7 @@ class Purging:
         self.purges = Purges()
         self.since = self.purges.since
         self._untold = Purges()
-        self._telling = self._closing = False
-        self._detached = Detached()
+        self._telling = Telling(self._tell)
 
     async def purge(self, purge: Purge) -> bool:
         """Serve nothing of this any more that was asked for before now; return whether all replicas were told.
@@ -44,9 +41,7 @@ class Purging:
         if self._shared is None or await self._shared.purge(purge, now, keep=self._keep):
             return True
         self._untold.add(purge, now)
-        if not self._telling:
-            self._telling = True
-            self._detached.spawn(self._tell_others(self._shared))
+        self._telling.begin()
         return False
 
     async def read(self) -> bool:
@@ -57,35 +52,22 @@ class Purging:
         return found is not None
 
     def hear(self, news: bytes) -> None:
-        """Take in news of one: ``<at> <scope> <what>``; nothing of that from a replica of an older release.
+        """Take in news of one: ``<at> <scope> <what>``.
 
         Raises:
             ValueError: it cannot be read.
         """
-        if news:
-            self.purges.add(*heard(news))
-        else:
-            self._detached.spawn(self._find_out())
+        self.purges.add(*heard(news))
 
     async def drain(self, timeout: float) -> int:
         """Ask Redis once more at the most, and wait at most ``timeout`` seconds for that; return what goes on."""
-        self._closing = True
-        return await self._detached.drain(timeout)
+        return await self._telling.drain(timeout)
 
-    async def _find_out(self) -> None:
-        """Look up what was purged, however often that takes: no other news of it will come."""
-        while not await self.read():
-            if self._closing:
+    async def _tell(self) -> bool:
+        """Tell of the purges that Redis was not told of, as long as they matter."""
+        self._untold.forget(self._clock() - self._keep)
+        for purge, at in self._untold.times.items():
+            if self._shared is None or not await self._shared.purge(purge, at, keep=self._keep):
                 break
-            await asyncio.sleep(AGAIN)
-
-    async def _tell_others(self, shared: Shared) -> None:
-        """Tell of the purges that Redis was not told of; one task for all of them."""
-        while self._untold and not self._closing:
-            await asyncio.sleep(AGAIN)
-            self._untold.forget(self._clock() - self._keep)
-            for purge, at in self._untold.times.items():
-                if not await shared.purge(purge, at, keep=self._keep):
-                    break
-                self._untold.drop(purge, at)
-        self._telling = False  # before anything else can happen
+            self._untold.drop(purge, at)
+        return not self._untold

@@ -39,7 +39,7 @@ class Knowledge:
         rows_bytes: of listings' rows in memory.
 
     Attributes:
-        judging: of what is in memory; ``kept`` and ``vouched`` are its own.
+        judging: of what is in memory; ``kept``, ``at`` and ``vouched`` are its own.
         slot: where memory keeps the page of a key.
     """
 
@@ -69,7 +69,7 @@ class Knowledge:
         self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
         self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
         self.judging = Judging(settings, memory, self.rows, self.trust, self.purging, self.doubts, clock=clock)
-        self.kept, self.vouched = self.judging.kept, self.judging.vouched
+        self.kept, self.at, self.vouched = self.judging.kept, self.judging.at, self.judging.vouched
         self.slot = memory.get
         if news is not None:
             news.on_subscribed = self.purging.read
@@ -154,10 +154,6 @@ class Knowledge:
         if vouched <= since:
             return None
         return Landed(page=page, learned="confirmed", vouched_at=vouched, ttl=verdict.ttl, stored=True)
-
-    def at(self, question: Question, token: str) -> Page | None:
-        """The page as of the moment of the token, if that can be returned to and its rows are known."""
-        return self.rows.at(question, token, purged_at=self.purging.since(question))
 
     async def learn(self, question: Question, page: Page, *, token: str = "") -> Landed:
         """Take in the hub's answer that has just come, here and in Redis; it ends the lease of ``token``."""

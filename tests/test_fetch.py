@@ -23,6 +23,7 @@ from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.redis.leases import REFUSALS
 from proxy.redis.link import RedisLink
+from proxy.secret import Secret
 from tests.test_pages import GATE, OTHER, QUESTION, Fixture, fixture
 
 LEASE_KEY = f"{QUESTION.page_key}:lease"
@@ -437,6 +438,29 @@ async def test_a_refusal_of_the_hub_is_not_repeated(status: int) -> None:
         with pytest.raises(errors.HubError):
             await it.ask()
         assert it.hub.asked == 1
+
+
+@pytest.mark.parametrize("status", [429, 500])
+async def test_what_a_refused_token_showed_stands_in_for_nothing_the_new_one_fails_to(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """It may have been another user's."""
+    async with fixture() as it:
+        await it.ask()
+        it.clock.advance(9)
+        answer = it.hub.handle_async_request
+
+        async def refusing(request: httpx.Request) -> httpx.Response:
+            it.hub.status = 401 if request.headers["authorization"] == "Bearer k" else status
+            it.credential._token = Secret("renewed")
+            return await answer(request)
+
+        monkeypatch.setattr(it.hub, "handle_async_request", refusing)
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+        assert it.hub.asked == 3
+        with pytest.raises(errors.HubError):
+            await it.ask()
 
 
 async def test_a_repetition_is_within_the_budget() -> None:

@@ -207,7 +207,9 @@ class Knowledge:
             if not isinstance(told, Found):
                 break
             await self._take_in(question, told)
-            step = self.rows.step(question, page, window, told.record, heard_at)
+            # Where Redis has lost the record, what is known here goes on: there were other moments before its since.
+            latest = told.record or self._memory.record(question.listing, suspect=True)
+            step = self.rows.step(question, page, window, latest, heard_at)
             step = step if left > 1 else replace(step, change=None)
         self.trust.told(answered=told is not None)
         latest = self._memory.record(question.listing, suspect=True)

@@ -19,6 +19,7 @@ from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Hit, Led, Miss
 from proxy.answer.record import Record, Stamp
 from proxy.known.trust import Trust
+from proxy.questions.purges import Purge
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.redis.leases import REFUSALS
@@ -119,6 +120,26 @@ async def test_but_what_was_known_before_is() -> None:
         assert it.hub.asked == 2
         assert isinstance(outcome, Miss)
         assert not outcome.collapsed
+
+
+async def test_what_is_purged_while_it_is_under_way_is_asked_for_again_by_the_same_flight() -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        other, first = it.replica(), it.hub.gate
+        first.clear()
+        asking = asyncio.create_task(it.ask())
+        await until_asked(it.hub, 1)
+        it.clock.advance(1)
+        assert await it.pages._known.purging.purge(Purge("everything"))
+        it.clock.advance(1)
+        it.hub.gate = asyncio.Event()
+        first.set()
+        await until_asked(it.hub, 2)
+        following = asyncio.create_task(other.answer(QUESTION))
+        await asyncio.sleep(0.1)
+        it.hub.gate.set()
+        one, two = await asyncio.gather(asking, following)
+        assert one.page.asked_at == two.page.asked_at == it.clock.now
+        assert it.hub.asked == 2
 
 
 async def test_a_lease_that_nobody_renews_ends() -> None:

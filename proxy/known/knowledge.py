@@ -193,6 +193,8 @@ class Knowledge:
         for left in reversed(range(ATTEMPTS)):
             if step.learned == "behind":
                 return step, False  # which Redis may have forgotten, and would take it for the newest
+            if page.asked_at < self.purging.since(question):
+                return step, False  # it is of use to nobody: the hub is asked again, and who waits is to wait for that
             told = await self._shared.learn(
                 question,
                 page,

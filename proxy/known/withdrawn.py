@@ -9,8 +9,8 @@ from proxy.questions.question import Question
 
 REMEMBERED: Final = 16_384
 """Listings whose refusal is remembered; the oldest go first."""
-PAUSE: Final = 1.0
-"""Seconds for which the hub is left alone at the least after it has refused a token."""
+PAUSE: Final = 0.5
+"""Seconds for which the hub is left alone at the least after it has refused a token: the first pause, jittered."""
 
 
 class Withdrawn:

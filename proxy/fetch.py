@@ -85,9 +85,12 @@ class Fetcher:
         began = self._clock()
         try:
             return await self._lead_or_follow(question, claim, since, ahead=ahead)
-        except HubRefusedCredential as error:
-            if error.asked:  # also where another replica was refused, and where nobody waits any more
-                self._known.judging.withdrawn.add(question, error.hub_status, began)
+        except HubRefusedCredential as error:  # also where nobody waits any more
+            withdrawn = self._known.judging.withdrawn
+            if error.asked:  # by this replica, or by the one that it has waited for
+                withdrawn.add(question, error.hub_status, began)
+            else:
+                withdrawn.left_alone(question, began)
             raise
 
     async def _lead_or_follow(self, question: Question, claim: Claim | None, since: float, *, ahead: bool) -> Landed:

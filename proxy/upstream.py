@@ -66,8 +66,12 @@ class Upstream:
             first = error
         try:
             return await self._request(question, until, ahead=ahead)
-        except (HubBusy, HubResting):
-            raise first from None  # there is no room to repeat it
+        except HubError as error:
+            # There was no room to repeat it; or what is kept is of the token that was refused, and is to stand in for
+            # no failure of another kind.
+            if isinstance(error, HubBusy | HubResting) or isinstance(first, HubRefusedCredential):
+                raise first from None
+            raise
 
     async def _request(
         self, question: Question, until: float, *, ahead: bool, turn: WantedTurn | None = None

@@ -329,6 +329,29 @@ async def test_news_that_is_missed_while_redis_is_read_is_read_too(monkeypatch: 
     assert ids(log) == [1]
 
 
+@pytest.mark.parametrize("whose", [0, 1])
+async def test_what_is_told_while_the_log_is_read_for_the_first_time_is_read_too(
+    monkeypatch: pytest.MonkeyPatch, whose: int
+) -> None:
+    """News comes on a connection of its own, and may overtake what Redis had said before it."""
+    it = Two()
+    await it.logs[0].catch_up()
+    await it.logs[0].append(done(1))
+    log, redis = it.logs[1], it.redis[1]
+    read = redis.since
+
+    async def since(last: str) -> list[tuple[str, bytes]] | None:
+        found = [*(await read(last) or ())]
+        monkeypatch.setattr(redis, "since", read)
+        await it.logs[whose].append(done(2))
+        log.hear(it.news[-1])
+        return found
+
+    monkeypatch.setattr(redis, "since", since)
+    await log.catch_up()
+    assert ids(log) == [1, 2]
+
+
 async def test_what_was_cut_off_is_a_gap() -> None:
     it = Two()
     await it.begin()

@@ -19,10 +19,12 @@ from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Hit, Leader, Miss
 from proxy.answer.record import Record, Stamp
 from proxy.known.trust import Trust
+from proxy.questions.purges import Purge
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.redis.leases import REFUSALS
 from proxy.redis.link import RedisLink
+from proxy.secret import Secret
 from tests.test_pages import GATE, OTHER, QUESTION, Fixture, fixture
 
 LEASE_KEY = f"{QUESTION.page_key}:lease"
@@ -118,6 +120,26 @@ async def test_but_what_was_known_before_is() -> None:
         assert it.hub.asked == 2
         assert isinstance(outcome, Miss)
         assert not outcome.collapsed
+
+
+async def test_what_is_purged_while_it_is_under_way_is_asked_for_again_by_the_same_flight() -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        other, first = it.replica(), it.hub.gate
+        first.clear()
+        asking = asyncio.create_task(it.ask())
+        await until_asked(it.hub, 1)
+        it.clock.advance(1)
+        assert await it.pages._known.purging.purge(Purge("everything"))
+        it.clock.advance(1)
+        it.hub.gate = asyncio.Event()
+        first.set()
+        await until_asked(it.hub, 2)
+        following = asyncio.create_task(other.answer(QUESTION))
+        await asyncio.sleep(0.1)
+        it.hub.gate.set()
+        one, two = await asyncio.gather(asking, following)
+        assert one.page.asked_at == two.page.asked_at == it.clock.now
+        assert it.hub.asked == 2
 
 
 async def test_a_lease_that_nobody_renews_ends() -> None:
@@ -437,6 +459,29 @@ async def test_a_refusal_of_the_hub_is_not_repeated(status: int) -> None:
         with pytest.raises(errors.HubError):
             await it.ask()
         assert it.hub.asked == 1
+
+
+@pytest.mark.parametrize("status", [429, 500])
+async def test_what_a_refused_token_showed_stands_in_for_nothing_the_new_one_fails_to(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """It may have been another user's."""
+    async with fixture() as it:
+        await it.ask()
+        it.clock.advance(9)
+        answer = it.hub.handle_async_request
+
+        async def refusing(request: httpx.Request) -> httpx.Response:
+            it.hub.status = 401 if request.headers["authorization"] == "Bearer k" else status
+            it.credential._token = Secret("renewed")
+            return await answer(request)
+
+        monkeypatch.setattr(it.hub, "handle_async_request", refusing)
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+        assert it.hub.asked == 3
+        with pytest.raises(errors.HubError):
+            await it.ask()
 
 
 async def test_a_repetition_is_within_the_budget() -> None:

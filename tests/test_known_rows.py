@@ -178,6 +178,40 @@ async def test_two_orders_that_overlap(own_redis: RedisServer, monkeypatch: pyte
             assert ids(await replica.get("page_size=8"))[:7] == seen
 
 
+async def test_a_redis_flushed_while_the_hub_is_asked_forgets_no_older_order(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rows have changed places, which no total tells: an answer from before that shows one of them, too deep to be
+    held against rows that are kept, is told from later ones by its time alone."""
+    sent, held, fates = asyncio.Event(), asyncio.Event(), ["held", "sent", "flushed"]
+
+    async def send(*answer: Any) -> None:
+        match fates.pop(0) if fates else "sent":
+            case "held":
+                sent.set()
+                await held.wait()
+            case "flushed":
+                own_redis.command("FLUSHALL")
+        await send_answer(*answer)
+
+    async with pair(own_redis, listing_depth=50) as it:
+        await it.one.get(TOP)
+        it.clock.advance(30)
+        monkeypatch.setattr("proxy.simulator.app.send_answer", send)
+        slow = asyncio.create_task(it.one.get("page_size=10&page=10"))
+        await sent.wait()
+        it.clock.advance(1)
+        rows = it.hub.world._rows["ox"]
+        rows[-3], rows[-100] = rows[-100], rows[-3]
+        for _ in range(2):
+            it.clock.advance(6)
+            await it.one.get(TOP)
+        held.set()
+        shown = [row.id for row in list(it.hub.world.newest_first("ox"))[90:100]]
+        assert (ids(await slow), fates) == (shown, [])
+        assert ids(await it.one.get("page_size=10&page=10")) == shown
+
+
 @pytest.mark.parametrize("key", range(3))
 @pytest.mark.parametrize("value", ["", "garbage", "1.ab \x97\x01", "wrong type", "gone", "another's"])
 async def test_whatever_is_under_the_keys(own_redis: RedisServer, key: int, value: str) -> None:

@@ -207,31 +207,31 @@ def test_moments_can_be_returned_to() -> None:
     listing, _ = after(answer(OLD), answer(now, page_size=4, at=5.0), answer(later, page_size=4, at=6.0))
     for rows in (OLD, now, later):
         token = write_token("a", answer(rows).stamp)
-        page = compose_at(question(1, 50), listing, token, purged_at=0.0)
+        page = compose_at(question(1, 50), listing, token, asked_since=0.0)
         assert page is not None
         assert json.loads(page.body) == json.loads(body(rows))
         assert page.moment == token
-    assert compose_at(question(1, 50), listing, write_token("a", answer(OLD[1:]).stamp), purged_at=0.0) is None
-    assert compose_at(question(1, 50), listing, write_token("z", answer(now).stamp), purged_at=0.0) is None
+    assert compose_at(question(1, 50), listing, write_token("a", answer(OLD[1:]).stamp), asked_since=0.0) is None
+    assert compose_at(question(1, 50), listing, write_token("z", answer(now).stamp), asked_since=0.0) is None
 
 
 def test_a_moment_can_be_returned_to_after_its_chain_has_ended() -> None:
     listing, faults = after(answer(OLD), answer(OLD[:-1], at=5.0))
     assert faults == ["order"]
     token = write_token("a", answer(OLD).stamp)
-    page = compose_at(question(2, 5), listing, token, purged_at=0.0)
+    page = compose_at(question(2, 5), listing, token, asked_since=0.0)
     assert page is not None
     assert json.loads(page.body) == json.loads(body(OLD, 2, 5))
     listing, _ = learn(listing, answer(OLD[:-1], at=160.0), 160.0, since=0.0, name="c", depth=99)
-    assert compose_at(question(2, 5), listing, token, purged_at=0.0) is None
+    assert compose_at(question(2, 5), listing, token, asked_since=0.0) is None
 
 
 def test_moments_pass() -> None:
     now = [row(11), *OLD]
     listing, _ = after(answer(OLD), answer(now, at=100.0), answer(now, at=240.0))
-    assert compose_at(question(), listing, write_token("a", answer(OLD).stamp), purged_at=0.0) is not None
+    assert compose_at(question(), listing, write_token("a", answer(OLD).stamp), asked_since=0.0) is not None
     listing, _ = learn(listing, answer(now, at=251.0), 251.0, since=0.0, name="c", depth=99)
-    assert compose_at(question(), listing, write_token("a", answer(OLD).stamp), purged_at=0.0) is None
+    assert compose_at(question(), listing, write_token("a", answer(OLD).stamp), asked_since=0.0) is None
 
 
 @pytest.mark.parametrize("extra", ["", '"count": 10, ', '"more": {"count": 1, "generations": [{}], "page_size": 2}, '])
@@ -261,7 +261,7 @@ def test_one_row_does_not_show_what_stands_between_rows(glue: str) -> None:
     newer = [row(12), row(11), *OLD]
     listing, faults = after(answer(OLD, glue=glue), answer(newer, page_size=1, at=5.0, glue=glue))
     assert faults[-1] is not None
-    past = compose_at(question(1, 4), listing, write_token("a", answer(OLD).stamp), purged_at=0.0)
+    past = compose_at(question(1, 4), listing, write_token("a", answer(OLD).stamp), asked_since=0.0)
     assert past is not None
     assert past.body == body(OLD, 1, 4, glue=glue)
 
@@ -428,7 +428,7 @@ class Rows(RuleBasedStateMachine):
         if self.listing is None:
             return
         for token, rows in self.told.items():
-            pages = [compose_at(question(n, 3), self.listing, token, purged_at=0.0) for n in range(1, 9)]
+            pages = [compose_at(question(n, 3), self.listing, token, asked_since=0.0) for n in range(1, 9)]
             seen = [one["generation_id"] for page in pages if page for one in json.loads(page.body)["generations"]]
             assert seen == of(rows)[: len(seen)], "each row once, in the order of the moment"
             totals = {json.loads(page.body)["total_entries"] for page in pages if page}

@@ -206,6 +206,34 @@ async def test_when_the_hub_fails() -> None:
         assert (only.status_code, only.json()["error"]["type"]) == (504, "not_cached"), "the moment lasts"
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_nothing_is_shown_of_a_moment_that_the_hub_has_refused_since(status: int) -> None:
+    """However long the rows are kept: the right to see them may have been withdrawn, until the hub shows them again."""
+    async with rig() as it:
+        walk = {"listing-moment": (await it.get("page_size=20&status=failed")).headers["listing-moment"]}
+        it.hub.faults.set(Fault(status=status))
+        it.clock.advance(6)
+        await it.get("page_size=20&status=failed")
+        for _ in range(2):
+            refused = await it.get("page_size=20&status=failed", **walk)
+            assert (refused.status_code, refused.json()["error"]["type"]) == (502, "hub_refused_credential")
+            it.clock.advance(200_000)
+        it.hub.faults.clear()
+        if status == 403:  # a 401 has the hub left alone for a second
+            assert (await it.get("page_size=20&status=failed", **walk)).status_code == 200
+
+
+async def test_what_is_shown_of_a_moment_needs_nobody_to_vouch_for_it() -> None:
+    """Failed generations hold no links, which would die."""
+    async with rig() as it:
+        walk = {"listing-moment": (await it.get("page_size=20&status=failed")).headers["listing-moment"]}
+        it.hub.faults.set(Fault(status=500))
+        it.clock.advance(200_000)
+        assert (await it.get("page_size=20&status=failed")).status_code == 502
+        answer = await it.get("page_size=20&status=failed", **walk)
+        assert (answer.status_code, answer.headers["age"]) == (200, "200000")
+
+
 async def test_links_that_have_died_are_asked_for_anew() -> None:
     async with rig() as it:
         it.hub.writer.link_lifetime = 100

@@ -717,6 +717,25 @@ async def test_what_the_hub_has_refused_to_show_stands_in_for_nothing(status: in
             await it.ask()
 
 
+async def test_a_replica_that_meets_the_pause_after_a_401_knows_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not refused itself; then the hub fails in another way."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        other = it.replica()
+        for pages in (it.pages, other):
+            await pages.answer(QUESTION)
+        it.clock.advance(6)
+        it.hub.status = 401
+        for pages in (it.pages, other):
+            with pytest.raises(errors.HubRefusedCredential):
+                await pages.answer(QUESTION)
+        assert it.hub.asked == 2
+        monkeypatch.setattr("tests.test_pages.GATE", f"{GATE}:later")  # the pause is over
+        it.hub.status = 500
+        for pages in (it.pages, other):
+            with pytest.raises(errors.HubFailed):
+                await pages.answer(QUESTION)
+
+
 async def test_what_the_hub_shows_again_stands_in_again() -> None:
     async with fixture() as it:
         await it.ask()

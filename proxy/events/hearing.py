@@ -39,7 +39,8 @@ class Pace(Struct, frozen=True):
 
     Attributes:
         beat: between looks at who is to be subscribed.
-        first_wait, longest_wait: before another attempt, doubled from the first on and jittered.
+        first_wait, longest_wait: before another attempt, doubled from the first on and jittered; longer only where the
+            hub has said so.
         steady: after which a connection that breaks counts as one that worked.
         rest: for which a hub without events is left in peace.
         silence: without a byte, after which a connection is given up; the hub says something every 15 s (hub
@@ -122,8 +123,8 @@ class Hearing:
         except NoStream as end:
             self.absent = end.absent
             self._say(str(end), logging.ERROR if end.refused else logging.INFO, quiet=quiet)
-            return min(end.wait, self._pace.longest_wait)
-        except HubError as error:
+            return end.wait
+        except HubError as error:  # the hub was not asked, and may be sooner than was said: to look costs it nothing
             self._say(error.type, logging.INFO, quiet=quiet)
             return min(error.retry_after or 0.0, self._pace.longest_wait)
         except Exception:  # noqa: BLE001  what nobody thought of must not end the events for good

@@ -189,9 +189,9 @@ class EventLog:
 
     def _arrive(self, before: str, event_id: str, entry: Entry) -> None:
         """Something was appended to the log in Redis, by whomever."""
-        if self._last is None or order(event_id) <= order(self._last):
+        if self._last is not None and order(event_id) <= order(self._last):
             return
-        if before != self._last:
+        if before != self._last:  # or nothing has been read yet: what is being read may be of before this
             self.missed()
             return
         self._last = event_id

@@ -82,6 +82,14 @@ class Judging:
             return kept.page, verdict
         return self._composed(question, record, kept.page, verdict, suspect=suspect)
 
+    def at(self, question: Question, token: str) -> Page | None:
+        """The page as of the moment of the token, if that can be returned to and its rows are known.
+
+        It is what it was, so nobody has to vouch for it; but the hub must not have refused since to show it.
+        """
+        asked_since = max(self._purging.since(question), self.withdrawn.since(question))
+        return self._rows.at(question, token, asked_since=asked_since)
+
     def latest(self, question: Question, page: Page, record: Record) -> Page | None:
         """The hub's page, or, if answers asked later have come first, one composed of them; None: it is not known."""
         if not self._rows.overtake(question, page, record):

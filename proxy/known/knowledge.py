@@ -39,7 +39,7 @@ class Knowledge:
         rows_bytes: of listings' rows in memory.
 
     Attributes:
-        judging: of what is in memory; ``kept`` and ``vouched`` are its own.
+        judging: of what is in memory; ``kept``, ``at`` and ``vouched`` are its own.
         slot: where memory keeps the page of a key.
     """
 
@@ -69,7 +69,7 @@ class Knowledge:
         self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
         self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
         self.judging = Judging(settings, memory, self.rows, self.trust, self.purging, self.doubts, clock=clock)
-        self.kept, self.vouched = self.judging.kept, self.judging.vouched
+        self.kept, self.at, self.vouched = self.judging.kept, self.judging.at, self.judging.vouched
         self.slot = memory.get
         if news is not None:
             news.on_subscribed = self.purging.read
@@ -155,10 +155,6 @@ class Knowledge:
             return None
         return Landed(page=page, learned="confirmed", vouched_at=vouched, ttl=verdict.ttl, stored=True)
 
-    def at(self, question: Question, token: str) -> Page | None:
-        """The page as of the moment of the token, if that can be returned to and its rows are known."""
-        return self.rows.at(question, token, purged_at=self.purging.since(question))
-
     async def learn(self, question: Question, page: Page, *, token: str = "") -> Landed:
         """Take in the hub's answer that has just come, here and in Redis; it ends the lease of ``token``."""
         step, told = await self._move(question, page, token)
@@ -197,6 +193,8 @@ class Knowledge:
         for left in reversed(range(ATTEMPTS)):
             if step.learned == "behind":
                 return step, False  # which Redis may have forgotten, and would take it for the newest
+            if page.asked_at < self.purging.since(question):
+                return step, False  # it is of use to nobody: the hub is asked again, and who waits is to wait for that
             told = await self._shared.learn(
                 question,
                 page,
@@ -211,7 +209,9 @@ class Knowledge:
             if not isinstance(told, Found):
                 break
             await self._take_in(question, told)
-            step = self.rows.step(question, page, window, told.record, heard_at)
+            # Where Redis has lost the record, what is known here goes on: there were other moments before its since.
+            latest = told.record or self._memory.record(question.listing, suspect=True)
+            step = self.rows.step(question, page, window, latest, heard_at)
             step = step if left > 1 else replace(step, change=None)
         self.trust.told(answered=told is not None)
         latest = self._memory.record(question.listing, suspect=True)

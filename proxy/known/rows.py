@@ -104,10 +104,10 @@ class KnownRows:
         except msgspec.MsgspecError:
             return UNKNOWN
 
-    def at(self, question: Question, token: str, *, purged_at: float) -> Page | None:
-        """The page of an earlier moment, if all of its rows are known, and their links live."""
+    def at(self, question: Question, token: str, *, asked_since: float) -> Page | None:
+        """The page of an earlier moment, if all of its rows are known, asked for since then, and their links live."""
         listing = self.listings.get(question.listing)
-        page = None if listing is None else compose_at(question, listing, token, purged_at=purged_at)
+        page = None if listing is None else compose_at(question, listing, token, asked_since=asked_since)
         if listing is None or page is None or (page.dead_at is not None and page.dead_at <= self._clock()):
             return None
         return page if self._strangers.fit(question, page.stamp.total_entries, listing.envelope) else None

@@ -9,6 +9,8 @@ from proxy.questions.question import Question
 
 REMEMBERED: Final = 16_384
 """Listings whose refusal is remembered; the oldest go first."""
+PAUSE: Final = 0.5
+"""Seconds for which the hub is left alone at the least after it has refused a token: the first pause, jittered."""
 
 
 class Withdrawn:
@@ -32,6 +34,14 @@ class Withdrawn:
         self._listings[question.listing] = max(at, self._listings.pop(question.listing, 0.0))
         if len(self._listings) > REMEMBERED:
             self._listings.popitem(last=False)
+
+    def left_alone(self, question: Question, at: float) -> None:
+        """At ``at`` (Unix seconds) the hub is left alone after a 401, which another replica may have been given.
+
+        All who ask in a pause say so: not each of them is to have all pages judged anew.
+        """
+        if at - self._credentials.get(question.credential, 0.0) > PAUSE:
+            self.add(question, 401, at)
 
     def since(self, question: Question) -> float:
         """The time before which answers to the question may not stand in any more; 0 if there is none."""

@@ -40,8 +40,11 @@ def compose(question: Question, listing: Listing) -> Page | None:
     return _with_body(_page(question, listing, listing.chain, rows, listing.stamp), question, listing, rows)
 
 
-def compose_at(question: Question, listing: Listing, token: str, *, purged_at: float) -> Page | None:
-    """The page as of the moment of the token, its rows in their latest known state; None unless all are known."""
+def compose_at(question: Question, listing: Listing, token: str, *, asked_since: float) -> Page | None:
+    """The page as of the moment of the token, its rows in their latest known state; None unless all are known.
+
+    Rows that the hub was asked for before ``asked_since`` count as unknown.
+    """
     found = _find(listing, token)
     if found is None:
         return None
@@ -51,7 +54,7 @@ def compose_at(question: Question, listing: Listing, token: str, *, purged_at: f
         return None
     latest = {} if chain is listing.chain else {row.id: row for row in listing.rows}
     rows = [latest.get(row.id, row) for row in known]
-    if any(row.asked_at < purged_at for row in rows):
+    if any(row.asked_at < asked_since for row in rows):
         return None
     return _with_body(_page(question, listing, chain, rows, stamp), question, listing, rows)
 

@@ -1,0 +1,28 @@
+"""What the hub has refused to show."""
+
+from __future__ import annotations
+
+from proxy.known.withdrawn import PAUSE, Withdrawn
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
+from tests.support import NOW
+
+LISTING, OTHER = (page_question("c", ListQuery(model=model)) for model in ("m", "n"))
+
+
+def test_a_401_is_about_all_that_the_token_shows_a_403_about_one_listing() -> None:
+    withdrawn = Withdrawn()
+    withdrawn.add(LISTING, 403, NOW)
+    assert (withdrawn.since(LISTING), withdrawn.since(OTHER)) == (NOW, 0.0)
+    withdrawn.add(LISTING, 401, NOW + 1)
+    assert withdrawn.since(LISTING) == withdrawn.since(OTHER) == NOW + 1
+
+
+def test_a_crowd_in_the_pause_after_a_401_is_one_change() -> None:
+    """Each change has all pages judged anew."""
+    withdrawn = Withdrawn()
+    for number in range(10):
+        withdrawn.left_alone(LISTING, NOW + number * PAUSE / 10)
+    assert (withdrawn.since(OTHER), withdrawn.changes) == (NOW, 1)
+    withdrawn.left_alone(OTHER, NOW + 2 * PAUSE)
+    assert (withdrawn.since(LISTING), withdrawn.changes) == (NOW + 2 * PAUSE, 2)

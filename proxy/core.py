@@ -73,11 +73,13 @@ def make_core(
     credentials = Credentials(settings.hub)
     link = _link(settings.redis, redis)
     news = None if link is None else News(link)
-    replicas = partial(_replicas, settings, news)
+    configured = settings.redis.replicas * settings.server.workers
+    replicas = (lambda: configured) if news is None else partial(news.processes, configured)
+    agreeing = (lambda: 1) if news is None else partial(news.agreeing, configured)
     upstreams = {
         credential.name: Upstream(
             Hub(settings.hub, credential, transport=transport, clock=clock),
-            _shield(settings, credential, link, replicas),
+            _shield(settings, credential, link, replicas, agreeing),
             clock=clock,
         )
         for credential in credentials.all
@@ -110,14 +112,20 @@ def _link(settings: RedisSettings, client: Client | None) -> RedisLink | None:
     return None if client is None else RedisLink(client, settings.timeout, settings.connections)
 
 
-def _shield(settings: Settings, credential: Credential, link: RedisLink | None, replicas: Callable[[], int]) -> Shield:
+def _shield(
+    settings: Settings,
+    credential: Credential,
+    link: RedisLink | None,
+    replicas: Callable[[], int],
+    agreeing: Callable[[], int],
+) -> Shield:
     def name() -> str:
         credential.token()  # looks whether it has been renewed, which ends the pause of one that was refused
         return gate_name(credential.id, settings.hub.url)
 
     allowance = Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency, reach=settings.hub.deadline)
     shared = None if link is None else SharedGate(link)
-    return Shield(Gates(allowance, shared, gate_name=name, replicas=replicas))
+    return Shield(Gates(allowance, shared, gate_name=name, replicas=replicas, agreeing=agreeing))
 
 
 def _hear_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None:
@@ -129,9 +137,3 @@ def _hear_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None
 def _make_room(upstreams: Mapping[str, Upstream], gate: bytes) -> None:
     for one in upstreams.values():
         one.shield.make_room(gate)
-
-
-def _replicas(settings: Settings, news: News | None) -> int:
-    """How many processes share budget and limits, as far as is known."""
-    configured = settings.redis.replicas * settings.server.workers
-    return configured if news is None else news.processes(configured)

@@ -44,10 +44,11 @@ class Allowance(Struct, frozen=True):
     concurrency: int
     reach: float = LONGEST
 
-    def share(self, replicas: int) -> Allowance:
-        """What one of so many processes may, when they cannot agree."""
-        part = max(1, replicas)
-        return Allowance(self.rate / part, max(1.0, self.burst / part), max(1, self.concurrency // part), self.reach)
+    def share(self, replicas: int, agreeing: int = 1) -> Allowance:
+        """What one of so many processes may that cannot agree, or what those may together that can."""
+        part, of = min(agreeing, replicas), max(1, replicas)
+        rate, burst, concurrency = self.rate * part / of, self.burst * part / of, self.concurrency * part // of
+        return Allowance(rate, max(1.0, burst), max(1, concurrency), self.reach)
 
     def ahead(self) -> Allowance:
         """What those may who ask though nobody waits: half is left to callers."""

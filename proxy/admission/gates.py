@@ -31,6 +31,7 @@ class Gates:
         allowance: of all replicas together.
         gate_name: what Redis knows this credential's gate by, at the moment.
         replicas: how many processes share the budget, as far as is known.
+        agreeing: how many of these do so over Redis. The others' shares are left to them, as they go on without.
         clock: seconds, monotonic.
 
     Attributes:
@@ -44,12 +45,14 @@ class Gates:
         *,
         gate_name: Callable[[], str],
         replicas: Callable[[], int] = lambda: 1,
+        agreeing: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.allowance = allowance
         self._shared = shared
         self._gate_name = gate_name
         self._replicas = replicas
+        self._agreeing = agreeing
         self.on_free: Callable[[], object] | None = None
         self._clock = clock
         self._name = gate_name()
@@ -77,7 +80,8 @@ class Gates:
             return None
         ticket = secrets.token_hex(8)
         told = self._local.told(self._clock(), self.allowance, untold=False)
-        return self._shared.wanted(name, ticket, self.allowance, patience=patience, told=told)
+        allowance = self._of_agreeing(self.allowance)
+        return self._shared.wanted(name, ticket, allowance, patience=patience, told=told)
 
     def granted(self, wanted: WantedTurn) -> Grant | Refused:
         """What another script has made of it."""
@@ -102,7 +106,8 @@ class Gates:
         if self._shared is not None:
             told, pauses = self._unheard.tell(local, self._clock(), allowance)
             epoch = None if paid is None or paid.name != name else paid.shared_epoch
-            answer = await self._shared.admit(name, ticket, allowance, patience=patience, paid=epoch, told=told)
+            agreed = self._of_agreeing(allowance)
+            answer = await self._shared.admit(name, ticket, agreed, patience=patience, paid=epoch, told=told)
             if answer is not None:
                 self._alone = False
                 self._unheard.heard(pauses)
@@ -142,14 +147,19 @@ class Gates:
 
     async def standing(self) -> Standing:
         """What is left of the budget: of all replicas', or of this process' share while they cannot be asked."""
-        shared = None if self._shared is None else await self._shared.standing(self._gate_name(), self.allowance)
-        if shared is not None:
-            return shared
+        if self._shared is not None:
+            shared = await self._shared.standing(self._gate_name(), self._of_agreeing(self.allowance))
+            if shared is not None:
+                return shared
         return self._local.standing(self._clock(), self.allowance.share(self._replicas()))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for Redis to be told of what is free; return how much is not."""
         return await self._leftovers.drain(timeout)
+
+    def _of_agreeing(self, allowance: Allowance) -> Allowance:
+        """What is left for those who agree over Redis."""
+        return allowance.share(self._replicas(), self._agreeing())
 
     def _local_of(self, name: str) -> Gate:
         """This process' own gate; a new one for a token of before, of which nothing counts any more."""
@@ -183,7 +193,8 @@ class Gates:
         told, pauses = NOTHING, 0
         if local is self._local:
             told, pauses = self._unheard.tell(local, self._clock(), self.allowance)
-        pause = await self._shared.leave(name, ticket, epoch, report, jitter, self.allowance, told=told)
+        allowance = self._of_agreeing(self.allowance)
+        pause = await self._shared.leave(name, ticket, epoch, report, jitter, allowance, told=told)
         if pause is None:
             self._unheard.lost(told)
         else:

@@ -401,6 +401,13 @@ def test_faults_of_a_redis_url_show_no_password(url: str) -> None:
         ("rediss+cluster://a:1,b:2", "rediss+cluster://:s%40cr%2Ft@a:1,b:2"),
         ("redis+sentinel://a,b/mymaster/1", "redis+sentinel://:s%40cr%2Ft@a,b/mymaster/1"),
         ("unix:///run/redis.sock", "unix://:s%40cr%2Ft@/run/redis.sock"),
+        ("unix:///run/redis@main.sock", "unix://:s%40cr%2Ft@/run/redis@main.sock"),
+        ("redis://redis:6379/0?client_name=a@b", "redis://:s%40cr%2Ft@redis:6379/0?client_name=a@b"),
+        ("redis://web@redis?client_name=a@b", "redis://web:s%40cr%2Ft@redis?client_name=a@b"),
+        (
+            "rediss+cluster://a:1,b:2?ssl_ca_certs=/etc/tls@2/ca.pem",
+            "rediss+cluster://:s%40cr%2Ft@a:1,b:2?ssl_ca_certs=/etc/tls@2/ca.pem",
+        ),
     ],
 )
 def test_redis_password_from_a_file(tmp_path: Path, url: str, expected: str) -> None:
@@ -420,6 +427,7 @@ def test_redis_password_from_a_file(tmp_path: Path, url: str, expected: str) -> 
         (b"", "redis://redis", "holds no password: it has 0 characters"),
         (b"\xff", "redis://redis", "it is not text"),
         (b"one", "redis://:two@redis", "the URL holds a password too"),
+        (b"one", "unix://:two@/run/redis@main.sock", "the URL holds a password too"),
     ],
 )
 def test_a_password_that_cannot_be_used(tmp_path: Path, content: bytes | None, url: str, fault: str) -> None:

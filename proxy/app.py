@@ -167,7 +167,7 @@ def create_app(  # noqa: PLR0915  what depends on what is all here
         route_handlers=[
             *api_handlers(asking, credentials),
             events_handler(events, authentication, limits, credentials),
-            *admin_handlers(knowledge.purging, settings.admin.key),
+            *admin_handlers(knowledge.purging, settings.admin.key, alone=link is None and counted() == 1),
             *health_handlers(fetcher, link, readiness),
             *observing.handlers,
             *handlers,

@@ -176,7 +176,14 @@ def test_all_faults_at_once_by_name(file: Path) -> None:
             ("OXEN_HUB_URL", url)
             for url in (" http://hub.test", "\thttp://hub.test", "http://@hub.test", "http:/hub.test")
         ],
-        *[("OXEN_HUB_URL", url) for url in ("http://hub test", "http://hub\u200b.test", "http://[::1")],
+        *[("OXEN_HUB_URL", url) for url in ("http://hub test", "http://hub\u200b.test", "http://[::1", "http://xn--a")],
+        *itertools.product(
+            ("PROXY_AUTH_CALLERS", "PROXY_HUB_CREDENTIALS"),
+            ("[" * 3000, "{", '[{"name": "a", "keys": [], "rate": 1e400}]', "\udcff"),
+        ),
+        ("PROXY_CORS_ORIGINS", "[" * 3000),
+        ("PROXY_AUTH_CALLERS", json.dumps([{"name": "a\n", "keys": []}])),
+        ("PROXY_AUTH_CALLERS", json.dumps([{"name": "a", "keys": ["sha256:" + "0" * 64 + "\n"]}])),
         ("OXEN_API_KEY_FILE", "/nowhere/token"),
         ("REDIS_URL", "redis://"),
         ("REDIS_URL", "http://redis.test"),
@@ -219,7 +226,7 @@ def test_faults_show_no_secret(variable: str, value: str) -> None:
     assert "s3cr3t" not in str(faults({variable: value}))
 
 
-@pytest.mark.parametrize("text", ["[cache", "cache = 1", "\xff"])
+@pytest.mark.parametrize("text", ["[cache", "cache = 1", "\xff", "cache = " + "[" * 3000])
 def test_a_broken_file(file: Path, text: str) -> None:
     file.write_bytes(text.encode("latin-1"))
     assert faults({}, str(file))

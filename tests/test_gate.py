@@ -358,6 +358,47 @@ async def test_a_real_redis_decides_as_python_does(redis_server: RedisServer) ->
     await client.aclose()
 
 
+in_a_pause = st.lists(
+    st.one_of(
+        st.just("flush"),
+        st.sampled_from([0.01, 0.6, 2.1]),
+        st.sampled_from([ANSWERED, FAILING, ABANDONED, Report("limited"), Report("limited", 3.0)]),
+        st.sampled_from([Report("limited", 40.0), Report("unavailable", 40.2), Report("refused")]),
+    ),
+    max_size=12,
+)
+
+
+async def both_in_a_pause(shared: SharedGate, redis: Any, todo: list[Any]) -> None:
+    """What is under way when a pause begins ends in it, and Redis forgets everything now and then."""
+    gate, now, allowance = Gate(), T0, Allowance(10.0, 40, 40)
+    turns = [gate.admit(f"t{number}", now, allowance, patience=0.0) for number in range(13)]
+    for number, what in enumerate([Report("limited", 30.0), *todo]):
+        shared.now = now
+        match what:
+            case "flush":
+                await redis.flushall()
+            case float():
+                now += what
+            case Report():
+                ticket, turn = f"t{number}", turns[number]
+                assert isinstance(turn, Turn)
+                told = gate.told(now, allowance, untold=False)
+                here = gate.leave(ticket, now, turn.epoch, what, 0.5, allowance)
+                there = await shared.leave("gate", ticket, turn.epoch, what, 0.5, allowance, told=told)
+                assert there is not None
+                assert (there.cause, there.strikes) == (here.cause, here.strikes) == ("limited", 1)
+                assert there.seconds == pytest.approx(here.seconds)
+
+
+@settings(deadline=None)
+@given(in_a_pause)
+async def test_what_ends_in_a_pause_changes_as_much_where_redis_has_forgotten(todo: list[Any]) -> None:
+    """It is told of the pause in the same call: what began before ends none, and is no strike, there as here."""
+    redis = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
+    await both_in_a_pause(SharedGate(RedisLink(redis, 2.0)), redis, todo)
+
+
 async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
     over, lasting = Pause(0.0, "limited", 3), Pause(5.0, "limited", 3)

@@ -580,6 +580,24 @@ async def test_who_was_turned_away_by_a_probe_knows_of_no_pause() -> None:
         await each.drain(1)
 
 
+async def test_a_pause_that_others_have_ended_is_not_brought_back_by_a_turn_of_before_it() -> None:
+    """Redis misses that it was answered; what is told then is what this process' own gate made of it: nothing."""
+    server = fakeredis.FakeServer()
+    one, other = shield(server), shield(server)
+    (held,) = await holding(one, 1)
+    with pytest.raises(errors.HubRateLimited):
+        await go(one, errors.HubRateLimited("too many", retry_after=0.0))
+    await go(other)
+    await other.drain(1)
+    switch(one, on=False)
+    await held.end()
+    await one.drain(1)
+    switch(one, on=True)
+    async with one.turn(5.0):
+        assert (await other.standing()).pause.strikes == 0
+    await one.drain(1)
+
+
 async def test_turns_that_were_granted_for_later_are_charged_where_that_is_forgotten() -> None:
     """By a Redis that was flushed, by this process' own gate, and by Redis again: never twice as many at once."""
     server = fakeredis.FakeServer()

@@ -133,8 +133,9 @@ class Gates:
         if grant.shared_epoch is not None:
             pause = await self._tell_left(grant.name, local, ticket, grant.shared_epoch, report, jitter)
         if pause is None:
-            pause = local.leave(ticket, now, grant.epoch, report, jitter, self.allowance)
-            if pause.strikes and local is self._local:
+            known, pause = local.pause(now), local.leave(ticket, now, grant.epoch, report, jitter, self.allowance)
+            # Only what this turn has led to is news: a pause that was known before may have been ended by others since.
+            if pause.strikes and pause != known and local is self._local:
                 self._unheard.note_pause()
             if self._shared is not None:
                 self._leftovers.free(grant.name, ticket)

@@ -511,6 +511,29 @@ def test_a_pause_that_others_tell_of_is_an_hour_at_most(seconds: float) -> None:
     assert gate.told(T0, ALLOWANCE, untold=True).pause == Pause(LONGEST, "limited", 1)
 
 
+def test_a_pause_that_others_tell_of_again_is_the_same_one() -> None:
+    """All who ask beside its probe are told of it; if Redis goes then, that the probe has failed is to count here."""
+    it = Asking()
+    it.gate.mirror(Pause(1.0, "limited", 1), it.now)
+    it.gate.mirror(Pause(3.0, "limited", 1), it.now)
+    assert it.refusal() == Refused("limited", 3.0), "it may become longer"
+    it.now += 3
+    ticket, probe = it.ask()
+    assert isinstance(probe, Turn)
+    it.now += 0.1
+    it.gate.mirror(Pause(0.0, "failing", 1), it.now)  # as a granted turn says it, which knows no cause
+    assert it.gate.pause(it.now) == Pause(0.0, "limited", 1)
+    assert it.gate.leave(ticket, it.now, probe.epoch, FAILING, 1.0, it.allowance) == Pause(2.0, "failing", 2)
+
+
+def test_what_began_before_a_pause_that_others_tell_of_is_no_strike() -> None:
+    it = Asking()
+    ticket, turn = it.ask()
+    assert isinstance(turn, Turn)
+    it.gate.mirror(Pause(0.0, "limited", 1), it.now)
+    assert it.gate.leave(ticket, it.now, turn.epoch, Report("limited"), 1.0, it.allowance) == Pause(0.0, "limited", 1)
+
+
 async def test_a_gate_that_is_told_of_a_pause_or_is_crowded_is_not_kept_for_good() -> None:
     redis = fakeredis.FakeAsyncRedis()
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)

@@ -580,6 +580,26 @@ async def test_who_was_turned_away_by_a_probe_knows_of_no_pause() -> None:
         await each.drain(1)
 
 
+async def test_a_probe_that_fails_as_redis_goes_leaves_the_hub_alone_for_longer() -> None:
+    one = shield(fakeredis.FakeServer())
+    with pytest.raises(errors.HubRateLimited):
+        await go(one, errors.HubRateLimited("too many", retry_after=0.0))
+
+    async def probe() -> None:
+        async with one.turn(5.0):
+            with pytest.raises(errors.HubRateLimited):
+                await go(one)  # beside it
+            switch(one, on=False)
+            raise errors.HubFailed("500")
+
+    with pytest.raises(errors.HubFailed):
+        await probe()
+    with pytest.raises(errors.HubResting) as caught:
+        await go(one)
+    assert 0.9 < (caught.value.retry_after or 0.0) <= 2.0
+    await one.drain(1)
+
+
 async def test_a_pause_that_others_have_ended_is_not_brought_back_by_a_turn_of_before_it() -> None:
     """Redis misses that it was answered; what is told then is what this process' own gate made of it: nothing."""
     server = fakeredis.FakeServer()

@@ -203,13 +203,13 @@ class Gate:
         return Standing(turns, sum(end > now for end in self._slots.values()), self.pause(now))
 
     def mirror(self, pause: Pause, now: float) -> None:
-        """Take over what others know of a pause."""
-        until = now + min(LONGEST, pause.seconds)
+        """Take over what others know of a pause: it has ended, there is another, or it has become longer."""
+        until, another = now + min(LONGEST, pause.seconds), self._strikes != pause.strikes
         if pause.strikes == 0:
             self._until, self._strikes = 0.0, 0
-        elif self._strikes != pause.strikes or until > self._until:
+        elif another or until > max(now, self._until):
             self._until, self._cause, self._strikes = until, pause.cause, pause.strikes
-            self.epoch += 1
+            self.epoch += another  # of the same one a probe may be under way: if it fails, that is a strike
 
     def spend_burst(self, now: float, allowance: Allowance) -> None:
         """Begin with one turn and without a burst: it may just have been used elsewhere."""

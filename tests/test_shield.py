@@ -29,10 +29,10 @@ ALLOWANCE = Allowance(rate=1e6, burst=1e6, concurrency=2)
 
 
 class Switch(RedisLink):
-    """A link that can be switched off, and whose answers to one command can be held back."""
+    """A link that can be switched off, and whose answers to one command can be lost, or held back."""
 
     on = True
-    slow = ""
+    lost = slow = ""
 
     async def call(self, command: str, call: Any) -> Any:
         if not self.on:
@@ -41,7 +41,7 @@ class Switch(RedisLink):
         if command == self.slow:
             self.answered.set()
             await self.released.wait()
-        return answer
+        return None if command == self.lost else answer
 
     def hold_back(self, command: str) -> None:
         self.slow, self.answered, self.released = command, asyncio.Event(), asyncio.Event()
@@ -493,6 +493,56 @@ async def test_a_turn_that_a_look_has_brought() -> None:
 async def test_a_turn_that_is_of_no_use_is_given_back(how: Callable[[Shield], Awaitable[WantedTurn]]) -> None:
     one = shield(fakeredis.FakeServer())
     one.give_back(await how(one))
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.01])
+async def test_a_turn_that_was_granted_in_a_lost_answer_to_who_is_refused_is_given_back(patience: float) -> None:
+    """This process' own gate has no more slots: without that one, as the whole of all replicas' are held."""
+    one = shield(fakeredis.FakeServer(), Allowance(1e6, 1e6, 3), replicas=lambda: 3)
+    link: Any = one._gates._shared and one._gates._shared._link
+    (held,) = await holding(one, 1)
+    link.lost = "admit"
+    with pytest.raises(errors.HubBusy):
+        await go(one, patience=patience)
+    link.lost = ""
+    await one.drain(1)
+    assert (await one.standing()).held == 1
+    await held.end()
+    await one.drain(1)
+
+
+async def test_a_turn_that_was_lost_by_who_waited_in_vain_is_given_back() -> None:
+    one = shield(fakeredis.FakeServer())
+    wanted = await lost_look(one)
+    (held,) = await holding(one, 1)
+    waiting = Held(one)
+    while not one._queue:
+        await asyncio.sleep(0)
+    with pytest.raises(errors.HubBusy):
+        await go(one, patience=0.0, wanted=wanted)
+    async with asyncio.timeout(1.0):  # a slot lasts for 2 s
+        await waiting.begun.wait()
+    await waiting.end()
+    await held.end()
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
+async def test_who_is_cancelled_while_redis_is_asked_leaves_nothing_behind() -> None:
+    one = shield(fakeredis.FakeServer())
+    link: Any = one._gates._shared and one._gates._shared._link
+    link.hold_back("admit")
+    one._gates._unheard.turns = 7
+    asking = asyncio.create_task(go(one))
+    await link.answered.wait()
+    switch(one, on=False)
+    asking.cancel()
+    await asyncio.wait({asking})
+    assert one._gates._unheard.turns == 7, "what it was to tell is told by the next one"
+    switch(one, on=True)
+    assert (await one.standing()).held == 1
     await one.drain(1)
     assert (await one.standing()).held == 0
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
-from proxy.admission.grant import Grant
+from proxy.admission.grant import Asker, Grant
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.shared_gate import NOTHING, SharedGate
 from proxy.admission.unheard import Unheard
@@ -85,11 +85,12 @@ class Gates:
             return FULL
         return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, *wanted.answer)
 
-    def free(self, wanted: WantedTurn) -> None:
-        """Have the slot given back of a turn of which nothing was heard."""
-        self._leftovers.free(wanted.gate, wanted.ticket)
+    def free(self, asker: Asker) -> None:
+        """Nobody asks by this ticket any more: have the slot given back of a turn of which nothing was heard."""
+        if asker.lost:
+            self._leftovers.free(asker.lost, asker.ticket)
 
-    async def ask(self, ticket: str, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
+    async def ask(self, asker: Asker, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
         """Ask for a turn within ``patience`` seconds.
 
         ``paid``: the turn for now that one of the gates has granted this ticket.
@@ -98,16 +99,21 @@ class Gates:
         if name != self._name:  # another token: what was learned of the old one does not count
             self._name, self._local = name, Gate()
             self._unheard.forget()
-        local = self._local
+        local, ticket = self._local, asker.ticket
         if self._shared is not None:
             told, pauses = self._unheard.tell(local, self._clock(), allowance)
             epoch = None if paid is None or paid.name != name else paid.shared_epoch
-            answer = await self._shared.admit(name, ticket, allowance, patience=patience, paid=epoch, told=told)
+            sent, answer = not self._shared.resting, None
+            try:
+                answer = await self._shared.admit(name, ticket, allowance, patience=patience, paid=epoch, told=told)
+            finally:
+                if answer is None:  # also where it is not waited for to the end: it may be granted all the same
+                    self._unheard.lost(told)
+                    asker.lost = name if sent else asker.lost
             if answer is not None:
                 self._alone = False
                 self._unheard.heard(pauses)
                 return self._taken(name, local, ticket, *answer)
-            self._unheard.lost(told)
         allowance = allowance.share(self._replicas())
         if self._shared is not None and not self._alone:
             self._alone = True

@@ -59,7 +59,10 @@ class Shield:
         return None if self._queue else self._gates.wanted(patience)
 
     def give_back(self, wanted: WantedTurn) -> None:
-        """A turn that was wanted is of no use, if it was granted."""
+        """A turn that was wanted is of no use, if it was granted and not used."""
+        if wanted.over:
+            return
+        wanted.over = True
         self._unwanted(self._gates.granted(wanted))
         self._gates.free(_asker(wanted))
 
@@ -77,6 +80,8 @@ class Shield:
             HubBusy: there is no room in time.
         """
         asker = _asker(wanted)
+        if wanted is not None:
+            wanted.over = True
         self._longest = max(self._longest, patience)
         try:
             grant = await self._admitted(asker, self._clock() + patience, ahead=ahead, wanted=wanted)

@@ -41,7 +41,7 @@ class Asking:
     """Asks a gate as a shield does."""
 
     def __init__(self, allowance: Allowance = ALLOWANCE) -> None:
-        self.gate, self.allowance, self.now = Gate(), allowance, T0
+        self.gate, self.allowance, self.now = Gate(T0), allowance, T0
         self.tickets = (f"t{number}" for number in itertools.count())
 
     def ask(self, patience: float = 0.0, **named: Any) -> tuple[str, Turn | Refused]:
@@ -309,8 +309,10 @@ AMPLE = Allowance(1000.0, 1000, 1000)
 
 
 async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: list[tuple[str, Any]]) -> None:
-    gate, now, under_way = Gate(), T0, list[tuple[str, int]]()
-    for number, (what, value) in enumerate(todo):
+    gate, now, under_way = Gate(T0), T0, list[tuple[str, int]]()
+    # In Redis a gate begins with the first who asks.
+    begun = itertools.dropwhile(lambda step: step[0] in ("pass", "leave"), todo)
+    for number, (what, value) in enumerate(begun):
         shared.now = now
         match what:
             case "pass":
@@ -371,7 +373,7 @@ in_a_pause = st.lists(
 
 async def both_in_a_pause(shared: SharedGate, redis: Any, todo: list[Any]) -> None:
     """What is under way when a pause begins ends in it, and Redis forgets everything now and then."""
-    gate, now, allowance = Gate(), T0, Allowance(10.0, 40, 40)
+    gate, now, allowance = Gate(T0), T0, Allowance(10.0, 40, 40)
     turns = [gate.admit(f"t{number}", now, allowance, patience=0.0) for number in range(13)]
     for number, what in enumerate([Report("limited", 30.0), *todo]):
         shared.now = now
@@ -506,7 +508,7 @@ async def test_a_clock_that_steps_back_leaves_no_pause_and_a_used_burst() -> Non
 @pytest.mark.parametrize("seconds", [1e17, float("inf"), float("nan")])
 def test_a_pause_that_others_tell_of_is_an_hour_at_most(seconds: float) -> None:
     """Of another release, or garbage; and this process would tell a Redis that has forgotten of it."""
-    gate = Gate()
+    gate = Gate(T0)
     gate.mirror(Pause(seconds, "limited", 1), T0)
     assert gate.told(T0, ALLOWANCE, untold=True).pause == Pause(LONGEST, "limited", 1)
 

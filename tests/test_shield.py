@@ -630,6 +630,26 @@ async def test_who_was_turned_away_by_a_probe_knows_of_no_pause() -> None:
         await each.drain(1)
 
 
+async def test_a_429_to_what_redis_granted_begins_a_pause_also_after_turns_without_redis() -> None:
+    server = fakeredis.FakeServer()
+    one, other = shield(server), shield(server)
+
+    async def limited() -> None:
+        async with one.turn(5.0):
+            switch(one, on=False)
+            await go(one)
+            raise errors.HubRateLimited("too many", retry_after=9.0)
+
+    with pytest.raises(errors.HubRateLimited):
+        await limited()
+    switch(one, on=True)
+    with pytest.raises(errors.HubRateLimited):
+        await go(one)
+    with pytest.raises(errors.HubRateLimited):
+        await go(other)
+    await one.drain(1)
+
+
 async def test_a_probe_that_fails_as_redis_goes_leaves_the_hub_alone_for_longer() -> None:
     one = shield(fakeredis.FakeServer())
     with pytest.raises(errors.HubRateLimited):

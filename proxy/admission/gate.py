@@ -112,20 +112,20 @@ class Report(Struct, frozen=True):
 
 
 class Gate:
-    """The state of one credential's requests. Times in seconds of any one clock.
+    """The state of one credential's requests, from ``now`` on. Times in seconds of any one clock.
 
     Attributes:
         epoch: another after each pause, and at each gate.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self._next_at = 0.0
         self._renewed_at = -math.inf
         self._slots: dict[str, float] = {}
         self._until = 0.0
         self._cause: Cause = "failing"
         self._strikes = 0
-        self.epoch = 0
+        self.epoch = 1 + math.floor(now * 1000) % 2**30
         self._probe = ""
         self._breaker = Breaker()
 
@@ -137,7 +137,6 @@ class Gate:
         ``paid``: the epoch in which this ticket was granted a turn for now. What holds a slot has paid too: it asks
         once more as the answer was lost.
         """
-        self.epoch = self.epoch or 1 + math.floor(now * 1000) % 2**30
         self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
         if now < self._until:
             return Refused(self._cause, self._until - now)

@@ -53,7 +53,7 @@ class Gates:
         self.on_free: Callable[[], object] | None = None
         self._clock = clock
         self._name = gate_name()
-        self._local = Gate()
+        self._local = Gate(clock())
         self._alone = False
         self._unheard = Unheard()
         self._leftovers = Leftovers(self._tell_free, clock=clock)
@@ -97,7 +97,7 @@ class Gates:
         """
         name = self._gate_name()
         if name != self._name:  # another token: what was learned of the old one does not count
-            self._name, self._local = name, Gate()
+            self._name, self._local = name, Gate(self._clock())
             self._unheard.forget()
         local, ticket = self._local, asker.ticket
         if self._shared is not None:
@@ -160,7 +160,7 @@ class Gates:
 
     def _local_of(self, name: str) -> Gate:
         """This process' own gate; a new one for a token of before, of which nothing counts any more."""
-        return self._local if name == self._name else Gate()
+        return self._local if name == self._name else Gate(self._clock())
 
     def _taken(
         self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None

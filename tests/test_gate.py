@@ -174,6 +174,19 @@ def test_an_answer_to_what_was_sent_before_a_pause_does_not_end_it() -> None:
     assert it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5, it.allowance).seconds == 5.0
 
 
+def test_a_late_429_that_names_a_time_begins_a_pause_where_there_is_none_any_more() -> None:
+    it = Asking()
+    (ticket, turn), (other, another) = it.ask(), it.ask()
+    assert isinstance(turn, Turn)
+    assert isinstance(another, Turn)
+    it.go(Report("limited", 0.0))
+    it.go()
+    late = it.gate.leave(ticket, it.now, turn.epoch, Report("limited", 5.0), 1.0, it.allowance)
+    assert late == Pause(5.0, "limited", 1), "with a probe at its end"
+    later = it.gate.leave(other, it.now, another.epoch, Report("limited", 7.0), 1.0, it.allowance)
+    assert later == Pause(7.0, "limited", 1)
+
+
 def test_a_turn_that_is_asked_for_once_more_is_granted_again() -> None:
     """Redis is asked once more if its answer was lost with the connection: that costs no second unit of the rate."""
     it = Asking(Allowance(1.0, 1, 1))

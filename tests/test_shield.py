@@ -650,6 +650,30 @@ async def test_a_429_to_what_redis_granted_begins_a_pause_also_after_turns_witho
     await one.drain(1)
 
 
+@pytest.mark.parametrize("then", ["gone", "flushed"])
+async def test_a_late_429_is_not_forgotten_with_redis(then: str) -> None:
+    server = fakeredis.FakeServer()
+    one = shield(server)
+
+    async def limited() -> None:
+        async with one.turn(5.0):
+            with pytest.raises(errors.HubRateLimited):
+                await go(one, errors.HubRateLimited("too many", retry_after=0.0))
+            await go(one)
+            await one.drain(1)
+            raise errors.HubRateLimited("too many", retry_after=9.0)
+
+    with pytest.raises(errors.HubRateLimited):
+        await limited()
+    if then == "gone":
+        switch(one, on=False)
+    else:
+        await fakeredis.FakeAsyncRedis(server=server).flushall()
+    with pytest.raises(errors.HubRateLimited):
+        await go(one)
+    await one.drain(1)
+
+
 async def test_a_probe_that_fails_as_redis_goes_leaves_the_hub_alone_for_longer() -> None:
     one = shield(fakeredis.FakeServer())
     with pytest.raises(errors.HubRateLimited):

@@ -172,9 +172,11 @@ class Gate:
         self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
         self.free(ticket)
         told = report.outcome in ("limited", "unavailable", "refused")
-        if epoch != self.epoch:  # it was under way when a pause began, and is no further strike
-            if told and report.retry_after is not None:
-                self._until = max(self._until, now + report.retry_after)
+        named = report.retry_after if told else None
+        # It was under way when a pause began, and is no further strike; where that has ended, a named time begins one.
+        if epoch != self.epoch and (self._strikes or named is None):
+            if named is not None:
+                self._until = max(self._until, now + named)
         elif told or report.outcome == "failing":
             if report.outcome == "failing" and not self._strikes:
                 self._breaker.count(now, failed=True)

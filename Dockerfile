@@ -14,6 +14,9 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PROXY_HOST
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin proxy
 USER 10001
 EXPOSE 8080
+# Not by urllib, which would go through a proxy of the environment.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
-  CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PROXY_PORT'] + '/health/ready', timeout=2)"]
+  CMD ["python", "-c", "import http.client, os, sys; \
+proxy = http.client.HTTPConnection('127.0.0.1', int(os.environ['PROXY_PORT']), timeout=2); \
+proxy.request('GET', '/health/ready'); sys.exit(proxy.getresponse().status != 200)"]
 CMD ["generations-proxy", "serve"]

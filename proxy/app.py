@@ -82,12 +82,13 @@ def create_app(
     express = Express(core.pages, limits, core.credentials.all, readiness, settings.cors.origins)
     observing = Observing(settings, core, readiness, sinks, siblings, clock=clock)
     ids = request_ids()
+    alone = core.link is None and core.replicas() == 1
     asking = Asking(core.pages, core.encoder, authentication, limits, express, live_ttl=settings.cache.live_ttl)
     app = Litestar(
         route_handlers=[
             *api_handlers(asking, core.credentials),
             events_handler(core.events, authentication, limits, core.credentials),
-            *admin_handlers(core.knowledge.purging, settings.admin.key),
+            *admin_handlers(core.knowledge.purging, settings.admin.key, alone=alone),
             *health_handlers(core.fetcher, core.link, readiness),
             *observing.handlers,
             *handlers,

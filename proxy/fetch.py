@@ -92,6 +92,8 @@ class Fetcher:
             else:
                 withdrawn.left_alone(question, began)
             raise
+        finally:
+            self._give_back(claim)  # the turn of a look whose answer was lost, where others have asked meanwhile
 
     async def _lead_or_follow(self, question: Question, claim: Claim | None, since: float, *, ahead: bool) -> Landed:
         """Ask the hub, or wait for the replica that does: whoever has the question's lease."""
@@ -132,10 +134,14 @@ class Fetcher:
 
     def give_up(self, claim: Claim) -> None:
         """A claim was taken for nothing; nobody waits until others may have it."""
-        if claim.turn is not None:
-            self._upstreams[claim.question.credential].shield.give_back(claim.turn)
+        self._give_back(claim)
         if self._leases is not None:
             self._leases.end(claim.question, claim.token, unsure=claim.unsure)
+
+    def _give_back(self, claim: Claim | None) -> None:
+        """A claim's turn is not used any more, if it has not been."""
+        if claim is not None and claim.turn is not None:
+            self._upstreams[claim.question.credential].shield.give_back(claim.turn)
 
     async def release(self) -> None:
         """Give up all leases, for others to take: this process ends."""

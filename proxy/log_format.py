@@ -91,7 +91,8 @@ class JSONFormatter(LineFormatter):
         if isinstance(record.msg, LogEvent):
             return self.of_events(record.created, record.name, (record.msg,))[0]
         head = {"time": self._moment(record.created), "level": record.levelname.lower(), "logger": record.name}
-        return _encode(head | {"message": super().format(record)}).decode()
+        message = super().format(record).encode(errors="backslashreplace")  # a file's name may be no UTF-8
+        return _encode(head | {"message": message.decode()}).decode()
 
     def of_events(self, at: float, logger: str, events: Sequence[LogEvent]) -> list[str]:
         """An event's members are put behind the rest as they are, which takes half the time."""

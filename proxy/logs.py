@@ -133,7 +133,7 @@ class Writing:
 
     def _run(self) -> None:
         reported = 0
-        while not self._ending.is_set() or self._said:
+        while not self._ending.is_set() or self._waiting or self._made:  # by whoever logged, while this was writing
             self._waking.wait()
             self._waking.clear()
             self._ending.wait(COLLECTED)

@@ -24,14 +24,14 @@ Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535,
 Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
 Switch = Annotated[bool, Meta(description="true or false")]
 FilePath = Annotated[str, Meta(min_length=1, description="the path of a file that holds a token")]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
-KeyDigest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z")]
+KeyDigest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 Namespace = Annotated[str, Meta(min_length=1, max_length=255)]
 Origins = Annotated[
     tuple[
         Annotated[
             str,
-            Meta(pattern=r"^(https(?!.*:443\Z)|http(?!.*:80\Z))://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?\Z"),
+            Meta(pattern=r"^(https(?!.*:443\Z)|http(?!.*:80\Z))://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?\Z"),
         ],
         ...,
     ],

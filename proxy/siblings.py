@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,6 @@ DIRECTORY: Final = "_GENERATIONS_PROXY_SIBLINGS"
 """The variable by which ``serve`` tells its workers of the directory; nothing for people to set."""
 ANSWERED: Final = 1.0
 """Seconds in which the others have to answer; who does not is left out."""
-_LONGEST_WORD: Final = 64
 
 
 class Siblings:
@@ -31,24 +31,31 @@ class Siblings:
         number: free before, and free again when the process ends, however it does: so a worker that takes the place of
             one that died goes on under its number.
         answers: what makes the answer to a question, by the question's word.
+
+    Raises:
+        OSError: the others could not reach this one.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.number, self._lock = _take_number(directory)
+        try:
+            self._socket = _bind(self._path(self.number))
+        except OSError:
+            os.close(self._lock)
+            raise
         self.answers: dict[str, Callable[[], Awaitable[bytes]]] = {}
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Begin to answer."""
-        path = self._path(self.number)
-        path.unlink(missing_ok=True)  # of the one whose place this is
-        self._server = await asyncio.start_unix_server(self._answer, path)
+        self._server = await asyncio.start_unix_server(self._answer, sock=self._socket)
 
     async def aclose(self) -> None:
         """Answer no more, and free the number."""
         if self._server is not None:
             self._server.close()
+        self._socket.close()
         self._path(self.number).unlink(missing_ok=True)
         os.close(self._lock)
 
@@ -74,7 +81,7 @@ class Siblings:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             word = (await reader.readline()).decode().strip()
-            if answer := self.answers.get(word[:_LONGEST_WORD]):
+            if answer := self.answers.get(word):
                 writer.write(await answer())
                 await writer.drain()
         except (OSError, ValueError):
@@ -84,6 +91,17 @@ class Siblings:
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number}.sock"
+
+
+def _bind(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)  # of the one whose place this is
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        bound.bind(str(path))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _take_number(directory: Path) -> tuple[int, int]:

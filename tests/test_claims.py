@@ -415,6 +415,31 @@ async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.Mo
         assert it.hub.asked == 1
 
 
+async def test_a_turn_that_came_in_a_lost_look_is_given_back_where_another_has_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lease that came with it has run out meanwhile. Else the turn would count for as long as a slot lasts."""
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        hears_news(it.pages)
+        look, other = it.shared.look, it.replica()
+
+        async def lost(*arguments: Any, **named: Any) -> None:
+            await look(*arguments, **named)
+            await fakeredis.FakeAsyncRedis(server=server).delete(LEASE_KEY)
+            assert (await it.shield.standing()).held == 1
+            assert isinstance(await other.answer(QUESTION), Miss)
+
+        monkeypatch.setattr(it.shared, "look", lost)
+        outcome = await it.ask()
+        assert isinstance(outcome, Miss)
+        assert outcome.collapsed
+        assert it.hub.asked == 1
+        for pages in (it.pages, other):
+            await pages._line._fetcher._upstreams["default"].shield.drain(5)
+        assert (await it.shield.standing()).held == 0
+
+
 async def test_who_asks_for_kept_pages_only_claims_nothing() -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:

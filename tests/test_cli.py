@@ -246,7 +246,9 @@ def test_workers(hub: str, redis_server: RedisServer) -> None:
         counted = re.findall(r'^\S+requests_total{endpoint="list",.*worker="\d"} (\d+)\.0$', scraped, re.MULTILINE)
         assert sum(map(int, counted)) == 20, "of both, whichever is asked"
         process.terminate()
+        said = process.stdout.read() if process.stdout else ""
         assert process.wait(PATIENCE) == 0
+        assert said.count("Finished server process") == 2, "the last line of each is written"
 
 
 def test_serve_starts_without_hub_and_redis() -> None:

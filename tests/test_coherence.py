@@ -200,7 +200,7 @@ class Coherence(RuleBasedStateMachine):
         for key in self.run(self.admin.keys("gp1:*:gate")):
             self.run(self.admin.delete(key))
         for shield in self.shields:  # which would tell Redis of them again
-            shield._rest, shield._gates._local, shield._gates._unheard = None, Gate(), Unheard()
+            shield._rest, shield._gates._local, shield._gates._unheard = None, Gate(0.0), Unheard()
 
     # What callers see.
 

@@ -176,7 +176,14 @@ def test_all_faults_at_once_by_name(file: Path) -> None:
             ("OXEN_HUB_URL", url)
             for url in (" http://hub.test", "\thttp://hub.test", "http://@hub.test", "http:/hub.test")
         ],
-        *[("OXEN_HUB_URL", url) for url in ("http://hub test", "http://hub\u200b.test", "http://[::1")],
+        *[("OXEN_HUB_URL", url) for url in ("http://hub test", "http://hub\u200b.test", "http://[::1", "http://xn--a")],
+        *itertools.product(
+            ("PROXY_AUTH_CALLERS", "PROXY_HUB_CREDENTIALS"),
+            ("[" * 3000, "{", '[{"name": "a", "keys": [], "rate": 1e400}]', "\udcff"),
+        ),
+        ("PROXY_CORS_ORIGINS", "[" * 3000),
+        ("PROXY_AUTH_CALLERS", json.dumps([{"name": "a\n", "keys": []}])),
+        ("PROXY_AUTH_CALLERS", json.dumps([{"name": "a", "keys": ["sha256:" + "0" * 64 + "\n"]}])),
         ("OXEN_API_KEY_FILE", "/nowhere/token"),
         ("REDIS_URL", "redis://"),
         ("REDIS_URL", "http://redis.test"),
@@ -219,7 +226,7 @@ def test_faults_show_no_secret(variable: str, value: str) -> None:
     assert "s3cr3t" not in str(faults({variable: value}))
 
 
-@pytest.mark.parametrize("text", ["[cache", "cache = 1", "\xff"])
+@pytest.mark.parametrize("text", ["[cache", "cache = 1", "\xff", "cache = " + "[" * 3000])
 def test_a_broken_file(file: Path, text: str) -> None:
     file.write_bytes(text.encode("latin-1"))
     assert faults({}, str(file))
@@ -401,6 +408,13 @@ def test_faults_of_a_redis_url_show_no_password(url: str) -> None:
         ("rediss+cluster://a:1,b:2", "rediss+cluster://:s%40cr%2Ft@a:1,b:2"),
         ("redis+sentinel://a,b/mymaster/1", "redis+sentinel://:s%40cr%2Ft@a,b/mymaster/1"),
         ("unix:///run/redis.sock", "unix://:s%40cr%2Ft@/run/redis.sock"),
+        ("unix:///run/redis@main.sock", "unix://:s%40cr%2Ft@/run/redis@main.sock"),
+        ("redis://redis:6379/0?client_name=a@b", "redis://:s%40cr%2Ft@redis:6379/0?client_name=a@b"),
+        ("redis://web@redis?client_name=a@b", "redis://web:s%40cr%2Ft@redis?client_name=a@b"),
+        (
+            "rediss+cluster://a:1,b:2?ssl_ca_certs=/etc/tls@2/ca.pem",
+            "rediss+cluster://:s%40cr%2Ft@a:1,b:2?ssl_ca_certs=/etc/tls@2/ca.pem",
+        ),
     ],
 )
 def test_redis_password_from_a_file(tmp_path: Path, url: str, expected: str) -> None:
@@ -420,6 +434,7 @@ def test_redis_password_from_a_file(tmp_path: Path, url: str, expected: str) -> 
         (b"", "redis://redis", "holds no password: it has 0 characters"),
         (b"\xff", "redis://redis", "it is not text"),
         (b"one", "redis://:two@redis", "the URL holds a password too"),
+        (b"one", "unix://:two@/run/redis@main.sock", "the URL holds a password too"),
     ],
 )
 def test_a_password_that_cannot_be_used(tmp_path: Path, content: bytes | None, url: str, fault: str) -> None:

@@ -146,7 +146,11 @@ def test_origins_as_a_list_or_as_json(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://[::1]:3000", "https://[2001:db8::8:800]", "https://a.example:80", "http://b.example:443"]
+    "origin",
+    [
+        *["http://[::1]:3000", "https://[2001:db8::8:800]", "https://a.example:80", "http://b.example:443"],
+        "https://my_app.example",
+    ],
 )
 def test_origins_that_browsers_send(origin: str) -> None:
     assert load({"PROXY_CORS_ORIGINS": origin}).settings.cors.origins == (origin,)

@@ -114,9 +114,10 @@ def test_the_examples_policy_lets_its_own_script_run() -> None:
 
 
 def test_the_healthcheck_by_hand() -> None:
-    """Healthy while it serves, unhealthy without it."""
-    port = str(free_port())
-    environment = {**os.environ, **image_environment(), "PROXY_PORT": port}
+    """Healthy while it serves, unhealthy without it; whatever proxy Docker's client has put into the environment."""
+    port, elsewhere = str(free_port()), f"http://127.0.0.1:{free_port()}"
+    given = {"PROXY_PORT": port, "http_proxy": elsewhere, "HTTP_PROXY": elsewhere, "no_proxy": ""}
+    environment = {**os.environ, **image_environment(), **given}
     command = [sys.executable, *healthcheck()[1:]]
     assert subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=False).returncode != 0
     with running("serve", OXEN_API_KEY="x", PROXY_PORT=port):

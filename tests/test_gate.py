@@ -41,7 +41,7 @@ class Asking:
     """Asks a gate as a shield does."""
 
     def __init__(self, allowance: Allowance = ALLOWANCE) -> None:
-        self.gate, self.allowance, self.now = Gate(), allowance, T0
+        self.gate, self.allowance, self.now = Gate(T0), allowance, T0
         self.tickets = (f"t{number}" for number in itertools.count())
 
     def ask(self, patience: float = 0.0, **named: Any) -> tuple[str, Turn | Refused]:
@@ -172,6 +172,19 @@ def test_an_answer_to_what_was_sent_before_a_pause_does_not_end_it() -> None:
     assert isinstance(turn, Turn)
     it.go(Report("limited", 5.0))
     assert it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5, it.allowance).seconds == 5.0
+
+
+def test_a_late_429_that_names_a_time_begins_a_pause_where_there_is_none_any_more() -> None:
+    it = Asking()
+    (ticket, turn), (other, another) = it.ask(), it.ask()
+    assert isinstance(turn, Turn)
+    assert isinstance(another, Turn)
+    it.go(Report("limited", 0.0))
+    it.go()
+    late = it.gate.leave(ticket, it.now, turn.epoch, Report("limited", 5.0), 1.0, it.allowance)
+    assert late == Pause(5.0, "limited", 1), "with a probe at its end"
+    later = it.gate.leave(other, it.now, another.epoch, Report("limited", 7.0), 1.0, it.allowance)
+    assert later == Pause(7.0, "limited", 1)
 
 
 def test_a_turn_that_is_asked_for_once_more_is_granted_again() -> None:
@@ -309,8 +322,10 @@ AMPLE = Allowance(1000.0, 1000, 1000)
 
 
 async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: list[tuple[str, Any]]) -> None:
-    gate, now, under_way = Gate(), T0, list[tuple[str, int]]()
-    for number, (what, value) in enumerate(todo):
+    gate, now, under_way = Gate(T0), T0, list[tuple[str, int]]()
+    # In Redis a gate begins with the first who asks.
+    begun = itertools.dropwhile(lambda step: step[0] in ("pass", "leave"), todo)
+    for number, (what, value) in enumerate(begun):
         shared.now = now
         match what:
             case "pass":
@@ -356,6 +371,47 @@ async def test_a_real_redis_decides_as_python_does(redis_server: RedisServer) ->
     for number, (allowance, todo) in enumerate(collected):
         await both_ways(SharedGate(RedisLink(client, 2.0)), gate_name(str(number), "hub"), allowance, todo)
     await client.aclose()
+
+
+in_a_pause = st.lists(
+    st.one_of(
+        st.just("flush"),
+        st.sampled_from([0.01, 0.6, 2.1]),
+        st.sampled_from([ANSWERED, FAILING, ABANDONED, Report("limited"), Report("limited", 3.0)]),
+        st.sampled_from([Report("limited", 40.0), Report("unavailable", 40.2), Report("refused")]),
+    ),
+    max_size=12,
+)
+
+
+async def both_in_a_pause(shared: SharedGate, redis: Any, todo: list[Any]) -> None:
+    """What is under way when a pause begins ends in it, and Redis forgets everything now and then."""
+    gate, now, allowance = Gate(T0), T0, Allowance(10.0, 40, 40)
+    turns = [gate.admit(f"t{number}", now, allowance, patience=0.0) for number in range(13)]
+    for number, what in enumerate([Report("limited", 30.0), *todo]):
+        shared.now = now
+        match what:
+            case "flush":
+                await redis.flushall()
+            case float():
+                now += what
+            case Report():
+                ticket, turn = f"t{number}", turns[number]
+                assert isinstance(turn, Turn)
+                told = gate.told(now, allowance, untold=False)
+                here = gate.leave(ticket, now, turn.epoch, what, 0.5, allowance)
+                there = await shared.leave("gate", ticket, turn.epoch, what, 0.5, allowance, told=told)
+                assert there is not None
+                assert (there.cause, there.strikes) == (here.cause, here.strikes) == ("limited", 1)
+                assert there.seconds == pytest.approx(here.seconds)
+
+
+@settings(deadline=None)
+@given(in_a_pause)
+async def test_what_ends_in_a_pause_changes_as_much_where_redis_has_forgotten(todo: list[Any]) -> None:
+    """It is told of the pause in the same call: what began before ends none, and is no strike, there as here."""
+    redis = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
+    await both_in_a_pause(SharedGate(RedisLink(redis, 2.0)), redis, todo)
 
 
 async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
@@ -465,9 +521,32 @@ async def test_a_clock_that_steps_back_leaves_no_pause_and_a_used_burst() -> Non
 @pytest.mark.parametrize("seconds", [1e17, float("inf"), float("nan")])
 def test_a_pause_that_others_tell_of_is_an_hour_at_most(seconds: float) -> None:
     """Of another release, or garbage; and this process would tell a Redis that has forgotten of it."""
-    gate = Gate()
+    gate = Gate(T0)
     gate.mirror(Pause(seconds, "limited", 1), T0)
     assert gate.told(T0, ALLOWANCE, untold=True).pause == Pause(LONGEST, "limited", 1)
+
+
+def test_a_pause_that_others_tell_of_again_is_the_same_one() -> None:
+    """All who ask beside its probe are told of it; if Redis goes then, that the probe has failed is to count here."""
+    it = Asking()
+    it.gate.mirror(Pause(1.0, "limited", 1), it.now)
+    it.gate.mirror(Pause(3.0, "limited", 1), it.now)
+    assert it.refusal() == Refused("limited", 3.0), "it may become longer"
+    it.now += 3
+    ticket, probe = it.ask()
+    assert isinstance(probe, Turn)
+    it.now += 0.1
+    it.gate.mirror(Pause(0.0, "failing", 1), it.now)  # as a granted turn says it, which knows no cause
+    assert it.gate.pause(it.now) == Pause(0.0, "limited", 1)
+    assert it.gate.leave(ticket, it.now, probe.epoch, FAILING, 1.0, it.allowance) == Pause(2.0, "failing", 2)
+
+
+def test_what_began_before_a_pause_that_others_tell_of_is_no_strike() -> None:
+    it = Asking()
+    ticket, turn = it.ask()
+    assert isinstance(turn, Turn)
+    it.gate.mirror(Pause(0.0, "limited", 1), it.now)
+    assert it.gate.leave(ticket, it.now, turn.epoch, Report("limited"), 1.0, it.allowance) == Pause(0.0, "limited", 1)
 
 
 async def test_a_gate_that_is_told_of_a_pause_or_is_crowded_is_not_kept_for_good() -> None:

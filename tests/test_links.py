@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answer.links import dead_at
+from proxy.answer.links import _DATE, dead_at
 
 NOW = 1_790_000_000.0
 
@@ -70,6 +71,31 @@ def test_a_lifetime_before_its_date_is_read_for_each_link() -> None:
     """What stands around the word is the same for all then, but for the date, which comes after it."""
     links = [f"https://x.example/a?X-Amz-Expires=60&X-Amz-Date={stamp(NOW - ago)}" for ago in (0, 50, 0)]
     assert dead_at(json.dumps(links).encode(), NOW) == NOW + 10 - 12
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "\t", " and\r\n"])
+def test_links_in_one_string_have_a_date_each(between: str) -> None:
+    """Read with the other's date, a living link would count as one that was dead when it came."""
+    alive, dead = s3(NOW, 600), s3(NOW - 9999, 3600)
+    for text in (dead + between + alive, alive + between + dead, dead + between + s3(NOW, 600, "Goog")):
+        assert dead_at(json.dumps({"prompt": text}).encode(), NOW) == NOW + 540
+
+
+@pytest.mark.parametrize("between", [" ", "&"])
+def test_each_byte_of_a_string_is_read_a_bounded_number_of_times(between: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt of a few hundred KB took seconds, when the date was looked for anew for each lifetime."""
+    read = 0
+
+    class Counted:
+        def search(self, string: bytes) -> re.Match[bytes] | None:
+            nonlocal read
+            read += len(string)
+            return _DATE.search(string)
+
+    monkeypatch.setattr("proxy.answer.links._DATE", Counted())
+    body = json.dumps({"prompt": f"X-Amz-Expires=1{between}" * 2000}).encode()
+    assert dead_at(body, NOW) is None
+    assert 0 < read <= len(body)
 
 
 def test_no_links_no_end() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pytest
 
 from proxy import logs
-from proxy.log_format import LogEvent
+from proxy.log_format import JSONFormatter, LineFormatter, LogEvent, TextFormatter
 
 
 class Pipe:
@@ -156,6 +156,26 @@ def test_what_cannot_be_written_is_dropped_and_the_log_goes_on(fault: int, monke
     assert log.handler.dropped == 10
 
 
+def test_lines_that_were_made_while_the_last_ones_were_written_are_written_too() -> None:
+    """Many are made by whoever logs; then none of them waits to be made when the end comes."""
+    written: list[bytes] = []
+    writes, may_go = threading.Event(), threading.Event()
+
+    def write(pieces: deque[bytes]) -> None:
+        writes.set()
+        assert may_go.wait(10)
+        written.extend(pieces)
+
+    with logs.Writing(write) as log:
+        later = log.later("proxy.test")
+        later([Said("first")])
+        assert writes.wait(10)
+        later([Said(f"line {number}") for number in range(2 * logs.AT_ONCE)])
+        log._ending.set()
+        may_go.set()
+    assert b"".join(written).count(b"\n") == 1 + 2 * logs.AT_ONCE
+
+
 def test_finish_does_not_wait_for_ever(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "ENDING", 0.05)
     with logs.Writing(pipe):
@@ -173,6 +193,18 @@ def test_of_events_that_come_together_the_first_are_kept(pipe: Pipe, monkeypatch
         pass
     assert [line for line in pipe.written if line.startswith("line ")] == [f"line {number}" for number in range(10)]
     assert log._waiting == 0
+
+
+@pytest.mark.parametrize("formatter", [JSONFormatter(), TextFormatter()])
+def test_a_line_that_is_no_utf8_is_written_and_so_are_those_after_it(formatter: LineFormatter) -> None:
+    """As the name of a file may be."""
+    written: list[bytes] = []
+    with logs.Writing(written.extend, formatter) as log:
+        logging.getLogger("proxy.test").info("token renewed from %s", os.fsdecode(b"schl\xfcssel"))
+    assert b"schl" in written[0]
+    assert b"udcfcssel" in written[0]
+    assert not log._thread.is_alive()
+    assert log.handler.dropped == 0
 
 
 def test_what_logs_while_something_is_being_queued_is_queued_as_well(pipe: Pipe) -> None:

@@ -631,7 +631,7 @@ async def test_what_was_asked_for_before_a_purge_is_asked_for_again() -> None:
         task = asyncio.create_task(it.ask())
         await asyncio.sleep(0.01)
         it.clock.advance(0.1)
-        assert await it.pages._known.purging.purge(Purge("everything"))
+        await it.pages._known.purging.purge(Purge("everything"))
         it.hub.gate.set()
         assert (await task).page.asked_at == it.clock.now
         assert it.hub.asked == 2

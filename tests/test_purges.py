@@ -13,6 +13,7 @@ import fakeredis
 import httpx
 import pytest
 
+from proxy.commands.purge import run_purge
 from proxy.commands.sockets import LOOPBACK
 from proxy.errors import BadPurge, InvalidParameter
 from proxy.known.purging import Purging
@@ -26,7 +27,7 @@ from proxy.redis.link import RedisLink
 from proxy.redis.news import News
 from proxy.redis.shared import NEWS, PURGES, Shared
 from proxy.secret import Secret
-from proxy.settings import AdminSettings, CacheSettings, RedisSettings, Settings
+from proxy.settings import AdminSettings, CacheSettings, RedisSettings, ServerSettings, Settings
 from proxy.simulator import Simulator
 from proxy.web.admin import PURGE_PATH, read_purge
 from tests.support import KEY, LIST, Clock, RedisServer, SocketRig, rig, socket_rig, still_world
@@ -322,6 +323,26 @@ async def test_without_redis_the_others_are_told_when_it_is_back(
             while own_redis.command("HLEN", PURGES) != 1:
                 await asyncio.sleep(0.02)
         assert "fwd=" in await status(caller, replicas[1], query)
+
+
+@pytest.mark.parametrize(("workers", "count", "alone"), [(1, 1, True), (2, 1, False), (1, 2, False)])
+async def test_without_a_redis_no_other_process_is_told(workers: int, count: int, *, alone: bool) -> None:
+    settings = Settings(
+        admin=AdminSettings(key=Secret(ADMIN)),
+        server=ServerSettings(workers=workers),
+        redis=RedisSettings(replicas=count),
+    )
+    async with socket_rig(settings) as it, httpx.AsyncClient() as caller:
+        for _ in range(2):
+            await status(caller, it, "")
+        answer = await caller.post(
+            it.proxy_url + PURGE_PATH, json={"everything": True}, headers={"authorization": f"Bearer {ADMIN}"}
+        )
+        assert answer.json()["everywhere"] == alone
+        assert "fwd=" in await status(caller, it, ""), "here it is purged in any case"
+        if not alone:
+            with pytest.raises(SystemExit):
+                await asyncio.to_thread(run_purge, it.proxy_url, Secret(ADMIN), {"everything": True})
 
 
 async def test_it_is_posted(replicas: list[SocketRig]) -> None:

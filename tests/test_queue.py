@@ -19,7 +19,7 @@ class Room:
         self.asked = self.asking = self.most = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.back: list[str] = []
+        self.back: list[str | None] = []
 
     def ask(self, name: str) -> Callable[[], Awaitable[str | None]]:
         async def ask() -> str | None:
@@ -129,6 +129,32 @@ async def test_what_is_granted_to_who_is_gone_is_given_back(how: str) -> None:
     room.places = 1
     queue.make_room()
     assert await stays == "stays"
+
+
+async def test_who_is_cancelled_with_an_answer_gives_it_back() -> None:
+    queue, back = Queue[str](8), list[str | None]()
+
+    async def ask() -> str:
+        asyncio.get_running_loop().call_soon(gone.cancel)  # before anything else that the answer leads to
+        return "gone"
+
+    gone = asyncio.create_task(queue.wait(ask, back.append, 5.0))
+    await asyncio.wait([gone])
+    assert gone.cancelled()
+    assert back == ["gone"]
+
+
+async def test_who_is_gone_hears_that_there_was_no_answer_too() -> None:
+    """It may have been lost, and be of something that is to be given back."""
+    queue, room = Queue[str](8), Room()
+    room.gate.clear()
+    gone = room.enter(queue, "gone")
+    await settled()
+    gone.cancel()
+    await asyncio.wait([gone])
+    room.gate.set()
+    await settled()
+    assert room.back == [None]
 
 
 async def test_a_fault_in_asking_is_told_to_who_waits_and_the_next_is_asked_for() -> None:

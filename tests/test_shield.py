@@ -29,10 +29,10 @@ ALLOWANCE = Allowance(rate=1e6, burst=1e6, concurrency=2)
 
 
 class Switch(RedisLink):
-    """A link that can be switched off, and whose answers to one command can be held back."""
+    """A link that can be switched off, and whose answers to one command can be lost, or held back."""
 
     on = True
-    slow = ""
+    lost = slow = ""
 
     async def call(self, command: str, call: Any) -> Any:
         if not self.on:
@@ -41,7 +41,7 @@ class Switch(RedisLink):
         if command == self.slow:
             self.answered.set()
             await self.released.wait()
-        return answer
+        return None if command == self.lost else answer
 
     def hold_back(self, command: str) -> None:
         self.slow, self.answered, self.released = command, asyncio.Event(), asyncio.Event()
@@ -497,6 +497,56 @@ async def test_a_turn_that_is_of_no_use_is_given_back(how: Callable[[Shield], Aw
     assert (await one.standing()).held == 0
 
 
+@pytest.mark.parametrize("patience", [0.0, 0.01])
+async def test_a_turn_that_was_granted_in_a_lost_answer_to_who_is_refused_is_given_back(patience: float) -> None:
+    """This process' own gate has no more slots: without that one, as the whole of all replicas' are held."""
+    one = shield(fakeredis.FakeServer(), Allowance(1e6, 1e6, 3), replicas=lambda: 3)
+    link: Any = one._gates._shared and one._gates._shared._link
+    (held,) = await holding(one, 1)
+    link.lost = "admit"
+    with pytest.raises(errors.HubBusy):
+        await go(one, patience=patience)
+    link.lost = ""
+    await one.drain(1)
+    assert (await one.standing()).held == 1
+    await held.end()
+    await one.drain(1)
+
+
+async def test_a_turn_that_was_lost_by_who_waited_in_vain_is_given_back() -> None:
+    one = shield(fakeredis.FakeServer())
+    wanted = await lost_look(one)
+    (held,) = await holding(one, 1)
+    waiting = Held(one)
+    while not one._queue:
+        await asyncio.sleep(0)
+    with pytest.raises(errors.HubBusy):
+        await go(one, patience=0.0, wanted=wanted)
+    async with asyncio.timeout(1.0):  # a slot lasts for 2 s
+        await waiting.begun.wait()
+    await waiting.end()
+    await held.end()
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
+async def test_who_is_cancelled_while_redis_is_asked_leaves_nothing_behind() -> None:
+    one = shield(fakeredis.FakeServer())
+    link: Any = one._gates._shared and one._gates._shared._link
+    link.hold_back("admit")
+    one._gates._unheard.turns = 7
+    asking = asyncio.create_task(go(one))
+    await link.answered.wait()
+    switch(one, on=False)
+    asking.cancel()
+    await asyncio.wait({asking})
+    assert one._gates._unheard.turns == 7, "what it was to tell is told by the next one"
+    switch(one, on=True)
+    assert (await one.standing()).held == 1
+    await one.drain(1)
+    assert (await one.standing()).held == 0
+
+
 @pytest.mark.parametrize("back", [True, False])
 async def test_a_turn_that_was_granted_in_an_answer_that_is_lost_ends_with_the_one_in_its_place(*, back: bool) -> None:
     """Else each such answer would take a place of all replicas for as long as a slot lasts."""
@@ -578,6 +628,88 @@ async def test_who_was_turned_away_by_a_probe_knows_of_no_pause() -> None:
     for each in (other, one, other):
         await go(each)
         await each.drain(1)
+
+
+async def test_a_429_to_what_redis_granted_begins_a_pause_also_after_turns_without_redis() -> None:
+    server = fakeredis.FakeServer()
+    one, other = shield(server), shield(server)
+
+    async def limited() -> None:
+        async with one.turn(5.0):
+            switch(one, on=False)
+            await go(one)
+            raise errors.HubRateLimited("too many", retry_after=9.0)
+
+    with pytest.raises(errors.HubRateLimited):
+        await limited()
+    switch(one, on=True)
+    with pytest.raises(errors.HubRateLimited):
+        await go(one)
+    with pytest.raises(errors.HubRateLimited):
+        await go(other)
+    await one.drain(1)
+
+
+@pytest.mark.parametrize("then", ["gone", "flushed"])
+async def test_a_late_429_is_not_forgotten_with_redis(then: str) -> None:
+    server = fakeredis.FakeServer()
+    one = shield(server)
+
+    async def limited() -> None:
+        async with one.turn(5.0):
+            with pytest.raises(errors.HubRateLimited):
+                await go(one, errors.HubRateLimited("too many", retry_after=0.0))
+            await go(one)
+            await one.drain(1)
+            raise errors.HubRateLimited("too many", retry_after=9.0)
+
+    with pytest.raises(errors.HubRateLimited):
+        await limited()
+    if then == "gone":
+        switch(one, on=False)
+    else:
+        await fakeredis.FakeAsyncRedis(server=server).flushall()
+    with pytest.raises(errors.HubRateLimited):
+        await go(one)
+    await one.drain(1)
+
+
+async def test_a_probe_that_fails_as_redis_goes_leaves_the_hub_alone_for_longer() -> None:
+    one = shield(fakeredis.FakeServer())
+    with pytest.raises(errors.HubRateLimited):
+        await go(one, errors.HubRateLimited("too many", retry_after=0.0))
+
+    async def probe() -> None:
+        async with one.turn(5.0):
+            with pytest.raises(errors.HubRateLimited):
+                await go(one)  # beside it
+            switch(one, on=False)
+            raise errors.HubFailed("500")
+
+    with pytest.raises(errors.HubFailed):
+        await probe()
+    with pytest.raises(errors.HubResting) as caught:
+        await go(one)
+    assert 0.9 < (caught.value.retry_after or 0.0) <= 2.0
+    await one.drain(1)
+
+
+async def test_a_pause_that_others_have_ended_is_not_brought_back_by_a_turn_of_before_it() -> None:
+    """Redis misses that it was answered; what is told then is what this process' own gate made of it: nothing."""
+    server = fakeredis.FakeServer()
+    one, other = shield(server), shield(server)
+    (held,) = await holding(one, 1)
+    with pytest.raises(errors.HubRateLimited):
+        await go(one, errors.HubRateLimited("too many", retry_after=0.0))
+    await go(other)
+    await other.drain(1)
+    switch(one, on=False)
+    await held.end()
+    await one.drain(1)
+    switch(one, on=True)
+    async with one.turn(5.0):
+        assert (await other.standing()).pause.strikes == 0
+    await one.drain(1)
 
 
 async def test_turns_that_were_granted_for_later_are_charged_where_that_is_forgotten() -> None:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from proxy.answer.freshness import MANY
 from proxy.answer.outcome import Hit
 from proxy.simulator.faults import Fault
+from proxy.web.express.lane import TAGS
 from proxy.web.express.recollection import Recollection, Remembered
 from proxy.web.express.wire import WIRE
 from proxy.web.protocol import BoundedProtocol
@@ -132,6 +133,24 @@ async def test_what_wants_more_than_an_answer_goes_the_slow_way(more: str) -> No
         for _ in range(3):
             assert (await it.way.ask(raw))[0] == "HTTP/1.1 200 OK"
         assert it.way.answered == before
+
+
+async def test_a_request_with_more_entity_tags_than_browsers_send_is_not_remembered() -> None:
+    """Each tag would cost twenty times its bytes, and nothing else bounds what a caller has remembered."""
+    async with line() as it:
+        tags = [f'"{number}"' for number in range(TAGS)]
+        few, many = [
+            GET.replace(b"\r\n\r\n", f"\r\nIf-None-Match: {', '.join(some)}\r\n\r\n".encode())
+            for some in (tags, [*tags, '"one more"'])
+        ]
+        await it.known(few)
+        known, before = len(it.way.app.state[WIRE]._express), it.way.answered
+        for _ in range(3):
+            assert (await it.way.ask(many))[0] == "HTTP/1.1 200 OK"
+        assert (len(it.way.app.state[WIRE]._express), it.way.answered) == (known, before)
+        etag = dict((await it.way.ask(GET))[1])["etag"]
+        held = many.replace(b'"one more"', etag.encode())
+        assert (await it.way.ask(held))[0] == "HTTP/1.1 304 Not Modified", "all of them count"
 
 
 async def test_a_token_counts_until_it_expires() -> None:

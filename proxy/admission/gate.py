@@ -113,20 +113,20 @@ class Report(Struct, frozen=True):
 
 
 class Gate:
-    """The state of one credential's requests. Times in seconds of any one clock.
+    """The state of one credential's requests, from ``now`` on. Times in seconds of any one clock.
 
     Attributes:
         epoch: another after each pause, and at each gate.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self._next_at = 0.0
         self._renewed_at = -math.inf
         self._slots: dict[str, float] = {}
         self._until = 0.0
         self._cause: Cause = "failing"
         self._strikes = 0
-        self.epoch = 0
+        self.epoch = 1 + math.floor(now * 1000) % 2**30
         self._probe = ""
         self._breaker = Breaker()
 
@@ -138,7 +138,6 @@ class Gate:
         ``paid``: the epoch in which this ticket was granted a turn for now. What holds a slot has paid too: it asks
         once more as the answer was lost.
         """
-        self.epoch = self.epoch or 1 + math.floor(now * 1000) % 2**30
         self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
         if now < self._until:
             return Refused(self._cause, self._until - now)
@@ -174,9 +173,11 @@ class Gate:
         self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
         self.free(ticket)
         told = report.outcome in ("limited", "unavailable", "refused")
-        if epoch != self.epoch:  # it was under way when a pause began, and is no further strike
-            if told and report.retry_after is not None:
-                self._until = max(self._until, now + report.retry_after)
+        named = report.retry_after if told else None
+        # It was under way when a pause began, and is no further strike; where that has ended, a named time begins one.
+        if epoch != self.epoch and (self._strikes or named is None):
+            if named is not None:
+                self._until = max(self._until, now + named)
         elif told or report.outcome == "failing":
             if report.outcome == "failing" and not self._strikes:
                 self._breaker.count(now, failed=True)
@@ -204,13 +205,13 @@ class Gate:
         return Standing(turns, sum(end > now for end in self._slots.values()), self.pause(now))
 
     def mirror(self, pause: Pause, now: float) -> None:
-        """Take over what others know of a pause."""
-        until = now + min(LONGEST, pause.seconds)
+        """Take over what others know of a pause: it has ended, there is another, or it has become longer."""
+        until, another = now + min(LONGEST, pause.seconds), self._strikes != pause.strikes
         if pause.strikes == 0:
             self._until, self._strikes = 0.0, 0
-        elif self._strikes != pause.strikes or until > self._until:
+        elif another or until > max(now, self._until):
             self._until, self._cause, self._strikes = until, pause.cause, pause.strikes
-            self.epoch += 1
+            self.epoch += another  # of the same one a probe may be under way: if it fails, that is a strike
 
     def spend_burst(self, now: float, allowance: Allowance) -> None:
         """Begin with one turn and without a burst: it may just have been used elsewhere."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
-from proxy.admission.grant import Grant
+from proxy.admission.grant import Asker, Grant
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.shared_gate import NOTHING, SharedGate
 from proxy.admission.unheard import Unheard
@@ -56,7 +56,7 @@ class Gates:
         self.on_free: Callable[[], object] | None = None
         self._clock = clock
         self._name = gate_name()
-        self._local = Gate()
+        self._local = Gate(clock())
         self._alone = False
         self._unheard = Unheard()
         self._leftovers = Leftovers(self._tell_free, clock=clock)
@@ -89,30 +89,36 @@ class Gates:
             return FULL
         return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, *wanted.answer)
 
-    def free(self, wanted: WantedTurn) -> None:
-        """Have the slot given back of a turn of which nothing was heard."""
-        self._leftovers.free(wanted.gate, wanted.ticket)
+    def free(self, asker: Asker) -> None:
+        """Nobody asks by this ticket any more: have the slot given back of a turn of which nothing was heard."""
+        if asker.lost:
+            self._leftovers.free(asker.lost, asker.ticket)
 
-    async def ask(self, ticket: str, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
+    async def ask(self, asker: Asker, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
         """Ask for a turn within ``patience`` seconds.
 
         ``paid``: the turn for now that one of the gates has granted this ticket.
         """
         name = self._gate_name()
         if name != self._name:  # another token: what was learned of the old one does not count
-            self._name, self._local = name, Gate()
+            self._name, self._local = name, Gate(self._clock())
             self._unheard.forget()
-        local = self._local
+        local, ticket = self._local, asker.ticket
         if self._shared is not None:
             told, pauses = self._unheard.tell(local, self._clock(), allowance)
             epoch = None if paid is None or paid.name != name else paid.shared_epoch
             agreed = self._of_agreeing(allowance)
-            answer = await self._shared.admit(name, ticket, agreed, patience=patience, paid=epoch, told=told)
+            sent, answer = not self._shared.resting, None
+            try:
+                answer = await self._shared.admit(name, ticket, agreed, patience=patience, paid=epoch, told=told)
+            finally:
+                if answer is None:  # also where it is not waited for to the end: it may be granted all the same
+                    self._unheard.lost(told)
+                    asker.lost = name if sent else asker.lost
             if answer is not None:
                 self._alone = False
                 self._unheard.heard(pauses)
                 return self._taken(name, local, ticket, *answer)
-            self._unheard.lost(told)
         allowance = allowance.share(self._replicas())
         if self._shared is not None and not self._alone:
             self._alone = True
@@ -138,8 +144,9 @@ class Gates:
         if grant.shared_epoch is not None:
             pause = await self._tell_left(grant.name, local, ticket, grant.shared_epoch, report, jitter)
         if pause is None:
-            pause = local.leave(ticket, now, grant.epoch, report, jitter, self.allowance)
-            if pause.strikes and local is self._local:
+            known, pause = local.pause(now), local.leave(ticket, now, grant.epoch, report, jitter, self.allowance)
+            # Only what this turn has led to is news: a pause that was known before may have been ended by others since.
+            if pause.strikes and pause != known and local is self._local:
                 self._unheard.note_pause()
             if self._shared is not None:
                 self._leftovers.free(grant.name, ticket)
@@ -163,7 +170,7 @@ class Gates:
 
     def _local_of(self, name: str) -> Gate:
         """This process' own gate; a new one for a token of before, of which nothing counts any more."""
-        return self._local if name == self._name else Gate()
+        return self._local if name == self._name else Gate(self._clock())
 
     def _taken(
         self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None

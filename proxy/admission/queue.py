@@ -28,7 +28,7 @@ class Waiter(Generic[T]):
         answer: a turn or a refusal, when there is one.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[T | None]], unwanted: Callable[[T], object]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[T | None]], unwanted: Callable[[T | None], object]) -> None:
         self.ask = ask
         self.unwanted = unwanted
         self.answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -57,11 +57,11 @@ class Queue(Generic[T]):
         self._room.set()
 
     async def wait(
-        self, ask: Callable[[], Awaitable[T | None]], unwanted: Callable[[T], object], seconds: float
+        self, ask: Callable[[], Awaitable[T | None]], unwanted: Callable[[T | None], object], seconds: float
     ) -> T | None:
         """Return what ``ask`` does in its turn, as soon as that is something; None after so many ``seconds``.
 
-        ``unwanted`` is told what it returned when nobody waited any more.
+        ``unwanted`` is told what it returned when nobody waited any more, also that it was nothing.
         """
         if seconds <= 0:
             return None
@@ -71,9 +71,11 @@ class Queue(Generic[T]):
             self._asking = True
             self._detached.spawn(self._ask())
         try:
-            if await ended(waiter.answer, seconds):
-                return waiter.answer.result()
-            return None
+            return waiter.answer.result() if await ended(waiter.answer, seconds) else None
+        except asyncio.CancelledError:
+            if waiter.answer.done() and waiter.answer.exception() is None:  # it came, but was not to be looked at
+                unwanted(waiter.answer.result())
+            raise
         finally:
             with contextlib.suppress(ValueError):
                 self._waiters.remove(waiter)
@@ -105,10 +107,10 @@ class Queue(Generic[T]):
             if not waiter.answer.done():
                 waiter.answer.set_exception(error)
         else:
-            if answer is None:
-                return waiter.answer.done()
             if waiter.answer.done():
                 waiter.unwanted(answer)
+            elif answer is None:
+                return False
             else:
                 waiter.answer.set_result(answer)
         with contextlib.suppress(ValueError):

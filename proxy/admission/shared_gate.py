@@ -93,6 +93,11 @@ class SharedGate:
         """Whether one script can see the gate and all pages: they are in different slots of a cluster."""
         return self._link.whole
 
+    @property
+    def resting(self) -> bool:
+        """Whether it is known that Redis cannot be asked just now: nothing is sent."""
+        return self._link.resting
+
     async def stay(self, gate: str, ticket: str) -> None:
         """Keep the slot for another while."""
         await self._link.run(_STAY, "stay", _keys(gate)[1:], [ticket, repr(SLOT), KEPT])

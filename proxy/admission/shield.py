@@ -14,7 +14,7 @@ from typing import Final
 
 from proxy.admission.gate import SLOT, Pause, Refused, Report, Standing
 from proxy.admission.gates import FULL, Gates
-from proxy.admission.grant import Grant
+from proxy.admission.grant import Asker, Grant
 from proxy.admission.queue import Queue
 from proxy.admission.refusals import FALLBACK, Rest, refusal, report_of, rest_after
 from proxy.errors import ProxyError
@@ -59,10 +59,12 @@ class Shield:
         return None if self._queue else self._gates.wanted(patience)
 
     def give_back(self, wanted: WantedTurn) -> None:
-        """A turn that was wanted is of no use, if it was granted."""
+        """A turn that was wanted is of no use, if it was granted and not used."""
+        if wanted.over:
+            return
+        wanted.over = True
         self._unwanted(self._gates.granted(wanted))
-        if wanted.answer is None:
-            self._gates.free(wanted)
+        self._gates.free(_asker(wanted))
 
     @asynccontextmanager
     async def turn(
@@ -77,9 +79,15 @@ class Shield:
             HubRateLimited, HubUnavailable, HubResting: the hub is left alone; ``retry_after`` says for how long.
             HubBusy: there is no room in time.
         """
-        ticket = secrets.token_hex(8) if wanted is None else wanted.ticket
+        asker = _asker(wanted)
+        if wanted is not None:
+            wanted.over = True
         self._longest = max(self._longest, patience)
-        grant = await self._admitted(ticket, self._clock() + patience, ahead=ahead, wanted=wanted)
+        try:
+            grant = await self._admitted(asker, self._clock() + patience, ahead=ahead, wanted=wanted)
+        except BaseException:  # cancelled, too
+            self._gates.free(asker)
+            raise
         report: Report | None = Report("abandoned")
         try:
             with Renewing(SLOT / 4, lambda: self._gates.stay(grant)):
@@ -110,16 +118,16 @@ class Shield:
         """Wait at most ``timeout`` seconds until all who have left are gone; return how many are not."""
         return await drained(timeout, self._leaving, self._gates)
 
-    async def _admitted(self, ticket: str, latest: float, *, ahead: bool, wanted: WantedTurn | None) -> Grant:
+    async def _admitted(self, asker: Asker, latest: float, *, ahead: bool, wanted: WantedTurn | None) -> Grant:
         """Wait for a turn until ``latest``."""
         came_at = self._clock()
         answer = FULL if wanted is None else self._gates.granted(wanted)
         if answer == FULL:
-            answer = await self._in_line(ticket, latest, ahead=ahead)
+            answer = await self._in_line(asker, latest, ahead=ahead)
         self._rest = None  # also where the turn is for later: others may have the next ones
         while isinstance(answer, Grant) and answer.wait:
             await asyncio.sleep(answer.wait)
-            answer = await self._in_line(ticket, latest + FALLBACK, paid=answer)
+            answer = await self._in_line(asker, latest + FALLBACK, paid=answer)
         if isinstance(answer, Grant):
             return answer
         if answer == FULL:  # nobody knows when there is a slot; as long once more is what it looks like
@@ -129,20 +137,24 @@ class Shield:
         raise error
 
     async def _in_line(
-        self, ticket: str, latest: float, *, ahead: bool = False, paid: Grant | None = None
+        self, asker: Asker, latest: float, *, ahead: bool = False, paid: Grant | None = None
     ) -> Grant | Refused:
         """Ask for a turn, after those who wait for room, and wait if there is none."""
         if ahead:
-            return FULL if self._queue else await self._gates.ask(ticket, self.allowance.ahead(), 0.0, paid=paid)
+            return FULL if self._queue else await self._gates.ask(asker, self.allowance.ahead(), 0.0, paid=paid)
 
         async def ask() -> Grant | Refused | None:
             left = max(0.0, latest - self._clock())
-            answer = await self._gates.ask(ticket, self.allowance, left, paid=paid)
+            answer = await self._gates.ask(asker, self.allowance, left, paid=paid)
             return None if answer == FULL else answer
+
+        def unwanted(answer: Grant | Refused | None) -> None:
+            self._unwanted(answer)
+            self._gates.free(asker)
 
         answer = None if self._queue else await ask()
         if answer is None:
-            answer = await self._queue.wait(ask, self._unwanted, latest - self._clock())
+            answer = await self._queue.wait(ask, unwanted, latest - self._clock())
         return answer or FULL
 
     async def _leave_soon(self, grant: Grant, report: Report) -> None:
@@ -157,7 +169,14 @@ class Shield:
         self.make_room()
         return pause
 
-    def _unwanted(self, answer: Grant | Refused) -> None:
+    def _unwanted(self, answer: Grant | Refused | None) -> None:
         """Nobody needs this turn, if it is one."""
         if isinstance(answer, Grant):
             self._leaving.spawn(self._leave(answer, Report("abandoned")))
+
+
+def _asker(wanted: WantedTurn | None) -> Asker:
+    """Who asks, once more if a turn was wanted before; of that one nothing may have been heard."""
+    if wanted is None:
+        return Asker(secrets.token_hex(8))
+    return Asker(wanted.ticket, wanted.gate if wanted.answer is None else "")

@@ -29,7 +29,9 @@ _SAYS_POLICY: Final = re.compile(rb"Policy")
 _EXPIRES: Final = re.compile(rb"Expires=([0-9]{1,12})(?![0-9])")
 _V4: Final = (b"X-Amz-", b"X-Goog-")
 _DATE: Final = re.compile(rb"X-(?:Amz|Goog)-Date=([0-9]{8}T[0-9]{6}Z)")
-_SIDE_BY_SIDE: Final = re.compile(rb'-Date=[0-9]{8}T[0-9]{6}Z[^"]*Expires=[0-9]+[^0-9"]')
+_BETWEEN_LINKS: Final = re.compile(rb"\s|\\[fnrt]")
+"""White space, of which some can be in JSON as escapes only; no link holds any."""
+_SIDE_BY_SIDE: Final = re.compile(rb'-Date=[0-9]{8}T[0-9]{6}Z(?:(?!\\[fnrt])[^"\s])*Expires=[0-9]+[^0-9"]')
 _POLICY: Final = re.compile(rb"Policy=([A-Za-z0-9\-_~+/=]+)")
 _LESS_THAN: Final = re.compile(rb'"DateLessThan"\s*:\s*\{\s*"AWS:EpochTime"\s*:\s*([0-9]{1,12})\s*\}')
 
@@ -74,15 +76,19 @@ def _strings_with(body: bytes, *words: re.Pattern[bytes]) -> Iterator[bytes]:
 
 def _expiries(string: bytes, asked_at: float) -> Iterator[tuple[float, float]]:
     """Yield (expiry, lifetime) of each way in which the string says when it expires."""
-    for found in _EXPIRES.finditer(string):
-        digits = found[1]
-        if not string.endswith(_V4, 0, found.start()):
-            yield float(digits), float(digits) - asked_at
-        elif (date := _DATE.search(string)) and (signed_at := _unix_time(date[1])) is not None:
-            yield signed_at + float(digits), float(digits)
-    for policy in _POLICY.findall(string):
-        if limit := _LESS_THAN.search(_from_base64(policy)):
-            yield float(limit[1]), float(limit[1]) - asked_at
+    for link in _BETWEEN_LINKS.split(string):
+        # Looked for once for all lifetimes: who writes a prompt chooses how many there are, and how long it is.
+        date = _DATE.search(link)
+        signed_at = date and _unix_time(date[1])
+        for found in _EXPIRES.finditer(link):
+            digits = found[1]
+            if not link.endswith(_V4, 0, found.start()):
+                yield float(digits), float(digits) - asked_at
+            elif signed_at is not None:
+                yield signed_at + float(digits), float(digits)
+        for policy in _POLICY.findall(link):
+            if limit := _LESS_THAN.search(_from_base64(policy)):
+                yield float(limit[1]), float(limit[1]) - asked_at
 
 
 @lru_cache(maxsize=1024)

@@ -196,10 +196,11 @@ def url_is_usable(url: str) -> bool:
     """Whether a JWK set, or the hub, may be asked there: HTTP(S), and nothing secret or useless in it."""
     try:
         parts = urlsplit(url)
-        asked = httpx.URL(url).raw_path.decode()
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        asked = httpx.URL(url)
+        # httpx' host is read, too: for each request it decodes international names (xn--…), which can fail.
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname and asked.host) and parts.port != 0
     except (ValueError, httpx.InvalidURL):
         return False
     # What is asked for is what is written: httpx resolves dots and escapes blanks, urlsplit drops what is empty.
     written = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return valid and asked == written and parts.username is None and not {" ", "#"} & set(url)
+    return valid and asked.raw_path.decode() == written and parts.username is None and not {" ", "#"} & set(url)

@@ -69,13 +69,8 @@ class Tokens:
         self._clock = clock
         self._remembered: OrderedDict[bytes, Verified] = OrderedDict()
 
-    def known(self, token: str) -> Caller | None:
-        """Return who asks if the token was verified before and is still valid; ``None`` says nothing of it."""
-        found = self.verified(token)
-        return None if found is None else found.caller
-
     def verified(self, token: str) -> Verified | None:
-        """Return what is remembered of a token that was verified before and is still valid."""
+        """Return what is remembered of a token that was verified before and is still valid; None says nothing of it."""
         self._keys.look()
         if len(token) > MAX_TOKEN:
             return None
@@ -101,8 +96,8 @@ class Tokens:
             Unauthorized: the token is not valid.
             KeysUnavailable: it cannot be verified yet.
         """
-        if (known := self.known(token)) is not None:
-            return known
+        if (found := self.verified(token)) is not None:
+            return found.caller
         key = await self._keys.find(_kid(token, self._settings.algorithm))
         claims = self._claims(token, key)
         now = self._clock()

@@ -52,7 +52,10 @@ def run_purge(url: str, key: Secret, what: Mapping[str, str | bool]) -> None:
     except (OSError, ValueError, http.client.HTTPException) as error:
         fail(f"the proxy at {url} cannot be asked: {error}")
     if not purged.everywhere:
-        fail("purged in one process only: Redis is away; that process tells the others when it is back, if it lives on")
+        fail(
+            "purged in one process only: Redis is away, and that process tells the others when it is back, if it lives"
+            " on; or there is none"
+        )
 
 
 def _refused(url: str, error: urllib.error.HTTPError) -> NoReturn:

@@ -8,6 +8,7 @@ requests in flight end. Ctrl-C skips the delay; a second signal does too.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import gc
 import logging
@@ -24,6 +25,7 @@ from types import FrameType
 from typing import Final, cast
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from proxy import logs
@@ -44,6 +46,7 @@ def run_server(loaded: Settings) -> None:
 
     Raises:
         OSError: the address cannot be listened on.
+        SystemExit: a worker could not start, which is in the log.
     """
     server = loaded.server
     shares = server.workers > 1 and sys.platform == "linux"
@@ -56,7 +59,7 @@ def run_server(loaded: Settings) -> None:
             "proxy.commands.serve:worker_app" if server.workers > 1 else partial(production_app, log),
             factory=True,
             workers=server.workers,
-            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            loop="proxy.commands.serve:event_loop",
             http=BoundedProtocol,
             ws="none",
             lifespan="on",
@@ -69,18 +72,34 @@ def run_server(loaded: Settings) -> None:
         )
         if server.workers > 1:
             sockets = [cast("socket.socket", OwnSocket(sock)) if shares else sock]
+            supervisor = Multiprocess(settings, sockets=sockets)
             with _directory():
-                Multiprocess(settings, sockets=sockets).run()
+                supervisor.run()
+            if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+                sys.exit(1)
         else:
-            # uvicorn raises the signal that ended it once more; without this the exit status would be the signal's.
-            signal.signal(signal.SIGTERM, lambda *_: None)
             uvicorn.Server(settings).run(sockets=[sock])
+
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """The loop of a server; asked for in its process before uvicorn takes over the signals.
+
+    Afterwards uvicorn raises the one that ended it once more: a process that died of that would leave the log's last
+    lines unwritten, and have the signal's exit status.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop  # noqa: PLC0415  there is none for Windows
+
+    return uvloop.new_event_loop()
 
 
 def worker_app() -> object:
     """The application of one worker of several, a process of its own: the log writer did not come along."""
     log = logs.to_stderr(sources.load(os.environ).settings.log.format)
     log.start()
+    atexit.register(log.finish)  # uvicorn ends this process, after the application or because it cannot start
     return production_app(log)
 
 
@@ -88,7 +107,6 @@ def production_app(log: logs.Writing) -> object:
     """The application of this process."""
     settings = sources.load(os.environ).settings
     readiness = Readiness()
-    directory = os.environ.get(DIRECTORY)
     return create_app(
         settings,
         readiness=readiness,
@@ -98,8 +116,17 @@ def production_app(log: logs.Writing) -> object:
             end_with_supervisor,
             freeze_heap,
         ],
-        siblings=Siblings(Path(directory)) if directory else None,
+        siblings=_siblings(),
     )
+
+
+def _siblings() -> Siblings | None:
+    directory = os.environ.get(DIRECTORY)
+    try:
+        return Siblings(Path(directory)) if directory else None
+    except OSError as error:  # the directory has been cleaned away, or its path is longer than a socket's may be
+        _log.warning("the other workers cannot reach this one (%s): /metrics and /status tell of each alone", error)
+        return None
 
 
 @contextlib.contextmanager

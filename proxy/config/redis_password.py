@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from proxy import secret_file
 from proxy.secret import Secret
@@ -33,8 +33,8 @@ def with_password(url: Secret, password: Secret) -> Secret:
     Raises:
         ValueError: it has one already.
     """
-    scheme, _, rest = url.reveal().partition("://")
-    user, at, host = rest.rpartition("@")
+    parts = urlsplit(url.reveal())
+    user, _, hosts = parts.netloc.rpartition("@")  # a path and options may hold an @, too
     if ":" in user:
         raise ValueError("the URL holds a password too; give it in one place only")
-    return Secret(f"{scheme}://{user if at else ''}:{quote(password.reveal(), safe='')}@{host if at else rest}")
+    return Secret(parts._replace(netloc=f"{user}:{quote(password.reveal(), safe='')}@{hosts}").geturl())

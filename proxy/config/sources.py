@@ -6,7 +6,6 @@ the operator wrote, before anything starts. No fault ever shows the value of a s
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -102,7 +101,7 @@ def _read_file(path: str | None, faults: list[str]) -> dict[str, dict[str, Any]]
         document = tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         faults.append(f"{CONFIG}: cannot read {path!r}: {error.strerror}")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         faults.append(f"{CONFIG}: {path!r} is not TOML: {error}")
     else:
         faults += [
@@ -127,8 +126,6 @@ def _convert(field: Field, value: object, *, strict: bool) -> object:
         result = msgspec.convert(value, field.type, strict=strict, dec_hook=_make_secret)
     except msgspec.ValidationError:
         raise ValueError(f"{shown} is not allowed") from None
-    if isinstance(result, float) and not math.isfinite(result):
-        raise ValueError(f"{shown} is not a number of seconds")
     if check := CHECKS.get((field.section, field.name)):
         check(result)
     return result
@@ -136,11 +133,8 @@ def _convert(field: Field, value: object, *, strict: bool) -> object:
 
 def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
     """Turn tables of the file, or a variable's JSON, into structs; a fault tells the place and not the value."""
+    tables = value if strict else _read_tables(field, str(value))
     try:
-        text = str(value)
-        plain = field.name == "origins" and not text.startswith("[")  # a list without tables may be written plainly
-        listed = [one.strip() for one in text.split(",")] if plain else None
-        tables = value if strict else listed or msgspec.json.decode(text)
         result = msgspec.convert(tables, field.type, dec_hook=_make_secret)
     except msgspec.ValidationError as error:
         one = get_args(get_args(field.type)[0])[0]
@@ -148,11 +142,19 @@ def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
         # msgspec names an unknown field, which may be a secret that stands in the wrong place.
         said = "; ".join(faults or [str(error)])
         raise ValueError(re.sub("unknown field `.*?`", "an unknown field", said, flags=re.DOTALL)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ValueError("not JSON") from None
     if check := CHECKS.get((field.section, field.name)):
         check(result)
     return result
+
+
+def _read_tables(field: Field, text: str) -> object:
+    """What the file would hold in place of a variable's text."""
+    if field.name == "origins" and not text.startswith("["):  # a list without tables may be written plainly
+        return [one.strip() for one in text.split(",")]
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):  # a number out of range is a ValidationError here, too
+        raise ValueError("not JSON that can be read") from None
 
 
 def _table_faults(tables: list[object], one: Any) -> Iterator[str]:

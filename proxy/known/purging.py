@@ -33,12 +33,14 @@ class Purging:
     async def purge(self, purge: Purge) -> bool:
         """Serve nothing of this any more that was asked for before now; return whether all replicas were told.
 
-        If Redis cannot be asked they are told when it is back, as long as this process lives.
+        If Redis cannot be asked they are told when it is back, as long as this process lives; without one, never.
         """
         now = self._clock()
         self.purges.forget(now - self._keep)
         self.purges.add(purge, now)
-        if self._shared is None or await self._shared.purge(purge, now, keep=self._keep):
+        if self._shared is None:
+            return False
+        if await self._shared.purge(purge, now, keep=self._keep):
             return True
         self._untold.add(purge, now)
         self._telling.begin()

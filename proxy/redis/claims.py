@@ -19,6 +19,7 @@ class WantedTurn(Struct):
         keys, arguments: as the script is asked for it.
         read: reads what the script says of it.
         answer: that, as it was read; None until there is one.
+        over: it was used, or given back.
     """
 
     ticket: str
@@ -27,6 +28,7 @@ class WantedTurn(Struct):
     arguments: list[str | int]
     read: Callable[[Any], Any]
     answer: Any | None = None
+    over: bool = False
 
 
 class Claim(Struct, frozen=True):

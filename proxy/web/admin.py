@@ -34,8 +34,11 @@ class PurgeRequest(Struct, forbid_unknown_fields=True):
     everything: bool = False
 
 
-def admin_handlers(purging: Purging, key: Secret | None) -> list[HTTPRouteHandler]:
-    """Handlers for operators; none without a key, so that the path is as unknown as any other."""
+def admin_handlers(purging: Purging, key: Secret | None, *, alone: bool) -> list[HTTPRouteHandler]:
+    """Handlers for operators; none without a key, so that the path is as unknown as any other.
+
+    ``alone``: there is no other process, so that here is everywhere.
+    """
     if key is None:
         return []
 
@@ -45,7 +48,7 @@ def admin_handlers(purging: Purging, key: Secret | None) -> list[HTTPRouteHandle
             raise MethodNotAllowedException(headers={"allow": "POST"})
         require_key(request.headers, [key], "Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
         wanted = read_purge(await request.body())
-        everywhere = await purging.purge(wanted)
+        everywhere = await purging.purge(wanted) or alone
         purged = {wanted.scope: wanted.scope == "everything" or wanted.what}
         body = msgspec.json.encode({"purged": purged, "everywhere": everywhere})
         return respond(request, 200, {"cache-control": "no-store"}, body)

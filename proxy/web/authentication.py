@@ -65,7 +65,7 @@ class Authentication:
         if known is not None:
             return known
         if self._tokens is not None and credentials.count(".") == 2 and "x-api-key" not in headers:
-            return self._tokens.known(credentials) or await self._tokens.caller(credentials)
+            return await self._tokens.caller(credentials)
         raise Unauthorized("The credentials are not known here; a key may have been replaced.")
 
 

@@ -32,8 +32,9 @@ local function trips()
 end
 
 local told = outcome == 'limited' or outcome == 'unavailable' or outcome == 'refused'
-if not gate.forgotten and number(ARGV[at]) ~= gate.epoch then
-  if told and retry_after then
+local named = told and retry_after
+if not gate.forgotten and number(ARGV[at]) ~= gate.epoch and (gate.strikes > 0 or not named) then
+  if named then
     gate.till = math.max(gate.till, now + retry_after)
     gate.keep('until', text(gate.till))
   end

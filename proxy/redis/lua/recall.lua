@@ -59,6 +59,7 @@ local function recall(at, gate_key, slots_key)
   local lasts = told_until > math.max(now, gate.till + SAME)
   if told > 0 and (lasts or ARGV[at + 11] == '1' and told_until > gate.till) then
     gate.pause(told_until, ARGV[at + 9], math.max(gate.strikes, told))
+    gate.forgotten = false -- a turn that ends in this call began before the pause: it does not end it, nor is it a strike
   end
   if young then
     for ticket in string.gmatch(ARGV[at + 14], '%S+') do

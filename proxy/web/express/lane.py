@@ -41,6 +41,8 @@ HEAD: Final = "head"
 """Where in a request's state the protocol leaves its head, if that came alone and whole."""
 HEADS: Final = 2 * ENTRIES
 """Heads that are remembered: callers put the same words in more ways than one, and one head costs but 200 bytes."""
+TAGS: Final = 8
+"""Entity tags of a request that is remembered; browsers send one. They are kept parted, at twenty times their bytes."""
 BEARING: Final = frozenset(
     {
         *(b"authorization", b"x-api-key", b"accept-encoding", b"if-none-match", b"cache-control", b"pragma"),
@@ -80,6 +82,8 @@ class Express:
 
     def remember(self, scope: HTTPScope, question: Question, meaning: Meaning) -> None:
         """Take in what a request meant that has just been answered with a page."""
+        if len(meaning.tags) > TAGS:
+            return
         credential = self._credentials[question.credential]
         if question.credential_id != credential.id:
             return  # the token was renewed meanwhile

@@ -117,6 +117,8 @@ async def _lifespan(core: Core, authentication: Authentication, observing: Obser
             ending.push_async_callback(core.link.aclose)
         if core.news is not None:
             ending.push_async_callback(core.news.aclose)
+        if core.census is not None:
+            ending.push_async_callback(core.census.aclose)
         for one in core.upstreams.values():
             ending.push_async_callback(one.hub.aclose)
         ending.push_async_callback(observing.withdraw)
@@ -126,6 +128,8 @@ async def _lifespan(core: Core, authentication: Authentication, observing: Obser
         ending.push_async_callback(drained, CLOSING, core.pages, core.encoder)
         ending.push_async_callback(core.events.aclose)
         ending.push_async_callback(core.fetcher.release)  # at once: who waits for this process elsewhere goes on
+        if core.census is not None:
+            core.census.start()
         if core.news is not None:
             core.news.start()
         await observing.start()

@@ -20,6 +20,7 @@ from proxy.known.encoder import Encoder
 from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.pages import Pages
+from proxy.redis.census import Census
 from proxy.redis.client import Client, connect
 from proxy.redis.landings import Landings
 from proxy.redis.leases import Leases
@@ -36,7 +37,7 @@ class Core(Struct, frozen=True):
 
     Attributes:
         upstreams: by the credential's name.
-        link, news: Redis, if there is one.
+        link, news, census: Redis, if there is one.
         replicas: how many processes share budget and limits, as far as is known.
     """
 
@@ -44,6 +45,7 @@ class Core(Struct, frozen=True):
     upstreams: Mapping[str, Upstream]
     link: RedisLink | None
     news: News | None
+    census: Census | None
     memory: Memory
     knowledge: Knowledge
     encoder: Encoder
@@ -74,8 +76,9 @@ def make_core(
     link = _link(settings.redis, redis)
     news = None if link is None else News(link)
     configured = settings.redis.replicas * settings.server.workers
-    replicas = (lambda: configured) if news is None else partial(news.processes, configured)
-    agreeing = (lambda: 1) if news is None else partial(news.agreeing, configured)
+    census = None if link is None else Census(link, configured)
+    replicas = (lambda: configured) if census is None else census.processes
+    agreeing = (lambda: 1) if census is None else census.agreeing
     upstreams = {
         credential.name: Upstream(
             Hub(settings.hub, credential, transport=transport, clock=clock),
@@ -95,7 +98,8 @@ def make_core(
     leases = None if link is None else Leases(link)
     fetcher = Fetcher(upstreams, knowledge, leases, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
-    if news is not None:
+    if news is not None and census is not None:
+        news.topics[b"ends"] = census.hear_end
         news.topics[b"landed"] = landings.hear
         news.topics[b"learned"] = partial(_hear_learned, knowledge, landings)
         news.topics[b"room"] = partial(_make_room, upstreams)
@@ -103,7 +107,9 @@ def make_core(
     events = Events(
         settings, credentials, upstreams, pages, knowledge, link, news, transport=transport, pace=pace, clock=clock
     )
-    return Core(credentials, upstreams, link, news, memory, knowledge, encoder, fetcher, pages, events, replicas)
+    return Core(
+        credentials, upstreams, link, news, census, memory, knowledge, encoder, fetcher, pages, events, replicas
+    )
 
 
 def _link(settings: RedisSettings, client: Client | None) -> RedisLink | None:

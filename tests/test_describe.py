@@ -36,7 +36,6 @@ def user(redis: RedisServer, *rights: str) -> Secret:
         (("~other:*", "&*", "+@all"), ["NOPERM, missing is the right to keys ~gp1:*"]),
         ((*ALL, "-subscribe"), ["NOPERM, missing is the right +subscribe"]),
         ((*ALL, "-publish"), ["NOPERM, missing is the right +publish"]),
-        ((*ALL, "-pubsub"), ["NOPERM, missing is the right +pubsub|numsub"]),
         (
             ("~gp1:*", "resetchannels", "+@all"),
             ["NOPERM, missing is the right to channels &gp1:news*"],

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, Self
 
-import fakeredis
 import pytest
 from redis.exceptions import NoPermissionError
 
 from proxy.redis import news as redis_news
 from proxy.redis.link import RedisLink
-from proxy.redis.news import COUNT, News
-from tests.support import Clock
+from proxy.redis.news import News
 
 
 class Nobody:
@@ -91,29 +88,3 @@ async def test_a_subscription_that_is_refused_is_said(
     assert news._link.faults["subscribe: NoPermissionError"] == 3
     assert news._link.state == "refusing"
     assert caplog.messages.count("Redis refuses subscribe: NOPERM, missing is the right +subscribe") == 1
-
-
-async def test_replicas_that_cannot_be_counted_are_as_many_as_were_or_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has not heard itself counts too few: none, or those that are back before it is."""
-    clock = Clock()
-    server = fakeredis.FakeAsyncRedis()
-    news = News(RedisLink(server, 1.0, clock=clock), clock=clock)
-    counts = itertools.repeat(1)
-
-    async def count(*_: object) -> int:
-        return next(counts)
-
-    monkeypatch.setattr(redis_news, "subscribers", count)
-    await news._beat()
-    assert news.processes(2) == 2, "none was counted"
-    news._vouch(clock(), "")
-    counts = itertools.repeat(3)
-    clock.advance(COUNT)
-    news._vouch(clock(), "")
-    await news._beat()
-    assert (news.processes(2), news.processes(5)) == (3, 3), "counted, whatever is set"
-    clock.advance(COUNT)
-    counts = itertools.repeat(1)
-    await news._beat()
-    assert (news.processes(2), news.processes(5)) == (3, 5), "not any more"
-    await server.aclose()

@@ -25,7 +25,7 @@ IN_SCRIPTS: Final = {
     for script in (ROOT / "proxy" / "redis" / "lua").glob("*.lua")
     for command in re.findall(r"""call\(["'](\w+)["']""", script.read_text())
 }
-BESIDE: Final = {"evalsha", "eval", "subscribe", "publish", "pubsub|numsub", "info", "get", "set", "hgetall", "xrange"}
+BESIDE: Final = {"evalsha", "eval", "subscribe", "publish", "zrem", "info", "get", "set", "hgetall", "xrange"}
 """What is asked without a script; some of it is asked by scripts too."""
 
 

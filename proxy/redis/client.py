@@ -140,13 +140,6 @@ async def publish(client: Client, server: str, channel: str, text: str) -> None:
     await client.execute_command("PUBLISH", channel, text, **target)
 
 
-async def subscribers(client: Client, channel: str) -> int:
-    """How many processes subscribe to a channel."""
-    # A cluster's subscribers are with its primaries. A replica that is gone is no reason for a fault.
-    target = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(client, RedisCluster) else {}
-    return sum(number for _, number in await client.pubsub_numsub(channel, **target))
-
-
 async def follow(client: Client) -> None:
     """Ask the Sentinels whether the primary is another by now: the old one may live on, and take writes for a while."""
     if isinstance(client, Redis) and isinstance(client.connection_pool, _SentinelsPool):

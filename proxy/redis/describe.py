@@ -11,7 +11,7 @@ from typing import Final
 from redis.exceptions import RedisError, ResponseError
 
 from proxy.questions.question import REDIS_PREFIX
-from proxy.redis.client import Client, close, connect, info, primaries, publish, subscribers
+from proxy.redis.client import Client, close, connect, info, primaries, publish
 from proxy.redis.reasons import in_script, kind, reason
 from proxy.redis.scripts import Script
 from proxy.redis.shared import NEWS
@@ -48,7 +48,7 @@ async def rehearse(url: Secret) -> list[str]:
     refused: list[str] = []
     own = secrets.token_hex(8)
     async with _asked(url) as client:
-        for attempt in (_run_script, _subscribe, _publish, _count):
+        for attempt in (_run_script, _subscribe, _publish):
             try:
                 refused += await attempt(client, own)
             except ResponseError as error:
@@ -74,11 +74,6 @@ async def _subscribe(client: Client, own: str) -> list[str]:
 async def _publish(client: Client, own: str) -> list[str]:
     for name in primaries(client):
         await publish(client, name, f"{NEWS}:{own}", "")
-    return []
-
-
-async def _count(client: Client, own: str) -> list[str]:
-    await subscribers(client, f"{NEWS}:{own}")
     return []
 
 

@@ -22,8 +22,7 @@ from typing import Any, Final
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from proxy.redis.census import Census
-from proxy.redis.client import follow, primaries, publish, subscribers
+from proxy.redis.client import follow, primaries, publish
 from proxy.redis.link import AGAIN, RedisLink
 from proxy.redis.shared import NEWS
 from proxy.tasks.detached import Detached
@@ -34,8 +33,8 @@ TRUSTED_FOR: Final = 0.25
 """Seconds for which memory is trusted after a message was sent that came back."""
 SILENCE: Final = 2.0
 """Seconds without any message after which the subscription is given up and made anew."""
-COUNT: Final = 1.0
-"""Seconds between counts of the replicas, and between questions to Sentinels who the primary is."""
+FOLLOW: Final = 1.0
+"""Seconds between questions to Sentinels who the primary is."""
 ENDING: Final = 1.0
 """Seconds that closing may take."""
 FIRST_WAIT: Final = 0.2
@@ -59,18 +58,13 @@ class News:
     def __init__(self, link: RedisLink, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._link = link
         self._clock = clock
-        self._census = Census()
-        self.topics: dict[bytes, Callable[[bytes], object]] = {
-            b"joins": self._hear_joins,
-            b"ends": self._hear_ends,
-        }
+        self.topics: dict[bytes, Callable[[bytes], object]] = {}
         self.on_subscribed: Callable[[], Awaitable[bool]] = _nothing
         self.on_gap: list[Callable[[], object]] = []
         self._own = f"{NEWS}:{secrets.token_hex(8)}"
         self._came_back: dict[str, float] = {}
         self._good_until = 0.0
-        self._followed_at = self._count_at = 0.0
-        self._joined = False
+        self._followed_at = 0.0
         self._beats = Detached()
         self._following = Detached()
         self._task: asyncio.Task[None] | None = None
@@ -80,16 +74,6 @@ class News:
     def flowing(self) -> bool:
         """Whether all that was published up to about now is known here."""
         return self._clock() < self._good_until
-
-    def processes(self, configured: int) -> int:
-        """How many processes there are; while they cannot be counted, as many as were, at least ``configured``."""
-        return self._census.all if self.flowing and self._census.all else max(self._census.all, configured)
-
-    def agreeing(self, configured: int) -> int:
-        """How many of these are known to agree over Redis; all, where none was ever counted."""
-        if not self._census.all:
-            return self.processes(configured)
-        return self._census.present if self.flowing else 1
 
     def start(self) -> None:
         """Subscribe, in a task of its own."""
@@ -104,8 +88,6 @@ class News:
             await asyncio.wait({self._task}, timeout=ENDING)
         await self._beats.drain(ENDING)
         await self._following.drain(ENDING)
-        if self._census.all:  # last, as who counts is not to count this one again
-            await self._link.call("ends", lambda: self._link.client.publish(NEWS, "ends "))
 
     async def _run(self) -> None:
         wait = FIRST_WAIT
@@ -123,7 +105,6 @@ class News:
                 _log.exception("news interrupted by a fault of the proxy")
             self._good_until = 0.0
             self._came_back.clear()
-            self._census.interrupt()
             try:
                 self._tell_gap()
                 await self._beat()  # finds out whether Redis is back, and where: a cluster's topology is read anew
@@ -165,16 +146,9 @@ class News:
         for name in primaries(self._link.client):
             text = f"{sent_at} {name}"
             await self._link.call("beat", partial(publish, self._link.client, name, self._own, text))
-        if sent_at >= self._followed_at + COUNT and not self._following:
+        if sent_at >= self._followed_at + FOLLOW and not self._following:
             self._followed_at = sent_at
             self._following.spawn(self._follow())
-        if sent_at >= self._count_at and self.flowing:  # else this one, and others, may be missing
-            self._count_at = sent_at + COUNT
-            if counted := await self._link.call("count", lambda: subscribers(self._link.client, NEWS)):
-                self._census.count(counted, sent_at)
-            if not self._joined:  # after the count, so that this one does not count twice for that
-                told = await self._link.call("joins", lambda: self._link.client.publish(NEWS, "joins "))
-                self._joined = told is not None
 
     async def _follow(self) -> None:
         """Find out whether the primary is another; Sentinels that cannot be asked are no fault of Redis."""
@@ -199,15 +173,7 @@ class News:
         servers = primaries(self._link.client)
         self._good_until = min(self._came_back.get(name, 0.0) for name in servers) + TRUSTED_FOR
         if self.flowing and not flowed:
-            self._census.interrupt()
-            self._count_at, self._joined = 0.0, False
             self._tell_gap()
-
-    def _hear_joins(self, _: bytes) -> None:
-        self._count_at = 0.0
-
-    def _hear_ends(self, _: bytes) -> None:
-        self._census.leave()
 
     def _tell_gap(self) -> None:
         for tell in self.on_gap:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+import fakeredis
 import pytest
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
@@ -266,3 +267,17 @@ async def test_a_burst_at_a_redis_that_hangs_costs_each_about_its_timeout(link: 
     assert max(took for _, took in answers) < 0.9
     assert link.faults.total() <= 4
     await link._calls.drain(5)
+
+
+async def test_a_link_that_is_closed_makes_no_call() -> None:
+    """What a task asks that has outlived the application would leave a connection open."""
+    link, made = RedisLink(fakeredis.FakeAsyncRedis(), 1.0), []
+
+    async def call() -> bool:
+        made.append(True)
+        return True
+
+    assert await link.call("get", call)
+    await link.aclose()
+    assert await link.call("get", call) is None
+    assert len(made) == 1

@@ -68,7 +68,7 @@ class RedisLink:
         self._calls = Detached(awaited=True)
         self._faults_in_a_row = 0
         self._rest_until = 0.0
-        self._asked = self._met_another = False
+        self._asked = self._met_another = self._closed = False
         self._slow_since: float | None = None
 
     @property
@@ -117,7 +117,7 @@ class RedisLink:
     async def call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Return what ``call`` returns, or None if Redis cannot be had or says no."""
         async with self._connections:
-            if self.resting:
+            if self.resting or self._closed:
                 return None
             self._rest_until = self._clock() + self._rest  # the others go on resting while this call tries
             self._asked = True
@@ -218,7 +218,11 @@ class RedisLink:
             _log.info("what another release wrote in Redis is asked for again: %s", what)
 
     async def aclose(self) -> None:
-        """Close the connections; calls that are still under way are given the time to end that they have anyway."""
+        """Close the connections; calls that are still under way are given the time to end that they have anyway.
+
+        None is made from here on: its connection would be left open.
+        """
+        self._closed = True
         await self._calls.drain(GIVEN_UP)
         try:
             async with asyncio.timeout(GIVEN_UP):

@@ -26,15 +26,13 @@ class Telling:
     def begin(self) -> None:
         """There is something to tell."""
         if not self._runs:
-            self._runs = True
+            self._runs, self._draining = True, False
             self._detached.spawn(self._run())
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for Redis to be told, now or never; return 1 if that goes on."""
         self._draining = True
-        left = await self._detached.drain(timeout)
-        self._draining = False
-        return left
+        return await self._detached.drain(timeout)
 
     async def _run(self) -> None:
         unallotted()

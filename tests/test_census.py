@@ -1,0 +1,106 @@
+"""How many processes share what all of them may do, as each of them is there, ends, dies, or is cut off."""
+
+from __future__ import annotations
+
+import fakeredis
+import pytest
+
+from proxy.redis.census import ABSENCE, GONE, INTERVAL, PROCESSES, Census
+from proxy.redis.link import RedisLink
+from proxy.redis.shared import NEWS
+from tests.support import Clock
+
+
+class Processes:
+    """Some that share a Redis, each with a link of its own; its clock is the machine's, so the dead are taken out."""
+
+    def __init__(self, number: int, configured: int = 1) -> None:
+        self.server = fakeredis.FakeServer()
+        self.clock = Clock()
+        self.all = [
+            Census(RedisLink(self.redis(), 1.0, clock=self.clock), configured, clock=self.clock) for _ in range(number)
+        ]
+
+    def redis(self) -> fakeredis.FakeAsyncRedis:
+        return fakeredis.FakeAsyncRedis(server=self.server)
+
+    async def count(self, *which: int) -> None:
+        """Let these tell that they are there, the others not; long enough for that to be known."""
+        gone = [one._id for number, one in enumerate(self.all) if number not in which]
+        await self.redis().zrem(PROCESSES, *gone, "nobody")
+        for _ in range(2):  # the first does not see the last
+            for number in which:
+                await self.all[number].count()
+        self.clock.advance(INTERVAL)
+
+    def known(self, which: int = 0) -> tuple[int, int]:
+        """How many agree over Redis, of how many."""
+        return self.all[which].agreeing(), self.all[which].processes()
+
+
+@pytest.fixture
+async def three() -> Processes:
+    it = Processes(3)
+    await it.count(0, 1, 2)
+    assert [it.known(number) for number in range(3)] == [(3, 3)] * 3
+    return it
+
+
+async def test_before_any_count_there_are_as_many_as_are_set() -> None:
+    it = Processes(1, configured=4)
+    assert it.known() == (4, 4)
+    await it.count(0)
+    assert it.known() == (1, 1), "counted, whatever is set"
+
+
+async def test_one_that_says_that_it_ends_is_not_counted_any_more(three: Processes) -> None:
+    listening = three.redis().pubsub()
+    await listening.subscribe(NEWS)
+    await three.all[2].aclose()
+    while (message := await listening.get_message(timeout=5)) is None or message["type"] != "message":
+        pass
+    topic, _, news = message["data"].partition(b" ")
+    assert topic == b"ends"
+    three.all[0].hear_end(news)
+    await three.all[0].count()
+    assert three.known() == (2, 2)
+    await listening.aclose()  # type: ignore[no-untyped-call]
+
+
+async def test_the_share_of_one_that_is_missing_is_left_to_it_for_a_while(three: Processes) -> None:
+    """It may be cut off from Redis, and ask the hub all the same."""
+    for _ in range(int(ABSENCE / INTERVAL) - 1):
+        await three.count(0, 1)
+        assert three.known() == (2, 3)
+    for _ in range(2):
+        await three.count(0, 1)
+    assert three.known() == (2, 2)
+    await three.count(0, 1, 2)
+    assert three.known() == (3, 3)
+
+
+async def test_one_that_is_cut_off_goes_by_how_many_there_were_however_long(three: Processes) -> None:
+    three.clock.advance(10 * ABSENCE)
+    assert three.known() == (1, 3)
+    await three.count(0)
+    assert three.known() == (1, 3), "the others may be on their way back, too"
+    await three.count(0, 1, 2)
+    assert three.known() == (3, 3)
+
+
+async def test_counts_that_are_a_little_late_are_good(three: Processes) -> None:
+    three.clock.advance(GONE - INTERVAL - 0.01)
+    assert three.known() == (3, 3)
+    three.clock.advance(0.02)
+    assert three.known() == (1, 3)
+
+
+@pytest.mark.parametrize("kept", [b"no set", {"a": 1e30, "b": 1.0, "c": float("inf")}])
+async def test_whatever_stands_in_the_place_of_processes(kept: bytes | dict[str, float]) -> None:
+    """Also what was told before Redis' clock stepped back, and who has not told for long."""
+    it = Processes(1)
+    redis = it.redis()
+    await (redis.set(PROCESSES, kept) if isinstance(kept, bytes) else redis.zadd(PROCESSES, kept))
+    await it.all[0].count()
+    assert it.known() == (1, 1)
+    assert 0 < await redis.pttl(PROCESSES) <= 1000 * GONE

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from proxy.commands.sockets import LOOPBACK
+from proxy.redis.census import GONE, INTERVAL
 from tests.fleet import LEASE, Fleet, Load, Replica, fleet, hub_process, load
 from tests.herd import herd
 from tests.support import LIST, RedisServer, free_port
@@ -174,6 +175,31 @@ def test_the_budget_is_shared_out_while_redis_is_away() -> None:
         assert served >= 12
         assert it.hub.count == served <= 3 + 12 * took + 1
         assert it.hub.journal()["most_at_once"] <= 6
+
+
+def test_a_replica_that_is_cut_off_from_redis_has_its_share_of_the_budget_left_to_it() -> None:
+    """The others find out that it is missing; what they have beyond theirs until then is bounded."""
+    rate, burst = 20.0, 4
+    given: dict[str, Any] = {"PROXY_HUB_RATE": str(rate), "PROXY_HUB_BURST": str(burst), "PROXY_HUB_CONCURRENCY": "40"}
+    with fleet(2, relayed=True, PROXY_HUB_DEADLINE="4", **given) as it:
+        it.together()
+        time.sleep(2 * INTERVAL)
+        it.hub.clear()
+        it.relays[0].open = False
+        for _ in range(3):
+            urls = [it.urls(it.fresh_query(), 2)[number % 2] for number in range(120)]
+            _, answers = asyncio.run(herd(urls))
+            assert {answer.status for answer in answers} == {200, 503}
+        times = sorted(it.hub.times())
+        assert times[-1] - times[0] > 5
+        most = max(
+            number - rate * (end - start)
+            for first, start in enumerate(times)
+            for number, end in enumerate(times[first:], start=1)
+        )
+        assert most <= burst + rate / 2 * (GONE + 2 * INTERVAL + 0.5) + 4
+        it.relays[0].open = True
+        it.together()
 
 
 def bursts(times: list[float]) -> list[list[float]]:

@@ -21,9 +21,9 @@ from proxy.tasks.detached import Detached
 
 PROCESSES: Final = f"{REDIS_PREFIX}:processes"
 """A sorted set of processes' ids."""
-INTERVAL: Final = 0.5
+INTERVAL: Final = 0.25
 """Seconds between counts."""
-GONE: Final = 2.0
+GONE: Final = 1.0
 """Seconds after which one that tells nothing is not there."""
 ABSENCE: Final = 60.0
 """Seconds after which one that is not there is taken to have ended, though it did not say so."""

@@ -147,6 +147,15 @@ async def test_retry_after_is_passed_on(value: str, seconds: float) -> None:
     assert (await failure(always(429, retry_after=value))).retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [("Mon, 21 Sep 2026 14:15:20 GMT", 30), ("Mon, 21 Sep 2026 14:11:20 GMT", 270), ("some time ago", 150)],
+)
+async def test_a_date_to_return_at_is_one_of_the_hubs_clock(date: str, seconds: float) -> None:
+    answer = always(429, retry_after="Mon, 21 Sep 2026 14:15:50 GMT", date=date)
+    assert (await failure(answer)).retry_after == seconds
+
+
 @pytest.mark.parametrize("headers", [{}, {"retry_after": "whenever"}])
 async def test_a_429_that_does_not_say_when_to_return(headers: dict[str, str]) -> None:
     """The shield knows."""

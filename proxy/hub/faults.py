@@ -27,7 +27,7 @@ _OWN: Final = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, e
 def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
     """Name an answer that is neither a page nor the hub's own word on the question. ``now``: Unix seconds."""
     lines = headers.get_list("retry-after")
-    wait = retry_after.parse(lines, now)
+    wait = retry_after.parse(lines, retry_after.date(headers.get("date", "")) or now)  # whichever clock the hub has
     if status in (401, 403):
         return errors.HubRefusedCredential(
             f"The hub answered {status}; an operator has to renew the token.", hub_status=status

@@ -15,7 +15,7 @@ _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?", re.ASCII)
 
 
 def parse(lines: Sequence[str], now: float) -> float | None:
-    """Return the seconds to wait from ``now`` (Unix seconds), at most LONGEST; None if no line says anything.
+    """Return the seconds to wait, at most LONGEST, from ``now`` (Unix seconds, by the hub's clock); None: not said.
 
     More is read than may be sent: fractions of seconds, and the longest of several times, in one line or more.
     """
@@ -27,11 +27,16 @@ def _wait(line: str, now: float) -> float | None:
     numbers = [number.strip() for number in line.split(",")]
     if all(map(_SECONDS.fullmatch, numbers)):
         return min(max(map(float, numbers)), LONGEST)
+    until = date(line)
+    return None if until is None else min(max(0.0, until - now), LONGEST)
+
+
+def date(line: str) -> float | None:
+    """An HTTP date (RFC 9110 §5.6.7) in Unix seconds; None if it is none."""
     try:
-        seconds = parsedate_to_datetime(line).timestamp() - now
+        return parsedate_to_datetime(line).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(0.0, seconds), LONGEST)
 
 
 def jittered() -> float:

@@ -48,7 +48,7 @@ class Trust:
     @property
     def together(self) -> bool:
         """Whether memory is as good as Redis: there are no others, or all that they learn is heard and told."""
-        return not self.others or (self._hears and not self._mute)
+        return self.hears and not self._mute
 
     @property
     def at_hand(self) -> bool:
@@ -57,11 +57,12 @@ class Trust:
         That is so if there are no others, or what they tell is heard; or if it is known that Redis cannot be asked,
         and all was doubted for that.
         """
-        return not self.others or self._hears or (self._cut_off and self._resting())
+        return self.hears or (self._cut_off and self._resting())
 
     @property
-    def _hears(self) -> bool:
-        return self._news is not None and self._news.flowing
+    def hears(self) -> bool:
+        """Whether there are no others, or what they tell is heard."""
+        return not self.others or (self._news is not None and self._news.flowing)
 
     @property
     def apart(self) -> bool:

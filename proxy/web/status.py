@@ -171,7 +171,7 @@ class Status:
             started_at=self._started_at,
             draining=self._readiness.draining,
             redis="off" if core.link is None else core.link.state,
-            memory_trusted=core.knowledge.trust.together,
+            memory_trusted=core.knowledge.trust.hears,
             memory_bytes=core.memory.bytes + rows.bytes,
             memory_bytes_max=core.memory.limit + rows.limit,
             memory_pages=len(core.memory),

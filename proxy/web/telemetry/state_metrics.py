@@ -94,7 +94,7 @@ class StateMetrics(Collector):
         faults = {} if core.link is None else {_call_and_fault(kind): n for kind, n in core.link.faults.items()}
         yield counter("redis_faults", "Faults of Redis.", ["call", "fault"], faults)
         text = "1 while memory is as good as Redis: there is none, or news of the other replicas is sure to arrive."
-        yield gauge("memory_trusted", text, [], core.knowledge.trust.together)
+        yield gauge("memory_trusted", text, [], core.knowledge.trust.hears)
         yield gauge("replicas", "Processes that share budget and limits, as far as is known.", [], core.replicas())
 
     def _events(self) -> Iterator[Metric]:

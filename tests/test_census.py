@@ -6,9 +6,11 @@ import fakeredis
 import pytest
 
 from proxy.redis.census import ABSENCE, GONE, INTERVAL, PROCESSES, Census
+from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import NEWS
-from tests.support import Clock
+from proxy.secret import Secret
+from tests.support import Clock, RedisServer
 
 
 class Processes:
@@ -81,18 +83,50 @@ async def test_the_share_of_one_that_is_missing_is_left_to_it_for_a_while(three:
 
 async def test_one_that_is_cut_off_goes_by_how_many_there_were_however_long(three: Processes) -> None:
     three.clock.advance(10 * ABSENCE)
-    assert three.known() == (1, 3)
+    assert three.known() == (3, 3), "whoever is asked about this by Redis is not cut off"
     await three.count(0)
     assert three.known() == (1, 3), "the others may be on their way back, too"
     await three.count(0, 1, 2)
     assert three.known() == (3, 3)
 
 
-async def test_counts_that_are_a_little_late_are_good(three: Processes) -> None:
-    three.clock.advance(GONE - INTERVAL - 0.01)
-    assert three.known() == (3, 3)
-    three.clock.advance(0.02)
-    assert three.known() == (1, 3)
+async def test_while_they_cannot_be_counted_there_are_as_many_as_are_set() -> None:
+    it = Processes(2, configured=5)
+    await it.count(0, 1)
+    assert it.known() == (2, 2)
+    it.clock.advance(GONE)
+    assert it.known() == (5, 5)
+
+
+async def test_those_that_die_and_are_replaced_do_not_add_up() -> None:
+    it = Processes(9)
+    for last in range(2, 9):
+        await it.count(0, 1)
+        await it.count(0, last)
+        assert it.known() == (2, 2)
+
+
+async def test_one_that_has_ended_is_not_counted_by_what_was_under_way(three: Processes) -> None:
+    """Neither by an answer from before, nor by its own last call, which Redis may have got after its end."""
+    three.all[0].hear_end(three.all[2]._id.encode())
+    assert three.known() == (2, 2)
+    await three.count(0, 1, 2)
+    assert three.known() == (2, 2)
+
+
+async def test_a_redis_that_is_full_is_no_reason_to_miss_anybody(own_redis: RedisServer) -> None:
+    """Its gate answers as well: what is charged there would be charged at a fraction of the rate."""
+    client = connect(Secret(own_redis.url))
+    both = [Census(RedisLink(client, 5.0), 1) for _ in range(2)]
+    for one in (*both, *both):
+        await one.count()
+    await client.config_set("maxmemory", "1")
+    await client.delete(PROCESSES)
+    for one in (*both, *both):
+        await one.count()
+    assert [(one.agreeing(), one.processes()) for one in both] == [(2, 2)] * 2
+    assert not both[0]._link.faults
+    await client.aclose()
 
 
 @pytest.mark.parametrize("kept", [b"no set", {"a": 1e30, "b": 1.0, "c": float("inf")}])

@@ -269,9 +269,19 @@ def test_turns_granted_for_after_a_pause_began_are_void() -> None:
 
 
 def test_a_share_is_never_nothing() -> None:
-    assert Allowance(20.0, 40, 8).share(3) == Allowance(20 / 3, 40 / 3, 2)
-    assert Allowance(2.0, 1, 1).share(50) == Allowance(2 / 50, 1.0, 1)
+    assert Allowance(20.0, 40, 8).share(3) == Allowance(20 / 3, 40 / 3, 2, LONGEST + 3 / 20)
+    assert Allowance(20.0, 40, 8).share(3, 2) == Allowance(40 / 3, 80 / 3, 5, LONGEST + 3 / 20)
+    assert Allowance(2.0, 1, 1).share(50) == Allowance(2 / 50, 1.0, 1, LONGEST + 50 / 2)
     assert Allowance(2.0, 1, 1).ahead() == Allowance(2.0, 1.0, 1)
+
+
+def test_what_was_charged_at_the_rate_of_a_few_is_no_clock_that_is_wrong() -> None:
+    """For whom all agree may ask after one who is the only one as far as it knows."""
+    gate, allowance = Gate(T0), Allowance(1.0, 2, 4, reach=10.0)
+    assert isinstance(gate.admit("a", T0, allowance.share(40, 1), patience=10.0, paid=None), Turn)
+    late = gate.admit("d", T0, allowance.share(40, 40), patience=1.0, paid=None)
+    assert isinstance(late, Refused)
+    assert late.wait > 30
 
 
 def test_a_gate_that_takes_over_begins_with_one_turn() -> None:

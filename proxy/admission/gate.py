@@ -48,7 +48,8 @@ class Allowance(Struct, frozen=True):
         """What one of so many processes may that cannot agree, or what those may together that can."""
         part, of = min(agreeing, replicas), max(1, replicas)
         rate, burst, concurrency = self.rate * part / of, self.burst * part / of, self.concurrency * part // of
-        return Allowance(rate, max(1.0, burst), max(1, concurrency), self.reach)
+        # Others may have been charged at the rate of one alone, which is not to look like a clock that is wrong.
+        return Allowance(rate, max(1.0, burst), max(1, concurrency), self.reach + of / self.rate)
 
     def ahead(self) -> Allowance:
         """What those may who ask though nobody waits: half is left to callers."""

@@ -155,7 +155,7 @@ class Gates:
     async def standing(self) -> Standing:
         """What is left of the budget: of all replicas', or of this process' share while they cannot be asked."""
         if self._shared is not None:
-            shared = await self._shared.standing(self._gate_name(), self._of_agreeing(self.allowance))
+            shared = await self._shared.standing(self._gate_name(), self.allowance)
             if shared is not None:
                 return shared
         return self._local.standing(self._clock(), self.allowance.share(self._replicas()))

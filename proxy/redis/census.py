@@ -28,6 +28,9 @@ GONE: Final = 1.0
 ABSENCE: Final = 60.0
 """Seconds after which one that is not there is taken to have ended, though it did not say so."""
 
+FORGOTTEN: Final = 10.0
+"""Seconds for which one that has ended is not counted again: more than anything is under way to Redis."""
+
 _CENSUS: Final = Script("census", "suspicion")
 
 
@@ -44,21 +47,24 @@ class Census:
         self._configured = configured
         self._clock = clock
         self._id = secrets.token_hex(8)
-        self._seen: dict[str, float] = {}
-        self._there = 0
+        self._all = self._there = 0
+        self._missing_since: float | None = None
         self._counted_at = -GONE
+        self._ended: dict[str, float] = {}
         self._counting = Detached()
         self._ending = asyncio.Event()
 
     def processes(self) -> int:
-        """How many there are; while they cannot be counted, as many as were, at least ``configured``."""
-        return len(self._seen) if self._counted else max(len(self._seen), self._configured)
+        """How many there are; while they cannot be counted, as many as were, at least ``configured``.
+
+        As many as were there at once of late, less those that have ended: who replaces one that died has its share.
+        """
+        counted = self._clock() - self._counted_at < GONE
+        return self._all if counted else max(self._all, self._configured)
 
     def agreeing(self) -> int:
-        """How many of these are known to agree over Redis; all, where none was ever counted."""
-        if self._counted or not self._seen:
-            return self._there or self._configured
-        return 1
+        """How many of these agree over Redis, by the last count: whoever can ask about this is not cut off itself."""
+        return self.processes() - (self._all - self._there)
 
     def start(self) -> None:
         """Count again and again, in a task of its own."""
@@ -68,12 +74,14 @@ class Census:
         """Say that this process ends."""
         self._ending.set()
         await self._counting.drain(GONE)
-        if self._seen:
+        if self._all:
             await self._link.call("census", self._end)
 
     def hear_end(self, news: bytes) -> None:
         """Take in that another has ended: its id."""
-        self._seen.pop(news.decode(errors="replace"), None)
+        self._ended[news.decode(errors="replace")] = self._clock()
+        self._all = max(1, self._all - 1)
+        self._there = min(self._there, self._all)
 
     async def count(self) -> None:
         """Tell that this process is there, and find out which are."""
@@ -81,16 +89,16 @@ class Census:
         if found is None:
             return
         now = self._clock()
-        if not self._counted:  # nor were the others seen in the meantime, wherever they were
-            self._seen = dict.fromkeys(self._seen, now)
-        self._seen |= dict.fromkeys(found, now)
-        self._seen = {one: at for one, at in self._seen.items() if now - at < ABSENCE}
-        self._there, self._counted_at = len(found), now
-
-    @property
-    def _counted(self) -> bool:
-        """Whether that is as long ago as counts are apart, or a little more."""
-        return self._clock() - self._counted_at < GONE
+        # Its last call, or the answer to this one, may have been under way when one ended.
+        self._ended = {one: at for one, at in self._ended.items() if now - at < FORGOTTEN}
+        there = len(found - self._ended.keys())
+        if there >= self._all:
+            self._missing_since = None
+        elif self._missing_since is None or now - self._counted_at > GONE:  # nor does one know of the time between
+            self._missing_since = now
+        if self._missing_since is None or now - self._missing_since >= ABSENCE:
+            self._all, self._missing_since = there, None
+        self._there, self._counted_at = there, now
 
     async def _run(self) -> None:
         while not self._ending.is_set():
@@ -104,5 +112,5 @@ class Census:
         await client.publish(NEWS, f"ends {self._id}")
 
 
-def _read(found: list[bytes]) -> list[str]:
-    return [one.decode(errors="replace") for one in found]
+def _read(found: list[bytes]) -> set[str]:
+    return {one.decode(errors="replace") for one in found}

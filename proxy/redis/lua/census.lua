@@ -6,8 +6,10 @@ local now, gone = clock(''), number(ARGV[2])
 if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then
   redis.call('DEL', KEYS[1]) -- nothing, or something that is no such set
 end
-redis.call('ZADD', KEYS[1], text(now), ARGV[1])
+-- First, as a server that is full refuses a script's first write if that takes room, and none after it: who asks the gate
+-- is to be counted.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(now - gone))
+redis.call('ZADD', KEYS[1], text(now), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. text(now), '+inf') -- told before this server's clock stepped back
 redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * gone))
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf')

@@ -173,7 +173,7 @@ async def test_a_live_page_may_be_newer_in_another_replica(
 ) -> None:
     """Its listing's totals do not tell: so Redis is asked, and what that knows is at hand."""
     async with fixture(fakeredis.FakeServer()) as it:
-        monkeypatch.setattr(Trust, "_hears", True)
+        monkeypatch.setattr(Trust, "hears", True)
         it.hub.statuses = statuses
         await begin_rest(it, Clock())
         at_hand = it.pages.at_hand
@@ -283,7 +283,7 @@ async def test_where_nothing_is_kept_no_flight_begins_while_the_hub_rests(
     """Each would take a lease, and tell all replicas that it has landed."""
     async with fixture(fakeredis.FakeServer() if redis else None) as it:
         if redis:
-            monkeypatch.setattr(Trust, "_hears", True)
+            monkeypatch.setattr(Trust, "hears", True)
         clock = it.shield._clock = it.shield._gates._clock = Clock()
         it.hub.status, it.hub.retry_after = 429, "9"
         with pytest.raises(HubRateLimited):
@@ -331,7 +331,7 @@ async def test_who_asks_the_same_as_the_probe_is_handed_its_answer() -> None:
 
 async def test_what_only_redis_has_stands_in_while_the_hub_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
-        monkeypatch.setattr(Trust, "_hears", True)
+        monkeypatch.setattr(Trust, "hears", True)
         await it.replica().answer(QUESTION)
         it.clock.advance(6)
         it.shield._clock = it.shield._gates._clock = Clock()

@@ -254,7 +254,7 @@ async def test_a_look_whose_answer_is_lost_leaves_no_lease(monkeypatch: pytest.M
     """Whoever asks next, here or elsewhere, would wait for a holder that does not know of it."""
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        monkeypatch.setattr(Trust, "_hears", True)
+        monkeypatch.setattr(Trust, "hears", True)
         _lost(it, monkeypatch, "look")
         if rests:  # Redis is left alone for a while after a fault
             monkeypatch.setattr(it.shared, "lead", _nothing)
@@ -280,7 +280,7 @@ async def test_a_claim_that_redis_carries_out_after_its_flight_takes_no_lease(mo
     """A network that was silent delivers it when the flight has long landed, be that told by another connection."""
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        monkeypatch.setattr(Trust, "_hears", True)
+        monkeypatch.setattr(Trust, "hears", True)
         under_way = _late(it, monkeypatch, "look", "lead")
         assert isinstance(await it.ask(), Miss)
         await it.fetcher.drain(5)
@@ -300,7 +300,7 @@ async def test_a_look_that_comes_after_another_has_landed_takes_no_lease(monkeyp
     async with fixture(server) as it:
         redis = fakeredis.FakeAsyncRedis(server=server)
         await redis.set(LEASE_KEY, "another replica", px=200)
-        monkeypatch.setattr(Trust, "_hears", True)
+        monkeypatch.setattr(Trust, "hears", True)
         under_way = _late(it, monkeypatch, "look")
         asking = asyncio.create_task(it.ask())
         async with asyncio.timeout(5):

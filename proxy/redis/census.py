@@ -27,7 +27,6 @@ GONE: Final = 1.0
 """Seconds after which one that tells nothing is not there."""
 ABSENCE: Final = 60.0
 """Seconds after which one that is not there is taken to have ended, though it did not say so."""
-
 FORGOTTEN: Final = 10.0
 """Seconds for which one that has ended is not counted again: more than anything is under way to Redis."""
 

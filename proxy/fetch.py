@@ -108,9 +108,8 @@ class Fetcher:
             while (left := until - asyncio.get_running_loop().time()) > 0:
                 sent = not self._leases.resting
                 leader = await self._known.lead(question, claim.token, since=since)
-                if (
-                    leader is None
-                ):  # what was sent it may have done all the same: the lease may be ours, and others wait
+                if leader is None:
+                    # What was sent Redis may have done all the same: the lease may be ours, and others wait.
                     claim = replace(claim, unsure=claim.unsure or sent)
                     landed = self._known.landed(question, since=since)
                     return await self._lead(self._leases, claim, landed, until, ahead=ahead)

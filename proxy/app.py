@@ -88,7 +88,7 @@ def create_app(
         route_handlers=[
             *api_handlers(asking, core.credentials),
             events_handler(core.events, authentication, limits, core.credentials),
-            *admin_handlers(core.knowledge.purging, settings.admin.key, alone=alone),
+            *admin_handlers(core.knowledge.barred.purged, settings.admin.key, alone=alone),
             *health_handlers(core.fetcher, core.link, readiness),
             *observing.handlers,
             *handlers,
@@ -124,7 +124,7 @@ async def _lifespan(core: Core, authentication: Authentication, observing: Obser
         ending.push_async_callback(observing.withdraw)
         ending.push_async_callback(authentication.aclose)
         shields = (one.shield for one in core.upstreams.values())
-        ending.push_async_callback(drained, TELLING, core.fetcher, core.knowledge, core.knowledge.purging, *shields)
+        ending.push_async_callback(drained, TELLING, core.fetcher, core.knowledge, core.knowledge.barred, *shields)
         ending.push_async_callback(drained, CLOSING, core.pages, core.encoder)
         ending.push_async_callback(core.events.aclose)
         ending.push_async_callback(core.fetcher.release)  # at once: who waits for this process elsewhere goes on

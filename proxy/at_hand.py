@@ -68,7 +68,7 @@ class AtHand:
 
     def slot(self, question: Question) -> Kept | None:
         """Where memory keeps the page, for ``again``: it empties that when the page goes."""
-        return self._known.slot(question.key)
+        return self._judging.slot(question)
 
     def again(self, before: AskedBefore) -> Hit | None:
         """As ``answer`` without wishes, of what was asked before; None: nothing is sure any more.
@@ -98,7 +98,7 @@ class AtHand:
 
     def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:
         """The page that is kept, wherever it came from, if it is what the caller asks for."""
-        page, verdict = self._known.kept(question)
+        page, verdict = self._known.judging.kept(question)
         if page is None or isinstance(verdict, Gone):
             return None
         if not wishes.accept(verdict, self._settings.min_refresh):
@@ -125,11 +125,11 @@ class AtHand:
 
     def looked(self, question: Question) -> None:
         """Redis has been looked into: what is kept for the question is the newest that any replica has."""
-        kept = self._known.slot(question.key)
+        kept = self._judging.slot(question)
         if kept is not None:
             kept.looked_at = self._clock()
 
     def _is_newest(self, question: Question) -> bool:
         """Whether somebody has just looked."""
-        kept = self._known.slot(question.key)
+        kept = self._judging.slot(question)
         return kept is not None and 0 <= self._clock() - kept.looked_at < GRAIN

@@ -11,11 +11,13 @@ from proxy.admission.gate import Allowance, Standing
 from proxy.admission.gates import Gates
 from proxy.admission.shared_gate import SharedGate, gate_name
 from proxy.admission.shield import Shield
+from proxy.answer.freshness import keep_record
 from proxy.events.events import Events
 from proxy.events.hearing import Pace
 from proxy.fetch import Fetcher
 from proxy.hub.client import Hub, Transport
 from proxy.hub.credential import Credential, Credentials
+from proxy.known.barred import Barred
 from proxy.known.encoder import Encoder
 from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
@@ -91,7 +93,8 @@ def make_core(
     rows_bytes = settings.cache.memory_bytes // 2 if settings.cache.compose else 0
     memory = Memory(settings.cache.memory_bytes - rows_bytes)
     shared = None if link is None else Shared(link)
-    knowledge = Knowledge(settings.cache, memory, shared, news, rows_bytes=rows_bytes, clock=clock)
+    barred = Barred(link, keep=keep_record(settings.cache), clock=clock)
+    knowledge = Knowledge(settings.cache, memory, shared, news, barred, rows_bytes=rows_bytes, clock=clock)
     encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=clock))
 
     landings = Landings()
@@ -99,6 +102,8 @@ def make_core(
     fetcher = Fetcher(upstreams, knowledge, leases, landings, deadline=settings.hub.deadline, clock=clock)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
     if news is not None and census is not None:
+        news.on_subscribed = barred.read
+        news.topics[b"purged"], news.topics[b"withdrawn"] = barred.purged.hear, barred.withdrawn.hear
         news.topics[b"ends"] = census.hear_end
         news.topics[b"landed"] = landings.hear
         news.topics[b"learned"] = partial(_hear_learned, knowledge, landings)

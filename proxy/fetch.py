@@ -86,11 +86,8 @@ class Fetcher:
         try:
             return await self._lead_or_follow(question, claim, since, ahead=ahead)
         except HubRefusedCredential as error:  # also where nobody waits any more
-            withdrawn = self._known.judging.withdrawn
             if error.asked:  # by this replica, or by the one that it has waited for
-                withdrawn.add(question, error.hub_status, began)
-            else:
-                withdrawn.left_alone(question, began)
+                self._known.refused(question, error.hub_status, began)
             raise
         finally:
             self._give_back(claim)  # the turn of a look whose answer was lost, where others have asked meanwhile

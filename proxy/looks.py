@@ -66,7 +66,7 @@ class Looks:
         if wishes is not None and self._known.trust.together and not (wishes.only_if_cached or self._line.full):
             useless = oldest_fresh(self._clock(), self._settings, single=question.single)
             claim = self._line.claim(self._to_ask(question), useless if wishes.max_stale <= 0 else (0.0, 0.0))
-        since = self._known.vouched(question)
+        since = self._known.judging.vouched(question)
         found = await self._known.look(question, claim)
         if found is not None:
             self._at_hand.looked(question)

@@ -55,6 +55,7 @@ class Pages:
     ) -> None:
         self._settings = cache
         self._known = knowledge
+        self._judging = knowledge.judging
         self._clock = clock
         self._line = Line(fetcher, hub)
         self._resting = fetcher.resting
@@ -104,17 +105,17 @@ class Pages:
 
         What lies deeper is served as long as the moment lasts.
         """
-        page, landed = self._known.at(question, moment), None
+        page, landed = self._judging.at(question, moment), None
         if page is None and self._known.trust.others:
             await self._looks.look(question)
-            page = self._known.at(question, moment)
+            page = self._judging.at(question, moment)
         if page is None and self._known.rows.lasts(question, moment):
             if wishes.only_if_cached:
                 raise NotCached("The moment's page is not known here, and only-if-cached forbids to ask the hub.")
             whole = self._known.rows.whole(question)
             with contextlib.suppress(HubAnswerTooLarge):
-                landed = await self._line.fetch(whole, Wait(self._line.deadline()), since=self._known.vouched(whole))
-            page = self._known.at(question, moment)
+                landed = await self._line.fetch(whole, Wait(self._line.deadline()), since=self._judging.vouched(whole))
+            page = self._judging.at(question, moment)
             if page is None and (outcome := await self.answer(question, wishes)).page.moment == moment:
                 return outcome
         if page is None:
@@ -136,13 +137,13 @@ class Pages:
         rest = self._resting(question.credential)
         if rest is None or question in self._line or rest.error is HubRefusedCredential:
             return None  # the last: the token may just have been renewed
-        return rest.refusal() if isinstance(self._known.kept(question)[1], Gone) else None
+        return rest.refusal() if isinstance(self._judging.kept(question)[1], Gone) else None
 
     async def _from_hub(
         self, question: Question, wishes: Directives, begun: Begun | None, refusal: HubError | None
     ) -> Outcome:
         """Have the hub asked, unless that has ``begun``; a page that may stand in bounds what the caller waits."""
-        before, verdict = self._known.kept(question)
+        before, verdict = self._judging.kept(question)
         patience = self._settings.patience if isinstance(verdict, Stale) and wishes.max_age == math.inf else None
         try:
             if refusal is not None:
@@ -174,7 +175,7 @@ class Pages:
         impatient = partial(self._stand_in, question, PATIENCE, wishes)
         max_age, doubted_at = max(wishes.max_age, self._settings.min_refresh), self._known.doubts.since(question)
         wait = Wait(self._line.deadline(), patience, impatient, self._clock(), max_age, doubted_at)
-        since, in_vain = self._known.vouched(question), 0
+        since, in_vain = self._judging.vouched(question), 0
         while True:
             target = question if in_vain >= WINDOWS else self._to_ask(question)
             target = begun.target if begun else target
@@ -208,7 +209,7 @@ class Pages:
 
         What may be an older moment than others have been shown stands in for a failed hub, not for a slow one.
         """
-        page, verdict = self._known.kept(question, suspect=reason != PATIENCE)
+        page, verdict = self._judging.kept(question, suspect=reason != PATIENCE)
         if page is None or isinstance(verdict, Gone) or not wishes.accept_instead(verdict):
             return None
         return stand_in(page, verdict, reason)
@@ -223,12 +224,12 @@ class Pages:
         while True:
             if self._known.trust.others:
                 await self._looks.look(question)
-            page, verdict = self._known.kept(question)
+            page, verdict = self._judging.kept(question)
             if page is not None and verdict.doubted:
                 await asyncio.sleep(max(0.0, MOMENT - verdict.age))
             elif page is not None and isinstance(verdict, Fresh) and not verdict.due:
                 return
-            await self._line.refresh(target, since=self._known.vouched(question))
-            if not (self._known.kept(question)[1].doubted and self.demand.has(question)):
+            await self._line.refresh(target, since=self._judging.vouched(question))
+            if not (self._judging.kept(question)[1].doubted and self.demand.has(question)):
                 return
             target = question  # the other may have shown too little of the listing

@@ -19,9 +19,9 @@ from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Hit, Leader, Miss
 from proxy.answer.record import Record, Stamp
 from proxy.known.trust import Trust
-from proxy.questions.purges import Purge
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
+from proxy.questions.watermarks import Extent
 from proxy.redis.leases import REFUSALS
 from proxy.redis.link import RedisLink
 from proxy.secret import Secret
@@ -129,7 +129,7 @@ async def test_what_is_purged_while_it_is_under_way_is_asked_for_again_by_the_sa
         asking = asyncio.create_task(it.ask())
         await until_asked(it.hub, 1)
         it.clock.advance(1)
-        assert await it.pages._known.purging.purge(Purge("everything"))
+        assert await it.pages._known.barred.purged.agree(Extent("everything"))
         it.clock.advance(1)
         it.hub.gate = asyncio.Event()
         first.set()

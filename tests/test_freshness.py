@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answer.freshness import EARLY, Fresh, Gone, Stale, Verdict, current, gone_at, keep_until, longest, term
+from proxy.answer.freshness import EARLY, Fresh, Gone, Stale, Verdict, current, gone_at, keep_record, keep_until, term
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.settings import CacheSettings
@@ -127,7 +127,7 @@ def test_properties(
 @given(asked_at=times, settled=st.booleans(), confirmed_at=times)
 def test_nothing_is_kept_shorter_than_it_can_be_served(asked_at: float, settled: bool, confirmed_at: float) -> None:
     it = page(asked_at=asked_at, settled=settled)
-    assert gone_at(it, record(confirmed_at), CACHE) <= keep_until(it, CACHE) <= asked_at + longest(CACHE) + 1e-6
+    assert gone_at(it, record(confirmed_at), CACHE) <= keep_until(it, CACHE) <= asked_at + keep_record(CACHE) + 1e-6
 
 
 @pytest.mark.parametrize("dead_at", [None, 2.0])

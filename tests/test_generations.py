@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from proxy.answer import links
 from proxy.answer.page import Page, namespace_of, read
 from proxy.errors import HubAnswerNotAPage, InvalidParameter
-from proxy.questions.purges import Purge, Purges
 from proxy.questions.query import ListQuery, parse_id
 from proxy.questions.question import LIST_PATH, QUEUE_PATH, generation_question, page_question, queue_question
+from proxy.questions.watermarks import Extent, Watermarks
 from proxy.secret import Secret
 from proxy.settings import AuthSettings, CacheSettings, CallerSettings, CredentialSettings, LimitSettings
 from proxy.simulator import Fault
@@ -404,13 +404,13 @@ def test_purges_cover_them() -> None:
     queue = queue_question("c", ListQuery(namespace="ox", status="failed"))
     one = generation_question("c", "generation", ID)
     for purge, of_queue, of_one in (
-        (Purge("everything"), 5.0, 5.0),
-        (Purge("namespace", "ox"), 5.0, 5.0),  # the generation may be of any
-        (Purge("namespace", "bessie"), 0.0, 5.0),
-        (Purge("listing", "namespace=ox&status=failed"), 5.0, 0.0),
-        (Purge("listing", ""), 0.0, 0.0),
+        (Extent("everything"), 5.0, 5.0),
+        (Extent("namespace", "ox"), 5.0, 5.0),  # the generation may be of any
+        (Extent("namespace", "bessie"), 0.0, 5.0),
+        (Extent("listing", "namespace=ox&status=failed"), 5.0, 0.0),
+        (Extent("listing", ""), 0.0, 0.0),
     ):
-        purges = Purges()
+        purges = Watermarks()
         purges.add(purge, 5.0)
         assert (purges.since(queue), purges.since(one)) == (of_queue, of_one)
 

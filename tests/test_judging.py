@@ -13,17 +13,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from proxy.answer.freshness import EARLY, LAST, MANY, Fresh
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
+from proxy.known.barred import Barred
 from proxy.known.completion import Origin
 from proxy.known.doubts import Doubts
 from proxy.known.judging import Judging
 from proxy.known.kept import NOTHING, Kept
 from proxy.known.memory import Memory
-from proxy.known.purging import Purging
 from proxy.known.rows import KnownRows
 from proxy.known.trust import Trust
-from proxy.questions.purges import Purge
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
+from proxy.questions.watermarks import Extent
 from proxy.settings import CacheSettings
 from tests.support import Clock
 from tests.test_doubts import DONE
@@ -54,10 +54,10 @@ class Judged(RuleBasedStateMachine):
         self.trust = Trust(
             None, others=True, resting=lambda: False, doubt=self.memory.suspect_all, reunite=lambda: None
         )
-        self.purging = Purging(None, keep=100.0, clock=self.clock)
+        self.barred = Barred(None, keep=100.0, clock=self.clock)
         self.doubts = Doubts(100.0)
         rows = KnownRows(SETTINGS, 2**20, None, clock=self.clock)
-        parts = (self.memory, rows, self.trust, self.purging, self.doubts)
+        parts = (self.memory, rows, self.trust, self.barred, self.doubts)
         self.judging = Judging(SETTINGS, *parts, clock=self.clock)
         self.slots: dict[str, list[Kept]] = {}
 
@@ -85,7 +85,11 @@ class Judged(RuleBasedStateMachine):
 
     @rule(scope=some(["ox", "bessie", ""]))
     def purge(self, scope: str) -> None:
-        self.purging.purges.add(Purge("namespace", scope) if scope else Purge("everything"), self.clock())
+        self.barred.purged.note(Extent("namespace", scope) if scope else Extent("everything"), self.clock())
+
+    @rule(question=some(QUESTIONS), status=some([401, 403]), ago=ago)
+    def refuse(self, question: Question, status: int, ago: float) -> None:
+        self.barred.refused(question, status, self.clock() - ago)
 
     @rule(namespace=some(["ox", "bessie", None]), ago=ago)
     def doubt(self, namespace: str | None, ago: float) -> None:

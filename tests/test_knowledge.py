@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from proxy.answer.page import Page
 from proxy.answer.record import Stamp
+from proxy.known.barred import Barred
 from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.questions.query import ListQuery
@@ -37,9 +38,8 @@ def page(question: Question, entries: int, asked_at: float) -> Page:
 async def test_answers_that_overlap_are_in_order_though_redis_did_not_answer() -> None:
     """The second was asked for before the first had come, and says something else: it is of no known moment."""
     clock, hung = Clock(), Hung()
-    known = Knowledge(
-        CacheSettings(compose=False), Memory(2**20), cast("Shared", hung), None, rows_bytes=2**20, clock=clock
-    )
+    barred, cache = Barred(None, keep=60.0, clock=clock), CacheSettings(compose=False)
+    known = Knowledge(cache, Memory(2**20), cast("Shared", hung), None, barred, rows_bytes=2**20, clock=clock)
     clock.advance(0.2)
     first = asyncio.create_task(known.learn(FIRST, page(FIRST, 181, NOW)))
     await asyncio.sleep(0)
@@ -49,7 +49,7 @@ async def test_answers_that_overlap_are_in_order_though_redis_did_not_answer() -
     hung.given_up.set()
     assert (await first).learned == "moved"
     assert (await second).learned == "behind"
-    assert known.kept(FIRST)[0] is not None
+    assert known.judging.kept(FIRST)[0] is not None
     record = known._memory.record(FIRST.listing, suspect=True)
     assert record is not None
     assert record.stamp.total_entries == 181

@@ -20,17 +20,19 @@ from proxy.admission.gates import Gates
 from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
 from proxy.answer.directives import Directives
+from proxy.answer.freshness import keep_record
 from proxy.answer.outcome import Hit, Landed, Miss, StaleHit
 from proxy.answer.record import Record, Stamp
 from proxy.fetch import ATTEMPTS, Fetcher
 from proxy.hub.client import Hub
 from proxy.hub.credential import Credential
+from proxy.known.barred import Barred
 from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.pages import Pages
-from proxy.questions.purges import Purge
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question, record_key
+from proxy.questions.watermarks import Extent
 from proxy.redis.landings import Landings
 from proxy.redis.leases import Leases
 from proxy.redis.link import RedisLink
@@ -116,7 +118,8 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
         link = RedisLink(fakeredis.FakeAsyncRedis(server=redis), 1.0) if redis else None
         shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
         given = CacheSettings(**cache)  # type: ignore[arg-type]
-        knowledge = Knowledge(given, Memory(2**20), shared, None, rows_bytes=2**20, clock=clock)
+        barred = Barred(link, keep=keep_record(given), clock=clock)
+        knowledge = Knowledge(given, Memory(2**20), shared, None, barred, rows_bytes=2**20, clock=clock)
         allowance = Allowance(settings.rate, settings.burst, settings.concurrency)
         shield = Shield(Gates(allowance, gate, gate_name=lambda: GATE))
         upstreams = {"default": Upstream(hub, shield, clock=clock)}
@@ -631,7 +634,7 @@ async def test_what_was_asked_for_before_a_purge_is_asked_for_again() -> None:
         task = asyncio.create_task(it.ask())
         await asyncio.sleep(0.01)
         it.clock.advance(0.1)
-        await it.pages._known.purging.purge(Purge("everything"))
+        await it.pages._known.barred.purged.agree(Extent("everything"))
         it.hub.gate.set()
         assert (await task).page.asked_at == it.clock.now
         assert it.hub.asked == 2

@@ -16,16 +16,17 @@ import pytest
 from proxy.commands.purge import run_purge
 from proxy.commands.sockets import LOOPBACK
 from proxy.errors import BadPurge, InvalidParameter
-from proxy.known.purging import Purging
-from proxy.questions.purges import RULES, Purge, Purges, heard, read, write
+from proxy.known.agreed import Agreed
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
+from proxy.questions.watermarks import MOST, Extent, Watermarks, heard, read, write
 from proxy.redis import news as redis_news
 from proxy.redis import telling
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
-from proxy.redis.shared import NEWS, PURGES, Shared
+from proxy.redis.shared import NEWS
+from proxy.redis.shared_watermarks import KEYS, SharedWatermarks
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, CacheSettings, RedisSettings, ServerSettings, Settings
 from proxy.simulator import Simulator
@@ -36,8 +37,8 @@ from tests.test_cli import run
 ADMIN = "operators-key"
 
 
-def since(purge: Purge, **query: str | int) -> float:
-    purges = Purges()
+def since(purge: Extent, **query: str | int) -> float:
+    purges = Watermarks()
     purges.add(purge, 5.0)
     return purges.since(page_question("c", ListQuery(**query)))  # type: ignore[arg-type]
 
@@ -45,52 +46,52 @@ def since(purge: Purge, **query: str | int) -> float:
 @pytest.mark.parametrize(
     ("purge", "query", "covered"),
     [
-        (Purge("everything"), {"namespace": "ox"}, True),
-        (Purge("namespace", "ox"), {"namespace": "ox", "status": "failed", "page": 9}, True),
-        (Purge("namespace", "ox"), {"namespace": "oxen"}, False),
-        (Purge("namespace", "ox"), {}, True),  # the token's own namespace may be the one
-        (Purge("listing", "namespace=ox"), {"namespace": "ox", "page": 3, "page_size": 7}, True),
-        (Purge("listing", "namespace=ox"), {"namespace": "ox", "status": "failed"}, False),
-        (Purge("listing"), {"page": 3}, True),
-        (Purge("listing"), {"namespace": "ox"}, False),
-        (Purge("page", "namespace=ox&page=2&page_size=50"), {"namespace": "ox", "page": 2}, True),
-        (Purge("page", "namespace=ox&page=2&page_size=50"), {"namespace": "ox", "page": 3}, False),
+        (Extent("everything"), {"namespace": "ox"}, True),
+        (Extent("namespace", "ox"), {"namespace": "ox", "status": "failed", "page": 9}, True),
+        (Extent("namespace", "ox"), {"namespace": "oxen"}, False),
+        (Extent("namespace", "ox"), {}, True),  # the token's own namespace may be the one
+        (Extent("listing", "namespace=ox"), {"namespace": "ox", "page": 3, "page_size": 7}, True),
+        (Extent("listing", "namespace=ox"), {"namespace": "ox", "status": "failed"}, False),
+        (Extent("listing"), {"page": 3}, True),
+        (Extent("listing"), {"namespace": "ox"}, False),
+        (Extent("page", "namespace=ox&page=2&page_size=50"), {"namespace": "ox", "page": 2}, True),
+        (Extent("page", "namespace=ox&page=2&page_size=50"), {"namespace": "ox", "page": 3}, False),
     ],
 )
-def test_what_a_purge_covers(purge: Purge, query: dict[str, str | int], covered: bool) -> None:
+def test_what_a_purge_covers(purge: Extent, query: dict[str, str | int], covered: bool) -> None:
     assert since(purge, **query) == (5.0 if covered else 0.0)
 
 
 def test_purges_are_bounded_and_forgotten() -> None:
-    purges = Purges()
+    purges = Watermarks()
     assert not purges
-    for number in range(RULES + 1):
-        purges.add(Purge("namespace", str(number)), float(number))
-    assert purges.since(page_question("c", ListQuery(namespace="any"))) == RULES
-    purges.forget(RULES + 0.5)
+    for number in range(MOST + 1):
+        purges.add(Extent("namespace", str(number)), number + 1.0)
+    assert purges.since(page_question("c", ListQuery(namespace="any"))) == MOST + 1
+    purges.forget(MOST + 1.5)
     assert not purges
 
 
 def test_text_and_back() -> None:
-    kept = {Purge("page", "a=b c&page=1"): 1.25, Purge("listing"): 2.5, Purge("everything"): 1.79e9 + 0.123456}
+    kept = {Extent("page", "a=b c&page=1"): 1.25, Extent("listing"): 2.5, Extent("everything"): 1.79e9 + 0.123456}
     assert read({write(purge).encode(): repr(at).encode() for purge, at in kept.items()}) == kept
     assert read({b"": b"1", b"page x": b"soon", b"planet x": b"1", b"\xff": b""}) == {}
 
 
 def test_what_news_says() -> None:
-    assert heard(b"1.25 page a=b c&page=1") == (Purge("page", "a=b c&page=1"), 1.25)
+    assert heard(b"1.25 page a=b c&page=1") == (Extent("page", "a=b c&page=1"), 1.25)
     for news in (b"1.25", b"soon everything ", b"1.25 planet x"):
         with pytest.raises(ValueError, match=r"\w"):
             heard(news)
 
 
-class Kept(Shared):
+class Kept(SharedWatermarks):
     """What Redis keeps, if it can be asked."""
 
-    def __init__(self, *answers: dict[Purge, float] | None) -> None:
+    def __init__(self, *answers: dict[Extent, float] | None) -> None:
         self.answers = list(answers)
 
-    async def purges(self) -> dict[Purge, float] | None:
+    async def times(self) -> dict[Extent, float] | None:
         return self.answers.pop(0)
 
 
@@ -99,8 +100,11 @@ async def test_news_of_a_purge_says_what_is_purged() -> None:
     redis = fakeredis.FakeAsyncRedis()
     listening = redis.pubsub()
     await listening.subscribe(NEWS)
-    here, there = (Purging(shared, keep=60.0, clock=Clock()) for shared in (Shared(RedisLink(redis, 1.0)), Kept()))
-    assert await here.purge(Purge("namespace", "ox"))
+    here, there = (
+        Agreed(shared, keep=60.0, clock=Clock())
+        for shared in (SharedWatermarks(RedisLink(redis, 1.0), "purged"), Kept())
+    )
+    assert await here.agree(Extent("namespace", "ox"))
     while (message := await listening.get_message(timeout=5)) is None or message["type"] != "message":
         pass
     topic, _, news = message["data"].partition(b" ")
@@ -111,19 +115,19 @@ async def test_news_of_a_purge_says_what_is_purged() -> None:
     await listening.aclose()  # type: ignore[no-untyped-call]
 
 
-class Away(Shared):
+class Away(SharedWatermarks):
     """A Redis that can be asked once it is ``back``; what it was ``told``, and how often it was asked."""
 
     def __init__(self) -> None:
         self.back, self.asked = asyncio.Event(), 0
-        self.told: dict[Purge, float] = {}
+        self.told: dict[Extent, float] = {}
 
-    async def purge(self, purge: Purge, at: float, *, keep: float) -> bool:
+    async def add(self, extent: Extent, at: float, *, keep: float) -> bool:
         await asyncio.sleep(0)
         self.asked += 1
         assert keep == 60.0
         if self.back.is_set():
-            self.told[purge] = at
+            self.told[extent] = at
         return self.back.is_set()
 
 
@@ -136,21 +140,21 @@ async def asked(shared: Away, times: int) -> None:
 async def test_a_purge_that_could_not_be_told_is_told_when_redis_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telling, "AGAIN", 0.0)
     shared, clock = Away(), Clock()
-    it, began = Purging(shared, keep=60.0, clock=clock), clock()
-    assert not await it.purge(Purge("everything"))
+    it, began = Agreed(shared, keep=60.0, clock=clock), clock()
+    assert not await it.agree(Extent("everything"))
     clock.advance(1)
-    assert not await it.purge(Purge("namespace", "ox"))
+    assert not await it.agree(Extent("namespace", "ox"))
     await asked(shared, 5)
     clock.advance(1)
-    assert not await it.purge(Purge("namespace", "ox")), "once more, and later"
+    assert not await it.agree(Extent("namespace", "ox")), "once more, and later"
     shared.back.set()
     async with asyncio.timeout(5):
         while len(shared.told) < 2:
             await asyncio.sleep(0)
     assert await it.drain(5) == 0
-    assert shared.told == {Purge("everything"): began, Purge("namespace", "ox"): began + 2}
+    assert shared.told == {Extent("everything"): began, Extent("namespace", "ox"): began + 2}
     before = shared.asked
-    assert await it.purge(Purge("everything"))
+    assert await it.agree(Extent("everything"))
     assert shared.asked == before + 1, "nothing is told twice"
 
 
@@ -159,8 +163,8 @@ async def test_a_purge_is_not_told_any_more_when_nothing_is_kept_that_it_covers(
 ) -> None:
     monkeypatch.setattr(telling, "AGAIN", 0.0)
     shared, clock = Away(), Clock()
-    it = Purging(shared, keep=60.0, clock=clock)
-    assert not await it.purge(Purge("everything"))
+    it = Agreed(shared, keep=60.0, clock=clock)
+    assert not await it.agree(Extent("everything"))
     await asked(shared, 3)
     clock.advance(61)
     assert len(it._telling._detached) == 1
@@ -172,22 +176,22 @@ async def test_a_purge_is_not_told_any_more_when_nothing_is_kept_that_it_covers(
 
 async def test_a_purge_that_cannot_be_told_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telling, "AGAIN", 0.0)
-    it = Purging(Away(), keep=60.0, clock=Clock())
-    assert not await it.purge(Purge("everything"))
+    it = Agreed(Away(), keep=60.0, clock=Clock())
+    assert not await it.agree(Extent("everything"))
     assert await it.drain(5) == 0
 
 
 @pytest.mark.parametrize("real", [False, True])
 async def test_a_clock_that_is_behind_moves_no_purge_back(real: bool, redis_server: RedisServer) -> None:
-    redis_server.command("DEL", PURGES)
+    redis_server.command("DEL", KEYS["purged"])
     client = connect(Secret(redis_server.url)) if real else fakeredis.FakeAsyncRedis()
-    shared = Shared(RedisLink(client, 5.0))
+    shared = SharedWatermarks(RedisLink(client, 5.0), "purged")
     for at in (7.5, 5.25, 6.0):
-        assert await shared.purge(Purge("everything"), at, keep=60.0)
-    assert await shared.purges() == {Purge("everything"): 7.5}
-    assert await shared.purge(Purge("everything"), 8.125, keep=60.0)
-    assert await shared.purges() == {Purge("everything"): 8.125}
-    redis_server.command("DEL", PURGES)
+        assert await shared.add(Extent("everything"), at, keep=60.0)
+    assert await shared.times() == {Extent("everything"): 7.5}
+    assert await shared.add(Extent("everything"), 8.125, keep=60.0)
+    assert await shared.times() == {Extent("everything"): 8.125}
+    redis_server.command("DEL", KEYS["purged"])
     await shared._link.aclose()
 
 
@@ -220,29 +224,29 @@ async def test_memory_is_not_trusted_until_the_purges_are_known(
 
 async def test_what_is_no_purges_under_their_key_is_none(redis_server: RedisServer) -> None:
     """Else memory would never be trusted again."""
-    redis_server.command("DEL", PURGES)
-    redis_server.command("RPUSH", PURGES, "x")
-    shared = Shared(RedisLink(connect(Secret(redis_server.url)), 5.0))
-    assert await shared.purges() == {}
-    assert await shared.purge(Purge("everything"), 5.0, keep=60.0)
-    assert await shared.purges() == {Purge("everything"): 5.0}
-    redis_server.command("DEL", PURGES)
+    redis_server.command("DEL", KEYS["purged"])
+    redis_server.command("RPUSH", KEYS["purged"], "x")
+    shared = SharedWatermarks(RedisLink(connect(Secret(redis_server.url)), 5.0), "purged")
+    assert await shared.times() == {}
+    assert await shared.add(Extent("everything"), 5.0, keep=60.0)
+    assert await shared.times() == {Extent("everything"): 5.0}
+    redis_server.command("DEL", KEYS["purged"])
     await shared._link.aclose()
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b'{"namespace": "ox"}', Purge("namespace", "ox")),
-        (b'{"listing": "status=failed&namespace=ox"}', Purge("listing", "namespace=ox&status=failed")),
-        (b'{"listing": ""}', Purge("listing")),
-        (b'{"page": ""}', Purge("page", "page=1&page_size=50")),
+        (b'{"namespace": "ox"}', Extent("namespace", "ox")),
+        (b'{"listing": "status=failed&namespace=ox"}', Extent("listing", "namespace=ox&status=failed")),
+        (b'{"listing": ""}', Extent("listing")),
+        (b'{"page": ""}', Extent("page", "page=1&page_size=50")),
         (b'{"listing": "", "namespace": "ox"}', None),
-        (b'{"listing": "", "everything": false}', Purge("listing")),
+        (b'{"listing": "", "everything": false}', Extent("listing")),
         (b'{"everything": false}', None),
         (b'{"namespace": ""}', None),
-        (b'{"page": "page=2"}', Purge("page", "page=2&page_size=50")),
-        (b'{"everything": true}', Purge("everything")),
+        (b'{"page": "page=2"}', Extent("page", "page=2&page_size=50")),
+        (b'{"everything": true}', Extent("everything")),
         (b"", None),
         (b"{}", None),
         (b"[]", None),
@@ -251,7 +255,7 @@ async def test_what_is_no_purges_under_their_key_is_none(redis_server: RedisServ
         (b'{"page": "page=0"}', None),
     ],
 )
-def test_read_purge(body: bytes, expected: Purge | None) -> None:
+def test_read_purge(body: bytes, expected: Extent | None) -> None:
     if expected is None:
         with pytest.raises((BadPurge, InvalidParameter)):
             read_purge(body)
@@ -320,7 +324,7 @@ async def test_without_redis_the_others_are_told_when_it_is_back(
         assert not answer.json()["everywhere"]
         own_redis.start()
         async with asyncio.timeout(10):
-            while own_redis.command("HLEN", PURGES) != 1:
+            while own_redis.command("HLEN", KEYS["purged"]) != 1:
                 await asyncio.sleep(0.02)
         assert "fwd=" in await status(caller, replicas[1], query)
 

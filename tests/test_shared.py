@@ -32,6 +32,7 @@ from proxy.redis.describe import describe
 from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink
 from proxy.redis.scripts import Script
 from proxy.redis.shared import NEWS, Found, Shared
+from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis.status import SharedStatus
 from proxy.redis.stored import OFF_LOOP, read_record
 from proxy.redis.variants import SharedVariants
@@ -329,7 +330,7 @@ async def test_the_reply_to_something_else_is_nobodys_error(
     assert await gate.leave("g", "t", 0, Report("answered"), 0.0, allowance) is None
     assert await gate.standing("g", allowance) is None
     assert all(faults(shared)[f"{name}: wrong reply"] for name in ("look", "lead", "learn", "admit", "leave"))
-    assert not await shared.purges()
+    assert not await SharedWatermarks(link, "purged").times()
     assert await SharedVariants(link, CacheSettings(), clock=lambda: 0.0).get(QUESTION, PAGE) is None
     assert not await status.read(0.0)
     assert not await log.since("0-0")

@@ -1,28 +1,122 @@
-"""What the hub has refused to show."""
+"""What the hub has refused to show stands in for nothing, in no replica, until an answer vouches for it again."""
 
 from __future__ import annotations
 
-from proxy.known.withdrawn import PAUSE, Withdrawn
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import fakeredis
+import httpx
+import pytest
+
+from proxy import errors
+from proxy.answer.outcome import Hit, Miss, StaleHit
+from proxy.known.barred import Barred
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
-from tests.support import NOW
+from proxy.redis.shared_watermarks import KEYS
+from proxy.secret import Secret
+from proxy.settings import CacheSettings, RedisSettings, Settings
+from proxy.simulator import Fault, Simulator
+from tests.support import KEY, NOW, Clock, RedisServer, SocketRig, socket_rig, still_world
+from tests.test_pages import GATE, OTHER, QUESTION, fixture
 
-LISTING, OTHER = (page_question("c", ListQuery(model=model)) for model in ("m", "n"))
+LISTING, ANOTHER = (page_question("c", ListQuery(model=model)) for model in ("m", "n"))
 
 
 def test_a_401_is_about_all_that_the_token_shows_a_403_about_one_listing() -> None:
-    withdrawn = Withdrawn()
-    withdrawn.add(LISTING, 403, NOW)
-    assert (withdrawn.since(LISTING), withdrawn.since(OTHER)) == (NOW, 0.0)
-    withdrawn.add(LISTING, 401, NOW + 1)
-    assert withdrawn.since(LISTING) == withdrawn.since(OTHER) == NOW + 1
+    barred = Barred(None, keep=60.0, clock=Clock())
+    barred.refused(LISTING, 403, NOW)
+    assert (barred.since(LISTING), barred.since(ANOTHER)) == (NOW, 0.0)
+    barred.refused(LISTING, 401, NOW + 1)
+    assert barred.since(LISTING) == barred.since(ANOTHER) == NOW + 1
+    assert barred.since(page_question("d", ListQuery(model="n"))) == 0.0, "of another token"
+    assert barred.purged.since(LISTING) == 0.0, "what is fresh is still served"
 
 
-def test_a_crowd_in_the_pause_after_a_401_is_one_change() -> None:
-    """Each change has all pages judged anew."""
-    withdrawn = Withdrawn()
-    for number in range(10):
-        withdrawn.left_alone(LISTING, NOW + number * PAUSE / 10)
-    assert (withdrawn.since(OTHER), withdrawn.changes) == (NOW, 1)
-    withdrawn.left_alone(OTHER, NOW + 2 * PAUSE)
-    assert (withdrawn.since(LISTING), withdrawn.changes) == (NOW + 2 * PAUSE, 2)
+async def test_the_answer_after_a_401_stands_in_again_though_others_were_turned_away_meanwhile() -> None:
+    async with fixture() as it:
+        it.shield._clock = it.shield._gates._clock = it.clock
+        await it.ask()
+        it.clock.advance(6)
+        it.hub.status = 401
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+        it.clock.advance(60)
+        it.hub.status = 200
+        it.hub.gate.clear()
+        asked = it.hub.asked
+        probe = asyncio.create_task(it.ask())
+        async with asyncio.timeout(5):
+            while it.hub.asked == asked:
+                await asyncio.sleep(0)
+        it.clock.advance(0.1)
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask(OTHER)
+        it.hub.gate.set()
+        assert isinstance(await probe, Miss)
+        it.clock.advance(6)
+        it.hub.status = 500
+        assert isinstance(await it.ask(), StaleHit)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_another_replica_knows(status: int) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        there = it.replica()
+        await it.ask()
+        assert isinstance(await there.answer(QUESTION), Hit)
+        it.clock.advance(6)
+        it.hub.status = status
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+        assert await it.pages._known.barred.drain(5) == 0
+        assert await it.shield.drain(5) == 0
+        client: Any = it.shared._link.client
+        await client.delete(*await client.keys(f"{GATE}*"))  # the pause after a 401 is over
+        it.clock.advance(60)
+        it.hub.status = 500
+        with pytest.raises(errors.HubFailed):
+            await there.answer(QUESTION)
+
+
+async def test_a_listing_of_which_nothing_is_kept_is_not_remembered() -> None:
+    """Whoever may ask for any namespace could have as many remembered as they like."""
+    async with fixture() as it:
+        it.hub.status = 403
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+        assert it.pages._known.barred.since(QUESTION) == 0.0
+
+
+@pytest.fixture
+async def replicas(own_redis: RedisServer) -> AsyncIterator[list[SocketRig]]:
+    settings = Settings(redis=RedisSettings(url=Secret(own_redis.url), timeout=5.0), cache=CacheSettings(live_ttl=0.1))
+    simulator = Simulator(still_world(time.time), api_key=KEY)
+    async with (
+        socket_rig(settings, simulator=simulator) as one,
+        socket_rig(settings, simulator=simulator, url=one.hub_url) as other,
+    ):
+        yield [one, other]
+
+
+async def test_it_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> None:
+    """A replica that walks by moment asks the hub for nothing, and so would never be refused itself."""
+    here, there = replicas
+    async with httpx.AsyncClient() as caller:
+        query = "namespace=ox&status=succeeded&page_size=5"
+        first = await caller.get(f"{there.list_url}?{query}")
+        moment = {"listing-moment": first.headers["listing-moment"]}
+        assert (await caller.get(f"{there.list_url}?{query}", headers=moment)).status_code == 200
+        here.hub.faults.set(Fault(status=403))
+        refused = await caller.get(f"{here.list_url}?{query}", headers={"cache-control": "no-cache"})
+        while refused.status_code == 200:  # it is fresh for anybody for a moment
+            refused = await caller.get(f"{here.list_url}?{query}", headers={"cache-control": "no-cache"})
+        assert refused.json()["error"]["type"] == errors.HubRefusedCredential.type
+        async with asyncio.timeout(10):
+            while own_redis.command("HLEN", KEYS["withdrawn"]) != 1:
+                await asyncio.sleep(0.02)
+        walked = await caller.get(f"{there.list_url}?{query}", headers=moment)
+        assert walked.json()["error"]["type"] == errors.HubRefusedCredential.type

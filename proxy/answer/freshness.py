@@ -26,6 +26,10 @@ MOMENT: Final = 0.1
 """Seconds for which a page is fresh whatever events say, so that many of them do not cost a hub request each."""
 
 
+MARGIN: Final = 60.0
+"""Seconds for which a record is kept for longer."""
+
+
 class Fresh(Struct, frozen=True, gc=False):
     """May be served as it is for ``ttl`` more seconds; the hub vouched for it ``age`` seconds ago.
 
@@ -175,10 +179,10 @@ def keep_until(page: Page, cache: CacheSettings) -> float:
     return until if page.dead_at is None else min(until, page.dead_at)
 
 
-def longest(cache: CacheSettings) -> float:
-    """Seconds for which any page can be of use, from when the hub was asked."""
+def keep_record(cache: CacheSettings) -> float:
+    """Seconds for which Redis keeps a listing's record: for longer than any page that it judges can be of use."""
     settled = max(cache.max_page_age, cache.settled_ttl, cache.settled_item_ttl) + cache.stale_if_error
-    return max(settled, cache.live_ttl + cache.stale_if_error_live)
+    return max(settled, cache.live_ttl + cache.stale_if_error_live) + MARGIN
 
 
 def _longest_fresh(page: Page, cache: CacheSettings) -> float:

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from proxy.answer.freshness import Fresh, Gone, Term, Verdict, current, in_doubt, term, vouched_at
 from proxy.answer.page import Page
 from proxy.answer.record import Record
+from proxy.known.barred import Barred
 from proxy.known.doubts import Doubts
 from proxy.known.kept import NEVER, Kept
 from proxy.known.memory import Memory
-from proxy.known.purging import Purging
 from proxy.known.rows import KnownRows
 from proxy.known.trust import Trust
-from proxy.known.withdrawn import Withdrawn
 from proxy.questions.question import Question
 from proxy.settings import CacheSettings
 
@@ -31,7 +30,7 @@ class Judging:
         memory: Memory,
         rows: KnownRows,
         trust: Trust,
-        purging: Purging,
+        barred: Barred,
         doubts: Doubts,
         *,
         clock: Callable[[], float],
@@ -40,10 +39,10 @@ class Judging:
         self._memory = memory
         self._rows = rows
         self._trust = trust
-        self._purging = purging
+        self._barred = barred
+        self._purged_at, self._withdrawn_at = barred.purged.since, barred.withdrawn.since
         self._doubts = doubts
         self._clock = clock
-        self.withdrawn = Withdrawn()
         self._last = NEVER
         self._changes = 0
 
@@ -53,8 +52,7 @@ class Judging:
 
         The same object as long as it is the same number, so that pages that remember it share it.
         """
-        watermarks = self._doubts.changes + self._purging.purges.changes + self.withdrawn.changes
-        changes = self._memory.changes + self._trust.changes + watermarks
+        changes = self._memory.changes + self._trust.changes + self._doubts.changes + self._barred.changes
         if changes != self._changes:
             self._changes = changes
         return self._changes
@@ -87,14 +85,22 @@ class Judging:
 
         It is what it was, so nobody has to vouch for it; but the hub must not have refused since to show it.
         """
-        asked_since = max(self._purging.since(question), self.withdrawn.since(question))
-        return self._rows.at(question, token, asked_since=asked_since)
+        return self._rows.at(question, token, asked_since=self._barred.since(question))
+
+    def slot(self, question: Question) -> Kept | None:
+        """Where memory keeps the page."""
+        return self._memory.get(question.key)
+
+    def keeps(self, listing: str) -> bool:
+        """Whether there is anything of the listing that may be shown some time."""
+        record = self._memory.record(listing, suspect=True)
+        return record is not None or self._rows.listings.get(listing) is not None
 
     def latest(self, question: Question, page: Page, record: Record) -> Page | None:
         """The hub's page, or, if answers asked later have come first, one composed of them; None: it is not known."""
         if not self._rows.overtake(question, page, record):
             return page
-        outline = self._rows.outlined(question, record, purged_at=self._purging.since(question))
+        outline = self._rows.outlined(question, record, purged_at=self._purged_at(question))
         return None if outline is None else self._rows.composed(question, record)
 
     def vouched(self, question: Question) -> float:
@@ -119,12 +125,12 @@ class Judging:
             self._settings,
             apart=self._trust.apart,
             doubted_at=self._doubts.since(question),
-            withdrawn_at=self.withdrawn.since(question),
+            withdrawn_at=self._withdrawn_at(question),
         )
 
     def _reckoned(self, question: Question, kept: Kept, record: Record, *, keep: bool) -> Verdict:
         """Judge a page by the record; the term is kept with it until something changes, if it is of a trusted one."""
-        if not current(kept.page, record) or kept.page.asked_at < self._purging.since(question):
+        if not current(kept.page, record) or kept.page.asked_at < self._purged_at(question):
             return Gone()
         reckoned = self.term(question, kept.page, record)
         if not keep:
@@ -139,7 +145,7 @@ class Judging:
         self, question: Question, record: Record, page: Page | None, verdict: Verdict, *, suspect: bool = False
     ) -> tuple[Page | None, Verdict]:
         """A page composed of rows, if that is better than the one that is kept."""
-        purged_at = self._purging.since(question)
+        purged_at = self._purged_at(question)
         outline = self._rows.outlined(question, record, purged_at=purged_at, suspect=suspect)
         if outline is None:
             return page, verdict

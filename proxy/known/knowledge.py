@@ -7,13 +7,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from proxy.answer.freshness import Fresh, current, keep_until, longest, vouched_at
+from proxy.answer.freshness import Fresh, current, keep_record, keep_until, vouched_at
 from proxy.answer.outcome import Landed, Leader
 from proxy.answer.page import Page, of_moment
+from proxy.known.barred import Barred
 from proxy.known.doubts import Doubts
 from proxy.known.judging import Judging
 from proxy.known.memory import Memory
-from proxy.known.purging import Purging
 from proxy.known.rows import KnownRows, Step
 from proxy.known.trust import Trust
 from proxy.known.untold import Untold
@@ -28,19 +28,16 @@ UNDER_WAY: Final = 3600.0
 """Seconds: no answer is under way for longer, whatever is set."""
 ATTEMPTS: Final = 3
 """How often an answer is learned from anew when other replicas have moved its listing meanwhile."""
-RECORD_MARGIN: Final = 60.0
-"""Seconds for which Redis keeps a record longer than any page that it judges."""
 
 
 class Knowledge:
-    """Memory and Redis as one; what was asked for before ``doubts`` is not fresh, before ``purging`` not served.
+    """Memory and Redis as one; what was asked for before ``doubts`` is not fresh, before ``barred`` not shown.
 
     Args:
         rows_bytes: of listings' rows in memory.
 
     Attributes:
-        judging: of what is in memory; ``kept``, ``at`` and ``vouched`` are its own.
-        slot: where memory keeps the page of a key.
+        judging: of what is in memory.
     """
 
     def __init__(
@@ -49,6 +46,7 @@ class Knowledge:
         memory: Memory,
         shared: Shared | None,
         news: News | None,
+        barred: Barred,
         *,
         rows_bytes: int,
         clock: Callable[[], float],
@@ -64,18 +62,14 @@ class Knowledge:
             doubt=memory.suspect_all,
             reunite=self._reunite,
         )
-        self.purging = Purging(shared, keep=self._keep_record, clock=clock)
+        self.barred = barred
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, UNDER_WAY))
-        self._untold = None if shared is None else Untold(shared, memory, keep_record=self._keep_record)
+        self._untold = None if shared is None else Untold(shared, memory, keep_record=keep_record(settings))
         self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
-        self.judging = Judging(settings, memory, self.rows, self.trust, self.purging, self.doubts, clock=clock)
-        self.kept, self.at, self.vouched = self.judging.kept, self.judging.at, self.judging.vouched
-        self.slot = memory.get
+        self.judging = Judging(settings, memory, self.rows, self.trust, barred, self.doubts, clock=clock)
         if news is not None:
-            news.on_subscribed = self.purging.read
             news.on_gap.append(self.trust.gap)
             news.topics[b"record"] = self.hear_record
-            news.topics[b"purged"] = self.purging.hear
 
     async def look(self, question: Question, claim: Claim | None = None) -> Found | None:
         """Take in what Redis has, and return it; None, if it cannot be asked."""
@@ -110,7 +104,7 @@ class Knowledge:
         if found is None:
             return
         if not self.trust.together:
-            await self.purging.read()  # as news of them does not come
+            await self.barred.read()  # as news of them does not come
         page, record = found.page, found.record
         self.rows.take_in(question, found)
         if record is None:
@@ -129,16 +123,21 @@ class Knowledge:
         No event may have made it doubtful: whoever waits for it may have begun to after that.
         """
         page, record, now = found.page, self._memory.record(question.listing), self._clock()
-        if page is None or record is None or not current(page, record) or page.asked_at < self.purging.since(question):
+        if page is None or record is None or not current(page, record):
             return None
-        if vouched_at(page, record) <= since or vouched_at(page, record) < self.doubts.since(question):
+        vouched = vouched_at(page, record)
+        if (
+            page.asked_at < self.barred.purged.since(question)
+            or vouched <= since
+            or vouched < self.doubts.since(question)
+        ):
             return None
         if page.dead_at is not None and page.dead_at <= now:
             return None
         return Landed(
             page=of_moment(page, self.rows.moment(question, page)),
             learned="confirmed",
-            vouched_at=vouched_at(page, record),
+            vouched_at=vouched,
             ttl=self.judging.term(question, page, record).fresh_until - now,
             stored=keep_until(page, self._settings) > now,
             collapsed=True,
@@ -159,7 +158,7 @@ class Knowledge:
         """Take in the hub's answer that has just come, here and in Redis; it ends the lease of ``token``."""
         step, told = await self._move(question, page, token)
         learned = step.learned
-        if page.asked_at < self.purging.since(question):
+        if page.asked_at < self.barred.purged.since(question):
             learned = "behind"  # purged while it was under way
         if learned != "behind" and step.change is not None:
             self.rows.keep(question, step.change, told=told)
@@ -193,14 +192,14 @@ class Knowledge:
         for left in reversed(range(ATTEMPTS)):
             if step.learned == "behind":
                 return step, False  # which Redis may have forgotten, and would take it for the newest
-            if page.asked_at < self.purging.since(question):
+            if page.asked_at < self.barred.purged.since(question):
                 return step, False  # it is of use to nobody: the hub is asked again, and who waits is to wait for that
             told = await self._shared.learn(
                 question,
                 page,
                 heard_at=heard_at,
                 keep_page=keep_until(page, self._settings) - heard_at,
-                keep_record=self._keep_record,
+                keep_record=keep_record(self._settings),
                 token=token,
                 contradicts=step.contradicts,
                 since=step.record.since,
@@ -223,6 +222,11 @@ class Knowledge:
         record, learned = told
         return replace(step, record=record, learned=learned), True
 
+    def refused(self, question: Question, status: int | None, at: float) -> None:
+        """As ``Barred.refused``, unless nothing is kept that could be shown all the same."""
+        if status == 401 or self.judging.keeps(question.listing):
+            self.barred.refused(question, status, at)
+
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
         return 0 if self._untold is None else await self._untold.drain(timeout)
@@ -238,10 +242,6 @@ class Knowledge:
         """
         listing, _, record = news.partition(b" ")
         self._memory.hear(listing.decode(), read_record(record))
-
-    @property
-    def _keep_record(self) -> float:
-        return longest(self._settings) + RECORD_MARGIN
 
     def _reunite(self) -> None:
         """It is not known what others learned, nor do they know what was learned here."""

@@ -1,4 +1,4 @@
-"""Pages, listings' records, leases and purges in Redis.
+"""Pages, listings' records and leases in Redis.
 
 Records move forward in a script, so that the answers of all replicas take effect one after the other. The
 script tells all replicas of it. A lease says which replica asks the hub a question for all of them.
@@ -13,8 +13,6 @@ from msgspec import Struct
 
 from proxy.answer.page import Page
 from proxy.answer.record import Learned, Record
-from proxy.questions import purges
-from proxy.questions.purges import Purge
 from proxy.questions.question import REDIS_PREFIX, Question, record_key, rows_keys
 from proxy.redis.claims import Claim
 from proxy.redis.landings import landing
@@ -26,9 +24,8 @@ from proxy.redis.stored_rows import Written
 
 NEWS: Final = f"{REDIS_PREFIX}:news"
 """The channel: ``record <listing> <record>``, ``landed <page> <token> <failure>``, ``purged <at> <scope>
-<what>``, ``room <gate>``; and ``learned <listing> <record>\\n<page> <token> ``, a record and a landing in one."""
-PURGES: Final = f"{REDIS_PREFIX}:purges"
-"""A hash of purges and their times (Unix seconds)."""
+<what>``, as well ``withdrawn``, ``room <gate>``; and ``learned <listing> <record>\\n<page> <token> ``, a record and a
+landing in one."""
 LEASE: Final = 2.0
 """Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
 HANDOVER: Final = 2.0
@@ -37,8 +34,6 @@ HANDOVER: Final = 2.0
 _LOOK: Final = Script("look", "rows", "suspicion", "recall", "gate")
 _LEARN: Final = Script("learn", "rows")
 _LEAD: Final = Script("lead", "rows")
-_PURGE: Final = Script("purge")
-_PURGES: Final = Script("purges")
 
 
 class Found(Struct, frozen=True):
@@ -186,18 +181,6 @@ class Shared:
         if result.learned is None:
             return Found(None, record, *_lacking(result.head, result.rows))
         return None if record is None else (record, result.learned)
-
-    async def purge(self, purge: Purge, at: float, *, keep: float) -> bool:
-        """Tell all replicas of a purge; return whether that was possible. Purges are kept for ``keep`` seconds."""
-        arguments = [purges.write(purge), repr(at), int(keep * 1000), NEWS]
-        return bool(await self._link.run(_PURGE, "purge", [PURGES], arguments))
-
-    async def purges(self) -> dict[Purge, float] | None:
-        """All purges that are kept, and their times (Unix seconds)."""
-        return await self._link.run(
-            *(_PURGES, "purges", [PURGES], []),
-            lambda found: purges.read(dict(zip(found[::2], found[1::2], strict=True))),
-        )
 
     async def _read(
         self,

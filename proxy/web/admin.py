@@ -12,9 +12,9 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta, Struct
 
 from proxy.errors import BadPurge
-from proxy.known.purging import Purging
+from proxy.known.agreed import Agreed
 from proxy.questions import query
-from proxy.questions.purges import Purge
+from proxy.questions.watermarks import Extent
 from proxy.secret import Secret
 from proxy.web.credentials import require_key
 from proxy.web.reading import respond
@@ -34,7 +34,7 @@ class PurgeRequest(Struct, forbid_unknown_fields=True):
     everything: bool = False
 
 
-def admin_handlers(purging: Purging, key: Secret | None, *, alone: bool) -> list[HTTPRouteHandler]:
+def admin_handlers(purged: Agreed, key: Secret | None, *, alone: bool) -> list[HTTPRouteHandler]:
     """Handlers for operators; none without a key, so that the path is as unknown as any other.
 
     ``alone``: there is no other process, so that here is everywhere.
@@ -48,15 +48,15 @@ def admin_handlers(purging: Purging, key: Secret | None, *, alone: bool) -> list
             raise MethodNotAllowedException(headers={"allow": "POST"})
         require_key(request.headers, [key], "Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
         wanted = read_purge(await request.body())
-        everywhere = await purging.purge(wanted) or alone
-        purged = {wanted.scope: wanted.scope == "everything" or wanted.what}
-        body = msgspec.json.encode({"purged": purged, "everywhere": everywhere})
+        everywhere = await purged.agree(wanted) or alone
+        done = {wanted.scope: wanted.scope == "everything" or wanted.what}
+        body = msgspec.json.encode({"purged": done, "everywhere": everywhere})
         return respond(request, 200, {"cache-control": "no-store"}, body)
 
     return [purge]
 
 
-def read_purge(body: bytes) -> Purge:
+def read_purge(body: bytes) -> Extent:
     """Read a request's body.
 
     Raises:
@@ -71,7 +71,7 @@ def read_purge(body: bytes) -> Purge:
     if len(given) != 1:
         raise BadPurge("Give exactly one of page, listing, namespace and everything.")
     if wanted.page is not None:
-        return Purge("page", query.parse(wanted.page.encode()).canonical)
+        return Extent("page", query.parse(wanted.page.encode()).canonical)
     if wanted.listing is not None:
-        return Purge("listing", query.parse(wanted.listing.encode()).listing)
-    return Purge("namespace", wanted.namespace) if wanted.namespace else Purge("everything")
+        return Extent("listing", query.parse(wanted.listing.encode()).listing)
+    return Extent("namespace", wanted.namespace) if wanted.namespace else Extent("everything")

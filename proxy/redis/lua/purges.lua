@@ -1,7 +1,0 @@
--- Read the purges that are kept.
--- KEYS: purges
--- Returns: what and when (Unix seconds), by turns
-if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
-  return {} -- something else than purges must not look like a Redis that cannot be asked: that is tried again
-end
-return redis.call('HGETALL', KEYS[1])

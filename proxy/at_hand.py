@@ -98,7 +98,7 @@ class AtHand:
 
     def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:
         """The page that is kept, wherever it came from, if it is what the caller asks for."""
-        page, verdict = self._known.judging.kept(question)
+        page, verdict = self._judging.best(question, show=True)
         if page is None or isinstance(verdict, Gone):
             return None
         if not wishes.accept(verdict, self._settings.min_refresh):

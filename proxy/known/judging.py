@@ -57,14 +57,17 @@ class Judging:
             self._changes = changes
         return self._changes
 
-    def kept(self, question: Question, *, suspect: bool = False) -> tuple[Page | None, Verdict]:
-        """Return the page in memory and whether it may be served now.
+    def best(self, question: Question, *, suspect: bool = False, show: bool = False) -> tuple[Page | None, Verdict]:
+        """Return the best page that memory has or that can be composed, and whether it may be served now.
+
+        What is composed is kept, unless it is of a suspect record.
 
         ``suspect``: judged by a record that may be outdated too, for when the alternative is no answer at all.
+        ``show``: a caller is to have it, which counts.
         """
         kept = self._memory.get(question.key)
         if kept is not None and kept.reckoned == self.changes:
-            verdict = kept.verdict(self._clock())
+            verdict = kept.show(self._clock()) if show else kept.verdict(self._clock())
             if isinstance(verdict, Fresh):  # as nearly all are
                 return kept.page, verdict
         record = self._memory.record(question.listing, suspect=suspect)
@@ -75,7 +78,7 @@ class Judging:
         overtaken = kept.overtaken_at > 0 or self._rows.overtake(question, kept.page, record)
         if overtaken and not suspect:
             return self._composed(question, record, kept.page, Gone())
-        verdict = self._reckoned(question, kept, record, keep=not suspect)
+        verdict = self._reckoned(question, kept, record, keep=not suspect, show=show)
         if isinstance(verdict, Fresh):
             return kept.page, verdict
         return self._composed(question, record, kept.page, verdict, suspect=suspect)
@@ -128,7 +131,7 @@ class Judging:
             withdrawn_at=self._withdrawn_at(question),
         )
 
-    def _reckoned(self, question: Question, kept: Kept, record: Record, *, keep: bool) -> Verdict:
+    def _reckoned(self, question: Question, kept: Kept, record: Record, *, keep: bool, show: bool) -> Verdict:
         """Judge a page by the record; the term is kept with it until something changes, if it is of a trusted one."""
         if not current(kept.page, record) or kept.page.asked_at < self._purged_at(question):
             return Gone()
@@ -139,7 +142,7 @@ class Judging:
             reckoned = self._last  # pages of one listing mostly have the same: fewer objects to look at, and to keep
         self._last = reckoned
         kept.reckon(reckoned, self.changes)
-        return kept.verdict(self._clock())
+        return kept.show(self._clock()) if show else kept.verdict(self._clock())
 
     def _composed(
         self, question: Question, record: Record, page: Page | None, verdict: Verdict, *, suspect: bool = False

@@ -145,7 +145,7 @@ class Knowledge:
 
     def landed(self, question: Question, *, since: float) -> Landed | None:
         """What the answer to another question about the same listing has made of this one, if that is of use."""
-        page, verdict = self.judging.kept(question)
+        page, verdict = self.judging.best(question)
         if page is None or not isinstance(verdict, Fresh):
             return None
         record = self._memory.record(question.listing, suspect=True)

@@ -58,10 +58,10 @@ class Pages:
         self._judging = knowledge.judging
         self._clock = clock
         self._line = Line(fetcher, hub)
-        self._resting = fetcher.resting
+        self._hold_off = fetcher.hold_off
         self.demand = Demand(clock)
         self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
-        self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.resting, clock=clock)
+        self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.hold_off, clock=clock)
         self._looks = Looks(cache, knowledge, self._line, self.at_hand, self._to_ask, clock=clock)
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
@@ -134,7 +134,7 @@ class Pages:
 
     def _refusal(self, question: Question) -> HubError | None:
         """What a flight would end in, where nothing is kept and the hub is known not to be asked: then none begins."""
-        rest = self._resting(question.credential)
+        rest = self._hold_off(question.credential)
         if rest is None or question in self._line or rest.error is HubRefusedCredential:
             return None  # the last: the token may just have been renewed
         return rest.refusal() if isinstance(self._judging.best(question)[1], Gone) else None

@@ -25,6 +25,7 @@ from proxy.web.express.heard import Meaning
 from proxy.web.express.lane import Express
 from proxy.web.limits import Limits, Tab
 from proxy.web.reading import respond
+from proxy.web.state import RequestState, state_of
 
 Finder: TypeAlias = Callable[[Caller], Sequence[Question]]
 """Says what a caller asks: one question, or several of which the first that the hub has an answer to counts.
@@ -64,15 +65,15 @@ class Asking:
         Raises:
             ProxyError: to be told to the caller.
         """
-        headers, state = request.headers, request.scope["state"]
+        headers, state = request.headers, state_of(request.scope)
         caller = await self._authentication.caller(headers)
-        state["caller"] = caller.name
+        state.caller = caller.name
         tab = await self._limits.charge(request, caller)
         questions = find(caller)  # before anything is looked up
         wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
         moment = ",".join(headers.getall("listing-moment", ()))
         question, outcome = await self._first(caller, questions, wishes, moment, tab, state)
-        state["served"] = outcome
+        state.served = outcome
         page, tags = outcome.page, listed(headers.getall("if-none-match", ()))
         liked = preferred(headers.getall("accept-encoding", ()))
         if question is questions[0] and not moment:  # else another is to be tried first, or a moment passes
@@ -91,7 +92,7 @@ class Asking:
         wishes: Directives,
         moment: str,
         tab: Tab,
-        state: dict[str, Any],
+        state: RequestState,
     ) -> tuple[Question, Outcome]:
         """The first question to which there is an answer for the caller, and that.
 
@@ -101,7 +102,7 @@ class Asking:
         failure: ProxyError | None = None
         try:
             for question in questions:
-                state["question"] = question
+                state.question = question
                 try:
                     with allotted():
                         outcome, hidden = await self._outcome(caller, question, wishes, moment)

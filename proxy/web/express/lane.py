@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
@@ -35,6 +35,7 @@ from proxy.web.express.heard import Answer, Heard, Manner, Meaning, Variant
 from proxy.web.express.recollection import ENTRIES, Recollection
 from proxy.web.health import Readiness
 from proxy.web.limits import Limits, rate_limit_headers
+from proxy.web.state import state_of
 from proxy.web.telemetry.event import SHARED, asked, endpoint_of, shown
 
 HEAD: Final = "head"
@@ -163,10 +164,9 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP or (answer := express.recall(scope)) is None:
             await app(scope, receive, send)
             return
-        state: dict[str, Any] = scope["state"]
-        state["caller"], state["served"] = answer.heard.manner.meaning.caller.name, answer.outcome
-        state["question"] = answer.heard.question
-        state["headers"] = answer.limits
+        state = state_of(scope)
+        state.caller, state.served = answer.heard.manner.meaning.caller.name, answer.outcome
+        state.question, state.headers = answer.heard.question, answer.limits
         variant = answer.variant
         headers = page_headers(answer.outcome, variant.etag)
         if variant.status == OK:

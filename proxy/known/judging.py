@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.answer.freshness import Fresh, Gone, Term, Verdict, current, in_doubt, term, vouched_at
-from proxy.answer.page import Page
+from proxy.answer.freshness import Fresh, Gone, Term, Verdict, current, in_doubt, keep_until, term, vouched_at
+from proxy.answer.outcome import Landed
+from proxy.answer.page import Page, of_moment
 from proxy.answer.record import Record
 from proxy.known.barred import Barred
 from proxy.known.doubts import Doubts
@@ -105,6 +106,28 @@ class Judging:
             return page
         outline = self._rows.outlined(question, record, purged_at=self._purged_at(question))
         return None if outline is None else self._rows.composed(question, record)
+
+    def newer(self, question: Question, page: Page | None, *, since: float) -> Landed | None:
+        """A page that another replica had from the hub, if that vouched for it after ``since``: fresh or not.
+
+        No event may have made it doubtful: whoever waits for it may have begun to after that.
+        """
+        record, now = self._memory.record(question.listing), self._clock()
+        if page is None or record is None or not current(page, record) or page.asked_at < self._purged_at(question):
+            return None
+        vouched = vouched_at(page, record)
+        if vouched <= since or vouched < self._doubts.since(question):
+            return None
+        if page.dead_at is not None and page.dead_at <= now:
+            return None
+        return Landed(
+            page=of_moment(page, self._rows.moment(question, page)),
+            learned="confirmed",
+            vouched_at=vouched,
+            ttl=self.term(question, page, record).fresh_until - now,
+            stored=keep_until(page, self._settings) > now,
+            collapsed=True,
+        )
 
     def vouched(self, question: Question) -> float:
         """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeAlias, get_args
 
 from proxy.admission.breaker import FAILURES, WINDOW
 from proxy.admission.gate import (
@@ -32,6 +32,8 @@ from proxy.redis.shared import NEWS
 KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
 NOTHING: Final = Told()
+Answer: TypeAlias = tuple[Turn | Refused, Pause | None]
+"""What a script says of a turn, and of the pause, if it does."""
 _ADMIT: Final = Script("admit", "suspicion", "recall", "gate")
 _STAY: Final = Script("stay", "suspicion")
 _LEAVE: Final = Script("leave", "suspicion", "recall")
@@ -58,8 +60,8 @@ class SharedGate:
         patience: float,
         paid: int | None,
         told: Told,
-    ) -> tuple[Turn | Refused, Pause | None] | None:
-        """Ask for a turn; what it says of the pause, if it does, comes with it.
+    ) -> Answer | None:
+        """Ask for a turn.
 
         ``told``: what this process knows.
         """
@@ -148,8 +150,8 @@ def gate_name(credential_id: str, hub_url: str) -> str:
     return f"{REDIS_PREFIX}:{{{digest}}}"
 
 
-def read_answer(answer: Sequence[Any]) -> tuple[Turn | Refused, Pause | None]:
-    """What a script says of a turn, and of the pause.
+def read_answer(answer: Sequence[Any]) -> Answer:
+    """Read what a script says of a turn.
 
     Raises:
         TypeError, ValueError, LookupError, AttributeError: nothing that it says.

@@ -100,6 +100,7 @@ class Asking:
         asked for may be where it could not be looked for.
         """
         failure: ProxyError | None = None
+        nothing: HubFoundNothing | None = None
         try:
             for question in questions:
                 state.question = question
@@ -113,9 +114,11 @@ class Asking:
                 tab.settle(outcome)
                 if outcome.page.status == OK and not hidden:
                     return question, outcome
-            raise failure or (_nothing(caller, question, outcome) if questions else _hidden())
+                nothing = _nothing(caller, question, outcome)
+            raise failure or nothing or _hidden()
         finally:
-            del failure  # its traceback holds this frame, which holds it: garbage that only a collection would find
+            # A traceback holds this frame, which would hold its error: garbage that only a collection would find.
+            del failure, nothing
 
     async def _outcome(
         self, caller: Caller, question: Question, wishes: Directives, moment: str

@@ -10,7 +10,6 @@ from litestar import Request, Response
 from proxy.answer import directives
 from proxy.answer.directives import Directives
 from proxy.answer.encodings import Coding, preferred, tag, worthwhile
-from proxy.answer.freshness import OK
 from proxy.answer.outcome import Hit, Miss, Outcome
 from proxy.answer.page import UNFIT, Page, namespace_of
 from proxy.callers.caller import Caller
@@ -112,7 +111,7 @@ class Asking:
                     failure = failure or error
                     continue
                 tab.settle(outcome)
-                if outcome.page.status == OK and not hidden:
+                if outcome.page.found and not hidden:
                     return question, outcome
                 nothing = _nothing(caller, question, outcome)
             raise failure or nothing or _hidden()
@@ -160,7 +159,7 @@ class Asking:
 
 def _is_hidden(caller: Caller, question: Question, page: Page) -> bool:
     """Whether a generation is of a namespace that is not granted to the caller, which only the hub's answer says."""
-    return page.status == OK and not caller.sees(namespace_of(question, page))
+    return page.found and not caller.sees(namespace_of(question, page))
 
 
 def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNothing:

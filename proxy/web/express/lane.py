@@ -23,7 +23,6 @@ from msgspec.structs import replace
 
 from proxy.answer.directives import NONE
 from proxy.answer.encodings import tag, worthwhile
-from proxy.answer.freshness import OK
 from proxy.answer.outcome import Hit, StaleHit
 from proxy.answer.page import Page
 from proxy.hub.credential import Credential
@@ -146,7 +145,7 @@ class Express:
             if variant is None:
                 return None
         body = b""
-        if variant.status == OK:
+        if variant.status == 200:
             body = page.body if variant.coding is None else page.variants[variant.coding]
         limits: list[tuple[bytes, bytes]] = []
         if meaning.terms is not None:
@@ -169,7 +168,7 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
         state.question, state.headers = answer.heard.question, answer.limits
         variant = answer.variant
         headers = page_headers(answer.outcome, variant.etag)
-        if variant.status == OK:
+        if variant.status == 200:
             headers |= body_headers(answer.body, variant.coding)
         body = b"" if scope["method"] == "HEAD" else answer.body
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -181,14 +180,14 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
 
 def _variant(meaning: Meaning, page: Page) -> Variant | None:
     """What of a page is sent to who asks with this meaning; None: that cannot be said here, or not at once."""
-    if page.status != OK or (meaning.shown is not None and meaning.shown != page.etag):
+    if not page.found or (meaning.shown is not None and meaning.shown != page.etag):
         return None
     coding = meaning.liked and worthwhile(meaning.liked, page.body)
     if known := matching(page.etag, coding, meaning.tags):
         return Variant(304, known, None)
     if coding is not None and coding not in page.variants:
         return None  # nobody has asked for it yet
-    return Variant(OK, tag(page.etag, coding), coding)
+    return Variant(200, tag(page.etag, coding), coding)
 
 
 def _itself(manner: Manner) -> Manner:

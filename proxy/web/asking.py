@@ -10,6 +10,7 @@ from litestar import Request, Response
 from proxy.answer import directives
 from proxy.answer.directives import Directives
 from proxy.answer.encodings import Coding, preferred, tag, worthwhile
+from proxy.answer.freshness import Fresh, Verdict
 from proxy.answer.outcome import Hit, Miss, Outcome
 from proxy.answer.page import UNFIT, Page, namespace_of
 from proxy.callers.caller import Caller
@@ -136,7 +137,7 @@ class Asking:
             if isinstance(outcome, Miss) or not hidden:
                 return outcome, hidden
         # If it was not in memory, Redis had it.
-        outcome = await self._pages.answer(question, wishes.for_nothing(self._live_ttl))
+        outcome = await self._pages.answer(question, as_of_nothing(wishes, self._live_ttl))
         return outcome, _is_hidden(caller, question, outcome.page)
 
     def _remember(
@@ -155,6 +156,31 @@ class Asking:
             shown = page.etag if question.single and not caller.sees_all else None
             terms = self._limits.terms(caller)
             self._express.remember(request.scope, question, Meaning(caller, wishes, terms, valid, liked, tags, shown))
+
+
+class _OfNothing(Directives, frozen=True, gc=False):
+    """See ``as_of_nothing``."""
+
+    kept_for: float = 0.0
+
+    def accept(self, verdict: Verdict, min_refresh: float) -> bool:
+        left = self.kept_for - verdict.age
+        return isinstance(verdict, Fresh) and left > 0 and super().accept(Fresh(left, verdict.age), min_refresh)
+
+
+def as_of_nothing(wishes: Directives, kept_for: float) -> Directives:
+    """What is asked of a page that is to be answered as if there were none: the hub's 404 is kept for that long.
+
+    So each wish has to be granted and refused as it would be to one who asks for what does not exist. Else how long a
+    generation of others is kept would tell that there is one.
+    """
+    return _OfNothing(
+        max_age=wishes.max_age,
+        min_fresh=wishes.min_fresh,
+        stale_if_error=0.0,
+        only_if_cached=wishes.only_if_cached,
+        kept_for=kept_for,
+    )
 
 
 def _is_hidden(caller: Caller, question: Question, page: Page) -> bool:

@@ -117,7 +117,8 @@ class Hub:
             raise errors.HubUnreachable("This process ends, and asks no more.")
         token = self._credential.token()
         try:
-            return await self._ask(path, query, token, until)
+            with self._told() as call:
+                return await self._send(path, query, token, until, call)
         except errors.HubRefusedCredential as error:
             error.repeatable = self._credential.refused(token)
             raise
@@ -135,10 +136,6 @@ class Hub:
             call.seconds = time.perf_counter() - began
             for tell in self.on_call:
                 tell(call)
-
-    async def _ask(self, path: str, query: str, token: Secret, until: float) -> bytes:
-        with self._told() as call:
-            return await self._send(path, query, token, until, call)
 
     async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> bytes:
         connected, exchange = False, Exchange(until)

@@ -76,7 +76,8 @@ class Shield:
         for it.
 
         Raises:
-            HubRateLimited, HubUnavailable, HubResting: the hub is left alone; ``retry_after`` says for how long.
+            HubRateLimited, HubUnavailable, HubResting, HubRefusedCredential: the hub is left alone, for
+                ``retry_after`` seconds.
             HubBusy: there is no room in time.
         """
         asker = _asker(wanted)

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeAlias
 import httpx
 from msgspec import Struct
 
-from proxy import errors, tracing
+from proxy import NAME, errors, tracing
 from proxy.hub.body import echoes, read_body, read_error
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
@@ -35,8 +35,7 @@ from proxy.tasks.detached import Detached, ended
 
 Transport: TypeAlias = httpx.AsyncBaseTransport
 """How requests reach the hub: the network, unless a test puts something else there."""
-USER_AGENT: Final = "generations-proxy"
-HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": USER_AGENT}
+HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": NAME}
 KEPT_ALIVE: Final = 55.0
 """Seconds for which an idle connection is kept: less than the 60 s after which servers and balancers usually close."""
 URLS: Final = 1024

@@ -185,6 +185,15 @@ def test_what_many_are_shown_is_refreshed_early_once_for_each_so_many() -> None:
     assert refreshed(it, 1), "what is learned of another listing does not count"
 
 
+def test_what_is_judged_for_nobody_counts_as_shown_to_nobody() -> None:
+    it = Judged()
+    it.learn(question=QUESTIONS[0], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
+    for _ in range(2 * MANY):
+        it.judging.best(QUESTIONS[0])
+    it.clock.advance(EARLY * SETTINGS.settled_ttl)
+    assert not refreshed(it, 1)
+
+
 def test_what_few_are_shown_is_refreshed_late() -> None:
     it = Judged()
     it.learn(question=QUESTIONS[0], stamp=STAMPS[0], ago=0.0, settled=True, size=10)

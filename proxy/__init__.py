@@ -11,5 +11,8 @@ and its ``rows`` forward; ``answer/freshness`` judges what may be served, ``rows
 """
 
 from importlib.metadata import version
+from typing import Final
 
-__version__ = version("generations-proxy")
+NAME: Final = "generations-proxy"
+"""Of the distribution and its command, and by which this program speaks of itself to others."""
+__version__ = version(NAME)

@@ -37,7 +37,7 @@ class AtHand:
     Args:
         demand: is told what callers ask.
         ahead: refreshes pages that are due.
-        resting: what is known of the hub not being asked with a credential.
+        hold_off: holds a caller off the hub, by its credential; see ``Shield``.
         clock: Unix seconds.
     """
 
@@ -47,7 +47,7 @@ class AtHand:
         knowledge: Knowledge,
         demand: Demand,
         ahead: Ahead,
-        resting: Callable[[str], Rest | None],
+        hold_off: Callable[[str], Rest | None],
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -56,7 +56,7 @@ class AtHand:
         self._judging = knowledge.judging
         self._demand = demand
         self._ahead = ahead
-        self._resting = resting
+        self._hold_off = hold_off
         self._clock = clock
         self._tick = 0.0
         self._busy = ""
@@ -98,7 +98,7 @@ class AtHand:
 
     def kept(self, question: Question, wishes: Directives, source: Literal["memory", "redis"]) -> Hit | StaleHit | None:
         """The page that is kept, wherever it came from, if it is what the caller asks for."""
-        page, verdict = self._known.judging.kept(question)
+        page, verdict = self._judging.best(question, show=True)
         if page is None or isinstance(verdict, Gone):
             return None
         if not wishes.accept(verdict, self._settings.min_refresh):
@@ -106,7 +106,7 @@ class AtHand:
             return self._standing_in(question, page, verdict) if instead else None
         if isinstance(verdict, Stale):
             return StaleHit(page, verdict.age, verdict.ttl, "allowed")
-        if verdict.due and self._resting(question.credential) is None:
+        if verdict.due and self._hold_off(question.credential) is None:
             self._ahead.start(question, page)
         return Hit(page, verdict.age, verdict.ttl, "composed" if page.composed else source)
 
@@ -116,7 +116,7 @@ class AtHand:
         A live page may be newer in another replica, though its listing has not moved: it stands in only where Redis
         was looked into within ``GRAIN``.
         """
-        rest = self._resting(question.credential)
+        rest = self._hold_off(question.credential)
         if rest is None or rest.error is HubRefusedCredential:
             return None
         if not page.settled and self._known.trust.others and not self._is_newest(question):

@@ -15,7 +15,7 @@ from typing import Final
 import click
 from click.shell_completion import get_completion_class
 
-from proxy import __version__
+from proxy import NAME, __version__
 from proxy.commands.terminal import cannot_listen, complain, fail, open_standard_descriptors, say_check
 from proxy.config import sources
 from proxy.config.faults import TO_SERVE
@@ -23,7 +23,6 @@ from proxy.log_format import wants_colours
 from proxy.secret import Secret
 from proxy.settings import Settings
 
-PROGRAM: Final = "generations-proxy"
 _config_option = click.option(
     "--config", "config_path", metavar="FILE", help=f"TOML file with settings (default: ${sources.CONFIG})."
 )
@@ -40,7 +39,7 @@ Settings come from the environment and a TOML file; the README lists them. "gene
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=_EPILOG.strip())
-@click.version_option(__version__, prog_name=PROGRAM)
+@click.version_option(__version__, prog_name=NAME)
 @click.pass_context
 def main(context: click.Context) -> None:
     """A caching proxy in front of the Oxen hub's read API for AI image and video generations."""
@@ -218,7 +217,7 @@ def completion(shell: str) -> None:
     """  # noqa: D301  click looks for the control character, by which the lines stay apart
     made = get_completion_class(shell)
     assert made is not None  # noqa: S101  click has it for each of the choices
-    click.echo(made(main, {}, PROGRAM, "_GENERATIONS_PROXY_COMPLETE").source())
+    click.echo(made(main, {}, NAME, "_GENERATIONS_PROXY_COMPLETE").source())
 
 
 def _settings(environ: Mapping[str, str]) -> Settings:

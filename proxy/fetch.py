@@ -119,9 +119,9 @@ class Fetcher:
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
 
-    def resting(self, credential: str) -> Rest | None:
-        """What is known of the hub not being asked; None for who has to look, too."""
-        return self._upstreams[credential].shield.resting()
+    def hold_off(self, credential: str) -> Rest | None:
+        """As of the credential's shield."""
+        return self._upstreams[credential].shield.hold_off()
 
     def claim(self, question: Question, useless: tuple[float, float]) -> Claim:
         """What a look may take for a fetch. At most half of the time goes by until the turn: the hub has the other."""

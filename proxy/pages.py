@@ -58,10 +58,10 @@ class Pages:
         self._judging = knowledge.judging
         self._clock = clock
         self._line = Line(fetcher, hub)
-        self._resting = fetcher.resting
+        self._hold_off = fetcher.hold_off
         self.demand = Demand(clock)
         self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
-        self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.resting, clock=clock)
+        self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.hold_off, clock=clock)
         self._looks = Looks(cache, knowledge, self._line, self.at_hand, self._to_ask, clock=clock)
 
     async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
@@ -134,16 +134,16 @@ class Pages:
 
     def _refusal(self, question: Question) -> HubError | None:
         """What a flight would end in, where nothing is kept and the hub is known not to be asked: then none begins."""
-        rest = self._resting(question.credential)
+        rest = self._hold_off(question.credential)
         if rest is None or question in self._line or rest.error is HubRefusedCredential:
             return None  # the last: the token may just have been renewed
-        return rest.refusal() if isinstance(self._judging.kept(question)[1], Gone) else None
+        return rest.refusal() if isinstance(self._judging.best(question)[1], Gone) else None
 
     async def _from_hub(
         self, question: Question, wishes: Directives, begun: Begun | None, refusal: HubError | None
     ) -> Outcome:
         """Have the hub asked, unless that has ``begun``; a page that may stand in bounds what the caller waits."""
-        before, verdict = self._judging.kept(question)
+        before, verdict = self._judging.best(question)
         patience = self._settings.patience if isinstance(verdict, Stale) and wishes.max_age == math.inf else None
         try:
             if refusal is not None:
@@ -209,7 +209,7 @@ class Pages:
 
         What may be an older moment than others have been shown stands in for a failed hub, not for a slow one.
         """
-        page, verdict = self._judging.kept(question, suspect=reason != PATIENCE)
+        page, verdict = self._judging.best(question, suspect=reason != PATIENCE)
         if page is None or isinstance(verdict, Gone) or not wishes.accept_instead(verdict):
             return None
         return stand_in(page, verdict, reason)
@@ -224,12 +224,12 @@ class Pages:
         while True:
             if self._known.trust.others:
                 await self._looks.look(question)
-            page, verdict = self._judging.kept(question)
+            page, verdict = self._judging.best(question)
             if page is not None and verdict.doubted:
                 await asyncio.sleep(max(0.0, MOMENT - verdict.age))
             elif page is not None and isinstance(verdict, Fresh) and not verdict.due:
                 return
             await self._line.refresh(target, since=self._judging.vouched(question))
-            if not (self._judging.kept(question)[1].doubted and self.demand.has(question)):
+            if not (self._judging.best(question)[1].doubted and self.demand.has(question)):
                 return
             target = question  # the other may have shown too little of the listing

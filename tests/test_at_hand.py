@@ -122,7 +122,7 @@ async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
         assert it.pages.at_hand.answer(QUESTION, NONE)
         waiting = asyncio.create_task(it.ask(OTHER))
         clock.advance(2 * KNOWN)
-        while it.shield.resting() is not None:
+        while it.shield.hold_off() is not None:
             await asyncio.sleep(0)
         assert it.pages.at_hand.answer(QUESTION, NONE) is None, "there is, though for later"
         waiting.cancel()
@@ -136,7 +136,7 @@ async def test_not_where_somebody_gave_way_for_whom_nobody_waits() -> None:
         with pytest.raises(GaveWay):
             async with it.shield.turn(it.shield._longest, ahead=True):
                 pass
-        assert it.shield.resting() is None
+        assert it.shield.hold_off() is None
         assert it.pages.at_hand.answer(QUESTION, NONE) is None
         assert it.pages.at_hand.answer(QUESTION, NONE) is None
 
@@ -151,7 +151,7 @@ async def test_not_where_all_slots_are_taken_merely() -> None:
         with pytest.raises(HubBusy):
             async with it.shield.turn(0.0):
                 pass
-        assert it.shield.resting() is None
+        assert it.shield.hold_off() is None
         assert it.pages.at_hand.answer(QUESTION, NONE) is None
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.answer.directives import NONE, Directives, parse
 from proxy.answer.freshness import Fresh, Gone, Stale
+from proxy.web.asking import as_of_nothing
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_what_is_to_be_as_nothing_is_accepted_as_a_kept_404(asked: Directives, a
     """Else a caller's wishes would tell a generation that is hidden, and fresh for hours, from none."""
     nothing = Fresh(live_ttl - age, age) if age < live_ttl else Gone()
     for hidden in (Fresh(3600.0 - age, age), Fresh(0.1, age)):
-        assert asked.for_nothing(live_ttl).accept(hidden, 0.5) is asked.accept(nothing, 0.5)
+        assert as_of_nothing(asked, live_ttl).accept(hidden, 0.5) is asked.accept(nothing, 0.5)
 
 
 @given(st.lists(st.text(max_size=40), max_size=4), st.lists(st.text(max_size=20), max_size=2))

@@ -118,13 +118,11 @@ class Judged(RuleBasedStateMachine):
     @invariant()
     def as_if_reckoned_anew(self) -> None:
         for question in QUESTIONS:
-            if kept := self.memory.get(question.key):
-                kept.shown = 0  # many showings make it due, and this shows it over and over
             again = [slot.again(self.clock(), self.judging.changes) for slot in self.slots.get(question.key, [])]
-            said = [self.judging.kept(question, suspect=suspect) for suspect in (False, True)]
+            said = [self.judging.best(question, suspect=suspect) for suspect in (False, True)]
             if kept := self.memory.get(question.key):
                 kept.reckoned = -1
-            assert [self.judging.kept(question, suspect=suspect) for suspect in (True, False)] == said[::-1]
+            assert [self.judging.best(question, suspect=suspect) for suspect in (True, False)] == said[::-1]
             page, verdict = said[0]
             for hit in again:
                 if hit is not None:
@@ -146,12 +144,12 @@ def test_who_is_cut_off_once_more_trusts_its_memory_for_no_longer_than_a_live_pa
     it.trust.looked(answered=False)
     it.trust.gap()  # there is news again, but Redis has not answered yet
     it.learn(question=QUESTIONS[0], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
-    assert it.judging.kept(QUESTIONS[0])[1] == Fresh(5.0, 0.0)
+    assert it.judging.best(QUESTIONS[0])[1] == Fresh(5.0, 0.0)
     cut_off(it.trust, answered=False)
-    assert it.judging.kept(QUESTIONS[0])[1] == Fresh(1.0, 0.0)
+    assert it.judging.best(QUESTIONS[0])[1] == Fresh(1.0, 0.0)
     it.trust.gap()
     if cut_off is Trust.looked:
-        assert it.judging.kept(QUESTIONS[0])[1] == Fresh(5.0, 0.0)
+        assert it.judging.best(QUESTIONS[0])[1] == Fresh(5.0, 0.0)
 
 
 def test_what_is_read_from_a_redis_that_takes_no_writes_is_doubted_when_it_cannot_be_read_either() -> None:
@@ -160,14 +158,14 @@ def test_what_is_read_from_a_redis_that_takes_no_writes_is_doubted_when_it_canno
     it.learn(question=QUESTIONS[0], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
     it.trust.looked(answered=True)
     it.trust.told(answered=False)
-    assert it.judging.kept(QUESTIONS[0])[1] == Fresh(1.0, 0.0), "it is still the same that others are not told"
+    assert it.judging.best(QUESTIONS[0])[1] == Fresh(1.0, 0.0), "it is still the same that others are not told"
     it.trust.looked(answered=False)
-    assert not isinstance(it.judging.kept(QUESTIONS[0])[1], Fresh), "others may have been told since it was read"
+    assert not isinstance(it.judging.best(QUESTIONS[0])[1], Fresh), "others may have been told since it was read"
 
 
 def refreshed(it: Judged, times: int) -> bool:
     """Whether the page is due after it was shown so many times more."""
-    verdicts = [it.judging.kept(QUESTIONS[0])[1] for _ in range(times)]
+    verdicts = [it.judging.best(QUESTIONS[0], show=True)[1] for _ in range(times)]
     assert isinstance(verdicts[-1], Fresh)
     return verdicts[-1].due
 
@@ -185,6 +183,15 @@ def test_what_many_are_shown_is_refreshed_early_once_for_each_so_many() -> None:
     assert not refreshed(it, MANY - 2)
     it.learn(question=QUESTIONS[2], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
     assert refreshed(it, 1), "what is learned of another listing does not count"
+
+
+def test_what_is_judged_for_nobody_counts_as_shown_to_nobody() -> None:
+    it = Judged()
+    it.learn(question=QUESTIONS[0], stamp=STAMPS[0], ago=0.0, settled=True, size=10)
+    for _ in range(2 * MANY):
+        it.judging.best(QUESTIONS[0])
+    it.clock.advance(EARLY * SETTINGS.settled_ttl)
+    assert not refreshed(it, 1)
 
 
 def test_what_few_are_shown_is_refreshed_late() -> None:

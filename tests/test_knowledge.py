@@ -49,7 +49,7 @@ async def test_answers_that_overlap_are_in_order_though_redis_did_not_answer() -
     hung.given_up.set()
     assert (await first).learned == "moved"
     assert (await second).learned == "behind"
-    assert known.judging.kept(FIRST)[0] is not None
+    assert known.judging.best(FIRST)[0] is not None
     record = known._memory.record(FIRST.listing, suspect=True)
     assert record is not None
     assert record.stamp.total_entries == 181

@@ -35,7 +35,7 @@ LAYERS = [  # packages, and modules outside of them, from the bottom up: each im
     ["pages"],
     ["events"],
     ["core"],
-    ["web.cors", "web.credentials", "web.reading", "web.request_ids", "web.schemas"],
+    ["web.cors", "web.credentials", "web.reading", "web.request_ids", "web.schemas", "web.state"],
     ["web.answers", "web.page_files"],
     ["web.admin", "web.authentication", "web.health", "web.limits", "web.problems"],
     ["web.openapi", "web.telemetry"],

@@ -16,7 +16,8 @@ from uvicorn.supervisors.multiprocess import Process
 
 from proxy import logs
 from proxy.commands.serve import production_app, run_server
-from proxy.settings import ServerSettings, Settings
+from proxy.secret import Secret
+from proxy.settings import HubSettings, ServerSettings, Settings
 from proxy.siblings import DIRECTORY
 from tests.support import KEY, ROOT, free_port
 from tests.test_cli import PATIENCE, environment
@@ -57,9 +58,8 @@ def test_one_that_the_others_cannot_reach_serves_all_the_same(
     """Its directory is removed by whoever cleans up /tmp; or TMPDIR is longer than a socket's path may be."""
     if name != "gone":
         (tmp_path / name).mkdir()
-    monkeypatch.setenv("OXEN_API_KEY", KEY)
     monkeypatch.setenv(DIRECTORY, str(tmp_path / name))
-    app = production_app(logs.Writing(lambda _: None))
+    app = production_app(Settings(hub=HubSettings(api_key=Secret(KEY))), logs.Writing(lambda _: None))
     assert app is not None
     (said,) = (record for record in caplog.records if record.name == "proxy.serve")
     assert (said.levelno, why in said.getMessage()) == (logging.WARNING, True)

@@ -14,7 +14,7 @@ from typing import Final
 from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
 from proxy.admission.grant import Asker, Grant
 from proxy.admission.leftovers import Leftovers
-from proxy.admission.shared_gate import NOTHING, SharedGate
+from proxy.admission.shared_gate import NOTHING, Answer, SharedGate
 from proxy.admission.unheard import Unheard
 from proxy.redis.claims import WantedTurn
 
@@ -85,9 +85,10 @@ class Gates:
 
     def granted(self, wanted: WantedTurn) -> Grant | Refused:
         """What another script has made of it."""
-        if wanted.answer is None:
+        answer: Answer | None = wanted.answer
+        if answer is None:
             return FULL
-        return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, *wanted.answer)
+        return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, *answer)
 
     def free(self, asker: Asker) -> None:
         """Nobody asks by this ticket any more: have the slot given back of a turn of which nothing was heard."""

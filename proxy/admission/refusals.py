@@ -31,13 +31,13 @@ class Rest(Struct):
     over: float
     clock: Callable[[], float]
 
-    def holds(self) -> bool:
-        """Whether it is still so, as far as is known; not for who has to look."""
+    def let_one_look(self) -> bool:
+        """Whether whoever asks this is to look if it is still so; it holds for the next ones meanwhile."""
         now = self.clock()
         if now < self.until:
-            return True
+            return False
         self.until = min(now + KNOWN, self.over)
-        return False
+        return True
 
     def refusal(self) -> HubError:
         """The error, with the time that is left."""

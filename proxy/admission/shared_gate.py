@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeAlias, get_args
 
 from proxy.admission.breaker import FAILURES, WINDOW
 from proxy.admission.gate import (
@@ -32,6 +32,8 @@ from proxy.redis.shared import NEWS
 KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
 NOTHING: Final = Told()
+Answer: TypeAlias = tuple[Turn | Refused, Pause | None]
+"""What a script says of a turn, and of the pause, if it does."""
 _ADMIT: Final = Script("admit", "suspicion", "recall", "gate")
 _STAY: Final = Script("stay", "suspicion")
 _LEAVE: Final = Script("leave", "suspicion", "recall")
@@ -58,8 +60,8 @@ class SharedGate:
         patience: float,
         paid: int | None,
         told: Told,
-    ) -> tuple[Turn | Refused, Pause | None] | None:
-        """Ask for a turn; what it says of the pause, if it does, comes with it.
+    ) -> Answer | None:
+        """Ask for a turn.
 
         ``told``: what this process knows.
         """
@@ -77,16 +79,9 @@ class SharedGate:
         told: Told = NOTHING,
     ) -> WantedTurn:
         """The same for a script that grants turns beside other things, on a server that is ``whole``."""
-        return WantedTurn(
-            ticket,
-            gate,
-            _keys(gate),
-            [
-                *self._asker(ticket, allowance, told),
-                *(allowance.concurrency, repr(patience), "" if paid is None else paid, repr(PROBING)),
-            ],
-            read_answer,
-        )
+        arguments = self._asker(ticket, allowance, told)
+        arguments += [allowance.concurrency, repr(patience), "" if paid is None else paid, repr(PROBING)]
+        return WantedTurn(ticket, gate, _keys(gate), arguments, read_answer)
 
     @property
     def whole(self) -> bool:
@@ -114,28 +109,23 @@ class SharedGate:
         told: Told = NOTHING,
     ) -> Pause | None:
         """Say how a turn went; return the pause that this leads to."""
-        arguments: list[Any] = [
-            *self._asker(ticket, allowance, told),
-            *(epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)),
-            *(repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES, NEWS, f"room {gate}"),
-        ]
+        arguments = self._asker(ticket, allowance, told)
+        arguments += [epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)]
+        arguments += [repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES]
+        arguments += [NEWS, f"room {gate}"]
         return await self._link.run(_LEAVE, "leave", _keys(gate), arguments, _read_pause)
 
     async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
         """What is left of the allowance; nothing changes by looking."""
-        arguments: list[Any] = [
-            *(repr(allowance.rate), repr(allowance.burst), self._now, repr(LONGEST), repr(allowance.reach)),
-        ]
+        arguments = [repr(allowance.rate), repr(allowance.burst), self._now, repr(LONGEST), repr(allowance.reach)]
         return await self._link.run(_STANDING, "standing", _keys(gate), arguments, _read_standing)
 
     def _asker(self, ticket: str, allowance: Allowance, told: Told) -> list[str | int]:
         """Who asks, and what it tells (recall.lua)."""
-        return [
-            *(ticket, repr(allowance.rate), repr(allowance.burst), repr(SLOT), KEPT, self._now),
-            *(repr(LONGEST), repr(allowance.reach)),
-            *(repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)),
-            *(told.spent, " ".join(told.held)),
-        ]
+        asker: list[str | int] = [ticket, repr(allowance.rate), repr(allowance.burst), repr(SLOT), KEPT, self._now]
+        asker += [repr(LONGEST), repr(allowance.reach)]
+        asker += [repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)]
+        return [*asker, told.spent, " ".join(told.held)]
 
     @property
     def _now(self) -> str:
@@ -148,8 +138,8 @@ def gate_name(credential_id: str, hub_url: str) -> str:
     return f"{REDIS_PREFIX}:{{{digest}}}"
 
 
-def read_answer(answer: Sequence[Any]) -> tuple[Turn | Refused, Pause | None]:
-    """What a script says of a turn, and of the pause.
+def read_answer(answer: Sequence[Any]) -> Answer:
+    """Read what a script says of a turn.
 
     Raises:
         TypeError, ValueError, LookupError, AttributeError: nothing that it says.

@@ -47,9 +47,9 @@ class Shield:
         gates.on_free = self._queue.make_room
         self._leaving = Detached()
 
-    def resting(self) -> Rest | None:
-        """What is known of turns being refused; None for who has to look, too."""
-        return self._rest if self._rest is not None and self._rest.holds() else None
+    def hold_off(self) -> Rest | None:
+        """Hold a caller off while turns are known to be refused. None: it is let through, maybe as the one to look."""
+        return None if self._rest is None or self._rest.let_one_look() else self._rest
 
     def wanted(self, patience: float) -> WantedTurn | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
@@ -76,7 +76,8 @@ class Shield:
         for it.
 
         Raises:
-            HubRateLimited, HubUnavailable, HubResting: the hub is left alone; ``retry_after`` says for how long.
+            HubRateLimited, HubUnavailable, HubResting, HubRefusedCredential: the hub is left alone, for
+                ``retry_after`` seconds.
             HubBusy: there is no room in time.
         """
         asker = _asker(wanted)

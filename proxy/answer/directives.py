@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from proxy.answer.freshness import Fresh, Stale, Verdict
 
@@ -31,7 +30,6 @@ class Directives(Struct, frozen=True, gc=False):
         max_stale: seconds for which it may have been stale.
         stale_if_error: seconds for which it may have been stale where the hub fails or is not asked (RFC 5861 §4).
         only_if_cached: the hub is not to be asked.
-        kept_for: seconds for which what the hub says is kept, where that is not what the page's own freshness says.
     """
 
     max_age: float = math.inf
@@ -39,14 +37,12 @@ class Directives(Struct, frozen=True, gc=False):
     max_stale: float = 0.0
     stale_if_error: float = math.inf
     only_if_cached: bool = False
-    kept_for: float = math.inf
 
     def accept(self, verdict: Verdict, min_refresh: float) -> bool:
         """Whether a page so judged is what the caller asks for, without asking the hub."""
         match verdict:
             case Fresh(ttl, age):
-                left = ttl if self.kept_for == math.inf else self.kept_for - age
-                return left > 0 and (age < min_refresh or (age <= self.max_age and left >= self.min_fresh))
+                return age < min_refresh or (age <= self.max_age and ttl >= self.min_fresh)
             case Stale(ttl, age):
                 return -ttl < self.max_stale and age <= self.max_age
             case _:
@@ -55,13 +51,6 @@ class Directives(Struct, frozen=True, gc=False):
     def accept_instead(self, verdict: Fresh | Stale) -> bool:
         """Whether a page so judged may stand in for an answer that the hub does not give."""
         return max(0.0, -verdict.ttl) < self.stale_if_error
-
-    def for_nothing(self, live_ttl: float) -> Directives:
-        """What is asked of a page that is to be answered as if there were none: the hub's 404 is kept for that long.
-
-        So each wish has to be granted and refused as it would be to one who asks for what does not exist.
-        """
-        return replace(self, kept_for=live_ttl, max_stale=0.0, stale_if_error=0.0)
 
 
 NONE: Final = Directives()

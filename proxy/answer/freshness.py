@@ -15,7 +15,6 @@ from proxy.answer.page import Page
 from proxy.answer.record import Record
 from proxy.settings import CacheSettings
 
-OK: Final = 200
 LAST: Final = 0.1
 """Last part of a page's freshness in which a caller's question has it refreshed ahead: often asked pages are."""
 MANY: Final = 75
@@ -105,7 +104,7 @@ def term(
     vouched = vouched_at(page, record)
     until = fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at)
     whole = until - vouched
-    due_at = until - LAST * whole if page.status == OK else math.inf
+    due_at = until - LAST * whole if page.found else math.inf
     return Term(
         vouched_at=vouched,
         early_at=min(due_at, vouched + EARLY * whole) if page.settled and not page.single else due_at,
@@ -193,6 +192,6 @@ def _longest_fresh(page: Page, cache: CacheSettings) -> float:
 
 def _patience(page: Page, cache: CacheSettings) -> float:
     """Seconds for which the page may stand in for a hub that fails; that there is nothing is no such page."""
-    if page.status != OK:
+    if not page.found:
         return 0.0
     return cache.stale_if_error if page.settled else cache.stale_if_error_live

@@ -1,9 +1,9 @@
 """When the presigned links in an answer die.
 
-A hub answer carries URLs that are signed for each answer anew and expire (HUB facts: rows,
-``result_url``; request parameters may hold further ones). An answer handed out after that is broken,
-so the earliest expiry caps every use of a page. The body is searched as bytes, not decoded: the cost
-is that of two searches, and of little more for each link.
+A hub answer carries URLs that are signed for each answer anew and expire (hub facts: rows); request
+parameters may hold further ones. An answer handed out after that is broken, so the earliest expiry caps
+every use of a page. The body is searched as bytes, not decoded: the cost is that of two searches, and of
+little more for each link.
 
 Known forms: S3 and Google V4 (``X-Amz-Date`` with ``X-Amz-Expires``; ``X-Goog-…``), the older
 ``Expires=<Unix seconds>`` of S3, Google and CloudFront, and CloudFront's custom ``Policy``.

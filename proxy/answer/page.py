@@ -32,7 +32,7 @@ class Page(Struct, frozen=True, gc=False):
         settled: every row is terminal.
         dead_at: Unix seconds from which a link in it is dead, or None.
         single: one generation.
-        status: 200, or 404 where the hub knows of nothing.
+        status: 200, or 404 where the hub knows of nothing; see ``found``.
         rows_at: Unix seconds at which the hub was asked for that of its rows which was seen the longest ago; of a
             live page, of those in flight. None: with all of it, at ``asked_at``.
         composed: put together from rows of several answers.
@@ -54,6 +54,11 @@ class Page(Struct, frozen=True, gc=False):
     composed: bool = False
     moment: str = ""
     variants: dict[Coding, bytes] = {}
+
+    @property
+    def found(self) -> bool:
+        """Whether the hub knows of what was asked for."""
+        return self.status == 200
 
     @property
     def seen_at(self) -> float:

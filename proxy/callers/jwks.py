@@ -2,7 +2,7 @@
 
 An identity provider changes its keys while the proxy runs, and may be down when it is asked. So the set is fetched
 anew in the background, and once more when a token names a key that is not in it; and whatever is answered instead
-of a set, the last good keys go on. The precautions of ``hub/client.py`` hold here too: a request is never cancelled, no
+of a set, the last good keys go on. The precautions of ``hub`` hold here too: a request is never cancelled, no
 redirect is followed (it would say whose keys to trust), no cookie kept, no environment variable changes the way, the
 body is counted, and no connection outlasts its deadline.
 """
@@ -13,15 +13,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 
 from proxy.callers.keys import KeyFault, Named, PublicKey, usable_keys
 from proxy.errors import KeysUnavailable, Unauthorized
 from proxy.hub.body import codings
+from proxy.hub.clients import bare_client
 from proxy.hub.network import Exchange, Network, current
 from proxy.settings import JwtSettings
 from proxy.tasks.detached import Detached
@@ -63,17 +62,10 @@ class KeySet:
         self._failing = False
         self._flights: Flights[None] = Flights()
         self._detached = Detached(awaited=True)
-        self._client = httpx.AsyncClient(
-            transport=transport or Network(CONNECTIONS, KEPT_ALIVE),
-            trust_env=False,
-            follow_redirects=False,
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            headers={
-                "accept": "application/jwk-set+json, application/json",
-                "accept-encoding": "identity",
-                "user-agent": "generations-proxy",
-            },
-            timeout=httpx.Timeout(timeout),
+        self._client = bare_client(
+            transport or Network(CONNECTIONS, KEPT_ALIVE),
+            "application/jwk-set+json, application/json",
+            httpx.Timeout(timeout),
         )
         self.generation = 0
         self.requests = 0
@@ -190,17 +182,3 @@ class KeySet:
             goes_on = "the last good keys go on" if self._keys else "until they are, no token is accepted"
             _log.warning("the keys that verify tokens were not fetched, %s: %s", goes_on, fault)
         self._failing = True
-
-
-def url_is_usable(url: str) -> bool:
-    """Whether a JWK set, or the hub, may be asked there: HTTP(S), and nothing secret or useless in it."""
-    try:
-        parts = urlsplit(url)
-        asked = httpx.URL(url)
-        # httpx' host is read, too: for each request it decodes international names (xn--…), which can fail.
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname and asked.host) and parts.port != 0
-    except (ValueError, httpx.InvalidURL):
-        return False
-    # What is asked for is what is written: httpx resolves dots and escapes blanks, urlsplit drops what is empty.
-    written = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return valid and asked.raw_path.decode() == written and parts.username is None and not {" ", "#"} & set(url)

@@ -20,9 +20,10 @@ import jwt
 from msgspec import Struct
 
 from proxy.callers.caller import EVERY, Caller
-from proxy.callers.jwks import KeySet, url_is_usable
+from proxy.callers.jwks import KeySet
 from proxy.callers.keys import FixedKey, Key, KeyFault, KeySource, load_key, read_key
 from proxy.errors import Unauthorized
+from proxy.hub.clients import url_is_usable
 from proxy.secret import Secret
 from proxy.settings import JwtSettings
 

@@ -41,22 +41,22 @@ from proxy.web.telemetry.event import ACCESS
 _log: Final = logging.getLogger("proxy.serve")
 
 
-def run_server(loaded: Settings) -> None:
+def run_server(settings: Settings) -> None:
     """Run until told to stop. Workers read the settings from the environment, as this process did.
 
     Raises:
         OSError: the address cannot be listened on.
         SystemExit: a worker could not start, which is in the log.
     """
-    server = loaded.server
+    server = settings.server
     shares = server.workers > 1 and sys.platform == "linux"
     if shares:
         listen(server.host, server.port).close()  # fails if another proxy listens there, which would share as well
     open_socket = partial(reserve, shared=True) if shares else listen
-    with open_socket(server.host, server.port) as sock, logs.to_stderr(loaded.log.format) as log:
+    with open_socket(server.host, server.port) as sock, logs.to_stderr(settings.log.format) as log:
         _log.info("listening on %s with %d worker(s), process %d", url_of(sock), server.workers, os.getpid())
-        settings = uvicorn.Config(
-            "proxy.commands.serve:worker_app" if server.workers > 1 else partial(production_app, log),
+        config = uvicorn.Config(
+            "proxy.commands.serve:worker_app" if server.workers > 1 else partial(production_app, settings, log),
             factory=True,
             workers=server.workers,
             loop="proxy.commands.serve:event_loop",
@@ -72,13 +72,13 @@ def run_server(loaded: Settings) -> None:
         )
         if server.workers > 1:
             sockets = [cast("socket.socket", OwnSocket(sock)) if shares else sock]
-            supervisor = Multiprocess(settings, sockets=sockets)
+            supervisor = Multiprocess(config, sockets=sockets)
             with _directory():
                 supervisor.run()
             if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
                 sys.exit(1)
         else:
-            uvicorn.Server(settings).run(sockets=[sock])
+            uvicorn.Server(config).run(sockets=[sock])
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
@@ -97,15 +97,15 @@ def event_loop() -> asyncio.AbstractEventLoop:
 
 def worker_app() -> object:
     """The application of one worker of several, a process of its own: the log writer did not come along."""
-    log = logs.to_stderr(sources.load(os.environ).settings.log.format)
+    settings = sources.load(os.environ).settings
+    log = logs.to_stderr(settings.log.format)
     log.start()
     atexit.register(log.finish)  # uvicorn ends this process, after the application or because it cannot start
-    return production_app(log)
+    return production_app(settings, log)
 
 
-def production_app(log: logs.Writing) -> object:
+def production_app(settings: Settings, log: logs.Writing) -> object:
     """The application of this process."""
-    settings = sources.load(os.environ).settings
     readiness = Readiness()
     return create_app(
         settings,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from proxy.callers.caller import EVERY
-from proxy.callers.jwks import url_is_usable
 from proxy.config.redis_password import read_password
+from proxy.hub.clients import url_is_usable
 from proxy.hub.credential import DEFAULT, Credential, check_token, read_token
 from proxy.redis.client import check as check_redis_url
 from proxy.settings import CredentialSettings, Settings

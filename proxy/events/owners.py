@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.answer.directives import Directives
-from proxy.answer.freshness import OK
 from proxy.answer.page import namespace_of
 from proxy.errors import ProxyError
 from proxy.events.entry import Entry
@@ -95,7 +94,7 @@ class Owners:
             outcome = await self._pages.answer(question, _ANY_AGE)
         except ProxyError as error:
             return False, error.retry_after or 0.0
-        if outcome.page.status != OK:
+        if not outcome.page.found:
             return False, 0.0
         entry.namespace = namespace_of(question, outcome.page)
         return True, 0.0

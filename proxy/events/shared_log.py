@@ -54,10 +54,8 @@ class SharedLog:
 
     async def hold(self) -> tuple[bool, float] | None:
         """Take or keep the lease; return whether it is held, and for how many seconds nobody is to take it."""
-        return await self._link.run(
-            *(_HOLD, "hold", self._lease, [self._token, int(SUBSCRIBER_LEASE * 1000)]),
-            lambda answer: (bool(answer[0]), answer[1] / 1000),
-        )
+        arguments = [self._token, int(SUBSCRIBER_LEASE * 1000)]
+        return await self._link.run(_HOLD, "hold", self._lease, arguments, lambda one: (bool(one[0]), one[1] / 1000))
 
     async def give_up(self, rest: float = 0.0) -> None:
         """Let another have the lease; nobody for ``rest`` seconds, if the hub has no events."""

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeAlias
 import httpx
 from msgspec import Struct
 
-from proxy import errors, tracing
+from proxy import NAME, errors, tracing
 from proxy.hub.body import echoes, read_body, read_error
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
@@ -35,8 +35,7 @@ from proxy.tasks.detached import Detached, ended
 
 Transport: TypeAlias = httpx.AsyncBaseTransport
 """How requests reach the hub: the network, unless a test puts something else there."""
-USER_AGENT: Final = "generations-proxy"
-HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": USER_AGENT}
+HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": NAME}
 KEPT_ALIVE: Final = 55.0
 """Seconds for which an idle connection is kept: less than the 60 s after which servers and balancers usually close."""
 URLS: Final = 1024
@@ -117,7 +116,8 @@ class Hub:
             raise errors.HubUnreachable("This process ends, and asks no more.")
         token = self._credential.token()
         try:
-            return await self._ask(path, query, token, until)
+            with self._told() as call:
+                return await self._send(path, query, token, until, call)
         except errors.HubRefusedCredential as error:
             error.repeatable = self._credential.refused(token)
             raise
@@ -135,10 +135,6 @@ class Hub:
             call.seconds = time.perf_counter() - began
             for tell in self.on_call:
                 tell(call)
-
-    async def _ask(self, path: str, query: str, token: Secret, until: float) -> bytes:
-        with self._told() as call:
-            return await self._send(path, query, token, until, call)
 
     async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> bytes:
         connected, exchange = False, Exchange(until)

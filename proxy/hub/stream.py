@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -18,7 +17,8 @@ import httpx
 from proxy import errors
 from proxy.hub import sse
 from proxy.hub.body import codings, echoes
-from proxy.hub.client import USER_AGENT, Transport
+from proxy.hub.client import Transport
+from proxy.hub.clients import bare_client
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
 from proxy.hub.sse import Event, Parser, StreamFault
@@ -162,18 +162,10 @@ class HubStream:
         return client.build_request("GET", self._base.copy_with(raw_path=raw_path), headers=authorization)
 
     def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            transport=self._transport,
-            verify=self._tls,
-            trust_env=False,
-            follow_redirects=False,
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            headers={"accept": sse.MEDIA_TYPE, "accept-encoding": "identity", "user-agent": USER_AGENT},
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
-            timeout=httpx.Timeout(
-                self._settings.read_timeout, connect=self._settings.connect_timeout, read=self._silence
-            ),
-        )
+        once = httpx.Limits(max_connections=1, max_keepalive_connections=0)
+        network = self._transport or httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=once)
+        connect, read = self._settings.connect_timeout, self._settings.read_timeout
+        return bare_client(network, sse.MEDIA_TYPE, httpx.Timeout(read, connect=connect, read=self._silence))
 
 
 async def _discard(sent: asyncio.Task[httpx.Response]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.answer.freshness import Fresh, Gone, Term, Verdict, current, in_doubt, term, vouched_at
-from proxy.answer.page import Page
+from proxy.answer.freshness import Fresh, Gone, Term, Verdict, current, in_doubt, keep_until, term, vouched_at
+from proxy.answer.outcome import Landed
+from proxy.answer.page import Page, of_moment
 from proxy.answer.record import Record
 from proxy.known.barred import Barred
 from proxy.known.doubts import Doubts
@@ -57,14 +58,17 @@ class Judging:
             self._changes = changes
         return self._changes
 
-    def kept(self, question: Question, *, suspect: bool = False) -> tuple[Page | None, Verdict]:
-        """Return the page in memory and whether it may be served now.
+    def best(self, question: Question, *, suspect: bool = False, show: bool = False) -> tuple[Page | None, Verdict]:
+        """Return the best page that memory has or that can be composed, and whether it may be served now.
+
+        What is composed is kept, unless it is of a suspect record.
 
         ``suspect``: judged by a record that may be outdated too, for when the alternative is no answer at all.
+        ``show``: a caller is to have it, which counts.
         """
         kept = self._memory.get(question.key)
         if kept is not None and kept.reckoned == self.changes:
-            verdict = kept.verdict(self._clock())
+            verdict = kept.show(self._clock()) if show else kept.verdict(self._clock())
             if isinstance(verdict, Fresh):  # as nearly all are
                 return kept.page, verdict
         record = self._memory.record(question.listing, suspect=suspect)
@@ -75,7 +79,7 @@ class Judging:
         overtaken = kept.overtaken_at > 0 or self._rows.overtake(question, kept.page, record)
         if overtaken and not suspect:
             return self._composed(question, record, kept.page, Gone())
-        verdict = self._reckoned(question, kept, record, keep=not suspect)
+        verdict = self._reckoned(question, kept, record, keep=not suspect, show=show)
         if isinstance(verdict, Fresh):
             return kept.page, verdict
         return self._composed(question, record, kept.page, verdict, suspect=suspect)
@@ -103,6 +107,28 @@ class Judging:
         outline = self._rows.outlined(question, record, purged_at=self._purged_at(question))
         return None if outline is None else self._rows.composed(question, record)
 
+    def newer(self, question: Question, page: Page | None, *, since: float) -> Landed | None:
+        """A page that another replica had from the hub, if that vouched for it after ``since``: fresh or not.
+
+        No event may have made it doubtful: whoever waits for it may have begun to after that.
+        """
+        record, now = self._memory.record(question.listing), self._clock()
+        if page is None or record is None or not current(page, record) or page.asked_at < self._purged_at(question):
+            return None
+        vouched = vouched_at(page, record)
+        if vouched <= since or vouched < self._doubts.since(question):
+            return None
+        if page.dead_at is not None and page.dead_at <= now:
+            return None
+        return Landed(
+            page=of_moment(page, self._rows.moment(question, page)),
+            learned="confirmed",
+            vouched_at=vouched,
+            ttl=self.term(question, page, record).fresh_until - now,
+            stored=keep_until(page, self._settings) > now,
+            collapsed=True,
+        )
+
     def vouched(self, question: Question) -> float:
         """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""
         kept, record = self._memory.get(question.key), self._memory.record(question.listing, suspect=True)
@@ -128,7 +154,7 @@ class Judging:
             withdrawn_at=self._withdrawn_at(question),
         )
 
-    def _reckoned(self, question: Question, kept: Kept, record: Record, *, keep: bool) -> Verdict:
+    def _reckoned(self, question: Question, kept: Kept, record: Record, *, keep: bool, show: bool) -> Verdict:
         """Judge a page by the record; the term is kept with it until something changes, if it is of a trusted one."""
         if not current(kept.page, record) or kept.page.asked_at < self._purged_at(question):
             return Gone()
@@ -139,7 +165,7 @@ class Judging:
             reckoned = self._last  # pages of one listing mostly have the same: fewer objects to look at, and to keep
         self._last = reckoned
         kept.reckon(reckoned, self.changes)
-        return kept.verdict(self._clock())
+        return kept.show(self._clock()) if show else kept.verdict(self._clock())
 
     def _composed(
         self, question: Question, record: Record, page: Page | None, verdict: Verdict, *, suspect: bool = False

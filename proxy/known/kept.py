@@ -24,7 +24,7 @@ class Kept(Struct, gc=False):
         term: when it may be served.
         reckoned: what ``Judging.changes`` was when the term was reckoned; once that moves on, the term is reckoned
             anew. -1: in any case.
-        shown: how often the page has been judged since the hub vouched for it, which is about how often it was shown.
+        shown: for how many callers it has been judged since the hub vouched for it; nearly all of them were shown it.
         used: of late; see ``second_chance``.
         looked_at: when it was last made sure that Redis has no newer one, in Unix seconds.
         overtaken_at: when another replica asked for an answer that may contradict this live page; 0 if there is none,
@@ -51,6 +51,10 @@ class Kept(Struct, gc=False):
 
     def verdict(self, now: float) -> Verdict:
         """Whether the page may be served at ``now``, by its term."""
+        return self.term.verdict(now)
+
+    def show(self, now: float) -> Verdict:
+        """The same for one more caller who is to be shown it."""
         self.shown += 1
         if self.shown >= MANY and self.term.due_at != self.term.early_at:
             self.term = replace(self.term, due_at=self.term.early_at)

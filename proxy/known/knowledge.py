@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from proxy.answer.freshness import Fresh, current, keep_record, keep_until, vouched_at
+from proxy.answer.freshness import Fresh, keep_record, keep_until, vouched_at
 from proxy.answer.outcome import Landed, Leader
 from proxy.answer.page import Page, of_moment
+from proxy.answer.record import Record
 from proxy.known.barred import Barred
 from proxy.known.doubts import Doubts
 from proxy.known.judging import Judging
@@ -89,14 +91,14 @@ class Knowledge:
         landed = None
         if lease.holder == token:
             await self._take_in(question, lease.known)
-            landed = self._newer(question, lease.known, since)
+            landed = self.judging.newer(question, lease.known.page, since=since)
         return Leader(lease.holder, lease.seconds, landed)
 
     async def handed(self, question: Question, *, since: float) -> Landed | None:
         """Return the page that another replica has got from the hub, vouched for after ``since``."""
         found = None if self._shared is None else await self._shared.look(question, self._version(question))
         await self._take_in(question, found)
-        return None if found is None else self._newer(question, found, since)
+        return None if found is None else self.judging.newer(question, found.page, since=since)
 
     async def _take_in(self, question: Question, found: Found | None) -> None:
         """Take in what Redis said, or that it cannot be asked."""
@@ -117,35 +119,9 @@ class Knowledge:
             self._memory.put(question.listing, of_moment(page, self.rows.moment(question, page)))
         self._memory.looked(question.key, record)
 
-    def _newer(self, question: Question, found: Found, since: float) -> Landed | None:
-        """The page that was found, if the hub vouched for it after ``since``: fresh or not, as any answer is.
-
-        No event may have made it doubtful: whoever waits for it may have begun to after that.
-        """
-        page, record, now = found.page, self._memory.record(question.listing), self._clock()
-        if page is None or record is None or not current(page, record):
-            return None
-        vouched = vouched_at(page, record)
-        if (
-            page.asked_at < self.barred.purged.since(question)
-            or vouched <= since
-            or vouched < self.doubts.since(question)
-        ):
-            return None
-        if page.dead_at is not None and page.dead_at <= now:
-            return None
-        return Landed(
-            page=of_moment(page, self.rows.moment(question, page)),
-            learned="confirmed",
-            vouched_at=vouched,
-            ttl=self.judging.term(question, page, record).fresh_until - now,
-            stored=keep_until(page, self._settings) > now,
-            collapsed=True,
-        )
-
     def landed(self, question: Question, *, since: float) -> Landed | None:
         """What the answer to another question about the same listing has made of this one, if that is of use."""
-        page, verdict = self.judging.kept(question)
+        page, verdict = self.judging.best(question)
         if page is None or not isinstance(verdict, Fresh):
             return None
         record = self._memory.record(question.listing, suspect=True)
@@ -178,23 +154,47 @@ class Knowledge:
         )
 
     async def _move(self, question: Question, page: Page, token: str) -> tuple[Step, bool]:
-        """Move the listing on by an answer; return how, and whether Redis has been told.
+        """Move the listing on by an answer; return how, and whether Redis has been told."""
+        heard_at = self._clock()
+        window = await self.rows.read(question, page)
+        step_from = partial(self.rows.step, question, page, window, at=heard_at)
+        known = self._memory.record(question.listing, suspect=True)
+        if self._shared is None or self._untold is None:
+            return step_from(known), False
+        step, ended = await self._agree(self._shared, question, page, token, heard_at, known, step_from)
+        if ended == "useless":
+            return step, False
+        self.trust.told(answered=ended != "unanswered")
+        if ended == "agreed":
+            return step, True
+        latest = self._memory.record(question.listing, suspect=True)
+        if ended == "unanswered" and latest is not known:  # other answers have come while Redis was asked in vain
+            known, step = latest, step_from(latest)
+        self._untold.note(question.listing, step.record, moved=known is not None and step.learned == "moved")
+        return step, False
+
+    async def _agree(
+        self,
+        shared: Shared,
+        question: Question,
+        page: Page,
+        token: str,
+        heard_at: float,
+        known: Record | None,
+        step_from: Callable[[Record | None], Step],
+    ) -> tuple[Step, Literal["agreed", "outrun", "unanswered", "useless"]]:
+        """Have all replicas move the listing on from what is known; return how, and what came of that.
 
         Redis moves on only from what the step was made on. Where others have moved it meanwhile, the step is made
         anew on what they know; rows that lose that race each time are not kept.
         """
-        heard_at = self._clock()
-        window = await self.rows.read(question, page)
-        known = self._memory.record(question.listing, suspect=True)
-        step = self.rows.step(question, page, window, known, heard_at)
-        if self._shared is None or self._untold is None:
-            return step, False
+        step = step_from(known)
         for left in reversed(range(ATTEMPTS)):
             if step.learned == "behind":
-                return step, False  # which Redis may have forgotten, and would take it for the newest
+                return step, "useless"  # which Redis may have forgotten, and would take it for the newest
             if page.asked_at < self.barred.purged.since(question):
-                return step, False  # it is of use to nobody: the hub is asked again, and who waits is to wait for that
-            told = await self._shared.learn(
+                return step, "useless"  # to anybody: the hub is asked again, and who waits is to wait for that
+            told = await shared.learn(
                 question,
                 page,
                 heard_at=heard_at,
@@ -205,22 +205,16 @@ class Knowledge:
                 since=step.record.since,
                 rows=None if step.change is None else step.change.written,
             )
+            if told is None:
+                return step, "unanswered"
             if not isinstance(told, Found):
-                break
+                record, learned = told
+                return replace(step, record=record, learned=learned), "agreed"
             await self._take_in(question, told)
             # Where Redis has lost the record, what is known here goes on: there were other moments before its since.
-            latest = told.record or self._memory.record(question.listing, suspect=True)
-            step = self.rows.step(question, page, window, latest, heard_at)
+            step = step_from(told.record or self._memory.record(question.listing, suspect=True))
             step = step if left > 1 else replace(step, change=None)
-        self.trust.told(answered=told is not None)
-        latest = self._memory.record(question.listing, suspect=True)
-        if told is None and latest is not known:  # other answers have come while Redis was asked in vain
-            known, step = latest, self.rows.step(question, page, window, latest, heard_at)
-        if told is None or isinstance(told, Found):
-            self._untold.note(question.listing, step.record, moved=known is not None and step.learned == "moved")
-            return step, False
-        record, learned = told
-        return replace(step, record=record, learned=learned), True
+        return step, "outrun"
 
     def refused(self, question: Question, status: int | None, at: float) -> None:
         """As ``Barred.refused``, unless nothing is kept that could be shown all the same."""

@@ -17,7 +17,8 @@ class WantedTurn(Struct):
     Attributes:
         gate: its name.
         keys, arguments: as the script is asked for it.
-        read: reads what the script says of it.
+        read: reads what the script says of it, together with the rest of the reply: one of another shape is another's
+            reply altogether (``RedisLink.read``).
         answer: that, as it was read; None until there is one.
         over: it was used, or given back.
     """

@@ -99,7 +99,7 @@ def check(url: Secret) -> None:
     """Find out whether a client can be made of the URL, its options included; nothing is sent.
 
     Raises:
-        ValueError: as place.
+        ValueError: as read_address.
     """
     read_address(url)
     try:

@@ -168,11 +168,8 @@ class Shared:
         rows: Sequence[Any] = (),
     ) -> tuple[Record, Learned] | Found | None:
         asked_at, heard_at, since = map(microseconds, (answer.confirmed_at, answer.heard_at, answer.since))
-        arguments: list[Any] = [
-            *(write_stamp(answer.stamp), asked_at, heard_at, int(contradicts), since),
-            *(*page, max(1, int(keep_record * 1000)), NEWS, listing, *landed),
-            *rows,
-        ]
+        arguments: list[Any] = [write_stamp(answer.stamp), asked_at, heard_at, int(contradicts), since, *page]
+        arguments += [max(1, int(keep_record * 1000)), NEWS, listing, *landed, *rows]
         keys = [record_key(listing), *keys, *rows_keys(listing)]
         result = await self._link.run(_LEARN, "learn", keys, arguments, moved)
         if result is None:

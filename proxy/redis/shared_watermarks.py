@@ -33,7 +33,8 @@ class SharedWatermarks:
 
     async def times(self) -> dict[Extent, float] | None:
         """All that are kept, and their times (Unix seconds); None: Redis cannot be asked."""
-        return await self._link.run(
-            *(_MARKS, self.kind, [KEYS[self.kind]], []),
-            lambda found: watermarks.read(dict(zip(found[::2], found[1::2], strict=True))),
-        )
+
+        def read(found: list[bytes]) -> dict[Extent, float]:
+            return watermarks.read(dict(zip(found[::2], found[1::2], strict=True)))
+
+        return await self._link.run(_MARKS, self.kind, [KEYS[self.kind]], [], read)

@@ -75,7 +75,10 @@ async def read_page(raw: bytes, key: str, known: Page | None = None) -> Page:
 
 
 async def write_page(page: Page) -> bytes:
-    """A page as it is kept; its zstd variant is what Redis holds of the body."""
+    """A page as it is kept. Its zstd variant is what Redis holds of the body: made here, it is left with the page.
+
+    That is in no memory yet, which would have to count it (``Memory.enrich``).
+    """
     body = page.variants.get("zstd")
     if body is None:
         body = page.variants["zstd"] = await off_loop_if_large(_compress, page.body, len(page.body))

@@ -7,11 +7,12 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Final, assert_never
 
+from proxy import NAME
 from proxy.answer.encodings import CODINGS, Coding, tag
 from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.errors import HubError, HubFoundNothing, HubRejectedQuestion, ProxyError
 
-CACHE: Final = "generations-proxy"
+CACHE: Final = NAME
 """The name under which Cache-Status speaks of this cache (RFC 9211 §2)."""
 CACHE_CONTROL: Final = "private, no-cache"
 """Browsers keep and revalidate, nothing in between keeps."""

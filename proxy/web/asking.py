@@ -10,7 +10,7 @@ from litestar import Request, Response
 from proxy.answer import directives
 from proxy.answer.directives import Directives
 from proxy.answer.encodings import Coding, preferred, tag, worthwhile
-from proxy.answer.freshness import OK
+from proxy.answer.freshness import Fresh, Verdict
 from proxy.answer.outcome import Hit, Miss, Outcome
 from proxy.answer.page import UNFIT, Page, namespace_of
 from proxy.callers.caller import Caller
@@ -25,6 +25,7 @@ from proxy.web.express.heard import Meaning
 from proxy.web.express.lane import Express
 from proxy.web.limits import Limits, Tab
 from proxy.web.reading import respond
+from proxy.web.state import RequestState, state_of
 
 Finder: TypeAlias = Callable[[Caller], Sequence[Question]]
 """Says what a caller asks: one question, or several of which the first that the hub has an answer to counts.
@@ -64,15 +65,15 @@ class Asking:
         Raises:
             ProxyError: to be told to the caller.
         """
-        headers, state = request.headers, request.scope["state"]
+        headers, state = request.headers, state_of(request.scope)
         caller = await self._authentication.caller(headers)
-        state["caller"] = caller.name
+        state.caller = caller.name
         tab = await self._limits.charge(request, caller)
         questions = find(caller)  # before anything is looked up
         wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
         moment = ",".join(headers.getall("listing-moment", ()))
         question, outcome = await self._first(caller, questions, wishes, moment, tab, state)
-        state["served"] = outcome
+        state.served = outcome
         page, tags = outcome.page, listed(headers.getall("if-none-match", ()))
         liked = preferred(headers.getall("accept-encoding", ()))
         if question is questions[0] and not moment:  # else another is to be tried first, or a moment passes
@@ -91,7 +92,7 @@ class Asking:
         wishes: Directives,
         moment: str,
         tab: Tab,
-        state: dict[str, Any],
+        state: RequestState,
     ) -> tuple[Question, Outcome]:
         """The first question to which there is an answer for the caller, and that.
 
@@ -99,9 +100,10 @@ class Asking:
         asked for may be where it could not be looked for.
         """
         failure: ProxyError | None = None
+        nothing: HubFoundNothing | None = None
         try:
             for question in questions:
-                state["question"] = question
+                state.question = question
                 try:
                     with allotted():
                         outcome, hidden = await self._outcome(caller, question, wishes, moment)
@@ -110,11 +112,13 @@ class Asking:
                     failure = failure or error
                     continue
                 tab.settle(outcome)
-                if outcome.page.status == OK and not hidden:
+                if outcome.page.found and not hidden:
                     return question, outcome
-            raise failure or (_nothing(caller, question, outcome) if questions else _hidden())
+                nothing = _nothing(caller, question, outcome)
+            raise failure or nothing or _hidden()
         finally:
-            del failure  # its traceback holds this frame, which holds it: garbage that only a collection would find
+            # A traceback holds this frame, which would hold its error: garbage that only a collection would find.
+            del failure, nothing
 
     async def _outcome(
         self, caller: Caller, question: Question, wishes: Directives, moment: str
@@ -133,7 +137,7 @@ class Asking:
             if isinstance(outcome, Miss) or not hidden:
                 return outcome, hidden
         # If it was not in memory, Redis had it.
-        outcome = await self._pages.answer(question, wishes.for_nothing(self._live_ttl))
+        outcome = await self._pages.answer(question, as_of_nothing(wishes, self._live_ttl))
         return outcome, _is_hidden(caller, question, outcome.page)
 
     def _remember(
@@ -154,9 +158,34 @@ class Asking:
             self._express.remember(request.scope, question, Meaning(caller, wishes, terms, valid, liked, tags, shown))
 
 
+class _OfNothing(Directives, frozen=True, gc=False):
+    """See ``as_of_nothing``."""
+
+    kept_for: float = 0.0
+
+    def accept(self, verdict: Verdict, min_refresh: float) -> bool:
+        left = self.kept_for - verdict.age
+        return isinstance(verdict, Fresh) and left > 0 and super().accept(Fresh(left, verdict.age), min_refresh)
+
+
+def as_of_nothing(wishes: Directives, kept_for: float) -> Directives:
+    """What is asked of a page that is to be answered as if there were none: the hub's 404 is kept for that long.
+
+    So each wish has to be granted and refused as it would be to one who asks for what does not exist. Else how long a
+    generation of others is kept would tell that there is one.
+    """
+    return _OfNothing(
+        max_age=wishes.max_age,
+        min_fresh=wishes.min_fresh,
+        stale_if_error=0.0,
+        only_if_cached=wishes.only_if_cached,
+        kept_for=kept_for,
+    )
+
+
 def _is_hidden(caller: Caller, question: Question, page: Page) -> bool:
     """Whether a generation is of a namespace that is not granted to the caller, which only the hub's answer says."""
-    return page.status == OK and not caller.sees(namespace_of(question, page))
+    return page.found and not caller.sees(namespace_of(question, page))
 
 
 def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNothing:

@@ -14,6 +14,7 @@ from proxy import tracing
 from proxy.tracing import Trace
 from proxy.web.health import Readiness
 from proxy.web.problems import refusal
+from proxy.web.state import REQUEST, RequestState
 from proxy.web.telemetry.event import RequestEvent, Sink, asked, describe
 
 MAX_URI: Final = 32 * 1024
@@ -43,18 +44,17 @@ def with_edge(
             return
         began = time.perf_counter()
         request_id = next(ids)
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        scope.setdefault("state", {})[REQUEST] = state = RequestState(request_id)
         if tracer is not None:
-            state["trace"] = trace = tracer(scope)
-            tracing.current.set(trace)  # the server runs each request in a context of its own
+            state.trace = tracer(scope)
+            tracing.current.set(state.trace)  # the server runs each request in a context of its own
         status = size = 0
 
         async def sending(message: Message) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", request_id.encode()), *state.get("headers", ())]
+                headers = [*message["headers"], (b"x-request-id", request_id.encode()), *state.headers]
                 if readiness.draining:
                     headers.append((b"connection", b"close"))
                 message["headers"] = headers
@@ -65,7 +65,7 @@ def with_edge(
         try:
             await app(scope, receive, sending)
         finally:
-            event = describe(scope, status=status, seconds=time.perf_counter() - began, size=size)
+            event = describe(scope, state, status=status, seconds=time.perf_counter() - began, size=size)
             for sink in sinks:
                 sink((event,))
 

@@ -23,6 +23,7 @@ from proxy.web.authentication import Authentication
 from proxy.web.limits import Limits
 from proxy.web.protocol import connection_of
 from proxy.web.reading import reading
+from proxy.web.state import state_of
 
 KEEP_ALIVE: Final = 15.0
 """Seconds between signs of life, as the hub's; as often it is looked whether the caller may still listen."""
@@ -50,7 +51,7 @@ def events_handler(
     @reading(EVENTS_PATH)
     async def stream(request: Request[Any, Any, Any]) -> ASGIApp:
         caller = await authentication.caller(request.headers)
-        request.scope["state"]["caller"] = caller.name
+        state_of(request.scope).caller = caller.name
         await limits.charge(request, caller)
         query.parse(request.scope["query_string"], ())
         serving = credentials.serving_any(caller.namespaces, every=caller.sees_all)

@@ -18,6 +18,7 @@ from proxy.callers.limiter import Balance, Limiter
 from proxy.callers.quota import Terms
 from proxy.errors import HubError, HubRejectedQuestion, ProxyError, TooManyRequests
 from proxy.settings import LimitSettings
+from proxy.web.state import state_of
 
 
 class Tab(Struct, frozen=True):
@@ -59,9 +60,9 @@ class Limits:
         try:
             balance = await self._limiter.charge(caller.name, terms, self._settings.hit_weight)
         except TooManyRequests:
-            request.scope["state"]["headers"] = rate_limit_headers(self._limiter.balance(caller.name, terms))
+            state_of(request.scope).headers = rate_limit_headers(self._limiter.balance(caller.name, terms))
             raise
-        request.scope["state"]["headers"] = rate_limit_headers(balance)
+        state_of(request.scope).headers = rate_limit_headers(balance)
         return Tab(self._limiter, caller.name, terms, 1.0 - self._settings.hit_weight)
 
     def terms(self, caller: Caller) -> Terms | None:

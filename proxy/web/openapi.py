@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from proxy import __version__
+from proxy import NAME, __version__
 from proxy.contract import (
     GenerationsListResponse,
     GenerationsShowResponse,
@@ -82,7 +82,7 @@ def document() -> bytes:
         {
             "openapi": "3.0.3",
             "info": {
-                "title": "generations-proxy",
+                "title": NAME,
                 "version": __version__,
                 "description": "A caching, read-only proxy of the Oxen hub's API for AI image and video generations.",
             },

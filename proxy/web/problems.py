@@ -18,6 +18,7 @@ from proxy.errors import Forwarded, HubFoundNothing, ProxyError
 from proxy.hub import retry_after
 from proxy.web.answers import CACHE, VARY, error_cache_status
 from proxy.web.reading import ALLOW, respond
+from proxy.web.state import state_of
 
 _COMMON: Final = {"cache-control": "no-store", "vary": VARY}
 _log: Final = logging.getLogger("proxy.web")
@@ -43,7 +44,7 @@ class ErrorResponse(Struct, kw_only=True):
 
 def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Response[bytes]:
     """Answer an error of ours; the hub's own 400, 404 and 422 keep their body."""
-    request.scope["state"]["outcome"] = error.type
+    state_of(request.scope).outcome = error.type
     headers = {"cache-status": error_cache_status(error)}
     if error.retry_after is not None:
         headers["retry-after"] = retry_after.header(error.retry_after)
@@ -60,7 +61,7 @@ def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Respon
         detail=error.detail,
         parameter=UNSET if error.parameter is None else error.parameter,
     )
-    return respond(request, error.status, _COMMON | headers, envelope(body, request.scope["state"]["request_id"]))
+    return respond(request, error.status, _COMMON | headers, envelope(body, state_of(request.scope).request_id))
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -85,9 +86,9 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
             body = ErrorBody(type="bad_request", title="The request is malformed", detail=error.detail)
         case _:
             return on_fault(request, error)
-    request.scope["state"]["outcome"] = body.type
+    state_of(request.scope).outcome = body.type
     headers["cache-status"] = f"{CACHE}; detail={body.type}"
-    return respond(request, error.status_code, _COMMON | headers, envelope(body, request.scope["state"]["request_id"]))
+    return respond(request, error.status_code, _COMMON | headers, envelope(body, state_of(request.scope).request_id))
 
 
 def error_headers(kind: str) -> dict[str, str]:
@@ -104,9 +105,9 @@ def refusal(status: int, kind: str, title: str, detail: str) -> ASGIApp:
     """An application that answers in place of the one that a request is not let through to."""
 
     async def refuse(scope: Scope, _: Receive, send: Send) -> None:
-        state = scope["state"]
-        state["outcome"] = kind
-        body = envelope(ErrorBody(type=kind, title=title, detail=detail), state["request_id"])
+        state = state_of(scope)
+        state.outcome = kind
+        body = envelope(ErrorBody(type=kind, title=title, detail=detail), state.request_id)
         pairs = [(name.encode(), value.encode()) for name, value in error_headers(kind).items()]
         pairs.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": pairs})
@@ -117,7 +118,7 @@ def refusal(status: int, kind: str, title: str, detail: str) -> ASGIApp:
 
 def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer a fault of the proxy itself: the log has the traceback, the caller the id to find it by."""
-    _log.error("request %s failed", request.scope["state"]["request_id"], exc_info=error)
+    _log.error("request %s failed", state_of(request.scope).request_id, exc_info=error)
     return on_proxy_error(request, ProxyError("This is a fault of the proxy; its log has more under the request id."))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
@@ -23,7 +23,6 @@ from msgspec.structs import replace
 
 from proxy.answer.directives import NONE
 from proxy.answer.encodings import tag, worthwhile
-from proxy.answer.freshness import OK
 from proxy.answer.outcome import Hit, StaleHit
 from proxy.answer.page import Page
 from proxy.hub.credential import Credential
@@ -35,6 +34,7 @@ from proxy.web.express.heard import Answer, Heard, Manner, Meaning, Variant
 from proxy.web.express.recollection import ENTRIES, Recollection
 from proxy.web.health import Readiness
 from proxy.web.limits import Limits, rate_limit_headers
+from proxy.web.state import state_of
 from proxy.web.telemetry.event import SHARED, asked, endpoint_of, shown
 
 HEAD: Final = "head"
@@ -145,7 +145,7 @@ class Express:
             if variant is None:
                 return None
         body = b""
-        if variant.status == OK:
+        if variant.status == 200:
             body = page.body if variant.coding is None else page.variants[variant.coding]
         limits: list[tuple[bytes, bytes]] = []
         if meaning.terms is not None:
@@ -163,13 +163,12 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP or (answer := express.recall(scope)) is None:
             await app(scope, receive, send)
             return
-        state: dict[str, Any] = scope["state"]
-        state["caller"], state["served"] = answer.heard.manner.meaning.caller.name, answer.outcome
-        state["question"] = answer.heard.question
-        state["headers"] = answer.limits
+        state = state_of(scope)
+        state.caller, state.served = answer.heard.manner.meaning.caller.name, answer.outcome
+        state.question, state.headers = answer.heard.question, answer.limits
         variant = answer.variant
         headers = page_headers(answer.outcome, variant.etag)
-        if variant.status == OK:
+        if variant.status == 200:
             headers |= body_headers(answer.body, variant.coding)
         body = b"" if scope["method"] == "HEAD" else answer.body
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -181,14 +180,14 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
 
 def _variant(meaning: Meaning, page: Page) -> Variant | None:
     """What of a page is sent to who asks with this meaning; None: that cannot be said here, or not at once."""
-    if page.status != OK or (meaning.shown is not None and meaning.shown != page.etag):
+    if not page.found or (meaning.shown is not None and meaning.shown != page.etag):
         return None
     coding = meaning.liked and worthwhile(meaning.liked, page.body)
     if known := matching(page.etag, coding, meaning.tags):
         return Variant(304, known, None)
     if coding is not None and coding not in page.variants:
         return None  # nobody has asked for it yet
-    return Variant(OK, tag(page.etag, coding), coding)
+    return Variant(200, tag(page.etag, coding), coding)
 
 
 def _itself(manner: Manner) -> Manner:

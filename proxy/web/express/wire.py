@@ -18,7 +18,6 @@ from typing import Any, Final
 from litestar import Litestar
 
 from proxy.answer.encodings import CODINGS, Coding
-from proxy.answer.freshness import OK
 from proxy.web.answers import CACHE_CONTROL, VARY, detail_of, hit_status
 from proxy.web.cors import readable_by
 from proxy.web.express.heard import Answer
@@ -47,7 +46,7 @@ class Wire:
         self._untold: list[RequestEvent] = []
         self._server_headers: Sequence[tuple[bytes, bytes]] = ()
         self._server_lines = ""
-        kinds: list[tuple[int, Coding | None]] = [(304, None), (OK, None), *((OK, coding) for coding in CODINGS)]
+        kinds: list[tuple[int, Coding | None]] = [(304, None), (200, None), *((200, coding) for coding in CODINGS)]
         self._fixed = {kind: _fixed(*kind, origins=origins) for kind in kinds}
 
     def answer(self, head: bytes, server_headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
@@ -103,7 +102,7 @@ def _own(answer: Answer) -> str:
     lines = f"etag: {variant.etag}\r\n"
     if moment:
         lines += f"listing-moment: {moment}\r\n"
-    if variant.status == OK:
+    if variant.status == 200:
         lines += f"content-length: {len(answer.body)}\r\n"
     return lines + _lines(readable_by(origin)) if origin else lines
 
@@ -116,7 +115,7 @@ def _fixed(status: int, coding: Coding | None, *, origins: bool) -> str:
     """The lines of a head that are the same in each answer."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"cache-control: {CACHE_CONTROL}"]
     lines.append(f"vary: {VARY}, Origin" if origins else f"vary: {VARY}")
-    if status == OK:
+    if status == 200:
         lines.append("content-type: application/json")
     if coding is not None:
         lines.append(f"content-encoding: {coding}")

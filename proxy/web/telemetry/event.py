@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from litestar.types import HTTPScope
 from msgspec import Struct
 from msgspec.json import encode
 
-from proxy.answer.outcome import Miss, Outcome
+from proxy.answer.outcome import Miss
 from proxy.hub.stream import EVENTS_PATH
 from proxy.log_format import LogEvent
-from proxy.questions.question import LIST_PATH, QUEUE_PATH, Question
+from proxy.questions.question import LIST_PATH, QUEUE_PATH
 from proxy.tracing import Trace
+from proxy.web.state import RequestState
 
 ACCESS: Final = "proxy.access"
 """The logger of requests."""
@@ -173,28 +174,25 @@ def log_requests(events: Sequence[RequestEvent]) -> None:
             _log.handle(logging.LogRecord(_log.name, logging.INFO, "", 0, event, (), None))
 
 
-def describe(scope: HTTPScope, *, status: int, seconds: float, size: int) -> RequestEvent:
-    """The event of a request, from what was noted in its state on the way."""
-    state: dict[str, Any] = scope["state"]
-    question: Question | None = state.get("question")
-    served: Outcome | None = state.get("served")
-    method, path = scope["method"], scope["path"]
+def describe(scope: HTTPScope, state: RequestState, *, status: int, seconds: float, size: int) -> RequestEvent:
+    """The event of a request, from what was noted on the way."""
+    question, served, method, path = state.question, state.served, scope["method"], scope["path"]
     return RequestEvent(
-        request_id=state["request_id"],
+        request_id=state.request_id,
         asked=asked(
             method if method in _METHODS else "other",
-            state.get("caller", "-"),
+            state.caller,
             endpoint_of(path),
             shown(path),
             *(() if question is None else (question.listing, question.filters)),
         ),
         status=status,
-        outcome=state.get("outcome", "-") if served is None else served.name,
+        outcome=state.outcome if served is None else served.name,
         seconds=seconds,
         bytes=size,
         age=None if served is None else served.age,
         hub_seconds=served.hub_seconds if isinstance(served, Miss) else None,
-        trace=state.get("trace"),
+        trace=state.trace,
     )
 
 

@@ -24,12 +24,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, set_span_in_context
 
-from proxy import __version__, tracing
+from proxy import NAME, __version__, tracing
 from proxy.hub.client import HubCall
 from proxy.tracing import Trace
 from proxy.web.telemetry.event import RequestEvent
 
-SERVICE: Final = "generations-proxy"
 _HEADER: Final = tracing.HEADER.encode()
 
 
@@ -46,10 +45,10 @@ class Spans:
         self._ids = _GivenIds()
         named = {"service.version": __version__}
         if not os.environ.get("OTEL_SERVICE_NAME"):
-            named["service.name"] = SERVICE
+            named["service.name"] = NAME
         self._provider = TracerProvider(resource=Resource.create(named), id_generator=self._ids, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer(SERVICE, __version__)
+        self._tracer = self._provider.get_tracer(NAME, __version__)
 
     def begin(self, scope: HTTPScope) -> Trace:
         """The trace of a request that has just come."""

@@ -157,7 +157,7 @@ class HubError(ProxyError, status=502, type="hub_error", title="The hub gave no 
 
 
 class HubRefusedCredential(HubError, type="hub_refused_credential", title="The hub refused the proxy's credential"):
-    """The hub answered 401 or 403: an operator has to renew the token."""
+    """The hub answered 401: an operator has to renew the token; or 403: the token may not see what was asked for."""
 
 
 class HubRateLimited(HubError, status=503, type="hub_rate_limited", title="The hub's rate limit is reached"):

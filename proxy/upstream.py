@@ -9,7 +9,7 @@ from typing import Final
 
 from proxy.admission.shield import Shield
 from proxy.answer.page import Page, not_found, read
-from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting
+from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubRejectedQuestion, HubResting
 from proxy.hub.client import Hub
 from proxy.questions.question import Question
 from proxy.redis.claims import WantedTurn
@@ -47,8 +47,13 @@ class Upstream:
         """
         try:
             answer = await self._ask(question, until, ahead=ahead, turn=turn)
+        except HubRejectedQuestion:  # an answer as good as another
+            self._note(question.credential, "ok")
+            raise
         except HubError as error:
-            if not isinstance(error, HubBusy | HubResting):
+            if error.hub_status == 403:  # of one namespace: the token is good, and so is the hub
+                self._note(question.credential, "ok")
+            elif not isinstance(error, HubBusy | HubResting):
                 self._note(question.credential, error.type)
             raise
         self._note(question.credential, "ok")

@@ -28,10 +28,9 @@ def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
     """Name an answer that is neither a page nor the hub's own word on the question. ``now``: Unix seconds."""
     lines = headers.get_list("retry-after")
     wait = retry_after.parse(lines, retry_after.date(headers.get("date", "")) or now)  # whichever clock the hub has
-    if status in (401, 403):
-        return errors.HubRefusedCredential(
-            f"The hub answered {status}; an operator has to renew the token.", hub_status=status
-        )
+    if status in (401, 403):  # after a 403, its answers to other questions may be pages
+        meaning = "an operator has to renew the token" if status == 401 else "its token may not see this"
+        return errors.HubRefusedCredential(f"The hub answered {status}: {meaning}.", hub_status=status)
     if status == 429:
         return errors.HubRateLimited(
             "The hub answered 429.",

@@ -333,6 +333,8 @@ def test_check_with_nothing_there() -> None:
     done = run("check", OXEN_HUB_URL=f"http://{nowhere}", OXEN_API_KEY=KEY, REDIS_URL=f"redis://:pass-word@{nowhere}")
     assert done.returncode == 1
     assert marks(done) == {"settings": "ok", "hub reachable": "FAIL", "Redis": "FAIL"}
+    reached = f"No connection to the hub could be made: Connection refused. Is OXEN_HUB_URL right (http://{nowhere})?"
+    assert reached in done.stdout
     assert f"ConnectionError: Connection refused. Is REDIS_URL right (redis://{nowhere})?" in done.stdout
     assert "pass-word" not in done.stdout
 

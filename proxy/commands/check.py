@@ -99,7 +99,7 @@ async def _credential_checks(
     try:
         body = await hub.get(question.path, question.query)
     except (errors.HubUnreachable, errors.HubTimeout) as error:
-        yield Line("fail", "hub reachable", f"{error.detail} Is OXEN_HUB_URL right ({settings.hub.url})?")
+        yield Line("fail", "hub reachable", f"{error.explained()}. Is OXEN_HUB_URL right ({settings.hub.url})?")
         return
     except errors.ProxyError as error:
         yield Line("ok", "hub reachable", _took(began))
@@ -179,7 +179,7 @@ async def _events_check(settings: Settings, credential: Credential, transport: T
     except NoStream as none:
         return Line("skip" if none.absent else "warn", "events", f"none to listen to: {none}")
     except errors.HubError as error:
-        return Line("warn", "events", error.detail)
+        return Line("warn", "events", error.explained())
     await connection.aclose()
     return Line("ok", "events", "the hub offers its stream")
 

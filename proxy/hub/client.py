@@ -65,6 +65,7 @@ class Hub:
     """A client of the hub's read API.
 
     Attributes:
+        credential: the name of what it is asked with.
         on_call: what is told of each request that has ended.
     """
 
@@ -78,6 +79,7 @@ class Hub:
     ) -> None:
         self._settings = settings
         self._credential = credential
+        self.credential = credential.name
         self._clock = clock
         self._base = httpx.URL(settings.url.rstrip("/"))
         self._detached = Detached(awaited=True)

@@ -8,6 +8,7 @@ from typing import Final
 import httpx
 
 from proxy import errors
+from proxy.causes import causes, of_the_system
 from proxy.hub import retry_after
 from proxy.settings import HubSettings
 
@@ -49,6 +50,12 @@ def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
 
 def named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False) -> errors.HubError:
     """Name a failure of the connection. ``began``: the status line had already come."""
+    failure = _named(error, settings, began=began, kept_alive=kept_alive)
+    failure.cause = ", ".join(dict.fromkeys(filter(None, map(of_the_system, causes(error)))))
+    return failure
+
+
+def _named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool) -> errors.HubError:
     match error:
         case _ if _is_own(error):
             return NothingLeft(

@@ -249,6 +249,9 @@ def test_workers(hub: str, redis_server: RedisServer) -> None:
         said = process.stdout.read() if process.stdout else ""
         assert process.wait(PATIENCE) == 0
         assert said.count("Finished server process") == 2, "the last line of each is written"
+        lines = [json.loads(line) for line in said.splitlines()]
+        assert {line.get("worker") for line in lines if "Finished server" in line.get("message", "")} == {0, 1}
+        assert {line["worker"] for line in lines if line["logger"] == "proxy.access"} <= {0, 1}
 
 
 def test_serve_starts_without_hub_and_redis() -> None:

@@ -107,6 +107,8 @@ def production_app(log: logs.Writing) -> object:
     """The application of this process."""
     settings = sources.load(os.environ).settings
     readiness = Readiness()
+    siblings = _siblings()
+    log.formatter.worker = None if siblings is None else siblings.number
     return create_app(
         settings,
         readiness=readiness,
@@ -116,7 +118,7 @@ def production_app(log: logs.Writing) -> object:
             end_with_supervisor,
             freeze_heap,
         ],
-        siblings=_siblings(),
+        siblings=siblings,
     )
 
 

@@ -36,6 +36,13 @@ def test_defaults() -> None:
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
 
 
+def test_workers_that_share_nothing_are_worth_a_warning() -> None:
+    (warning,) = load({"PROXY_WORKERS": "4"}).warnings
+    assert warning.startswith("PROXY_WORKERS: 4, and REDIS_URL is not set: each worker keeps a cache of its own")
+    assert not load({"PROXY_WORKERS": "4", "REDIS_URL": "redis://redis.test"}).warnings
+    assert not load({"PROXY_WORKERS": "1"}).warnings
+
+
 def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from-a-file")
     special = {

@@ -25,6 +25,7 @@ from proxy.hub.credential import Credential, Credentials
 from proxy.hub.stream import HubStream, NoStream
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
+from proxy.redis.address import shown
 from proxy.redis.describe import describe, rehearse
 from proxy.settings import JwtSettings, Settings
 
@@ -203,9 +204,8 @@ async def _redis_check(settings: Settings) -> Line:
         version, policy, memory = await describe(settings.redis.url)
         refused = await rehearse(settings.redis.url)
     except ConnectionError as error:
-        where = urlsplit(settings.redis.url.reveal())
-        shown = f"{where.scheme}://{where.netloc.rpartition('@')[2] or where.path}"
-        found = f"{error}. Is REDIS_URL right ({shown})? The proxy would run without it, and share nothing."
+        where = shown(settings.redis.url)
+        found = f"{error}. Is REDIS_URL right ({where})? The proxy would run without it, and share nothing."
         return Line("fail", "Redis", found)
     found = f"version {version}, eviction policy {policy}, maxmemory {memory or 'unlimited'}"
     if refused:

@@ -71,6 +71,15 @@ def contradictions(settings: Settings, faulty: set[str]) -> list[str]:
     return faults
 
 
+def cautions(settings: Settings) -> list[str]:
+    """What can be run, and is hardly what was meant."""
+    workers = settings.server.workers
+    if workers == 1 or settings.redis.url is not None:
+        return []
+    alone = "each worker keeps a cache of its own, and asks the hub for itself, within its share of the budget"
+    return [f"PROXY_WORKERS: {workers}, and REDIS_URL is not set: {alone}"]
+
+
 Requirement = Callable[[Settings, set[str]], list[str]]
 """What a command needs of the settings beyond their being usable: the faults that are left.
 

@@ -29,3 +29,8 @@ def of_the_system(error: BaseException) -> str:
         case OSError():
             return error.strerror or ""
     return ""
+
+
+def reason(error: BaseException) -> str:
+    """What it says of the error and of what that was raised for, each once."""
+    return ", ".join(dict.fromkeys(filter(None, map(of_the_system, causes(error)))))

@@ -13,6 +13,7 @@ from proxy.callers.caller import EVERY
 from proxy.callers.jwks import url_is_usable
 from proxy.config.redis_password import read_password
 from proxy.hub.credential import DEFAULT, Credential, check_token, read_token
+from proxy.hub.tls import tls_context
 from proxy.redis.client import check as check_redis_url
 from proxy.settings import CredentialSettings, Settings
 
@@ -46,6 +47,8 @@ CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("status", "key"): check_token,
     ("hub", "credentials"): _check_credentials,
     ("hub", "api_key_file"): _check_token_file,
+    ("hub", "ca_file"): tls_context,
+    ("jwt", "jwks_ca_file"): tls_context,
     ("redis", "url"): check_redis_url,
     ("redis", "password_file"): read_password,
 }

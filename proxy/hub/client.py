@@ -29,6 +29,7 @@ from proxy.hub.body import echoes, read_body, read_error
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
 from proxy.hub.network import Exchange, Network, current
+from proxy.hub.tls import tls_context
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 from proxy.tasks.detached import Detached, ended
@@ -83,7 +84,7 @@ class Hub:
         self._clock = clock
         self._base = httpx.URL(settings.url.rstrip("/"))
         self._detached = Detached(awaited=True)
-        self._transport = transport or Network(settings.concurrency, KEPT_ALIVE)
+        self._transport = transport or Network(settings.concurrency, KEPT_ALIVE, tls_context(settings.ca_file))
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
         self._url = lru_cache(maxsize=URLS)(self._make_url)
         self.on_call: list[Callable[[HubCall], None]] = []

@@ -8,7 +8,7 @@ from typing import Final
 import httpx
 
 from proxy import errors
-from proxy.causes import causes, of_the_system
+from proxy.causes import reason
 from proxy.hub import retry_after
 from proxy.settings import HubSettings
 
@@ -51,7 +51,7 @@ def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
 def named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False) -> errors.HubError:
     """Name a failure of the connection. ``began``: the status line had already come."""
     failure = _named(error, settings, began=began, kept_alive=kept_alive)
-    failure.cause = ", ".join(dict.fromkeys(filter(None, map(of_the_system, causes(error)))))
+    failure.cause = reason(error)
     return failure
 
 

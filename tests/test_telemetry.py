@@ -48,7 +48,7 @@ async def test_events_of_what_the_router_refuses() -> None:
             ("other", 404, "resource_not_found", "-"),
             ("list", 405, "method_not_allowed", "-"),
             ("list", 400, "invalid_parameter", "-"),
-            ("health", 200, "-", "-"),
+            ("health", 200, "none", "-"),
         ]
 
 
@@ -94,7 +94,7 @@ def test_a_line_for_machines_names_filters_and_not_their_values() -> None:
         st.text("0123456789abcdef-", min_size=1),
         st.builds(asked, *4 * [st.text(st.characters(codec="utf-8"))], st.just("-") | st.text(), st.text()),
         st.integers(0, 599),
-        st.sampled_from(["hit", "stale", "miss", "joined", "hub_failed", "-"]),
+        st.sampled_from(["hit", "stale", "miss", "joined", "hub_failed", "none"]),
         st.floats(0, 1e4),
         st.integers(0, 2**40),
         st.none() | st.floats(0, 1e9),

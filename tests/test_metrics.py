@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 import fakeredis
 import httpx
@@ -14,6 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.hub.client import HubCall
+from proxy.redis.shared_watermarks import Kind
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, CredentialSettings
 from proxy.siblings import Siblings
@@ -98,6 +100,20 @@ def test_what_there_is_not_is_called_none_in_each_label() -> None:
     found = samples(requests.collect())
     assert found["requests_total list none none"] == 1, "the caller has hung up"
     assert found["hub_requests_total default none 200"] == 1
+
+
+def test_every_call_to_redis_is_documented_by_name() -> None:
+    """Each may stand in a line of the log, too."""
+    source = "\n".join(path.read_text() for path in sorted((ROOT / "proxy").rglob("*.py")))
+    scripts = {name: const for const, name in re.findall(r'^_([A-Z]+): Final = Script\("(\w+)"', source, re.MULTILINE)}
+    called = {name for name, const in scripts.items() if re.search(rf'\b_{const},\s*"{name}"', source)}
+    called |= set(re.findall(r'_?link\.(?:call|count|garbage|refused)\(\s*"(\w+)"', source))
+    assert set(scripts) - called == {"rehearse", "watermark_add", "watermark_read"}, "those have the name of the kind"
+    called |= {*get_args(Kind), "page", "record", "rows", "close"}
+    (row,) = re.findall(
+        r"^\| `generations_proxy_redis_faults_total` .*", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert set(re.findall(r"`(\w+)`", row.partition("`call`, as in the log")[2])) == called
 
 
 async def test_what_is_served_stale_has_its_age() -> None:

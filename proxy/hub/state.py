@@ -40,7 +40,10 @@ class HubState:
         self.name = "ok"
 
     def failed(self, error: HubError) -> None:
-        """A question came to this. Each type is worth a line in the log, until the hub answers again."""
+        """A question came to this.
+
+        Each type is worth a line in the log until the hub answers again, and so is that it is left alone.
+        """
         if isinstance(error, HubBusy):  # of the proxy's own
             return
         well = self.name in ("ok", "unknown")
@@ -48,8 +51,12 @@ class HubState:
             self._since = self._clock()
         if well or not isinstance(error, HubResting):  # what it rests for says more
             self.name = error.type
-        if error.type not in self._told and self._throttle.due(error.type):
-            self._told.add(error.type)
+        # Of a pause, what it turns away says nothing new; and most of that does not come by here.
+        news = set() if isinstance(error, HubResting) else {error.type}
+        if error.retry_after is not None:
+            news.add("pause")
+        if set(filter(self._throttle.due, news - self._told)):  # each is asked
+            self._told |= news
             self._say(error)
 
     def _say(self, error: HubError) -> None:

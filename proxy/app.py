@@ -88,7 +88,7 @@ def create_app(
         route_handlers=[
             *api_handlers(asking, core.credentials),
             events_handler(core.events, authentication, limits, core.credentials),
-            *admin_handlers(core.knowledge.barred.purged, settings.admin.key, alone=alone),
+            *admin_handlers(core.knowledge.barred.purged, settings.admin.key, redis=core.link is not None, alone=alone),
             *health_handlers(core.fetcher, core.link, readiness),
             *observing.handlers,
             *handlers,

@@ -56,6 +56,7 @@ ClaimText = Annotated[str, Meta(min_length=1, max_length=1024, description="a te
 Leeway = Annotated[float, Meta(ge=0, le=300, description="seconds, from 0 to 300")]
 LogFormat = Annotated[Literal["auto", "json", "text"], Meta(description="auto, json or text")]
 PasswordPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the password")]
+CAPath = Annotated[str, Meta(min_length=1, description="the path of a file of certificates (PEM)")]
 Refresh = Annotated[float, Meta(ge=1, le=86_400, description="seconds, from 1 to 86400")]
 
 
@@ -80,6 +81,7 @@ class HubSettings(Struct, frozen=True, kw_only=True):
     api_key: Token | None = None
     api_key_file: FilePath | None = None
     credentials: Credentials = ()
+    ca_file: CAPath | None = None
     connect_timeout: Timeout = 2.0
     read_timeout: Timeout = 10.0
     deadline: Timeout = 15.0
@@ -187,6 +189,7 @@ class JwtSettings(Struct, frozen=True, kw_only=True):
     key: JwtKey | None = None
     key_file: JwtKeyPath | None = None
     jwks_url: JwksURL | None = None
+    jwks_ca_file: CAPath | None = None
     issuer: ClaimText | None = None
     audience: ClaimText | None = None
     leeway: Leeway = 30.0

@@ -249,6 +249,9 @@ def test_workers(hub: str, redis_server: RedisServer) -> None:
         said = process.stdout.read() if process.stdout else ""
         assert process.wait(PATIENCE) == 0
         assert said.count("Finished server process") == 2, "the last line of each is written"
+        lines = [json.loads(line) for line in said.splitlines()]
+        assert {line.get("worker") for line in lines if "Finished server" in line.get("message", "")} == {0, 1}
+        assert {line["worker"] for line in lines if line["logger"] == "proxy.access"} <= {0, 1}
 
 
 def test_serve_starts_without_hub_and_redis() -> None:
@@ -333,6 +336,8 @@ def test_check_with_nothing_there() -> None:
     done = run("check", OXEN_HUB_URL=f"http://{nowhere}", OXEN_API_KEY=KEY, REDIS_URL=f"redis://:pass-word@{nowhere}")
     assert done.returncode == 1
     assert marks(done) == {"settings": "ok", "hub reachable": "FAIL", "Redis": "FAIL"}
+    reached = f"No connection to the hub could be made: Connection refused. Is OXEN_HUB_URL right (http://{nowhere})?"
+    assert reached in done.stdout
     assert f"ConnectionError: Connection refused. Is REDIS_URL right (redis://{nowhere})?" in done.stdout
     assert "pass-word" not in done.stdout
 

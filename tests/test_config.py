@@ -6,6 +6,7 @@ import itertools
 import json
 from pathlib import Path
 
+import certifi
 import pytest
 
 from proxy.config.faults import TO_SERVE, is_loopback, require_credential, require_safe_address
@@ -15,6 +16,8 @@ from proxy.redis.address import read_address
 from proxy.redis.client import check as check_redis_url
 from proxy.secret import Secret
 from proxy.settings import Settings
+
+CERTIFI = certifi.where()
 
 
 def faults(environ: dict[str, str], config: str | None = None) -> list[str]:
@@ -36,6 +39,13 @@ def test_defaults() -> None:
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
 
 
+def test_workers_that_share_nothing_are_worth_a_warning() -> None:
+    (warning,) = load({"PROXY_WORKERS": "4"}).warnings
+    assert warning.startswith("PROXY_WORKERS: 4, and REDIS_URL is not set: each worker keeps a cache of its own")
+    assert not load({"PROXY_WORKERS": "4", "REDIS_URL": "redis://redis.test"}).warnings
+    assert not load({"PROXY_WORKERS": "1"}).warnings
+
+
 def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from-a-file")
     special = {
@@ -53,6 +63,7 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "PROXY_LIMITS_HIT_WEIGHT": "0.5",
         "PROXY_TRACING_RATIO": "0.5",
         "PROXY_REDIS_PASSWORD_FILE": str(tmp_path / "token"),
+        "PROXY_HUB_CA_FILE": CERTIFI,
         "PROXY_LOG_FORMAT": "json",
         "PROXY_EVENTS_MODE": "off",
         "PROXY_LOG_REQUESTS": "false",
@@ -86,6 +97,7 @@ def test_every_setting_of_tokens_can_be_given_both_ways(file: Path, tmp_path: Pa
     one_of: list[dict[str, object]] = [
         {"key_file": str(tmp_path / "key"), "key": None},
         {"jwks_url": "https://login.test/keys", "key": None, "algorithm": "ES256"},
+        {"jwks_url": "https://login.test/keys", "key": None, "algorithm": "ES256", "jwks_ca_file": CERTIFI},
         {"leeway": 7.0},
         {"namespaces_claim": "ns"},
         {"name_claim": "name"},

@@ -67,6 +67,12 @@ def test_the_lock_holds_every_dependency_with_hashes() -> None:
     assert set(re.findall(r'"([a-z-]+)', declared[1])) <= set(pinned)
 
 
+@pytest.mark.parametrize("name", ["httpcore", "httpx", "litestar", "redis", "uvicorn"])
+def test_what_the_proxy_knows_from_the_inside_is_not_taken_in_just_any_release(name: str) -> None:
+    """A plain pip install goes without the lock."""
+    assert re.search(rf'^  "{name}>=[0-9.]+,<[0-9.]+",', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+
 def test_compose_names_what_exists() -> None:
     services = COMPOSE["services"]
     proxy = services["proxy-a"]
@@ -93,6 +99,14 @@ def test_compose_gives_the_drain_its_time() -> None:
     needed = defaults["PROXY_SERVER_DRAIN_DELAY"] + defaults["PROXY_SERVER_SHUTDOWN_TIMEOUT"] + ENDING  # type: ignore[operator]
     assert float(COMPOSE["services"]["proxy-a"]["stop_grace_period"].removesuffix("s")) > needed
     assert f"at most {ENDING:g} s later" in (ROOT / "README.md").read_text()
+
+
+def test_no_log_of_a_container_fills_the_disk() -> None:
+    """Docker's default driver keeps all of it, and there is a line for each request."""
+    for service in COMPOSE["services"].values():
+        options = service["logging"]["options"]
+        assert (service["logging"]["driver"], int(options["max-file"])) == ("local", 3)
+        assert re.fullmatch(r"\d+m", options["max-size"])
 
 
 def test_compose_observes_only_if_asked_to() -> None:

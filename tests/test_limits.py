@@ -78,13 +78,13 @@ def test_what_is_owed_is_taken_though_it_is_not_there() -> None:
     )
 )
 async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, int]]) -> None:
-    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("take", "suspicion")
+    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("quota_take", "numbers")
     terms, full_at, now = Terms(2.0, 8), 0.0, 1e6
     for passed, wanted, least, owed in steps:
         now += passed
         full_at, here = take(full_at, now, terms, max(wanted, least), least, owed)
         answer = await link.run(
-            script, "take", ["q"], [max(wanted, least), least, owed, terms.rate, terms.burst, repr(now)], list
+            script, "quota_take", ["q"], [max(wanted, least), least, owed, terms.rate, terms.burst, repr(now)], list
         )
         assert answer is not None
         assert Taken(*(float(number) for number in answer)) == here

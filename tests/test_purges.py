@@ -263,6 +263,16 @@ def test_read_purge(body: bytes, expected: Extent | None) -> None:
         assert read_purge(body) == expected
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"everything", b"\xff", b"[" * 100_000, b"[]", b'{"planet": "x"}', b"{}"])
+def test_who_purges_nothing_is_told_what_to_send(body: bytes) -> None:
+    with pytest.raises(BadPurge) as caught:
+        read_purge(body)
+    assert caught.value.detail.startswith(
+        'Send JSON with exactly one of page, listing, namespace and everything, for example {"namespace": "ox"}'
+    )
+    assert "truncated" not in caught.value.detail
+
+
 @pytest.fixture
 async def replicas(own_redis: RedisServer) -> AsyncIterator[list[SocketRig]]:
     settings = Settings(
@@ -321,7 +331,7 @@ async def test_without_redis_the_others_are_told_when_it_is_back(
             json={"everything": True},
             headers={"authorization": f"Bearer {ADMIN}"},
         )
-        assert not answer.json()["everywhere"]
+        assert (answer.json()["everywhere"], answer.json()["redis"]) == (False, "away")
         own_redis.start()
         async with asyncio.timeout(10):
             while own_redis.command("HLEN", KEYS["purged"]) != 1:
@@ -330,7 +340,9 @@ async def test_without_redis_the_others_are_told_when_it_is_back(
 
 
 @pytest.mark.parametrize(("workers", "count", "alone"), [(1, 1, True), (2, 1, False), (1, 2, False)])
-async def test_without_a_redis_no_other_process_is_told(workers: int, count: int, *, alone: bool) -> None:
+async def test_without_a_redis_no_other_process_is_told(
+    workers: int, count: int, *, alone: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = Settings(
         admin=AdminSettings(key=Secret(ADMIN)),
         server=ServerSettings(workers=workers),
@@ -342,11 +354,12 @@ async def test_without_a_redis_no_other_process_is_told(workers: int, count: int
         answer = await caller.post(
             it.proxy_url + PURGE_PATH, json={"everything": True}, headers={"authorization": f"Bearer {ADMIN}"}
         )
-        assert answer.json()["everywhere"] == alone
+        assert (answer.json()["everywhere"], answer.json()["redis"]) == (alone, "off")
         assert "fwd=" in await status(caller, it, ""), "here it is purged in any case"
         if not alone:
             with pytest.raises(SystemExit):
                 await asyncio.to_thread(run_purge, it.proxy_url, Secret(ADMIN), {"everything": True})
+            assert "there is no Redis to tell the others by: restart them" in capsys.readouterr().err
 
 
 async def test_it_is_posted(replicas: list[SocketRig]) -> None:

@@ -99,13 +99,13 @@ async def test_what_is_told() -> None:
         await it.get("namespace=moo")
         found = await status(it)
         assert found["scope"] == "process"
-        (sample,) = found["told"]["samples"]
+        (sample,) = found["activity"]["samples"]
         assert sample["requests"] == {"miss": 1, "hit": 1, "failed": 1}
         assert sample["hub"] == {"200": 1, "429": 1}
-        (listing,) = found["told"]["listings"]
+        (listing,) = found["activity"]["listings"]
         assert (listing["filters"], listing["asked"], listing["outcome"]) == ("namespace=ox", 2, "hit")
-        assert {fault["what"] for fault in found["told"]["faults"]} == {"hub_rate_limited"}
-        assert found["told"]["totals"] == {"pages": 2, "hub": 2}
+        assert {fault["what"] for fault in found["activity"]["faults"]} == {"hub_rate_limited"}
+        assert found["activity"]["totals"] == {"pages": 2, "hub": 2}
         (budget,) = found["budgets"]
         assert budget["state"] == "hub_rate_limited"
         assert budget["pause_cause"] == "limited"
@@ -134,8 +134,8 @@ async def test_any_replica_tells_of_all() -> None:
     found = await fleet(fakeredis.FakeServer(), Clock(), 3)
     assert found["scope"] == "fleet"
     assert len(found["processes"]) == 3
-    assert sum(sum(sample["requests"].values()) for sample in found["told"]["samples"]) == 3
-    assert found["told"]["totals"]["pages"] == 3
+    assert sum(sum(sample["requests"].values()) for sample in found["activity"]["samples"]) == 3
+    assert found["activity"]["totals"]["pages"] == 3
 
 
 async def test_who_is_gone_is_left_out_and_garbage_is_no_fault() -> None:
@@ -173,7 +173,7 @@ async def test_workers_without_redis_tell_of_each_other(tmp_path: Path) -> None:
         await first.get()
         found = await status(second)
         assert (found["scope"], len(found["processes"])) == ("workers", 2)
-        assert found["told"]["totals"] == {"pages": 1, "hub": 1}
+        assert found["activity"]["totals"] == {"pages": 1, "hub": 1}
 
 
 async def test_the_page_is_one_file_that_allows_nothing_else() -> None:

@@ -423,8 +423,8 @@ async def test_what_redis_py_should_not_raise_is_nobodys_error() -> None:
     async def closed() -> bytes:
         raise RuntimeError("the transport is closed")
 
-    assert await link.call("look", closed) is None
-    assert (link.state, dict(link.faults)) == ("down", {"look: RuntimeError": 1})
+    assert await link.call("page_look", closed) is None
+    assert (link.state, dict(link.faults)) == ("down", {"page_look: RuntimeError": 1})
     await link.aclose()
 
 

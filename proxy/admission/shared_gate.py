@@ -34,10 +34,10 @@ KEPT: Final = int(2 * LONGEST * 1000)
 NOTHING: Final = Told()
 Answer: TypeAlias = tuple[Turn | Refused, Pause | None]
 """What a script says of a turn, and of the pause, if it does."""
-_ADMIT: Final = Script("admit", "suspicion", "recall", "gate")
-_STAY: Final = Script("stay", "suspicion")
-_LEAVE: Final = Script("leave", "suspicion", "recall")
-_STANDING: Final = Script("standing", "suspicion")
+_ADMIT: Final = Script("gate_admit", "numbers", "gate_load", "gate")
+_STAY: Final = Script("gate_renew", "numbers")
+_LEAVE: Final = Script("gate_release", "numbers", "gate_load")
+_STANDING: Final = Script("gate_read", "numbers")
 
 
 class SharedGate:
@@ -66,7 +66,7 @@ class SharedGate:
         ``told``: what this process knows.
         """
         wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, told=told)
-        return await self._link.run(_ADMIT, "admit", wanted.keys, wanted.arguments, read_answer)
+        return await self._link.run(_ADMIT, "gate_admit", wanted.keys, wanted.arguments, read_answer)
 
     def wanted(
         self,
@@ -95,7 +95,7 @@ class SharedGate:
 
     async def stay(self, gate: str, ticket: str) -> None:
         """Keep the slot for another while."""
-        await self._link.run(_STAY, "stay", _keys(gate)[1:], [ticket, repr(SLOT), KEPT])
+        await self._link.run(_STAY, "gate_renew", _keys(gate)[1:], [ticket, repr(SLOT), KEPT])
 
     async def leave(
         self,
@@ -113,15 +113,15 @@ class SharedGate:
         arguments += [epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)]
         arguments += [repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES]
         arguments += [NEWS, f"room {gate}"]
-        return await self._link.run(_LEAVE, "leave", _keys(gate), arguments, _read_pause)
+        return await self._link.run(_LEAVE, "gate_release", _keys(gate), arguments, _read_pause)
 
     async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
         """What is left of the allowance; nothing changes by looking."""
         arguments = [repr(allowance.rate), repr(allowance.burst), self._now, repr(LONGEST), repr(allowance.reach)]
-        return await self._link.run(_STANDING, "standing", _keys(gate), arguments, _read_standing)
+        return await self._link.run(_STANDING, "gate_read", _keys(gate), arguments, _read_standing)
 
     def _asker(self, ticket: str, allowance: Allowance, told: Told) -> list[str | int]:
-        """Who asks, and what it tells (recall.lua)."""
+        """Who asks, and what it tells (gate_load.lua)."""
         asker: list[str | int] = [ticket, repr(allowance.rate), repr(allowance.burst), repr(SLOT), KEPT, self._now]
         asker += [repr(LONGEST), repr(allowance.reach)]
         asker += [repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)]

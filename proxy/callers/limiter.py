@@ -28,7 +28,7 @@ AHEAD: Final = 1 / 32
 """Part of the burst that all replicas together take ahead at the most, beyond what is waited for."""
 CALLERS: Final = 10_000
 """Callers of whom is remembered what is held for them."""
-_TAKE: Final = Script("take", "suspicion")
+_TAKE: Final = Script("quota_take", "numbers")
 
 
 class _Held(Struct):
@@ -142,5 +142,5 @@ class Limiter:
         arguments = [*map(repr, (wanted, least, owed, terms.rate, terms.burst)), ""]
         keys = [f"{REDIS_PREFIX}:{{{name}}}:quota"]
         return await self._link.run(
-            _TAKE, "take", keys, arguments, lambda answer: Taken(*(float(number) for number in answer))
+            _TAKE, "quota_take", keys, arguments, lambda answer: Taken(*(float(number) for number in answer))
         )

@@ -23,6 +23,7 @@ TIMEOUT: Final = 10.0
 
 class _Purged(Struct):
     everywhere: bool
+    redis: str = "away"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -51,11 +52,11 @@ def run_purge(url: str, key: Secret, what: Mapping[str, str | bool]) -> None:
         _refused(url, error)
     except (OSError, ValueError, http.client.HTTPException) as error:
         fail(f"the proxy at {url} cannot be asked: {error}")
-    if not purged.everywhere:
-        fail(
-            "purged in one process only: Redis is away, and that process tells the others when it is back, if it lives"
-            " on; or there is none"
-        )
+    if purged.everywhere:
+        return
+    if purged.redis == "off":
+        fail("purged in one process only: there is no Redis to tell the others by: restart them")
+    fail("purged in one process only: Redis is away, and that process tells the others when it is back, if it lives on")
 
 
 def _refused(url: str, error: urllib.error.HTTPError) -> NoReturn:

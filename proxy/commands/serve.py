@@ -31,6 +31,7 @@ from uvicorn.supervisors import Multiprocess
 from proxy import logs
 from proxy.app import create_app
 from proxy.commands.sockets import OwnSocket, listen, reserve, url_of
+from proxy.commands.summary import summary
 from proxy.config import sources
 from proxy.settings import Settings
 from proxy.siblings import DIRECTORY, Siblings
@@ -54,7 +55,7 @@ def run_server(settings: Settings) -> None:
         listen(server.host, server.port).close()  # fails if another proxy listens there, which would share as well
     open_socket = partial(reserve, shared=True) if shares else listen
     with open_socket(server.host, server.port) as sock, logs.to_stderr(settings.log.format) as log:
-        _log.info("listening on %s with %d worker(s), process %d", url_of(sock), server.workers, os.getpid())
+        _log.info(summary(settings, url_of(sock), os.getpid()))
         config = uvicorn.Config(
             "proxy.commands.serve:worker_app" if server.workers > 1 else partial(production_app, settings, log),
             factory=True,
@@ -107,6 +108,8 @@ def worker_app() -> object:
 def production_app(settings: Settings, log: logs.Writing) -> object:
     """The application of this process."""
     readiness = Readiness()
+    siblings = _siblings()
+    log.formatter.worker = None if siblings is None else siblings.number
     return create_app(
         settings,
         readiness=readiness,
@@ -116,7 +119,7 @@ def production_app(settings: Settings, log: logs.Writing) -> object:
             end_with_supervisor,
             freeze_heap,
         ],
-        siblings=_siblings(),
+        siblings=siblings,
     )
 
 

@@ -13,6 +13,7 @@ from proxy.callers.caller import EVERY
 from proxy.config.redis_password import read_password
 from proxy.hub.clients import url_is_usable
 from proxy.hub.credential import DEFAULT, Credential, check_token, read_token
+from proxy.hub.tls import tls_context
 from proxy.redis.client import check as check_redis_url
 from proxy.settings import CredentialSettings, Settings
 
@@ -46,6 +47,8 @@ CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("status", "key"): check_token,
     ("hub", "credentials"): _check_credentials,
     ("hub", "api_key_file"): _check_token_file,
+    ("hub", "ca_file"): tls_context,
+    ("jwt", "jwks_ca_file"): tls_context,
     ("redis", "url"): check_redis_url,
     ("redis", "password_file"): read_password,
 }
@@ -69,6 +72,15 @@ def contradictions(settings: Settings, faulty: set[str]) -> list[str]:
         twice = sorted(one for one, times in Counter(given).items() if times > 1)
         faults += [f"{what.format(one)} is there twice, and can be only once" for one in twice]
     return faults
+
+
+def cautions(settings: Settings) -> list[str]:
+    """What can be run, and is hardly what was meant."""
+    workers = settings.server.workers
+    if workers == 1 or settings.redis.url is not None:
+        return []
+    alone = "each worker keeps a cache of its own, and asks the hub for itself, within its share of the budget"
+    return [f"PROXY_WORKERS: {workers}, and REDIS_URL is not set: {alone}"]
 
 
 Requirement = Callable[[Settings, set[str]], list[str]]

@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.callers.tokens import jwt_faults
-from proxy.config.faults import CHECKS, Requirement, contradictions, missing_extras
+from proxy.config.faults import CHECKS, Requirement, cautions, contradictions, missing_extras
 from proxy.config.fields import Field, fields
 from proxy.config.redis_password import read_password, with_password
 from proxy.secret import MASK, Secret
@@ -79,7 +79,7 @@ def load(environ: Mapping[str, str], config: str | None = None, *requirements: R
     settings = _with_redis_password(settings, faults)
     if faults:
         raise SettingsError(faults)
-    return Loaded(settings, _unknown_variables(given, known))
+    return Loaded(settings, _unknown_variables(given, known) + cautions(settings))
 
 
 def _with_redis_password(settings: Settings, faults: list[str]) -> Settings:

@@ -26,9 +26,9 @@ KEPT_FOR: Final = 600.0
 LOG_KEPT_FOR: Final = 86_400.0
 """Seconds for which Redis keeps a log to which nothing is appended: a log that is gone looks like one that was cut."""
 
-_HOLD: Final = Script("hold")
-_YIELD: Final = Script("yield")
-_HAPPEN: Final = Script("happen")
+_HOLD: Final = Script("subscriber_hold")
+_YIELD: Final = Script("subscriber_release")
+_HAPPEN: Final = Script("event_append")
 
 
 class Appended(Struct, frozen=True):
@@ -55,11 +55,13 @@ class SharedLog:
     async def hold(self) -> tuple[bool, float] | None:
         """Take or keep the lease; return whether it is held, and for how many seconds nobody is to take it."""
         arguments = [self._token, int(SUBSCRIBER_LEASE * 1000)]
-        return await self._link.run(_HOLD, "hold", self._lease, arguments, lambda one: (bool(one[0]), one[1] / 1000))
+        return await self._link.run(
+            _HOLD, "subscriber_hold", self._lease, arguments, lambda one: (bool(one[0]), one[1] / 1000)
+        )
 
     async def give_up(self, rest: float = 0.0) -> None:
         """Let another have the lease; nobody for ``rest`` seconds, if the hub has no events."""
-        await self._link.run(_YIELD, "yield", self._lease, [self._token, int(rest * 1000)])
+        await self._link.run(_YIELD, "subscriber_release", self._lease, [self._token, int(rest * 1000)])
 
     async def append(self, value: bytes, identity: str | None) -> Appended | None:
         """Append an event and tell all of it, unless one of the same identity is there."""
@@ -77,7 +79,7 @@ class SharedLog:
         def read(answer: Any) -> Appended:
             return Appended(answer[0].decode(), answer[1].decode()) if answer else Appended(None, None)
 
-        return await self._link.run(_HAPPEN, "happen", keys, arguments, read)
+        return await self._link.run(_HAPPEN, "event_append", keys, arguments, read)
 
     async def since(self, last: str) -> list[tuple[str, bytes]] | None:
         """What is kept from the event of that id on, itself included."""

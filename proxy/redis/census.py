@@ -30,7 +30,7 @@ ABSENCE: Final = 60.0
 FORGOTTEN: Final = 10.0
 """Seconds for which one that has ended is not counted again: more than anything is under way to Redis."""
 
-_CENSUS: Final = Script("census", "suspicion")
+_CENSUS: Final = Script("census", "numbers")
 
 
 class Census:

@@ -27,8 +27,8 @@ MOST: Final = 256
 MARKED: Final = 60.0
 """Seconds by which a claim may come later than its end: more than a silent network takes to deliver it."""
 
-_RENEW: Final = Script("renew")
-_LAND: Final = Script("land")
+_RENEW: Final = Script("lease_renew")
+_LAND: Final = Script("lease_end")
 
 
 class Leases:
@@ -86,9 +86,9 @@ class Leases:
         self._unended.pop(token, None)
 
     async def _renew(self, question: Question, token: str) -> None:
-        await self._link.run(_RENEW, "renew", [lease_keys(question, token)[0]], [token, int(LEASE * 1000)])
+        await self._link.run(_RENEW, "lease_renew", [lease_keys(question, token)[0]], [token, int(LEASE * 1000)])
 
     async def _land(self, question: Question, token: str, failure: bytes = b"", *, unsure: bool = False) -> bool:
         news = b"landed " + landing(question.page_key, token, failure)
         arguments = [token, NEWS, news, int(MARKED * 1000) if unsure else 0]
-        return await self._link.run(_LAND, "land", list(lease_keys(question, token)), arguments, int) is not None
+        return await self._link.run(_LAND, "lease_end", list(lease_keys(question, token)), arguments, int) is not None

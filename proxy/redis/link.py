@@ -17,11 +17,12 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
+from proxy.log_throttle import LogThrottle
 from proxy.redis.allotment import current
 from proxy.redis.client import GIVEN_UP, Client, close
 from proxy.redis.formats import OtherRelease
 from proxy.redis.reasons import kind, reason
-from proxy.redis.refusals import Refusals, Seldom
+from proxy.redis.refusals import Refusals
 from proxy.redis.scripts import Script
 from proxy.tasks.detached import Detached, ended
 
@@ -63,8 +64,8 @@ class RedisLink:
         self._timeout = timeout
         self._connections = asyncio.Semaphore(connections)
         self._clock = clock
-        self._seldom = Seldom(clock)
-        self._refusals = Refusals(self._seldom, clock)
+        self._throttle = LogThrottle(clock)
+        self._refusals = Refusals(self._throttle, clock)
         self._calls = Detached(awaited=True)
         self._faults_in_a_row = 0
         self._rest_until = 0.0
@@ -197,7 +198,7 @@ class RedisLink:
         """Count a fault that is no reason to leave Redis alone."""
         self.faults[f"{command}: {what}"] += 1
         line = f"{command}: {what}"
-        if self._faults_in_a_row == 0 and self._seldom.due(line):
+        if self._faults_in_a_row == 0 and self._throttle.due(line):
             _log.warning("Redis fault, going on without it: %s", line)
 
     def refused(self, command: str, error: ResponseError) -> None:

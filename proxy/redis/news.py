@@ -145,7 +145,7 @@ class News:
         sent_at = self._clock()
         for name in primaries(self._link.client):
             text = f"{sent_at} {name}"
-            await self._link.call("beat", partial(publish, self._link.client, name, self._own, text))
+            await self._link.call("heartbeat", partial(publish, self._link.client, name, self._own, text))
         if sent_at >= self._followed_at + FOLLOW and not self._following:
             self._followed_at = sent_at
             self._following.spawn(self._follow())

@@ -31,9 +31,9 @@ LEASE: Final = 2.0
 HANDOVER: Final = 2.0
 """Seconds for which Redis keeps any answer that others may wait for, however short it is fresh."""
 
-_LOOK: Final = Script("look", "rows", "suspicion", "recall", "gate")
-_LEARN: Final = Script("learn", "rows")
-_LEAD: Final = Script("lead", "rows")
+_LOOK: Final = Script("page_look", "rows", "numbers", "gate_load", "gate")
+_LEARN: Final = Script("page_store", "rows")
+_LEAD: Final = Script("lease_take", "rows")
 
 
 class Found(Struct, frozen=True):
@@ -99,14 +99,14 @@ class Shared:
             reply = looked(raw)
             return reply, None if turn is None or reply.turn is None else turn.read(reply.turn)
 
-        found = await self._link.run(_LOOK, "look", keys, arguments, read)
+        found = await self._link.run(_LOOK, "page_look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)
 
     async def lead(self, question: Question, token: str, version: str = "") -> Lease | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
         listing = question.listing
         keys = [*lease_keys(question, token), question.page_key, record_key(listing), *rows_keys(listing)]
-        found = await self._link.run(_LEAD, "lead", keys, [token, int(LEASE * 1000), version], led)
+        found = await self._link.run(_LEAD, "lease_take", keys, [token, int(LEASE * 1000), version], led)
         if found is None:
             return None
         holder, milliseconds, known = found
@@ -171,7 +171,7 @@ class Shared:
         arguments: list[Any] = [write_stamp(answer.stamp), asked_at, heard_at, int(contradicts), since, *page]
         arguments += [max(1, int(keep_record * 1000)), NEWS, listing, *landed, *rows]
         keys = [record_key(listing), *keys, *rows_keys(listing)]
-        result = await self._link.run(_LEARN, "learn", keys, arguments, moved)
+        result = await self._link.run(_LEARN, "page_store", keys, arguments, moved)
         if result is None:
             return None
         record = None if result.record is None else self._read_record(result.record)

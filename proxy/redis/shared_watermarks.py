@@ -15,8 +15,8 @@ Kind: TypeAlias = Literal["purged", "withdrawn"]
 KEYS: Final[dict[Kind, str]] = {"purged": f"{REDIS_PREFIX}:purges", "withdrawn": f"{REDIS_PREFIX}:withdrawn"}
 """Hashes of extents and their times (Unix seconds)."""
 
-_MARK: Final = Script("mark")
-_MARKS: Final = Script("marks")
+_MARK: Final = Script("watermark_add")
+_MARKS: Final = Script("watermark_read")
 
 
 class SharedWatermarks:

@@ -34,7 +34,7 @@ class RequestState(Struct, gc=False):
     headers: Sequence[tuple[bytes, bytes]] = ()
     question: Question | None = None
     served: Outcome | None = None
-    outcome: str = "-"
+    outcome: str = "none"
 
 
 def state_of(scope: Scope) -> RequestState:

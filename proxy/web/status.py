@@ -74,7 +74,7 @@ class ProcessReport(Struct):
 
     process: Process
     budgets: list[Budget]
-    told: Activity
+    activity: Activity
 
 
 class StatusResponse(Struct):
@@ -85,7 +85,7 @@ class StatusResponse(Struct):
     interval: int
     processes: list[Process]
     budgets: list[Budget]
-    told: Activity
+    activity: Activity
 
 
 _read: Final = msgspec.msgpack.Decoder(ProcessReport).decode
@@ -149,7 +149,7 @@ class Status:
             interval=INTERVAL,
             processes=sorted((one.process for one in reports.values()), key=lambda process: process.id),
             budgets=own.budgets,
-            told=merged([one.told for one in reports.values()]),
+            activity=merged([one.activity for one in reports.values()]),
         )
 
     async def _tell(self, shared: SharedStatus) -> None:

@@ -53,7 +53,7 @@ class Asked(Struct, frozen=True, gc=False):
 
     Attributes:
         method: of the request; ``other`` for one that HTTP does not define.
-        caller: who asked; ``-`` if that is not known.
+        caller: who asked; ``-`` if that is not known, as one may be called ``none``.
         endpoint: what was asked for.
         path: of the request, shortened.
         listing: what the keys of the listing begin with, in Redis too; ``-`` if none was asked for.
@@ -78,7 +78,7 @@ class RequestEvent(LogEvent, frozen=True, gc=False):
         request_id: as in the answer's X-Request-Id; ``-`` for what is no HTTP and got none.
         asked: by whom, and what.
         status: of the answer; 0 if the caller got none.
-        outcome: ``hit``, ``stale``, ``miss``, ``joined``; an error's type; ``-`` for anything else.
+        outcome: ``hit``, ``stale``, ``miss``, ``joined``; an error's type; ``none`` for anything else.
         seconds: from the request's head to the answer's end.
         bytes: of the answer's body, as they were sent.
         age: seconds since the hub vouched for what was served; for what is asked for often, to a tenth.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 
 from proxy.contract import TERMINAL
 from proxy.questions.query import ListQuery
+from proxy.shared_texts import shared
 
 LIST_PATH: Final = "/api/ai/generations"
 QUEUE_PATH: Final = "/api/ai/queue"
@@ -146,11 +146,11 @@ def generation_question(
     )
 
 
-@lru_cache(SHARED)
+@shared(SHARED)
 def _tagged(text: str) -> str:
     return f"{REDIS_PREFIX}:{{{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}}}"
 
 
-@lru_cache(SHARED)
+@shared(SHARED)
 def _same(text: str) -> str:
     return text

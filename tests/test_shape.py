@@ -23,6 +23,7 @@ README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # packages, and modules outside of them, from the bottom up: each imports from lines below its own only
     ["contract", "errors", "log_format", "secret", "secret_file", "shared_texts", "siblings", "tracing"],
+    ["redis_keys"],
     ["logs", "questions", "settings", "tasks"],
     ["answer", "hub"],
     ["rows"],

@@ -34,7 +34,7 @@ def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
         if EVERY in one.namespaces:
             raise ValueError(f"{one.name} is for the namespaces that it names; OXEN_API_KEY serves all others")
         try:
-            Credential(one)
+            Credential(one, "")
         except ValueError as fault:
             raise ValueError(f"the token of {one.name}: {fault}") from None
 

@@ -23,6 +23,11 @@ def _check_hub_url(url: str) -> None:
         raise ValueError("not a usable URL")
 
 
+def _check_host(host: str) -> None:
+    if "[" in host:
+        raise ValueError(f"{host!r} has brackets, which belong into URLs")
+
+
 def _check_token_file(path: str) -> None:
     read_token(Path(path))
 
@@ -41,6 +46,7 @@ def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
 
 CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("hub", "url"): _check_hub_url,
+    ("server", "host"): _check_host,
     ("hub", "api_key"): check_token,
     ("admin", "key"): check_token,
     ("status", "key"): check_token,

@@ -79,7 +79,8 @@ def create_app(
     readiness.on_draining.append(core.events.feed.close)
     authentication = Authentication(settings, clock=clock)
     limits = Limits(settings.limits, Limiter(core.link, replicas=core.replicas))
-    express = Express(core.pages, limits, core.credentials.all, readiness, settings.cors.origins)
+    origins, half = settings.cors.origins, settings.cache.memory_bytes // 2
+    express = Express(core.pages, limits, core.credentials.all, readiness, origins, limit=half)
     observing = Observing(settings, core, readiness, sinks, siblings, clock=clock)
     ids = request_ids()
     alone = core.link is None and core.replicas() == 1
@@ -101,10 +102,10 @@ def create_app(
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    inner = with_cors(with_bounds(with_express(app.asgi_handler, express)), settings.cors.origins)
+    inner = with_cors(with_bounds(with_express(app.asgi_handler, express)), origins)
     app.asgi_handler = with_edge(inner, observing.sinks, readiness, ids, observing.tracer)
     if observing.tracer is None:  # a span wants the whole way
-        app.state[WIRE] = Wire(express, ids, observing.sinks, origins=bool(settings.cors.origins))
+        app.state[WIRE] = Wire(express, ids, observing.sinks, origins=bool(origins))
     return app
 
 

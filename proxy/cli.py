@@ -16,7 +16,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from proxy import NAME, __version__
-from proxy.commands.terminal import cannot_listen, complain, fail, open_standard_descriptors, say_check
+from proxy.commands.terminal import cannot_listen, complain, fail, open_standard_descriptors, say_check, warn
 from proxy.config import sources
 from proxy.config.faults import TO_SERVE
 from proxy.log_format import wants_colours
@@ -98,7 +98,7 @@ def demo(port: int, hub_port: int, callers: int, seconds: float | None) -> None:
     try:
         asyncio.run(run_demo(port=port, hub_port=hub_port, callers=callers, seconds=seconds, say=click.echo))
     except OSError as error:
-        fail(cannot_listen("127.0.0.1", hub_port, error))
+        fail(cannot_listen("127.0.0.1", hub_port, error, port_option="--hub-port"))
 
 
 @main.command(short_help="Run the simulated hub alone.")
@@ -163,7 +163,7 @@ def key(name: str, namespaces: tuple[str, ...]) -> None:
     try:
         sources.load({"PROXY_AUTH_CALLERS": json.dumps([caller])})
     except sources.SettingsError as error:
-        complain(error.faults)
+        complain(error.faults, [])
     # TOML knows no escapes in pairs, in which JSON's ASCII has what is beyond 16 bits.
     shown = {member: json.dumps(value, ensure_ascii=False) for member, value in caller.items()}
     click.echo(_KEY.format(key=made, **shown))
@@ -225,7 +225,6 @@ def _settings(environ: Mapping[str, str]) -> Settings:
     try:
         loaded = sources.load(environ, None, *TO_SERVE)
     except sources.SettingsError as error:
-        complain(error.faults)
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        complain(error.faults, error.warnings)
+    warn(loaded.warnings)
     return loaded.settings

@@ -21,20 +21,33 @@ Part = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Many = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Depth = Annotated[int, Meta(ge=50, le=10_000, description="a whole number from 50 to 10000")]
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for any free one")]
-Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
+Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address (::1, say, for IPv6) or a host name")]
 Switch = Annotated[bool, Meta(description="true or false")]
 FilePath = Annotated[str, Meta(min_length=1, description="the path of a file that holds a token")]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z")]
-KeyDigest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
-Namespace = Annotated[str, Meta(min_length=1, max_length=255)]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z",
+        description="1 to 64 ASCII letters, digits and _.@-, the first a letter or a digit",
+    ),
+]
+KeyDigest = Annotated[
+    str,
+    Meta(
+        pattern=r"^sha256:[0-9a-f]{64}\Z",
+        description="sha256: and 64 hex digits, as `generations-proxy key` prints",
+    ),
+]
+Namespace = Annotated[str, Meta(min_length=1, max_length=255, description="a text of 1 to 255 characters")]
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"^(https(?!.*:443\Z)|http(?!.*:80\Z))://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?\Z",
+        description="an origin",
+    ),
+]
 Origins = Annotated[
-    tuple[
-        Annotated[
-            str,
-            Meta(pattern=r"^(https(?!.*:443\Z)|http(?!.*:80\Z))://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?\Z"),
-        ],
-        ...,
-    ],
+    tuple[Origin, ...],
     Meta(
         description="origins as browsers send them: https://app.example, in lower case,"
         " with the port unless it is 443 for https, 80 for http"
@@ -64,7 +77,7 @@ class CredentialSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A further token of the hub, for some namespaces."""
 
     name: Name
-    namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
+    namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1, description="a list of at least one namespace")]
     api_key: Token | None = None
     api_key_file: FilePath | None = None
 

@@ -24,11 +24,12 @@ from proxy.errors import HubRateLimited
 from proxy.line import Wait
 from proxy.pages import Pages
 from proxy.questions.query import ListQuery
-from proxy.questions.question import page_question, record_key
+from proxy.questions.question import page_question
 from proxy.redis.claims import Claim
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Found, Shared
 from proxy.redis.stored import read_record, write_mark, write_page, write_record
+from proxy.redis_keys import record_key
 from proxy.settings import CacheSettings
 from tests.support import RedisServer
 from tests.test_fetch import LEASE_KEY, until_asked

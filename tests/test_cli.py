@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
 import json
 import os
@@ -25,6 +26,7 @@ from typing import Any
 import pytest
 
 from proxy.commands.sockets import LOOPBACK
+from proxy.commands.terminal import cannot_listen
 from proxy.config.sources import load
 from tests.support import KEY, LIST, ROOT, RedisServer, free_port
 from tests.test_jwks import ED, jwk, key_set
@@ -174,15 +176,36 @@ def test_demo_takes_a_free_port_if_its_own_is_busy() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["serve", "simulate"])
-def test_a_busy_port_is_one_clear_line(command: str) -> None:
+@pytest.mark.parametrize(("command", "option"), [("serve", "--port"), ("simulate", "--port"), ("demo", "--hub-port")])
+def test_a_busy_port_is_one_clear_line(command: str, option: str) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run(command, "--port", port, OXEN_API_KEY=KEY)
+        done = run(command, option, port, OXEN_API_KEY=KEY)
     assert done.returncode == 1
-    assert (
-        done.stderr == f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --port\n"
-    )
+    said = f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another with {option}"
+    assert done.stderr == f"error: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "error", "said"),
+    [
+        ("10.9.9.9", OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "10.9.9.9:80: Cannot assign"),
+        ("nosuch.invalid", socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "nosuch.invalid:80: Name"),
+        ("::2", OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "[::2]:80: Cannot assign"),
+    ],
+)
+def test_where_the_address_is_wrong_no_other_port_is_advised(host: str, error: OSError, said: str) -> None:
+    text = cannot_listen(host, 80, error)
+    assert text.startswith(f"cannot listen on {said}")
+    assert text.endswith("; is --host (PROXY_HOST) an address of this machine?")
+
+
+def test_a_misspelt_variable_is_said_with_what_is_missing_without_it() -> None:
+    done = run("serve", PROXY_HUB_API_KEY=KEY)
+    assert done.returncode == 2
+    first, *rest = done.stderr.splitlines()
+    assert first == "warning: PROXY_HUB_API_KEY: not a setting, ignored (did you mean OXEN_API_KEY?)"
+    assert any("OXEN_API_KEY: not set" in line for line in rest)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -483,12 +506,15 @@ def test_how_to_complete_is_a_line_for_each_shell() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "place"),
-    [*[([name], "$[0].name") for name in ("", "a b", "\u00e9")], (["web", "--namespace", ""], "$[0].namespaces[0]")],
+    [
+        *[([name], "callers[0].name") for name in ("", "a b", "\u00e9")],
+        (["web", "--namespace", ""], "callers[0].namespaces[0]"),
+    ],
 )
 def test_no_key_is_made_for_a_caller_whom_the_settings_refuse(arguments: list[str], place: str) -> None:
     done = run("key", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.search(rf"PROXY_AUTH_CALLERS: .*`{re.escape(place)}`", done.stderr)
+    assert re.search(rf"PROXY_AUTH_CALLERS: {re.escape(place)} is not ", done.stderr)
 
 
 def test_the_settings_of_a_key_are_read_back(tmp_path: Path) -> None:

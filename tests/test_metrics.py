@@ -15,7 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.hub.client import HubCall
-from proxy.redis.shared_watermarks import Kind
+from proxy.redis_keys import Kind
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, CredentialSettings
 from proxy.siblings import Siblings

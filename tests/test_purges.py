@@ -25,8 +25,8 @@ from proxy.redis import telling
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
-from proxy.redis.shared import NEWS
-from proxy.redis.shared_watermarks import KEYS, SharedWatermarks
+from proxy.redis.shared_watermarks import SharedWatermarks
+from proxy.redis_keys import NOBODYS, names
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, CacheSettings, RedisSettings, ServerSettings, Settings
 from proxy.simulator import Simulator
@@ -99,7 +99,7 @@ async def test_news_of_a_purge_says_what_is_purged() -> None:
     """So that no look into Redis can fail on which all depends."""
     redis = fakeredis.FakeAsyncRedis()
     listening = redis.pubsub()
-    await listening.subscribe(NEWS)
+    await listening.subscribe(NOBODYS.news)
     here, there = (
         Agreed(shared, keep=60.0, clock=Clock())
         for shared in (SharedWatermarks(RedisLink(redis, 1.0), "purged"), Kept())
@@ -183,7 +183,7 @@ async def test_a_purge_that_cannot_be_told_holds_up_no_end(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("real", [False, True])
 async def test_a_clock_that_is_behind_moves_no_purge_back(real: bool, redis_server: RedisServer) -> None:
-    redis_server.command("DEL", KEYS["purged"])
+    redis_server.command("DEL", NOBODYS.watermarks("purged"))
     client = connect(Secret(redis_server.url)) if real else fakeredis.FakeAsyncRedis()
     shared = SharedWatermarks(RedisLink(client, 5.0), "purged")
     for at in (7.5, 5.25, 6.0):
@@ -191,7 +191,7 @@ async def test_a_clock_that_is_behind_moves_no_purge_back(real: bool, redis_serv
     assert await shared.times() == {Extent("everything"): 7.5}
     assert await shared.add(Extent("everything"), 8.125, keep=60.0)
     assert await shared.times() == {Extent("everything"): 8.125}
-    redis_server.command("DEL", KEYS["purged"])
+    redis_server.command("DEL", NOBODYS.watermarks("purged"))
     await shared._link.aclose()
 
 
@@ -224,13 +224,13 @@ async def test_memory_is_not_trusted_until_the_purges_are_known(
 
 async def test_what_is_no_purges_under_their_key_is_none(redis_server: RedisServer) -> None:
     """Else memory would never be trusted again."""
-    redis_server.command("DEL", KEYS["purged"])
-    redis_server.command("RPUSH", KEYS["purged"], "x")
+    redis_server.command("DEL", NOBODYS.watermarks("purged"))
+    redis_server.command("RPUSH", NOBODYS.watermarks("purged"), "x")
     shared = SharedWatermarks(RedisLink(connect(Secret(redis_server.url)), 5.0), "purged")
     assert await shared.times() == {}
     assert await shared.add(Extent("everything"), 5.0, keep=60.0)
     assert await shared.times() == {Extent("everything"): 5.0}
-    redis_server.command("DEL", KEYS["purged"])
+    redis_server.command("DEL", NOBODYS.watermarks("purged"))
     await shared._link.aclose()
 
 
@@ -334,7 +334,7 @@ async def test_without_redis_the_others_are_told_when_it_is_back(
         assert (answer.json()["everywhere"], answer.json()["redis"]) == (False, "away")
         own_redis.start()
         async with asyncio.timeout(10):
-            while own_redis.command("HLEN", KEYS["purged"]) != 1:
+            while own_redis.command("HLEN", names(replicas[0].hub_url, 0).watermarks("purged")) != 1:
                 await asyncio.sleep(0.02)
         assert "fwd=" in await status(caller, replicas[1], query)
 

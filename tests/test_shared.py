@@ -24,18 +24,19 @@ from proxy.callers.limiter import Limiter
 from proxy.callers.quota import Terms
 from proxy.events.shared_log import SharedLog
 from proxy.questions.query import ListQuery
-from proxy.questions.question import Question, page_question, record_key
+from proxy.questions.question import Question, page_question
 from proxy.redis import stored
 from proxy.redis.claims import Claim
 from proxy.redis.client import connect
 from proxy.redis.describe import describe
 from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink
 from proxy.redis.scripts import Script
-from proxy.redis.shared import NEWS, Found, Shared
+from proxy.redis.shared import Found, Shared
 from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis.status import SharedStatus
 from proxy.redis.stored import OFF_LOOP, read_record
 from proxy.redis.variants import SharedVariants
+from proxy.redis_keys import NOBODYS, record_key
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings
 from tests.support import Clock, RedisServer, free_port
@@ -229,7 +230,7 @@ async def test_a_redis_that_is_full_tells_the_others_of_an_answer_all_the_same(
     await put(real)
     own_redis.command("CONFIG", "SET", "maxmemory", "1")
     pubsub = real._link.client.pubsub()
-    await pubsub.subscribe(NEWS)
+    await pubsub.subscribe(NOBODYS.news)
     newer = replace(PAGE, asked_at=3.0, stamp=Stamp(4, "0.10"))
     assert await real.learn(QUESTION, newer, heard_at=4.0, keep_page=60, keep_record=60, token="t") is None
     assert faults(real)["page_store: OutOfMemoryError"] == 1

@@ -23,6 +23,7 @@ from proxy.questions.question import page_question
 from proxy.redis.claims import Claim, WantedTurn
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
+from proxy.redis_keys import NOBODYS
 from tests.support import Clock
 
 ALLOWANCE = Allowance(rate=1e6, burst=1e6, concurrency=2)
@@ -134,7 +135,7 @@ async def test_room_made_by_another_replica_is_news() -> None:
     server = fakeredis.FakeServer()
     here, there = shield(server), shield(server)
     subscription = fakeredis.FakeAsyncRedis(server=server).pubsub()
-    await subscription.subscribe("gp1:news")
+    await subscription.subscribe(NOBODYS.news)
     held = [Held(there), Held(there)]
     for each in held:
         await each.begun.wait()

@@ -11,7 +11,8 @@ import fakeredis
 import httpx
 import pytest
 
-from proxy.redis.status import GONE, KEY
+from proxy.redis.status import GONE
+from proxy.redis_keys import names
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, StatusSettings
 from proxy.siblings import Siblings
@@ -21,6 +22,7 @@ from tests.support import Clock, Rig, rig
 
 LOOK, OPERATOR = "look-8f2k1z", "operate-91jx7"
 OPEN = StatusSettings(open=True)
+NAME = names("http://hub.test", 0).status
 
 
 async def status(it: Rig, **headers: str) -> Any:
@@ -144,18 +146,18 @@ async def test_who_is_gone_is_left_out_and_garbage_is_no_fault() -> None:
     lost = rig(status=OPEN, redis=fakeredis.FakeAsyncRedis(server=server), clock=clock)
     it = await lost.__aenter__()
     await _published(it)
-    (told,) = (await client.hgetall(KEY)).values()
+    (told,) = (await client.hgetall(NAME)).values()
     await lost.__aexit__(None, None, None)
-    assert await client.hgetall(KEY) == {}, "it has said that it ends"
-    await client.hset(KEY, mapping={"lost": told, "odd": b"\xff", "old": b"1.0 x", "bad": b"%.3f \xc1" % clock()})
+    assert await client.hgetall(NAME) == {}, "it has said that it ends"
+    await client.hset(NAME, mapping={"lost": told, "odd": b"\xff", "old": b"1.0 x", "bad": b"%.3f \xc1" % clock()})
     async with rig(status=OPEN, redis=client, clock=clock) as other:
         found = await status(other)
         assert len(found["processes"]) == 2
-        assert set(await client.hkeys(KEY)) >= {b"lost", b"bad"}
-        assert 0 < await client.pttl(KEY) <= 60_000
+        assert set(await client.hkeys(NAME)) >= {b"lost", b"bad"}
+        assert 0 < await client.pttl(NAME) <= 60_000
         clock.advance(GONE + 1)
         assert len((await status(other))["processes"]) == 1
-        assert b"lost" not in await client.hkeys(KEY)
+        assert b"lost" not in await client.hkeys(NAME)
 
 
 async def test_without_redis_it_tells_of_itself() -> None:

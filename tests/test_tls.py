@@ -57,8 +57,8 @@ async def test_the_hub_is_asked_where_its_authority_is_known(made: Certificates)
     async with company(made) as url:
         for ca_file in (None, str(made.stranger), str(made.authority)):
             settings = HubSettings(url=url, api_key=Secret(KEY), ca_file=ca_file)
-            hub = Hub(settings, Credential(settings))
-            stream = HubStream(settings, Credential(settings), silence=1.0)
+            hub = Hub(settings, Credential(settings, url))
+            stream = HubStream(settings, Credential(settings, url), silence=1.0)
             if ca_file == str(made.authority):
                 assert await hub.get(LIST, "") == b"{}"
                 await (await stream.open()).aclose()

@@ -38,7 +38,9 @@ class Asked:
         self.clock = Clock()
         self.answer: int | Exception = 200
         self.retry_after: str | None = None
-        self.hub = Hub(SETTINGS, Credential(SETTINGS), transport=httpx.MockTransport(self._answer), clock=self.clock)
+        self.hub = Hub(
+            SETTINGS, Credential(SETTINGS, SETTINGS.url), transport=httpx.MockTransport(self._answer), clock=self.clock
+        )
         gates = Gates(Allowance(1e6, 1e6, 8), None, gate_name=lambda: "gp1:{g}", clock=self.clock)
         self.upstream = Upstream(self.hub, Shield(gates, clock=self.clock), clock=self.clock)
 

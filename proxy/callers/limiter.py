@@ -7,7 +7,6 @@ seconds. What it does not spend is lost to the caller, never granted twice: the 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from msgspec import Struct
 
 from proxy.callers.quota import Taken, Terms, take
 from proxy.errors import TooManyRequests
-from proxy.questions.question import REDIS_PREFIX
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.tasks.flight import Flights
@@ -138,9 +136,8 @@ class Limiter:
         """Take units from what all replicas share; None: there is no Redis, or it cannot be asked."""
         if self._link is None:
             return None
-        name = hashlib.blake2b(caller.encode(), digest_size=16).hexdigest()
         arguments = [*map(repr, (wanted, least, owed, terms.rate, terms.burst)), ""]
-        keys = [f"{REDIS_PREFIX}:{{{name}}}:quota"]
+        keys = [self._link.names.quota(caller)]
         return await self._link.run(
             _TAKE, "quota_take", keys, arguments, lambda answer: Taken(*(float(number) for number in answer))
         )

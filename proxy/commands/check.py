@@ -70,6 +70,8 @@ async def _checks(
     except sources.SettingsError as error:
         for fault in error.faults:
             yield Line("fail", "settings", fault)
+        for warning in error.warnings:
+            yield Line("warn", "settings", warning)
         return
     for warning in loaded.warnings:
         yield Line("warn", "settings", warning)

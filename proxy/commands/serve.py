@@ -69,7 +69,7 @@ def run_server(settings: Settings) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=75,  # longer than balancers' usual 60 s, so that they close first, not we
-            timeout_graceful_shutdown=int(server.shutdown_timeout) or 1,
+            timeout_graceful_shutdown=server.shutdown_timeout,  # type: ignore[arg-type]  # only asyncio sees it
         )
         if server.workers > 1:
             sockets = [cast("socket.socket", OwnSocket(sock)) if shares else sock]

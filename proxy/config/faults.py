@@ -24,6 +24,11 @@ def _check_hub_url(url: str) -> None:
         raise ValueError("not a usable URL")
 
 
+def _check_host(host: str) -> None:
+    if "[" in host:
+        raise ValueError(f"{host!r} has brackets, which belong into URLs")
+
+
 def _check_token_file(path: str) -> None:
     read_token(Path(path))
 
@@ -35,13 +40,14 @@ def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
         if EVERY in one.namespaces:
             raise ValueError(f"{one.name} is for the namespaces that it names; OXEN_API_KEY serves all others")
         try:
-            Credential(one)
+            Credential(one, "")
         except ValueError as fault:
             raise ValueError(f"the token of {one.name}: {fault}") from None
 
 
 CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("hub", "url"): _check_hub_url,
+    ("server", "host"): _check_host,
     ("hub", "api_key"): check_token,
     ("admin", "key"): check_token,
     ("status", "key"): check_token,

@@ -12,10 +12,9 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
-from proxy.questions.question import REDIS_PREFIX
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
-from proxy.redis.shared import NEWS
+from proxy.redis_keys import log_key, seen_key, subscriber_keys
 
 SUBSCRIBER_LEASE: Final = 2.0
 """Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
@@ -42,15 +41,15 @@ class SharedLog:
     """Reads and writes Redis; None in place of a result: Redis could not be asked.
 
     Args:
-        name: of the log; equal for replicas that share it.
+        name: of the log, a hash tag; equal for replicas that share it.
     """
 
     def __init__(self, link: RedisLink, name: str) -> None:
         self.name = name
         self._link = link
         self._token = secrets.token_hex(8)
-        self._log = f"{REDIS_PREFIX}:{{{name}}}:events"
-        self._lease = [f"{REDIS_PREFIX}:{{{name}}}:subscriber", f"{REDIS_PREFIX}:{{{name}}}:rest"]
+        self._log = log_key(name)
+        self._lease = subscriber_keys(name)
 
     async def hold(self) -> tuple[bool, float] | None:
         """Take or keep the lease; return whether it is held, and for how many seconds nobody is to take it."""
@@ -65,13 +64,13 @@ class SharedLog:
 
     async def append(self, value: bytes, identity: str | None) -> Appended | None:
         """Append an event and tell all of it, unless one of the same identity is there."""
-        keys = [self._log, f"{REDIS_PREFIX}:{{{self.name}}}:seen:{identity or ''}"]
+        keys = [self._log, seen_key(self.name, identity or "")]
         arguments = [
             value,
             KEPT,
             int(KEPT_FOR * 1000),
             int(LOG_KEPT_FOR * 1000),
-            NEWS,
+            self._link.names.news,
             self.name,
             int(identity is not None),
         ]

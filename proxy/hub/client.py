@@ -18,7 +18,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import httpx
@@ -32,6 +31,7 @@ from proxy.hub.network import Exchange, Network, current
 from proxy.hub.tls import tls_context
 from proxy.secret import Secret
 from proxy.settings import HubSettings
+from proxy.shared_texts import shared
 from proxy.tasks.detached import Detached, ended
 
 Transport: TypeAlias = httpx.AsyncBaseTransport
@@ -85,7 +85,7 @@ class Hub:
         self._detached = Detached(awaited=True)
         self._transport = transport or Network(settings.concurrency, KEPT_ALIVE, tls_context(settings.ca_file))
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
-        self._url = lru_cache(maxsize=URLS)(self._make_url)
+        self._url = shared(URLS)(self._make_url)
         self.on_call: list[Callable[[HubCall], None]] = []
         self._closed = False
 

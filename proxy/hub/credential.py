@@ -8,7 +8,6 @@ last good token goes on.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Collection
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy import secret_file
+from proxy.redis_keys import credential_id
 from proxy.secret import Secret
 from proxy.secret_file import SecretFile
 from proxy.settings import CredentialSettings, HubSettings
@@ -66,8 +66,8 @@ class Credential:
     """A hub token that may change while the process runs.
 
     ``id`` names what the token may see and is part of every key, in memory and in Redis. It is derived
-    from the token, so that two deployments with different tokens on one Redis never share a page,
-    without anybody having to think of it. A digest of a random token reveals nothing of it.
+    from the hub's URL and the token, so that two deployments with different ones on one Redis never share a page,
+    without anybody having to think of it.
 
     ``name`` is what people call it; it stays when the token changes.
 
@@ -75,12 +75,13 @@ class Credential:
         TokenFault: on construction, if there is no usable token.
     """
 
-    def __init__(self, settings: HubSettings | CredentialSettings) -> None:
+    def __init__(self, settings: HubSettings | CredentialSettings, hub_url: str) -> None:
+        self._hub_url = hub_url
         self.name = settings.name if isinstance(settings, CredentialSettings) else DEFAULT
         self._file = SecretFile(Path(settings.api_key_file)) if settings.api_key_file else None
         self._token = read_token(self._file.path) if self._file else settings.api_key or Secret("")
         check_token(self._token)
-        self.id = _digest(self._token)
+        self.id = credential_id(hub_url, self._token.reveal())
 
     def token(self) -> Secret:
         """The token to use now."""
@@ -101,7 +102,7 @@ class Credential:
             _log.warning("token not renewed, the last good one goes on: %s", fault)
             return
         if token != self._token:
-            self._token, self.id = token, _digest(token)
+            self._token, self.id = token, credential_id(self._hub_url, token.reveal())
             _log.info("token renewed from %s", path)
 
 
@@ -113,10 +114,10 @@ class Credentials:
     """
 
     def __init__(self, settings: HubSettings) -> None:
-        self.all = [Credential(settings)]
+        self.all = [Credential(settings, settings.url)]
         self._by_namespace: dict[str, Credential] = {}
         for one in settings.credentials:
-            self.all.append(Credential(one))
+            self.all.append(Credential(one, settings.url))
             self._by_namespace |= dict.fromkeys(one.namespaces, self.all[-1])
 
     def serving(self, namespace: str | None) -> Credential:
@@ -127,7 +128,3 @@ class Credentials:
         """The credentials that may serve one of these namespaces."""
         some = {self.serving(namespace).name for namespace in namespaces}
         return [one for one in self.all if every or one.name in some]
-
-
-def _digest(token: Secret) -> str:
-    return hashlib.blake2b(token.reveal().encode(), digest_size=8, person=b"gp1 credential").hexdigest()

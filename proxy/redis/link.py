@@ -24,6 +24,7 @@ from proxy.redis.formats import OtherRelease
 from proxy.redis.reasons import kind, reason
 from proxy.redis.refusals import Refusals
 from proxy.redis.scripts import Script
+from proxy.redis_keys import NOBODYS, Names
 from proxy.tasks.detached import Detached, ended
 
 T = TypeVar("T")
@@ -53,13 +54,21 @@ class RedisLink:
             that has timed out ends by itself, beside these.
 
     Attributes:
+        names: of what the deployment has in Redis.
         faults: how often each kind of fault happened, counted where it happens.
     """
 
     def __init__(
-        self, client: Client, timeout: float, connections: int = 64, *, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Client,
+        timeout: float,
+        connections: int = 64,
+        *,
+        names: Names = NOBODYS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
+        self.names = names
         self.faults: Counter[str] = Counter()
         self._timeout = timeout
         self._connections = asyncio.Semaphore(connections)

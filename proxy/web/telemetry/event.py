@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from litestar.types import HTTPScope
@@ -15,6 +14,7 @@ from proxy.answer.outcome import Miss
 from proxy.hub.stream import EVENTS_PATH
 from proxy.log_format import LogEvent
 from proxy.questions.question import LIST_PATH, QUEUE_PATH
+from proxy.shared_texts import shared
 from proxy.tracing import Trace
 from proxy.web.state import RequestState
 
@@ -149,7 +149,7 @@ class RequestLine(Struct, omit_defaults=True, gc=False):
     span: str | None = None
 
 
-@lru_cache(SHARED)
+@shared(SHARED)
 def asked(method: str, caller: str, endpoint: Endpoint, path: str, listing: str = "-", filters: str = "") -> Asked:
     """The one that all requests share that asked the same."""
     who = encode({"method": method, "caller": caller, "path": path})[1:-1].decode()
@@ -157,7 +157,7 @@ def asked(method: str, caller: str, endpoint: Endpoint, path: str, listing: str 
     return Asked(method, caller, endpoint, path, listing, filters, who, what)
 
 
-@lru_cache(FILTERS)
+@shared(FILTERS)
 def _names(filters: str) -> str:
     """The names of filters, without their values."""
     return ",".join(pair.partition("=")[0] for pair in filters.split("&") if "=" in pair) or "-"

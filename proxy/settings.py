@@ -63,7 +63,7 @@ RedisURL = Annotated[
 EventMode = Annotated[Literal["auto", "off"], Meta(description="auto or off")]
 JwtAlgorithm = Annotated[Literal["HS256", "RS256", "ES256", "EdDSA"], Meta(description="HS256, RS256, ES256 or EdDSA")]
 JwtKey = Annotated[Secret, Meta(description="a secret of at least 32 bytes for HS256, else a public key as PEM")]
-JwtKeyPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the key")]
+KeyPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the key")]
 JwksURL = Annotated[str, Meta(min_length=1, description="http(s)://host[:port]/path, without user or fragment")]
 ClaimText = Annotated[str, Meta(min_length=1, max_length=1024, description="a text of 1 to 1024 characters")]
 Leeway = Annotated[float, Meta(ge=0, le=300, description="seconds, from 0 to 300")]
@@ -191,6 +191,7 @@ class AdminSettings(Struct, frozen=True, kw_only=True):
     """What operators may do over HTTP."""
 
     key: Token | None = None
+    key_file: KeyPath | None = None
 
 
 class JwtSettings(Struct, frozen=True, kw_only=True):
@@ -198,7 +199,7 @@ class JwtSettings(Struct, frozen=True, kw_only=True):
 
     algorithm: JwtAlgorithm | None = None
     key: JwtKey | None = None
-    key_file: JwtKeyPath | None = None
+    key_file: KeyPath | None = None
     jwks_url: JwksURL | None = None
     issuer: ClaimText | None = None
     audience: ClaimText | None = None
@@ -213,6 +214,7 @@ class StatusSettings(Struct, frozen=True, kw_only=True):
     """Who may look at the status page; with neither, it does not exist, unless operators have a key."""
 
     key: Token | None = None
+    key_file: KeyPath | None = None
     open: Switch = False
 
 

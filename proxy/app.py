@@ -23,6 +23,7 @@ from proxy.web.admin import admin_handlers
 from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
+from proxy.web.credentials import current_key
 from proxy.web.edge import refused_by_server, with_bounds, with_edge
 from proxy.web.events import events_handler
 from proxy.web.express.lane import Express, with_express
@@ -72,7 +73,7 @@ def create_app(
         handlers: of further paths.
 
     Raises:
-        TokenFault: there is no usable token for the hub.
+        TokenFault: there is no usable token for the hub, or no key in a file that is to hold one.
     """
     readiness = readiness or Readiness()
     core = make_core(settings, transport=transport, redis=redis, pace=pace, clock=clock)
@@ -81,7 +82,8 @@ def create_app(
     limits = Limits(settings.limits, Limiter(core.link, replicas=core.replicas))
     origins, half = settings.cors.origins, settings.cache.memory_bytes // 2
     express = Express(core.pages, limits, core.credentials.all, readiness, origins, limit=half)
-    observing = Observing(settings, core, readiness, sinks, siblings, clock=clock)
+    operators = current_key(settings.admin, "operator's key")
+    observing = Observing(settings, core, readiness, sinks, siblings, operators, clock=clock)
     ids = request_ids()
     alone = core.link is None and core.replicas() == 1
     asking = Asking(core.pages, core.encoder, authentication, limits, express, live_ttl=settings.cache.live_ttl)
@@ -89,7 +91,7 @@ def create_app(
         route_handlers=[
             *api_handlers(asking, core.credentials),
             events_handler(core.events, authentication, limits, core.credentials),
-            *admin_handlers(core.knowledge.barred.purged, settings.admin.key, redis=core.link is not None, alone=alone),
+            *admin_handlers(core.knowledge.barred.purged, operators, redis=core.link is not None, alone=alone),
             *health_handlers(core.fetcher, core.link, readiness),
             *observing.handlers,
             *handlers,

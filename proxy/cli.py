@@ -20,7 +20,6 @@ from proxy.commands.terminal import cannot_listen, complain, fail, open_standard
 from proxy.config import sources
 from proxy.config.faults import TO_SERVE
 from proxy.log_format import wants_colours
-from proxy.secret import Secret
 from proxy.settings import Settings
 
 _config_option = click.option(
@@ -191,17 +190,17 @@ unnamed = false  # true: may leave the namespace out, which then is the hub toke
 def purge(url: str, **what: str | bool | None) -> None:
     """Have all replicas serve nothing any more that was kept before now.
 
-    The operator's key is taken from $PROXY_ADMIN_KEY.
+    The operator's key is taken from $PROXY_ADMIN_KEY, or from the file that $PROXY_ADMIN_KEY_FILE names.
     """
-    from proxy.commands.purge import run_purge  # noqa: PLC0415  loaded when used
+    from proxy.commands.purge import ADMIN_KEY, ADMIN_KEY_FILE, operators_key, run_purge  # noqa: PLC0415  loaded when used
 
     given = {name: value for name, value in what.items() if value not in (None, False)}
-    key = os.environ.get("PROXY_ADMIN_KEY", "")
     if len(given) != 1:
         raise click.UsageError("Give exactly one of --page, --listing, --namespace and --everything.")
-    if not key:
-        raise click.UsageError("PROXY_ADMIN_KEY is not set; set it to the key that the proxy has as [admin] key.")
-    run_purge(url, Secret(key), given)
+    if not any(os.environ.get(name) for name in (ADMIN_KEY, ADMIN_KEY_FILE)):
+        meant = f"set it to the key that the proxy has as [admin] key, or {ADMIN_KEY_FILE} to its file"
+        raise click.UsageError(f"{ADMIN_KEY} is not set; {meant}.")
+    run_purge(url, operators_key(os.environ), given)
     click.echo("Purged.")
 
 

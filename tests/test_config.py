@@ -16,7 +16,8 @@ from proxy.config.sources import SettingsError, is_secret, load
 from proxy.redis.address import read_address
 from proxy.redis.client import check as check_redis_url
 from proxy.secret import MASK, Secret
-from proxy.settings import Settings, Token
+from proxy.setting_types import Token
+from proxy.settings import Settings
 
 CERTIFI = certifi.where()
 
@@ -54,6 +55,8 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "OXEN_API_KEY": "token",
         "PROXY_ADMIN_KEY": "token",
         "PROXY_STATUS_KEY": "token",
+        "PROXY_ADMIN_KEY_FILE": str(tmp_path / "token"),
+        "PROXY_STATUS_KEY_FILE": str(tmp_path / "token"),
         "PROXY_STATUS_OPEN": "true",
         "OXEN_API_KEY_FILE": str(tmp_path / "token"),
         "REDIS_URL": "rediss://user:pw@redis.test:6380/2",
@@ -250,10 +253,13 @@ def test_the_file_is_strict_where_the_environment_is_text(file: Path) -> None:
     assert faults({}, str(file)) == ["[cache] live_ttl: '1' is not allowed; allowed: seconds, from 0 to 31536000"]
 
 
-def test_two_tokens_are_one_too_many(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["OXEN_API_KEY", "PROXY_ADMIN_KEY", "PROXY_STATUS_KEY"])
+def test_two_keys_are_one_too_many(name: str, tmp_path: Path) -> None:
     (tmp_path / "t").write_text("x")
-    (fault,) = faults({"OXEN_API_KEY": "x", "OXEN_API_KEY_FILE": str(tmp_path / "t")})
-    assert fault.startswith("OXEN_API_KEY: ")
+    (fault,) = faults({name: "x", f"{name}_FILE": str(tmp_path / "t")})
+    assert fault == f"{name}: {name}_FILE is set too; set one of the two"
+    (fault,) = faults({f"{name}_FILE": str(tmp_path / "nothing")})
+    assert fault.startswith(f"{name}_FILE: cannot read ")
 
 
 def test_a_password_without_a_redis_would_do_nothing(tmp_path: Path) -> None:

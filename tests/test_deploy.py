@@ -17,6 +17,7 @@ import yaml
 
 from proxy.app import ENDING
 from proxy.config.fields import fields
+from proxy.settings import CacheSettings
 from tests.support import ROOT, free_port
 from tests.test_cli import PATIENCE, eventually, get, running
 
@@ -55,6 +56,22 @@ def test_what_the_image_copies_is_not_ignored() -> None:
             for source in line.split()[:-1]:
                 assert (ROOT / source).exists()
                 assert f"!{source.removeprefix('./')}" in [entry.rstrip("/") for entry in ignored]
+
+
+def test_a_process_may_have_the_memory_that_it_needs() -> None:
+    """At most, and something beside for what is under way: else whoever limits it kills it under load."""
+    readme = (ROOT / "README.md").read_text()
+    (needed,) = re.findall(r"needs at most about (\d+) MiB and ([\d.]+) times `memory_bytes`", readme)
+    mebibytes = float(needed[0]) + float(needed[1]) * CacheSettings().memory_bytes / 2**20
+    assert mebibytes > max(map(int, re.findall(r"^\| a header that means nothing \| (\d+) \|$", readme, re.MULTILINE)))
+    manifests = yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "deployment.yaml").read_text())
+    (pod,) = (one["spec"]["template"]["spec"] for one in manifests if one["kind"] == "Deployment")
+    resources = pod["containers"][0]["resources"]
+    assert int(resources["requests"]["memory"].removesuffix("Mi")) >= mebibytes - 2
+    limit = int(resources["limits"]["memory"].removesuffix("Mi"))
+    assert limit >= 1.5 * mebibytes
+    for name in ("proxy-a", "proxy-b"):
+        assert int(COMPOSE["services"][name]["mem_limit"].removesuffix("m")) == limit
 
 
 def test_the_lock_holds_every_dependency_with_hashes() -> None:

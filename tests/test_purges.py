@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import fakeredis
@@ -445,6 +446,14 @@ def test_the_command_sends_the_key_nowhere_else() -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"error: {url} redirects to '/elsewhere', where the operator's key is not sent")
         assert Redirecting.seen == [(PURGE_PATH, f"Bearer {ADMIN}")]
+
+
+def test_the_command_takes_the_key_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{ADMIN}\n")
+    done = run("purge", "--url", "http://127.0.0.1:9", "--everything", PROXY_ADMIN_KEY_FILE=str(tmp_path / "key"))
+    assert done.stderr.startswith("error: the proxy at http://127.0.0.1:9 cannot be asked")
+    done = run("purge", "--url", "http://127.0.0.1:9", "--everything", PROXY_ADMIN_KEY_FILE=str(tmp_path / "none"))
+    assert (done.returncode, done.stderr.partition("'")[0]) == (1, "error: PROXY_ADMIN_KEY_FILE: cannot read ")
 
 
 def test_the_command_shows_no_key_that_cannot_be_sent() -> None:

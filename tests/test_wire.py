@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from proxy.answer.freshness import MANY
 from proxy.answer.outcome import Hit
 from proxy.simulator.faults import Fault
+from proxy.web.express.lane import words_of
 from proxy.web.express.wire import WIRE
 from proxy.web.protocol import BoundedProtocol
 from tests.support import KEY, LIST, NOW
@@ -72,6 +73,17 @@ async def test_the_same_bytes_again_are_answered_without_parsing() -> None:
         first = await it.way.ask(GET)
         assert first[0] == "HTTP/1.1 200 OK"
         assert first[2].startswith(b'{"count"')
+
+
+async def test_only_heads_are_answered_by_their_bytes() -> None:
+    """What is remembered of parsed requests is no request."""
+    async with line() as it:
+        await it.known()
+        words = [b"GET", LIST.encode(), b"namespace=ox", b"authorization", b"Bearer gp_ox"]
+        scope: Any = {"method": "GET", "raw_path": words[1], "query_string": words[2], "headers": [tuple(words[3:])]}
+        assert words_of(scope).endswith(b"\n".join(words))
+        status, _, _ = await it.way.ask(b"\n".join(words))
+        assert status.startswith("HTTP/1.1 400")
 
 
 async def test_a_head_in_two_parts_is_the_same_request() -> None:

@@ -50,7 +50,9 @@ CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("server", "host"): _check_host,
     ("hub", "api_key"): check_token,
     ("admin", "key"): check_token,
+    ("admin", "key_file"): _check_token_file,
     ("status", "key"): check_token,
+    ("status", "key_file"): _check_token_file,
     ("hub", "credentials"): _check_credentials,
     ("hub", "api_key_file"): _check_token_file,
     ("hub", "ca_file"): tls_context,
@@ -63,9 +65,15 @@ CHECKS: Final[dict[tuple[str, str], Any]] = {
 
 def contradictions(settings: Settings, faulty: set[str]) -> list[str]:
     """What does not go together; nothing is said of what is ``faulty`` itself."""
-    faults = []
-    if settings.hub.api_key is not None and settings.hub.api_key_file is not None:
-        faults.append("OXEN_API_KEY: OXEN_API_KEY_FILE is set too; set one of the two")
+    faults = [
+        f"{name}: {name}_FILE is set too; set one of the two"
+        for name, key, file in (
+            ("OXEN_API_KEY", settings.hub.api_key, settings.hub.api_key_file),
+            ("PROXY_ADMIN_KEY", settings.admin.key, settings.admin.key_file),
+            ("PROXY_STATUS_KEY", settings.status.key, settings.status.key_file),
+        )
+        if key is not None and file is not None
+    ]
     if settings.redis.password_file is not None and settings.redis.url is None and "REDIS_URL" not in faulty:
         faults.append("PROXY_REDIS_PASSWORD_FILE: REDIS_URL is not set, so that it would do nothing; set both or none")
     callers, credentials = settings.auth.callers, settings.hub.credentials

@@ -15,8 +15,7 @@ from proxy.errors import BadPurge
 from proxy.known.agreed import Agreed
 from proxy.questions import query
 from proxy.questions.watermarks import Extent
-from proxy.secret import Secret
-from proxy.web.credentials import require_key
+from proxy.web.credentials import CurrentKey, require_key
 from proxy.web.reading import respond
 
 PURGE_PATH: Final = "/admin/purge"
@@ -37,7 +36,7 @@ class PurgeRequest(Struct, forbid_unknown_fields=True):
     everything: bool = False
 
 
-def admin_handlers(purged: Agreed, key: Secret | None, *, redis: bool, alone: bool) -> list[HTTPRouteHandler]:
+def admin_handlers(purged: Agreed, key: CurrentKey | None, *, redis: bool, alone: bool) -> list[HTTPRouteHandler]:
     """Handlers for operators; none without a key, so that the path is as unknown as any other.
 
     ``redis``: there is one. ``alone``: there is no other process, so that here is everywhere.

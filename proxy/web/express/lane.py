@@ -13,6 +13,7 @@ on its answer, so that a header of no interest (a trace id) does not send a requ
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from sys import getsizeof
@@ -50,6 +51,7 @@ BEARING: Final = frozenset(
     }
 )
 """Headers that bear on an answer; Origin is read by ``cors``."""
+_OWN: Final = secrets.token_bytes(16)
 
 
 class Express:
@@ -77,7 +79,7 @@ class Express:
         self._readiness = readiness
         self._origins = frozenset(origin.encode() for origin in origins)
         self._shared = lru_cache(SHARED)(_itself)
-        self._known: Recollection[Heard] = Recollection(limit)  # words have no line's end in them, heads begin with one
+        self._known: Recollection[Heard] = Recollection(limit)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -220,8 +222,11 @@ def _itself(manner: Manner) -> Manner:
 
 
 def words_of(scope: HTTPScope) -> bytes:
-    """What of a request bears on its answer. No part of it can hold a line's end, so that no two are mixed up."""
-    words = [scope["method"].encode(), scope["raw_path"], scope["query_string"]]
+    """What of a request bears on its answer. No part of it can hold a line's end, so that no two are mixed up.
+
+    It is remembered beside heads, and no bytes that a caller can send are taken for it.
+    """
+    words = [_OWN, scope["method"].encode(), scope["raw_path"], scope["query_string"]]
     for header in scope["headers"]:
         if header[0] in BEARING:
             words += header

@@ -24,7 +24,7 @@ from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
 from proxy.web.credentials import current_key
-from proxy.web.edge import refused_by_server, with_bounds, with_edge
+from proxy.web.edge import refused_by_server, with_bounds, with_edge, with_end
 from proxy.web.events import events_handler
 from proxy.web.express.lane import Express, with_express
 from proxy.web.express.wire import WIRE, Wire
@@ -104,7 +104,7 @@ def create_app(
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    inner = with_cors(with_bounds(with_express(app.asgi_handler, express)), origins)
+    inner = with_cors(with_end(with_bounds(with_express(app.asgi_handler, express)), readiness), origins)
     app.asgi_handler = with_edge(inner, observing.sinks, readiness, ids, observing.tracer)
     if observing.tracer is None:  # a span wants the whole way
         app.state[WIRE] = Wire(express, ids, observing.sinks, origins=bool(origins))

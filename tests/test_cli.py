@@ -18,10 +18,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -275,6 +276,58 @@ def test_workers(hub: str, redis_server: RedisServer) -> None:
         lines = [json.loads(line) for line in said.splitlines()]
         assert {line.get("worker") for line in lines if "Finished server" in line.get("message", "")} == {0, 1}
         assert {line["worker"] for line in lines if line["logger"] == "proxy.access"} <= {0, 1}
+
+
+DRAINING: Final[dict[str, Any]] = {"PROXY_SERVER_DRAIN_DELAY": "2", "PROXY_WORKERS": "2"}
+
+
+def ends(process: subprocess.Popen[str]) -> float:
+    """Seconds until the process has ended, without a fault."""
+    began = time.monotonic()
+    assert process.wait(PATIENCE) == 0
+    return time.monotonic() - began
+
+
+@pytest.mark.slow
+def test_sigterm_to_all_processes_at_once_drains_them_too(hub: str) -> None:
+    """As systemd sends it. Each worker then has a second one from its supervisor, which used to skip the delay."""
+    with serving(hub, **DRAINING) as (url, process):
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in (process.pid, *map(int, workers)):
+            os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not is_ready(url))
+        time.sleep(1)  # what the supervisor sends comes half a second later
+        assert get(f"{url}{LIST}")[0] == 200
+        assert ends(process) > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_to_the_supervisor_skips_the_delay(hub: str, second: signal.Signals) -> None:
+    with serving(hub, **DRAINING | {"PROXY_SERVER_DRAIN_DELAY": "60"}) as (url, process):
+        process.send_signal(signal.SIGTERM)
+        eventually(lambda: not is_ready(url))
+        process.send_signal(second)
+        assert ends(process) < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_who_waits_for_longer_than_the_end_takes_is_told_so(hub: str, workers: str) -> None:
+    """In the hub's envelope, to come back: the server would have said 500, and a traceback in the log."""
+    short: dict[str, Any] = {"PROXY_SERVER_DRAIN_DELAY": "0", "PROXY_SERVER_SHUTDOWN_TIMEOUT": "1"}
+    short["PROXY_WORKERS"] = workers
+    with serving(hub, **short) as (url, process), ThreadPoolExecutor(1) as threads:
+        fault = urllib.request.Request(f"{hub}/_simulator/faults", b'[{"hang": true}]', method="PUT")
+        with urllib.request.urlopen(fault, timeout=PATIENCE):
+            waiting = threads.submit(get, f"{url}{LIST}")
+        eventually(lambda: re.search(rb"proxy_flights\S* 1\.0", get(f"{url}/metrics")[2]))
+        process.terminate()
+        status, headers, body = waiting.result()
+        said = process.stdout.read() if process.stdout else ""
+    assert (status, headers["retry-after"], json.loads(body)["error"]["type"]) == (503, "1", "hub_busy")
+    assert headers["x-request-id"] == json.loads(body)["request_id"]
+    assert "Traceback" not in said
 
 
 def test_serve_starts_without_hub_and_redis() -> None:

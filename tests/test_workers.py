@@ -12,11 +12,11 @@ from typing import cast
 import pytest
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from proxy import logs
 from proxy.commands.serve import production_app, run_server
+from proxy.commands.supervisor import Supervisor
 from proxy.secret import Secret
 from proxy.settings import HubSettings, ServerSettings, Settings
 from proxy.siblings import DIRECTORY
@@ -41,11 +41,11 @@ def test_one_that_cannot_start_says_why() -> None:
 
 
 def test_serve_fails_if_one_could_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Failed(Multiprocess):
+    class Failed(Supervisor):
         def run(self) -> None:
             self.processes.append(cast("Process", SimpleNamespace(exitcode=STARTUP_FAILURE)))
 
-    monkeypatch.setattr("proxy.commands.serve.Multiprocess", Failed)
+    monkeypatch.setattr("proxy.commands.serve.Supervisor", Failed)
     monkeypatch.setattr("uvicorn.supervisors.multiprocess.SIGNALS", {})  # this process' own are left alone
     with pytest.raises(SystemExit) as caught:
         run_server(Settings(server=ServerSettings(port=free_port(), workers=2)))

@@ -174,7 +174,7 @@ def log_requests(events: Sequence[RequestEvent]) -> None:
             _log.handle(logging.LogRecord(_log.name, logging.INFO, "", 0, event, (), None))
 
 
-def describe(scope: HTTPScope, state: RequestState, *, status: int, seconds: float, size: int) -> RequestEvent:
+def describe(scope: HTTPScope, state: RequestState, *, seconds: float, size: int) -> RequestEvent:
     """The event of a request, from what was noted on the way."""
     question, served, method, path = state.question, state.served, scope["method"], scope["path"]
     return RequestEvent(
@@ -186,7 +186,7 @@ def describe(scope: HTTPScope, state: RequestState, *, status: int, seconds: flo
             shown(path),
             *(() if question is None else (question.listing, question.filters)),
         ),
-        status=status,
+        status=state.status,
         outcome=state.outcome if served is None else served.name,
         seconds=seconds,
         bytes=size,

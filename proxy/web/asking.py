@@ -14,9 +14,9 @@ from proxy.answer.freshness import Fresh, Verdict
 from proxy.answer.outcome import Hit, Miss, Outcome
 from proxy.answer.page import UNFIT, Page, namespace_of
 from proxy.callers.caller import Caller
-from proxy.errors import HubFoundNothing, ProxyError
+from proxy.errors import HubFoundNothing, NotCached, ProxyError
 from proxy.known.encoder import Encoder
-from proxy.pages import Pages
+from proxy.pages import NOT_KEPT, Pages
 from proxy.questions.question import Question
 from proxy.redis.allotment import allotted
 from proxy.web.answers import body_headers, cache_status, listed, matching, page_headers
@@ -130,6 +130,12 @@ class Asking:
         """
         if not question.single or caller.sees_all:
             return await self._pages.answer(question, wishes, moment if question.kind == "page" else ""), False
+        if wishes.only_if_cached:
+            # What is not there is no more kept for this caller than what is hidden: a status would tell who asks for it.
+            outcome = await self._pages.answer(question, wishes)
+            if not outcome.page.found or _is_hidden(caller, question, outcome.page):
+                raise NotCached(NOT_KEPT)
+            return outcome, False
         kept = self._pages.at_hand.slot(question)
         if kept is None or not _is_hidden(caller, question, kept.page):
             outcome = await self._pages.answer(question, wishes)
@@ -174,13 +180,7 @@ def as_of_nothing(wishes: Directives, kept_for: float) -> Directives:
     So each wish has to be granted and refused as it would be to one who asks for what does not exist. Else how long a
     generation of others is kept would tell that there is one.
     """
-    return _OfNothing(
-        max_age=wishes.max_age,
-        min_fresh=wishes.min_fresh,
-        stale_if_error=0.0,
-        only_if_cached=wishes.only_if_cached,
-        kept_for=kept_for,
-    )
+    return _OfNothing(max_age=wishes.max_age, min_fresh=wishes.min_fresh, stale_if_error=0.0, kept_for=kept_for)
 
 
 def _is_hidden(caller: Caller, question: Question, page: Page) -> bool:

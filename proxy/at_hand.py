@@ -66,6 +66,11 @@ class AtHand:
         self._demand.note(question)
         return self.kept(question, wishes, "memory") if self._known.trust.at_hand else None
 
+    def has(self, question: Question, wishes: Directives) -> bool:
+        """Whether ``answer`` would most likely find what the caller asks for; nothing comes of the question."""
+        page, verdict = self._judging.best(question)
+        return page is not None and self._known.trust.at_hand and wishes.accept(verdict, self._settings.min_refresh)
+
     def slot(self, question: Question) -> Kept | None:
         """Where memory keeps the page, for ``again``: it empties that when the page goes."""
         return self._judging.slot(question)

@@ -37,6 +37,8 @@ from proxy.tasks.detached import drained
 
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""
+NOT_KEPT: Final = "Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub."
+"""What who may not have the hub asked is told."""
 WINDOWS: Final = 2
 """Answers to other questions about the listing that may leave a page unknown before it is asked for itself."""
 
@@ -87,7 +89,7 @@ class Pages:
                 return outcome
             begun = begun and replace(begun, joined=begun.joined or joined)
         if wishes.only_if_cached:
-            raise NotCached("Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub.")
+            raise NotCached(NOT_KEPT)
         return await self._from_hub(question, wishes, begun, refusal if begun is None else None)
 
     @property

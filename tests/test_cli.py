@@ -451,10 +451,12 @@ def files_served(directory: Path) -> Iterator[str]:
 def test_check_of_a_jwk_set(hub: str, tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(key_set(jwk(ED)))
     (tmp_path / "none").write_text("{}")
+    (tmp_path / "empty").write_bytes(key_set())
     jwt = {"PROXY_JWT_ALGORITHM": "EdDSA", "PROXY_JWT_ISSUER": "me", "PROXY_JWT_AUDIENCE": "you"}
     cases = {
         "keys": ("ok", "1 of its keys verify EdDSA"),
         "none": ("FAIL", "the answer is not a JWK set"),
+        "empty": ("FAIL", "none of its keys verifies EdDSA"),
         "nowhere": ("FAIL", "the status is 404"),
     }
     with files_served(tmp_path) as url:

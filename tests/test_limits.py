@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from collections import Counter
 from typing import Any
 
 import fakeredis
@@ -15,11 +17,12 @@ from proxy.callers.caller import digest
 from proxy.callers.limiter import CALLERS, Limiter
 from proxy.callers.quota import Taken, Terms, take
 from proxy.errors import TooManyRequests
+from proxy.questions.question import LIST_PATH
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
-from proxy.settings import AuthSettings, CallerSettings, LimitSettings
+from proxy.settings import AuthSettings, CacheSettings, CallerSettings, LimitSettings
 from proxy.simulator import Fault
-from tests.support import Clock, rig
+from tests.support import Clock, Rig, rig
 from tests.test_callers import CALLERS as KNOWN
 from tests.test_callers import OX, bearer
 
@@ -56,35 +59,21 @@ def test_a_burst_then_the_rate() -> None:
     assert taken == Taken(4, 0), "the burst does not grow"
 
 
-def test_what_is_owed_is_taken_though_it_is_not_there() -> None:
-    terms = Terms(rate=2.0, burst=4)
-    full_at, taken = take(0.0, 100.0, terms, wanted=1, least=1, owed=9)
-    assert taken == Taken(0.0, -5.0, 3.0), "the wait is that of all that is owed, and of what is asked"
-    _, taken = take(full_at, 102.5, terms, wanted=1, least=1)
-    assert taken == Taken(0.0, 0.0, 0.5)
-    _, taken = take(full_at, 103.0, terms, wanted=1, least=1)
-    assert taken == Taken(1, 0)
-    _, taken = take(0.0, 100.0, terms, wanted=3, least=1, owed=2)
-    assert taken == Taken(2, 0)
-
-
 @settings(deadline=None)
 @given(
     st.lists(
-        st.tuples(
-            st.sampled_from([0, 0.25, 1, 60]), st.integers(1, 5), st.integers(1, 3), st.sampled_from([0, 0, 0, 1, 20])
-        ),
+        st.tuples(st.sampled_from([0, 0.25, 1, 60]), st.integers(1, 5), st.integers(1, 3)),
         max_size=30,
     )
 )
-async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, int]]) -> None:
+async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int]]) -> None:
     link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("quota_take", "numbers")
     terms, full_at, now = Terms(2.0, 8), 0.0, 1e6
-    for passed, wanted, least, owed in steps:
+    for passed, wanted, least in steps:
         now += passed
-        full_at, here = take(full_at, now, terms, max(wanted, least), least, owed)
+        full_at, here = take(full_at, now, terms, max(wanted, least), least)
         answer = await link.run(
-            script, "quota_take", ["q"], [max(wanted, least), least, owed, terms.rate, terms.burst, repr(now)], list
+            script, "quota_take", ["q"], [max(wanted, least), least, terms.rate, terms.burst, repr(now)], list
         )
         assert answer is not None
         assert Taken(*(float(number) for number in answer)) == here
@@ -140,36 +129,26 @@ async def test_who_waits_is_told_how_long() -> None:
     assert 9 < (caught.value.retry_after or 0) <= 10
 
 
-async def test_what_is_owed_is_paid_first() -> None:
+async def test_what_is_given_back_can_be_spent_again() -> None:
     one, terms = limiter(), Terms(0.001, 10)
     await one.charge("ann", terms, 0.25)
-    one.owe("ann", terms, 5.0)
-    assert sum([await passes(one, terms=terms) for _ in range(10)]) == 4
+    await one.charge("ann", terms, 0.75)
+    one.refund("ann", terms, 0.75)
+    assert one.balance("ann", terms).left == pytest.approx(9.75)
+    assert sum([await passes(one, terms=terms) for _ in range(10)]) == 9
 
 
-async def test_who_owes_more_than_the_burst_is_served_after_the_wait_that_is_told() -> None:
-    """More cold questions at once than the burst: each was charged little before the hub was asked."""
-    clock, terms = Clock(1000.0), Terms(rate=10.0, burst=20)
-    one = limiter(clock=clock)
-    for _ in range(100):
-        await one.charge("ann", terms, 0.1)
-    one.owe("ann", terms, 90.0)
-    with pytest.raises(TooManyRequests) as caught:
-        await one.charge("ann", terms, 1.0)
-    assert caught.value.retry_after == pytest.approx(8.1, abs=0.1)
-    assert one.balance("ann", terms).reset == pytest.approx(10.0, abs=0.1), "all of it again"
-    clock.advance(caught.value.retry_after or 0)
-    await one.charge("ann", terms, 1.0)
-
-
-async def test_what_is_owed_is_owed_to_all_replicas() -> None:
-    server = fakeredis.FakeServer()
-    one, other = limiter(server), limiter(server)
-    one.owe("ann", SLOW, 100.0)
-    for each in (one, other):
-        with pytest.raises(TooManyRequests) as caught:
-            await each.charge("ann", SLOW, 1.0)
-        assert caught.value.retry_after == pytest.approx(51_000, rel=0.01)
+async def test_who_wants_more_than_there_is_keeps_it_from_nobody_who_wants_less() -> None:
+    """They come at once, and the look into Redis of one is no answer to the other."""
+    one = limiter(fakeredis.FakeServer())
+    terms = Terms(0.001, 1)
+    assert await passes(one, terms=terms, units=0.75)
+    assert await asyncio.gather(*(passes(one, terms=terms, units=units) for units in (1.0, 0.125, 1.0, 0.125))) == [
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 async def test_without_redis_each_keeps_to_its_share() -> None:
@@ -244,6 +223,52 @@ async def test_what_the_hub_was_not_asked_for_is_not_charged() -> None:
         assert it.hub_requests == 1
         told = await it.get("namespace=ox&page=9", **{"cache-control": "only-if-cached", **OXS})
         assert (told.status_code, told.headers["ratelimit"].split(";")[1]) == (504, "r=18"), "one at 1, five at a tenth"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("weight", [0.0, 0.125, 1.0])
+async def test_many_questions_at_once_are_charged_before_the_hub_is_asked(weight: float, *, shared: bool) -> None:
+    redis = fakeredis.FakeAsyncRedis() if shared else None
+    limits = LimitSettings(rate=0.001, burst=10, hit_weight=weight)
+    async with rig(auth=KNOWN, limits=limits, redis=redis, burst=1000, rate=1000.0) as it:
+        paths = [f"{LIST_PATH}/{uuid.UUID(int=number)}" for number in range(80)]
+        answers = await asyncio.gather(*(it.caller.get(path, headers=OXS) for path in paths))
+        assert (it.hub_requests, Counter(answer.status_code for answer in answers)) == (10, {404: 10, 429: 70})
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert refused.headers["ratelimit"].startswith('"caller";r=0;')
+        assert 990 <= int(refused.headers["retry-after"]) <= 1000
+
+
+async def test_who_may_not_have_the_hub_asked_gets_what_is_kept() -> None:
+    redis, limits = fakeredis.FakeServer(), LimitSettings(rate=0.001, burst=2, hit_weight=0.25)
+    first, second = (fakeredis.FakeAsyncRedis(server=redis) for _ in range(2))
+    async with (
+        rig(auth=KNOWN, limits=limits, redis=first) as it,
+        rig(auth=KNOWN, limits=limits, redis=second, clock=it.clock, simulator=it.hub) as other,
+    ):
+
+        async def status(at: Rig, page: int, max_age: int) -> int:
+            """In words that are new each time, so that they go the slow way."""
+            answer = await at.get(f"namespace=ox&page={page}", **OXS, **{"cache-control": f"max-age={max_age}"})
+            return answer.status_code
+
+        assert await status(it, 1, 100) == 200
+        assert [await status(it, 1, 101 + number) for number in range(2)] == [200, 200]
+        assert await status(other, 1, 103) == 200, "from Redis"
+        assert [await status(it, 2 + number, 100) for number in range(9)] == [429] * 9
+        assert [await status(it, 1, 104 + number) for number in range(3)] == [200, 429, 429], "to be refused is free"
+        assert it.hub_requests == 1
+
+
+async def test_who_is_shown_a_stale_page_while_the_hub_is_asked_pays_for_that() -> None:
+    limits = LimitSettings(rate=0.001, burst=20, hit_weight=0.25)
+    async with rig(auth=KNOWN, limits=limits, cache=CacheSettings(patience=0.0)) as it:
+        await it.get("namespace=ox", **OXS)
+        for left in (18, 17):
+            it.clock.advance(20)
+            stale = await it.get("namespace=ox", **OXS)
+            assert "detail=stale-patience" in stale.headers["cache-status"]
+            assert stale.headers["ratelimit"].startswith(f'"caller";r={left};')
 
 
 async def test_a_caller_may_have_limits_of_its_own() -> None:

@@ -2,9 +2,10 @@
 
 An identity provider changes its keys while the proxy runs, and may be down when it is asked. So the set is fetched
 anew in the background, and once more when a token names a key that is not in it; and whatever is answered instead
-of a set, the last good keys go on. The precautions of ``hub`` hold here too: a request is never cancelled, no
-redirect is followed (it would say whose keys to trust), no cookie kept, no environment variable changes the way, the
-body is counted, and no connection outlasts its deadline.
+of a set, the last good keys go on. A set is the provider's word, also one without keys: it withdraws them all. The
+precautions of ``hub`` hold here too: a request is never cancelled, no redirect is followed (it would say whose keys to
+trust), no cookie kept, no environment variable changes the way, the body is counted, and no connection outlasts its
+deadline.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import httpx
@@ -36,6 +37,8 @@ CONNECTIONS: Final = 2
 """To the provider; one whose answer is late ends a moment after it is given up."""
 KEPT_ALIVE: Final = 5.0
 """Seconds for which a connection is kept that nothing is asked by."""
+SAME_NAME: Final = 4
+"""Keys of one name that are tried, so that a forged token costs no more than so many signatures."""
 _NO_KEYS: Final = "The keys that verify tokens could not be fetched yet; the token may be valid."
 _log: Final = logging.getLogger("proxy.jwks")
 
@@ -59,7 +62,7 @@ class KeySet:
         self._settings = settings
         self._clock = clock
         self._timeout = timeout
-        self._keys: Named = ()
+        self._keys: Named | None = None  # until a set is fetched
         self._fetched_at = self._asked_at = self._wanted_at = float("-inf")
         self._failing = False
         self._flights: Flights[None] = Flights()
@@ -76,38 +79,39 @@ class KeySet:
         """Have an old set fetched anew; nobody waits for it, the old keys go on."""
         now = self._clock()
         old = now - self._fetched_at >= self._settings.jwks_refresh
-        if self._keys and old and now - self._asked_at >= self._settings.jwks_min_interval:
+        if self._keys is not None and old and now - self._asked_at >= self._settings.jwks_min_interval:
             self._ask(now)
 
-    async def find(self, kid: str | None) -> PublicKey:
-        """Return the key named ``kid`` (RFC 7515 §4.1.4), or the only one for a token that names none.
+    async def find(self, kid: str | None) -> Sequence[PublicKey]:
+        """Return the keys named ``kid`` (RFC 7515 §4.1.4), or the only one for a token that names none.
 
         For a key that is not known the set is fetched anew, but not more often than ``jwks_min_interval`` allows, so
         that any number of invented names costs one request.
 
         Raises:
             Unauthorized: there is no such key.
-            KeysUnavailable: no keys could be fetched yet.
+            KeysUnavailable: no set could be fetched yet.
         """
         self.look()
-        key = self._pick(kid)
-        if key is None and (kid is not None or not self._keys):
+        found = self._pick(kid)
+        if not found and (kid is not None or not self._keys):
             await self._renewed()
-            key = self._pick(kid)
-        if key is not None:
-            return key
-        if not self._keys:
+            found = self._pick(kid)
+        if found:
+            return found
+        if self._keys is None:
             again_at = self._wanted_at + self._settings.jwks_min_interval
             raise KeysUnavailable(_NO_KEYS, retry_after=again_at - self._clock())
         if kid is None:
-            raise Unauthorized("The token names no key (kid), and there is more than one.")
-        raise Unauthorized("The token's key (kid) is unknown; it may be new, or of another issuer.")
+            many = "more than one" if self._keys else "none"
+            raise Unauthorized(f"The token names no key (kid), and there is {many}.")
+        raise Unauthorized("The token's key (kid) is unknown; it may be new, withdrawn, or of another issuer.")
 
     async def fetch(self) -> Named:
         """Fetch the set, and keep nothing of it.
 
         Raises:
-            KeyFault: there was no whole answer in time, or none with a key that can be used.
+            KeyFault: there was no whole answer in time, or it was no set.
         """
         whole = 2 * self._timeout
         exchange = self._detached.spawn(self._fetch(asyncio.get_running_loop().time() + whole))
@@ -125,10 +129,11 @@ class KeySet:
         await asyncio.gather(self._flights.drain(timeout), self._detached.drain(timeout))
         await self._client.aclose()
 
-    def _pick(self, kid: str | None) -> PublicKey | None:
+    def _pick(self, kid: str | None) -> Sequence[PublicKey]:
+        keys = self._keys or ()
         if kid is None:
-            return self._keys[0][1] if len(self._keys) == 1 else None
-        return next((key for name, key in self._keys if name == kid), None)
+            return [key for _, key in keys] if len(keys) == 1 else []
+        return [key for name, key in keys if name == kid][:SAME_NAME]
 
     async def _renewed(self) -> None:
         """Wait for a fetch: the one under way, else a new one if it is time for one."""
@@ -175,13 +180,16 @@ class KeySet:
         if keys != self._keys:
             self._keys = keys
             self.generation += 1
-            _log.info("%d keys that verify tokens are known", len(keys))
+            if keys:
+                _log.info("%d keys that verify tokens are known", len(keys))
+            else:
+                _log.warning("no key of the JWK set verifies %s: no token is accepted", self._settings.algorithm)
         elif self._failing:
             _log.info("the keys that verify tokens were fetched again")
         self._failing = False
 
     def _failed(self, fault: str) -> None:
         if not self._failing:
-            goes_on = "the last good keys go on" if self._keys else "until they are, no token is accepted"
+            goes_on = "the last good keys go on" if self._keys is not None else "until they are, no token is accepted"
             _log.warning("the keys that verify tokens were not fetched, %s: %s", goes_on, fault)
         self._failing = True

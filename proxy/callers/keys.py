@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
@@ -61,8 +61,8 @@ class KeySource(Protocol):
     def look(self) -> None:
         """Notice that the keys may have changed; nobody waits."""
 
-    async def find(self, kid: str | None) -> Key:
-        """Return the key named ``kid``, or raise Unauthorized."""
+    async def find(self, kid: str | None) -> Sequence[Key]:
+        """Return the keys named ``kid``, or raise Unauthorized."""
 
     async def aclose(self, timeout: float = 0.0) -> None:
         """Close what is open."""
@@ -94,9 +94,9 @@ class FixedKey:
             self._key = self._file.value
             self.generation += 1
 
-    async def find(self, kid: str | None) -> Key:  # noqa: ARG002  whatever the token calls it, there is one
+    async def find(self, kid: str | None) -> Sequence[Key]:  # noqa: ARG002  whatever the token calls it, there is one
         """Return the key."""
-        return self._key
+        return (self._key,)
 
     async def aclose(self, timeout: float = 0.0) -> None:
         """Do nothing: nothing is open."""
@@ -173,17 +173,16 @@ class _Jwk(Struct, frozen=True):
 def usable_keys(body: bytes, algorithm: str) -> Named:
     """Return the keys of a JWK set that verify ``algorithm``; whatever else is in it is ignored (RFC 7517 §5).
 
+    There may be none: so the last key is withdrawn.
+
     Raises:
-        KeyFault: it is no JWK set, or has no such key.
+        KeyFault: it is no JWK set.
     """
     try:
         raws = msgspec.json.decode(body, type=_JwkSet).keys
     except (msgspec.MsgspecError, RecursionError, ValueError):
         raise KeyFault("the answer is not a JWK set") from None
-    keys = tuple(found for raw in raws if (found := _usable(raw, algorithm)) is not None)
-    if not keys:
-        raise KeyFault(f"the JWK set has no usable key for {algorithm}")
-    return keys
+    return tuple(found for raw in raws if (found := _usable(raw, algorithm)) is not None)
 
 
 def _usable(raw: msgspec.Raw, algorithm: str) -> tuple[str | None, PublicKey] | None:

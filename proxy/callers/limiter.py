@@ -39,7 +39,7 @@ class _Held(Struct):
 
 
 class Balance(Struct, frozen=True):
-    """What a caller may ask: at once, what is left of it (negative: owed), in how many seconds there is all again."""
+    """What a caller may ask: at once, what is left of it, in how many seconds there is all again."""
 
     terms: Terms
     left: float
@@ -77,7 +77,8 @@ class Limiter:
         held.waiting += units
         try:
             while not self._spend(held, units):
-                taken, _ = await self._flights.share(caller, lambda: self._take(caller, held, units))
+                # Shared by those who need as much: to less, another's refusal would be no answer.
+                taken, _ = await self._flights.share(f"{units} {caller}", lambda: self._take(caller, held, units))
                 if not taken.granted:
                     raise TooManyRequests(
                         f"This caller may ask {terms.rate:g} a second on average, {terms.burst:g} at once.",
@@ -91,9 +92,9 @@ class Limiter:
         """Charge ``units`` that are held already; None: they are not, and nothing has been charged."""
         return self.balance(caller, terms) if self._spend(self._of(caller, terms), units) else None
 
-    def owe(self, caller: str, terms: Terms, units: float) -> None:
-        """Charge what a request has cost beyond what was charged before: it is paid with the next one."""
-        self._of(caller, terms).units -= units
+    def refund(self, caller: str, terms: Terms, units: float) -> None:
+        """Give back what a request was charged and has not cost; it is held as what was taken ahead is."""
+        self._of(caller, terms).units += units
 
     def balance(self, caller: str, terms: Terms) -> Balance:
         """What the caller may ask, as far as this process knows."""
@@ -118,25 +119,24 @@ class Limiter:
         return True
 
     async def _take(self, caller: str, held: _Held, units: float) -> Taken:
-        """Take what is owed, what all who wait need, and a little more."""
+        """Take what all who wait need, and a little more."""
         replicas = max(1, self._replicas())
-        owed, here = max(0.0, -held.units), max(0.0, held.units)
-        least = max(units - here, 1e-9)
-        wanted = max(least, held.waiting - here, held.terms.burst * AHEAD / replicas)
-        taken = await self._take_shared(caller, held.terms, wanted, least, owed)
+        least = max(units - held.units, 1e-9)
+        wanted = max(least, held.waiting - held.units, held.terms.burst * AHEAD / replicas)
+        taken = await self._take_shared(caller, held.terms, wanted, least)
         if taken is None:
-            held.full_at, taken = take(held.full_at, self._clock(), held.terms.share(replicas), wanted, least, owed)
+            held.full_at, taken = take(held.full_at, self._clock(), held.terms.share(replicas), wanted, least)
         held.left = taken.left
-        held.units += owed + taken.granted  # not set: more may be owed meanwhile
+        held.units += taken.granted  # not set: some may be given back meanwhile
         if taken.granted:
             held.until = self._clock() + HELD
         return taken
 
-    async def _take_shared(self, caller: str, terms: Terms, wanted: float, least: float, owed: float) -> Taken | None:
+    async def _take_shared(self, caller: str, terms: Terms, wanted: float, least: float) -> Taken | None:
         """Take units from what all replicas share; None: there is no Redis, or it cannot be asked."""
         if self._link is None:
             return None
-        arguments = [*map(repr, (wanted, least, owed, terms.rate, terms.burst)), ""]
+        arguments = [*map(repr, (wanted, least, terms.rate, terms.burst)), ""]
         keys = [self._link.names.quota(caller)]
         return await self._link.run(
             _TAKE, "quota_take", keys, arguments, lambda answer: Taken(*(float(number) for number in answer))

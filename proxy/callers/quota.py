@@ -18,23 +18,19 @@ class Terms(Struct, frozen=True):
 
 
 class Taken(Struct, frozen=True):
-    """Units ``granted`` (0: none), units ``left`` (negative: owed), seconds to ``wait`` for as many as were needed."""
+    """Units ``granted`` (0: none), units ``left``, seconds to ``wait`` for as many as were needed."""
 
     granted: float
     left: float
     wait: float = 0.0
 
 
-def take(
-    full_at: float, now: float, terms: Terms, wanted: float, least: float, owed: float = 0.0
-) -> tuple[float, Taken]:
+def take(full_at: float, now: float, terms: Terms, wanted: float, least: float) -> tuple[float, Taken]:
     """Take ``wanted`` units, fewer if there are not as many, none if there are not ``least``.
 
-    ``owed``: units that are taken before, whether they are there or not. Were they waited for, more of them than the
-    burst would never be there.
     ``full_at``: the time at which the bucket is full again; the new one comes with what was taken.
     """
-    full_at = max(full_at, now) + owed / terms.rate
+    full_at = max(full_at, now)
     left = terms.burst - (full_at - now) * terms.rate
     if left < least:
         return full_at, Taken(0.0, left, (least - left) / terms.rate)

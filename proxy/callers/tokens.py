@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -105,8 +105,8 @@ class Tokens:
         """
         if (found := self.verified(token)) is not None:
             return found.caller
-        key = await self._keys.find(_kid(token, self._settings.algorithm))
-        claims = self._claims(token, key)
+        keys = await self._keys.find(_kid(token, self._settings.algorithm))
+        claims = self._claims(token, keys)
         now = self._clock()
         exp = _check_times(claims, now, self._settings.leeway)
         caller = _caller(claims, self._settings)
@@ -120,22 +120,33 @@ class Tokens:
         """Wait at most ``timeout`` seconds for what is under way, then close connections."""
         await self._keys.aclose(timeout)
 
-    def _claims(self, token: str, key: Key) -> dict[str, Any]:
-        """The claims of a token with the right signature, issuer and audience (RFC 8725 §3.8, §3.9)."""
+    def _claims(self, token: str, keys: Sequence[Key]) -> dict[str, Any]:
+        """The claims of a token with the right signature, issuer and audience (RFC 8725 §3.8, §3.9).
+
+        Keys of the same name are tried in turn: a name SHOULD be one key's, but need not be (RFC 7517 §4.5).
+        """
+        refusal = ""
+        for key in keys:
+            try:
+                return self._decode(token, key)
+            except jwt.MissingRequiredClaimError as error:
+                raise Unauthorized(f"The token lacks the claim {error.claim!r}.") from None
+            except jwt.PyJWTError as error:
+                refusal = next(text for kind, text in _REFUSALS.items() if isinstance(error, kind))
+                if not isinstance(error, jwt.InvalidSignatureError):
+                    break
+        raise Unauthorized(refusal)
+
+    def _decode(self, token: str, key: Key) -> dict[str, Any]:
         settings = self._settings
-        try:
-            return jwt.decode(
-                token,
-                key.encoded() if isinstance(key, Secret) else key,
-                algorithms=[cast("str", settings.algorithm)],
-                options=_CLAIMS,
-                issuer=settings.issuer,
-                audience=settings.audience,
-            )
-        except jwt.MissingRequiredClaimError as error:
-            raise Unauthorized(f"The token lacks the claim {error.claim!r}.") from None
-        except jwt.PyJWTError as error:
-            raise Unauthorized(next(text for kind, text in _REFUSALS.items() if isinstance(error, kind))) from None
+        return jwt.decode(
+            token,
+            key.encoded() if isinstance(key, Secret) else key,
+            algorithms=[cast("str", settings.algorithm)],
+            options=_CLAIMS,
+            issuer=settings.issuer,
+            audience=settings.audience,
+        )
 
 
 def jwt_faults(settings: JwtSettings) -> list[str]:

@@ -190,13 +190,15 @@ async def _events_check(settings: Settings, credential: Credential, transport: T
 async def _jwks_check(settings: JwtSettings, url: str) -> Line:
     keys = KeySet(settings)
     try:
-        found = await keys.fetch()
-    except KeyFault as fault:
-        where = urlsplit(url).netloc
-        return Line("fail", "JWK set", f"{fault}. Is PROXY_JWT_JWKS_URL right ({where})? No token would be accepted.")
+        found, fault = await keys.fetch(), f"none of its keys verifies {settings.algorithm}"
+    except KeyFault as error:
+        found, fault = (), str(error)
     finally:
         await keys.aclose()
-    return Line("ok", "JWK set", f"{len(found)} of its keys verify {settings.algorithm}")
+    if found:
+        return Line("ok", "JWK set", f"{len(found)} of its keys verify {settings.algorithm}")
+    where = urlsplit(url).netloc
+    return Line("fail", "JWK set", f"{fault}. Is PROXY_JWT_JWKS_URL right ({where})? No token would be accepted.")
 
 
 async def _redis_check(settings: Settings) -> Line:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from litestar import Request, Response
+from msgspec.structs import replace
 
 from proxy.answer import directives
 from proxy.answer.directives import Directives
@@ -14,9 +16,9 @@ from proxy.answer.freshness import Fresh, Verdict
 from proxy.answer.outcome import Hit, Miss, Outcome
 from proxy.answer.page import UNFIT, Page, namespace_of
 from proxy.callers.caller import Caller
-from proxy.errors import HubFoundNothing, ProxyError
+from proxy.errors import HubFoundNothing, NotCached, ProxyError, TooManyRequests
 from proxy.known.encoder import Encoder
-from proxy.pages import Pages
+from proxy.pages import NOT_KEPT, Pages
 from proxy.questions.question import Question
 from proxy.redis.allotment import allotted
 from proxy.web.answers import body_headers, cache_status, listed, matching, page_headers
@@ -68,11 +70,15 @@ class Asking:
         headers, state = request.headers, state_of(request.scope)
         caller = await self._authentication.caller(headers)
         state.caller = caller.name
-        tab = await self._limits.charge(request, caller)
-        questions = find(caller)  # before anything is looked up
         wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
         moment = ",".join(headers.getall("listing-moment", ()))
-        question, outcome = await self._first(caller, questions, wishes, moment, tab, state)
+        with self._limits.tab(caller, state) as tab:
+            try:
+                questions = find(caller)  # before anything is looked up
+            except ProxyError:
+                await tab.pay(tab.hit)
+                raise
+            question, outcome = await self._first(caller, questions, wishes, moment, tab, state)
         state.served = outcome
         page, if_none_match = outcome.page, tuple(headers.getall("if-none-match", ()))
         liked = preferred(headers.getall("accept-encoding", ()))
@@ -106,12 +112,12 @@ class Asking:
                 state.question = question
                 try:
                     with allotted():
-                        outcome, hidden = await self._outcome(caller, question, wishes, moment)
+                        outcome, hidden = await self._paid(caller, question, wishes, moment, tab)
                 except ProxyError as error:
-                    tab.settle(error)
+                    tab.note(error)
                     failure = failure or error
                     continue
-                tab.settle(outcome)
+                tab.note(outcome)
                 if outcome.page.found and not hidden:
                     return question, outcome
                 nothing = _nothing(caller, question, outcome)
@@ -119,6 +125,31 @@ class Asking:
         finally:
             # A traceback holds this frame, which would hold its error: garbage that only a collection would find.
             del failure, nothing
+
+    async def _paid(
+        self, caller: Caller, question: Question, wishes: Directives, moment: str, tab: Tab
+    ) -> tuple[Outcome, bool]:
+        """As ``_outcome``. Who cannot pay for a request to the hub gets what is kept, which costs less.
+
+        Raises:
+            TooManyRequests: nothing is kept, or there is not even as much left.
+        """
+        if wishes.only_if_cached or tab.hit >= 1.0:
+            await tab.pay(tab.hit)
+            return await self._outcome(caller, question, wishes, moment)
+        kept = replace(wishes, only_if_cached=True)
+        if not moment and self._pages.at_hand.has(question, wishes):
+            await tab.pay(tab.hit)
+            with contextlib.suppress(NotCached):  # it may have gone meanwhile, or be hidden
+                return await self._outcome(caller, question, kept, moment)
+        try:
+            await tab.pay(1.0)
+        except TooManyRequests:  # which says when there will be enough for either
+            with contextlib.suppress(NotCached, TooManyRequests):
+                await tab.pay(tab.hit)
+                return await self._outcome(caller, question, kept, moment)
+            raise
+        return await self._outcome(caller, question, wishes, moment)
 
     async def _outcome(
         self, caller: Caller, question: Question, wishes: Directives, moment: str
@@ -130,6 +161,12 @@ class Asking:
         """
         if not question.single or caller.sees_all:
             return await self._pages.answer(question, wishes, moment if question.kind == "page" else ""), False
+        if wishes.only_if_cached:
+            # What is not there is no more kept for this caller than what is hidden: a status would tell who asks.
+            outcome = await self._pages.answer(question, wishes)
+            if not outcome.page.found or _is_hidden(caller, question, outcome.page):
+                raise NotCached(NOT_KEPT)
+            return outcome, False
         kept = self._pages.at_hand.slot(question)
         if kept is None or not _is_hidden(caller, question, kept.page):
             outcome = await self._pages.answer(question, wishes)
@@ -174,13 +211,7 @@ def as_of_nothing(wishes: Directives, kept_for: float) -> Directives:
     So each wish has to be granted and refused as it would be to one who asks for what does not exist. Else how long a
     generation of others is kept would tell that there is one.
     """
-    return _OfNothing(
-        max_age=wishes.max_age,
-        min_fresh=wishes.min_fresh,
-        stale_if_error=0.0,
-        only_if_cached=wishes.only_if_cached,
-        kept_for=kept_for,
-    )
+    return _OfNothing(max_age=wishes.max_age, min_fresh=wishes.min_fresh, stale_if_error=0.0, kept_for=kept_for)
 
 
 def _is_hidden(caller: Caller, question: Question, page: Page) -> bool:

@@ -51,8 +51,10 @@ def events_handler(
     @reading(EVENTS_PATH)
     async def stream(request: Request[Any, Any, Any]) -> ASGIApp:
         caller = await authentication.caller(request.headers)
-        state_of(request.scope).caller = caller.name
-        await limits.charge(request, caller)
+        state = state_of(request.scope)
+        state.caller = caller.name
+        tab = limits.tab(caller, state)
+        await tab.pay(tab.hit)
         query.parse(request.scope["query_string"], ())
         serving = credentials.serving_any(caller.namespaces, every=caller.sees_all)
         names = [one.name for one in serving if one.name in events.subscriptions]

@@ -7,9 +7,8 @@ there again after 10 seconds) and ``RateLimit: "caller";r=40;t=6`` (40 left, all
 from __future__ import annotations
 
 import math
-from typing import Any, assert_never
+from typing import Self, assert_never
 
-from litestar import Request
 from msgspec import Struct
 
 from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
@@ -17,28 +16,73 @@ from proxy.callers.caller import Caller
 from proxy.callers.limiter import Balance, Limiter
 from proxy.callers.quota import Terms
 from proxy.errors import HubError, HubRejectedQuestion, ProxyError, TooManyRequests
+from proxy.pages import PATIENCE
 from proxy.settings import LimitSettings
-from proxy.web.state import state_of
+from proxy.web.state import RequestState
 
 
-class Tab(Struct, frozen=True):
-    """What one request is charged: a hit's price before anything is known, the rest when the hub was asked for it."""
+class Tab(Struct):
+    """What one request is charged: the price of a hit; all of it before the hub may be asked, and only if it is.
+
+    Were the rest charged afterwards, any number that come at once would pass for the price of hits.
+
+    Attributes:
+        terms: what the caller may ask; None: as much as it likes.
+        hit: the price of what the hub is not asked for; 1.0 is that of all else.
+        paid: what has been charged.
+        asked: whether the hub was asked.
+    """
 
     limiter: Limiter
+    state: RequestState
     caller: str
     terms: Terms | None
-    rest: float
+    hit: float
+    paid: float = 0.0
+    asked: bool = False
 
-    def settle(self, outcome: Outcome | ProxyError) -> None:
+    async def pay(self, price: float) -> None:
+        """Charge what has not been paid yet of a price.
+
+        Raises:
+            TooManyRequests: the caller has not as much left; nothing more is charged.
+        """
+        if self.terms is None:
+            return
+        try:
+            await self.limiter.charge(self.caller, self.terms, max(0.0, price - self.paid))
+            self.paid = max(self.paid, price)
+        finally:
+            self._say()
+
+    def note(self, outcome: Outcome | ProxyError) -> None:
         """A question has been answered, or could not be."""
         match outcome:
             case Miss() | HubError(asked=True) | HubRejectedQuestion():
-                if self.terms is not None and self.rest:
-                    self.limiter.owe(self.caller, self.terms, self.rest)
+                self.asked = True
+            case StaleHit(reason=reason) if reason == PATIENCE:
+                self.asked = True
             case Hit() | StaleHit() | ProxyError():
                 pass
             case _:
                 assert_never(outcome)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Give back what was paid for nothing; not to who leaves in the middle, as the hub may be under way."""
+        if self.terms is None or not (error is None or isinstance(error, ProxyError)):
+            return
+        # To be refused is free: else who asks on and on would pay for that with all that comes back.
+        price = 1.0 if self.asked else 0.0 if isinstance(error, TooManyRequests) else self.hit
+        if self.paid > price:
+            self.limiter.refund(self.caller, self.terms, self.paid - price)
+            self._say()
+
+    def _say(self) -> None:
+        if self.terms is not None:
+            self.state.headers = rate_limit_headers(self.limiter.balance(self.caller, self.terms))
 
 
 class Limits:
@@ -48,22 +92,9 @@ class Limits:
         self._settings = settings
         self._limiter = limiter
 
-    async def charge(self, request: Request[Any, Any, Any], caller: Caller) -> Tab:
-        """Charge a request.
-
-        Raises:
-            TooManyRequests: the caller has used up what it may ask.
-        """
-        terms = self.terms(caller)
-        if terms is None:
-            return Tab(self._limiter, caller.name, None, 0.0)
-        try:
-            balance = await self._limiter.charge(caller.name, terms, self._settings.hit_weight)
-        except TooManyRequests:
-            state_of(request.scope).headers = rate_limit_headers(self._limiter.balance(caller.name, terms))
-            raise
-        state_of(request.scope).headers = rate_limit_headers(balance)
-        return Tab(self._limiter, caller.name, terms, 1.0 - self._settings.hit_weight)
+    def tab(self, caller: Caller, state: RequestState) -> Tab:
+        """Begin to charge a request; the caller is told in its answer what is left."""
+        return Tab(self._limiter, state, caller.name, self.terms(caller), self._settings.hit_weight)
 
     def terms(self, caller: Caller) -> Terms | None:
         """What the caller may ask; None: as much as it likes."""

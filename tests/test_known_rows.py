@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from proxy.questions.question import rows_keys
+from proxy.questions.question import Question, rows_keys
 from proxy.redis.client import connect
+from proxy.redis.shared import Shared
 from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Simulator
@@ -115,6 +116,31 @@ async def test_two_that_learn_at_once_both_count(own_redis: RedisServer) -> None
         for replica in (it.one, it.other):
             assert len(ids(await replica.get("page_size=110"))) == 110
         assert it.asked == asked, "all 111 rows that were seen are known to both"
+
+
+async def test_who_comes_second_goes_on_from_what_the_first_has_made(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would come too late each time it tries, and the rows that it has seen would be lost."""
+    tries: list[int] = []
+    learn = Shared.learn
+
+    async def held_up(self: Shared, asked: Question, *answer: Any, **how: Any) -> Any:
+        tries.append(asked.page_size)
+        if tries == [40]:
+            await it.one.get("page_size=10&page=3")
+        return await learn(self, asked, *answer, **how)
+
+    async with pair(own_redis) as it:
+        await it.one.get("page_size=20")
+        await it.other.get("page_size=20")
+        monkeypatch.setattr(Shared, "learn", held_up)
+        await it.other.get("page_size=40")
+        assert tries == [40, 10, 40]
+        asked = it.asked
+        for replica in (it.one, it.other):
+            assert len(ids(await replica.get("page_size=8&page=5"))) == 8
+        assert it.asked == asked
 
 
 @pytest.mark.parametrize("redis", ["up", "down", "back"])

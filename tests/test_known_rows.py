@@ -90,6 +90,19 @@ async def test_a_move_is_learned_once_and_known_to_all(own_redis: RedisServer) -
         assert ids(deep) == [row.id for row in list(it.hub.world.newest_first("ox"))[60:80]]
 
 
+async def test_a_walk_as_of_one_moment_goes_on_at_another_replica(own_redis: RedisServer) -> None:
+    """As a load balancer has it: the other has never been asked for this listing."""
+    async with pair(own_redis) as it:
+        order = [row.id for row in it.hub.world.newest_first("ox")]
+        moment = {"listing-moment": (await it.one.get("page_size=100")).headers["listing-moment"]}
+        it.arrive()
+        await it.one.get(TOP)
+        asked = it.asked
+        walked = [await it.other.get(f"page_size=20&page={number}", **moment) for number in (2, 3, 4, 5)]
+        assert [row for answer in walked for row in ids(answer)] == order[20:100]
+        assert it.asked == asked
+
+
 async def test_rows_in_flight_that_were_seen_again_are_so_everywhere(own_redis: RedisServer) -> None:
     """Their bytes are the same; that they were looked at is what the other replica has to know."""
     async with pair(own_redis) as it:

@@ -142,6 +142,14 @@ def test_records_are_bounded() -> None:
     assert it.bytes <= 100 * KIB
 
 
+def test_the_record_that_was_learned_the_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_module, "LISTINGS", 2)
+    it = Memory(100 * KIB)
+    for listing in "abac":
+        it.learn(listing, record())
+    assert [it.record(listing) is not None for listing in "abc"] == [True, False, True]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 6 * KIB), st.integers(0, 9)), max_size=60))
 def test_bytes_are_those_of_the_pages_kept(steps: list[tuple[str, int, int]]) -> None:
     it = Memory(12 * KIB)

@@ -159,13 +159,17 @@ async def test_room_made_by_another_replica_is_news(monkeypatch: pytest.MonkeyPa
         await one.drain(1)
 
 
-async def test_a_request_under_way_keeps_its_slot_of_all_replicas() -> None:
+@pytest.mark.parametrize("garbage", [False, True])
+async def test_a_request_under_way_keeps_its_slot_of_all_replicas(*, garbage: bool) -> None:
     """Else more would be under way at once than the hub is to have, as soon as one takes longer than a slot lasts."""
     redis = fakeredis.FakeAsyncRedis()
     gates = Gates(ALLOWANCE, SharedGate(Switch(redis, 2.0)), gate_name=lambda: "gp1:{g}")
     grant = await gates.ask(Asker("ticket"), ALLOWANCE, 0.0, paid=None)
     assert isinstance(grant, Grant)
-    await redis.zadd("gp1:{g}:slots", {"ticket": 1.0})
+    if garbage:
+        await redis.set("gp1:{g}:slots", "garbage")
+    else:
+        await redis.zadd("gp1:{g}:slots", {"ticket": 1.0})
     assert (await gates.standing()).held == 0
     await gates.stay(grant)
     assert (await gates.standing()).held == 1

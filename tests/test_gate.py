@@ -502,6 +502,35 @@ async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_
         assert answer[0].wait == pytest.approx(turn / 10)
 
 
+async def test_redis_that_has_forgotten_is_told_even_by_who_is_turned_away() -> None:
+    """The next one, who has asked for nothing of late, finds the burst used up as well."""
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    busy = await shared.admit("g", "a", Allowance(10.0, 4, 0), patience=0.0, paid=None, told=Told(busy=True))
+    assert busy == (Refused("concurrency", 0.0), None)
+    standing = await shared.standing("g", ALLOWANCE)
+    assert standing is not None
+    assert standing.turns == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("spent", "left", "wait"), [(1, 2.0, 0.0), (2, 1.0, 0.0), (3, 0.0, 0.1), (100, 0.0, 0.1)])
+async def test_turns_that_were_had_without_redis_are_charged_when_it_is_told(
+    spent: int, left: float, wait: float
+) -> None:
+    """To the burst of all, but no further: nobody is to wait for what was had by the share of one."""
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    first = await shared.admit("g", "a", ALLOWANCE, patience=0.0, paid=None, told=Told())
+    assert first is not None
+    assert isinstance(first[0], Turn)
+    pause = await shared.leave("g", "a", first[0].epoch, ANSWERED, 0.0, ALLOWANCE, told=Told(spent=spent))
+    assert pause == Pause()
+    standing = await shared.standing("g", ALLOWANCE)
+    assert standing is not None
+    assert standing.turns == pytest.approx(left)
+    answer = await shared.admit("g", "b", ALLOWANCE, patience=9.0, paid=None, told=Told())
+    assert answer is not None
+    assert answer[0].wait == pytest.approx(wait)
+
+
 async def test_something_else_under_the_keys() -> None:
     redis = fakeredis.FakeAsyncRedis()
     for key in ("g:gate", "g:slots"):

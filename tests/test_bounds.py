@@ -7,18 +7,27 @@ import gc
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import fakeredis
 import pytest
 
+from proxy.admission.gate import Allowance
+from proxy.admission.shared_gate import NOTHING, SharedGate
 from proxy.commands.serve import freeze_heap
 from proxy.commands.sockets import LOOPBACK
+from proxy.events.shared_log import SharedLog
 from proxy.known.memory import Memory
 from proxy.pages import Pages
+from proxy.questions.watermarks import Extent
+from proxy.redis.census import Census
+from proxy.redis.client import connect
+from proxy.redis.link import RedisLink
+from proxy.redis.shared_watermarks import SharedWatermarks
+from proxy.redis_keys import Kind
 from proxy.secret import Secret
-from proxy.settings import CacheSettings, RedisSettings, Settings
+from proxy.settings import CacheSettings, LimitSettings, RedisSettings, Settings
 from proxy.simulator import Fault
 from tests.support import LIST, RedisServer, rig, socket_rig
 
@@ -68,6 +77,34 @@ async def test_nothing_grows_with_what_callers_ask(fault: Fault, redis: bool) ->
         memory = {path: size for path, size in sizes.items() if any(p in path for p in KEPT)}
         assert {path: size for path, size in sizes.items() if path not in memory and size > 20} == {}
         assert max(memory.values()) <= MANY, "one record for each listing, until LISTINGS; pages and rows by bytes"
+
+
+KINDS = [":record", ":1:60", ":head", ":rows", ":written", ":gate", ":slots", ":quota"]
+KINDS += [":events", ":seen:", ":subscriber", ":rest", ":purged", ":withdrawn", ":processes"]
+"""What is in the keys of Redis, of each kind."""
+
+
+async def test_nothing_in_redis_is_kept_for_good(own_redis: RedisServer) -> None:
+    """What nobody asks for any more goes by itself, whatever policy Redis has for what does not fit."""
+    link = RedisLink(connect(Secret(own_redis.url)), 1.0)
+    log, other = SharedLog(link, "one"), SharedLog(link, "other")
+    async with rig(redis=connect(Secret(own_redis.url)), limits=LimitSettings(rate=100)) as it:
+        for _ in range(2):
+            await it.get("page_size=60")
+            it.hub.world.end(it.hub.world.enqueue("ox"))
+            it.clock.advance(6)
+        await log.append(b"event", "identity")
+        await log.hold()
+        await other.give_up(60.0)
+        for kind in get_args(Kind):
+            await SharedWatermarks(link, kind).add(Extent("everything"), it.clock(), keep=60.0)
+        await Census(link, 1).count()
+        turn = Allowance(rate=1.0, burst=1.0, concurrency=1)
+        await SharedGate(link).admit("gp1:{gate}", "ticket", turn, patience=0.0, paid=None, told=NOTHING)
+        keys = [key.decode() for key in own_redis.command("KEYS", "*")]
+        assert [kind for kind in KINDS if not any(kind in key for key in keys)] == []
+        assert [key for key in keys if own_redis.command("PTTL", key) < 0] == []
+    await link.aclose()
 
 
 def tracked() -> Counter[str]:

@@ -71,11 +71,35 @@ def test_pragma_knows_nothing_but_no_cache(pragma: str) -> None:
         (Directives(max_stale=10), Stale(-10, 15), False),
         (Directives(max_stale=math.inf), Stale(-1e6, 1e6), True),
         (Directives(max_stale=math.inf, max_age=8), Stale(-4, 9), False),
+        (Directives(max_stale=math.inf, max_age=9), Stale(-4, 9), True),
         (Directives(max_stale=math.inf), Gone(), False),
     ],
 )
 def test_accept(directives: Directives, verdict: Fresh | Stale | Gone, accepted: bool) -> None:
     assert directives.accept(verdict, 0.5) is accepted
+
+
+@pytest.mark.parametrize(
+    ("directives", "verdict", "accepted"),
+    [
+        (NONE, Stale(-1e6, 1e6), True),
+        (NONE, Fresh(2, 3), True),
+        (Directives(stale_if_error=1), Stale(-0.5, 5.5), True),
+        (Directives(stale_if_error=1), Stale(-1, 6), False),
+        (Directives(stale_if_error=1), Fresh(2, 3), True),
+        (Directives(stale_if_error=0), Fresh(2, 3), False),
+    ],
+)
+def test_accept_instead_of_an_answer(directives: Directives, verdict: Fresh | Stale, accepted: bool) -> None:
+    assert directives.accept_instead(verdict) is accepted
+
+
+@pytest.mark.parametrize("asked", [NONE, Directives(max_stale=math.inf), Directives(max_stale=9, stale_if_error=9)])
+def test_what_is_to_be_as_nothing_is_never_accepted_stale(asked: Directives) -> None:
+    """There is no stale 404: whoever wants nothing newer than what is hidden would learn that it is there."""
+    hidden = Stale(-0.5, 3600.5)
+    assert not as_of_nothing(asked, 1.0).accept(hidden, 0.5)
+    assert not as_of_nothing(asked, 1.0).accept_instead(hidden)
 
 
 @pytest.mark.parametrize("live_ttl", [0.25, 0.5, 2.0])

@@ -296,9 +296,14 @@ async def test_a_claim_that_redis_carries_out_after_its_flight_takes_no_lease(mo
             assert isinstance(await it.replica().answer(QUESTION), Miss)
 
 
-async def test_a_look_that_comes_after_another_has_landed_takes_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_look_that_comes_after_another_has_landed_takes_no_lease(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where the hub failed, so that there is no more to know than when the look was sent."""
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
+        it.hub.status = status
         redis = fakeredis.FakeAsyncRedis(server=server)
         await redis.set(LEASE_KEY, "another replica", px=200)
         monkeypatch.setattr(Trust, "hears", True)
@@ -308,7 +313,11 @@ async def test_a_look_that_comes_after_another_has_landed_takes_no_lease(monkeyp
             while not under_way:
                 await asyncio.sleep(0.001)
         monkeypatch.undo()
-        assert isinstance(await asking, Miss)
+        if status == 200:
+            assert isinstance(await asking, Miss)
+        else:
+            with pytest.raises(errors.HubFailed):
+                await asking
         await it.fetcher.drain(5)
         await under_way[0]()
         assert not await redis.exists(LEASE_KEY)

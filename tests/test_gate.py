@@ -230,6 +230,49 @@ def test_few_failures_or_old_ones_do_not_open_it() -> None:
         assert it.go(FAILING).strikes == 0, "less than half"
 
 
+SENT = {"f": FAILING, "a": ANSWERED, "l": Report("limited", 0.01)}
+
+
+def sent(text: str) -> list[tuple[str, Any]]:
+    """Requests that end at once, as letters say, and seconds that pass."""
+    todo: list[tuple[str, Any]] = []
+    for word in text.split():
+        if word.isalpha():
+            todo += [step for letter in word for step in (("ask", 0.0), ("leave", SENT[letter]))]
+        else:
+            todo.append(("pass", float(word)))
+    return todo
+
+
+@pytest.mark.parametrize(
+    ("text", "strikes"),
+    [
+        ("fff 4.5 ff", 1),
+        ("fff 5.5 ff", 1),
+        ("fff 9.5 ff", 1),
+        ("fff 10.5 ff", 0),
+        ("fff 4 a 4 ff", 1),
+        ("f 5 ff 5 ff", 0),
+        ("aaaaa fffff", 1),
+        ("aaaaaa fffff", 0),
+        ("aaaaaa 5.5 fffff", 0),
+        ("aaaaaa 5.5 ffffff", 1),
+        ("aaaaaaaaa 10.5 fffff", 1),
+        ("fffff 2 a f", 0),  # it has had its effect
+        ("fffff 2 f", 2),
+        ("l 1.5 l 0.9 ff", 2),  # still in the second pause, as the hub has named too short a time before
+        ("l 1.5 l 2.5 a ffff", 0),
+    ],
+)
+async def test_five_failures_in_ten_seconds_if_they_are_half_of_all(text: str, strikes: int) -> None:
+    """Here and in Redis."""
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0))
+    await both_ways(shared, "gate", AMPLE, sent(text))
+    standing = await shared.standing("gate", AMPLE)
+    assert standing is not None
+    assert standing.pause.strikes == strikes
+
+
 def test_a_probe_that_fails_makes_the_next_pause_longer() -> None:
     it = Asking(Allowance(1e6, 1e6, 10))
     for _ in range(FAILURES):
@@ -415,6 +458,9 @@ async def both_in_a_pause(shared: SharedGate, redis: Any, todo: list[Any]) -> No
                 assert there is not None
                 assert (there.cause, there.strikes) == (here.cause, here.strikes) == ("limited", 1)
                 assert there.seconds == pytest.approx(here.seconds)
+                standing = await shared.standing("gate", allowance)
+                assert standing is not None
+                assert standing.pause.seconds == pytest.approx(here.seconds), "as it is told to others"
 
 
 @settings(deadline=None)
@@ -455,6 +501,35 @@ async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_
         assert answer is not None
         assert isinstance(answer[0], Turn)
         assert answer[0].wait == pytest.approx(turn / 10)
+
+
+async def test_redis_that_has_forgotten_is_told_even_by_who_is_turned_away() -> None:
+    """The next one, who has asked for nothing of late, finds the burst used up as well."""
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    busy = await shared.admit("g", "a", Allowance(10.0, 4, 0), patience=0.0, paid=None, told=Told(busy=True))
+    assert busy == (Refused("concurrency", 0.0), None)
+    standing = await shared.standing("g", ALLOWANCE)
+    assert standing is not None
+    assert standing.turns == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("spent", "left", "wait"), [(1, 2.0, 0.0), (2, 1.0, 0.0), (3, 0.0, 0.1), (100, 0.0, 0.1)])
+async def test_turns_that_were_had_without_redis_are_charged_when_it_is_told(
+    spent: int, left: float, wait: float
+) -> None:
+    """To the burst of all, but no further: nobody is to wait for what was had by the share of one."""
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    first = await shared.admit("g", "a", ALLOWANCE, patience=0.0, paid=None, told=Told())
+    assert first is not None
+    assert isinstance(first[0], Turn)
+    pause = await shared.leave("g", "a", first[0].epoch, ANSWERED, 0.0, ALLOWANCE, told=Told(spent=spent))
+    assert pause == Pause()
+    standing = await shared.standing("g", ALLOWANCE)
+    assert standing is not None
+    assert standing.turns == pytest.approx(left)
+    answer = await shared.admit("g", "b", ALLOWANCE, patience=9.0, paid=None, told=Told())
+    assert answer is not None
+    assert answer[0].wait == pytest.approx(wait)
 
 
 async def test_something_else_under_the_keys() -> None:

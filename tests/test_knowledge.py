@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+import fakeredis
+
 from proxy.answer.page import Page
-from proxy.answer.record import Stamp
+from proxy.answer.record import Record, Stamp
 from proxy.known.barred import Barred
 from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
+from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
+from proxy.redis_keys import NOBODYS
 from proxy.settings import CacheSettings
 from tests.support import NOW, Clock
 
@@ -53,3 +57,25 @@ async def test_answers_that_overlap_are_in_order_though_redis_did_not_answer() -
     record = known._memory.record(FIRST.listing, suspect=True)
     assert record is not None
     assert record.stamp.total_entries == 181
+
+
+async def test_what_was_learned_without_redis_is_news_to_others_when_it_is_told() -> None:
+    """They have heard all that was told meanwhile, and trust their memory: it has the moment of before."""
+    clock, redis = Clock(), fakeredis.FakeAsyncRedis()
+    shared = Shared(RedisLink(redis, 2.0))
+    barred, cache = Barred(None, keep=60.0, clock=clock), CacheSettings(compose=False)
+    other = Knowledge(cache, Memory(2**20), shared, None, barred, rows_bytes=2**20, clock=clock)
+    await other.learn(FIRST, page(FIRST, 180, NOW))
+    assert other.judging.best(FIRST)[0] is not None
+    subscription = redis.pubsub()
+    await subscription.subscribe(NOBODYS.news)
+    clock.advance(1)
+    await shared.tell(FIRST.listing, Record(Stamp(181, None), 0.0, NOW + 1, NOW + 1), moved=True, keep_record=60.0)
+    async with asyncio.timeout(2):
+        while (message := await subscription.get_message(timeout=1)) is None or message["type"] != "message":
+            pass
+    topic, _, news = message["data"].partition(b" ")
+    assert topic == b"record"
+    other.hear_record(news)
+    assert other.judging.best(FIRST)[0] is None
+    await subscription.aclose()  # type: ignore[no-untyped-call]

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from proxy.questions.question import Question
 from proxy.redis.client import connect
+from proxy.redis.shared import Shared
 from proxy.redis_keys import rows_keys
 from proxy.secret import Secret
 from proxy.settings import CacheSettings
@@ -89,6 +91,19 @@ async def test_a_move_is_learned_once_and_known_to_all(own_redis: RedisServer) -
         assert ids(deep) == [row.id for row in list(it.hub.world.newest_first("ox"))[60:80]]
 
 
+async def test_a_walk_as_of_one_moment_goes_on_at_another_replica(own_redis: RedisServer) -> None:
+    """As a load balancer has it: the other has never been asked for this listing."""
+    async with pair(own_redis) as it:
+        order = [row.id for row in it.hub.world.newest_first("ox")]
+        moment = {"listing-moment": (await it.one.get("page_size=100")).headers["listing-moment"]}
+        it.arrive()
+        await it.one.get(TOP)
+        asked = it.asked
+        walked = [await it.other.get(f"page_size=20&page={number}", **moment) for number in (2, 3, 4, 5)]
+        assert [row for answer in walked for row in ids(answer)] == order[20:100]
+        assert it.asked == asked
+
+
 async def test_rows_in_flight_that_were_seen_again_are_so_everywhere(own_redis: RedisServer) -> None:
     """Their bytes are the same; that they were looked at is what the other replica has to know."""
     async with pair(own_redis) as it:
@@ -115,6 +130,31 @@ async def test_two_that_learn_at_once_both_count(own_redis: RedisServer) -> None
         for replica in (it.one, it.other):
             assert len(ids(await replica.get("page_size=110"))) == 110
         assert it.asked == asked, "all 111 rows that were seen are known to both"
+
+
+async def test_who_comes_second_goes_on_from_what_the_first_has_made(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would come too late each time it tries, and the rows that it has seen would be lost."""
+    tries: list[int] = []
+    learn = Shared.learn
+
+    async def held_up(self: Shared, asked: Question, *answer: Any, **how: Any) -> Any:
+        tries.append(asked.page_size)
+        if tries == [40]:
+            await it.one.get("page_size=10&page=3")
+        return await learn(self, asked, *answer, **how)
+
+    async with pair(own_redis) as it:
+        await it.one.get("page_size=20")
+        await it.other.get("page_size=20")
+        monkeypatch.setattr(Shared, "learn", held_up)
+        await it.other.get("page_size=40")
+        assert tries == [40, 10, 40]
+        asked = it.asked
+        for replica in (it.one, it.other):
+            assert len(ids(await replica.get("page_size=8&page=5"))) == 8
+        assert it.asked == asked
 
 
 @pytest.mark.parametrize("redis", ["up", "down", "back"])

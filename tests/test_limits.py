@@ -114,6 +114,15 @@ async def test_a_look_into_redis_is_not_for_each_request(monkeypatch: pytest.Mon
     assert looks < 30
 
 
+async def test_what_was_taken_is_remembered_until_it_is_there_again() -> None:
+    """And not for longer: Redis is to know of those only who ask."""
+    server = fakeredis.FakeServer()
+    await limiter(server).charge("ann", Terms(rate=0.1, burst=50), 50.0)
+    redis = fakeredis.FakeAsyncRedis(server=server)
+    (key,) = await redis.keys()
+    assert 499_000 < await redis.pttl(key) <= 501_000
+
+
 async def test_callers_do_not_use_up_each_others() -> None:
     one = limiter(fakeredis.FakeServer())
     assert sum([await passes(one, "ann") for _ in range(60)]) == 50

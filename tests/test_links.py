@@ -24,10 +24,15 @@ def s3(at: float, lifetime: int, vendor: str = "Amz") -> str:
     return f"https://b.example/k.png?X-{vendor}-Algorithm=A&X-{vendor}-Date={stamp(at)}&X-{vendor}-Expires={lifetime}&X-{vendor}-Signature=0f"
 
 
-def cloudfront(until: int) -> str:
-    policy = json.dumps({"Statement": [{"Resource": "*", "Condition": {"DateLessThan": {"AWS:EpochTime": until}}}]})
+def cloudfront(until: int, resource: str = "*") -> str:
+    condition = {"DateLessThan": {"AWS:EpochTime": until}}
+    policy = json.dumps({"Statement": [{"Resource": resource, "Condition": condition}]})
     text = base64.b64encode(policy.encode()).decode().translate(str.maketrans("+=/", "-_~"))
     return f"https://d.example/k.mp4?Policy={text}&Signature=x&Key-Pair-Id=K"
+
+
+ALL_LETTERS = cloudfront(int(NOW) + 1000, "https://d.example/~>?>?>?>?")
+"""A policy whose base64 has all three letters that CloudFront writes in its own way."""
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,8 @@ def cloudfront(until: int) -> str:
         (f"https://x.example/a?AWSAccessKeyId=A&Expires={int(NOW) + 600}&Signature=s", NOW + 540),
         (f"https://x.example/a?Expires={int(NOW) + 100}", NOW + 80),
         (cloudfront(int(NOW) + 1000), NOW + 940),
+        (cloudfront(int(NOW) + 100), NOW + 80),
+        (ALL_LETTERS, NOW + 940),
         (s3(NOW - 7200, 3600), None),  # dead when it came: cannot get worse
         ("https://x.example/a?X-Amz-Expires=60", None),  # no date, no expiry
         ("https://x.example/a?X-Amz-Date=20269923T999999Z&X-Amz-Expires=60", None),
@@ -69,8 +76,15 @@ def test_the_earliest_counts() -> None:
 
 def test_a_lifetime_before_its_date_is_read_for_each_link() -> None:
     """What stands around the word is the same for all then, but for the date, which comes after it."""
-    links = [f"https://x.example/a?X-Amz-Expires=60&X-Amz-Date={stamp(NOW - ago)}" for ago in (0, 50, 0)]
+    place = "https://bucket.example/generations/a.png"
+    links = [f"{place}?X-Amz-Expires=60&X-Amz-Date={stamp(NOW - ago)}" for ago in (0, 50, 0)]
     assert dead_at(json.dumps(links).encode(), NOW) == NOW + 10 - 12
+
+
+def test_links_of_an_answer_without_white_space_have_a_date_each() -> None:
+    """As the hub writes its answers: nothing but quotes stands between two strings then."""
+    body = json.dumps([s3(NOW, 3600), s3(NOW - 300, 600)], separators=(",", ":"))
+    assert dead_at(body.encode(), NOW) == NOW + 300 - 60
 
 
 @pytest.mark.parametrize("between", [" ", "\n", "\t", " and\r\n"])

@@ -110,11 +110,12 @@ def test_what_explains_a_change(name: str, now: list[Spec], size: int, fault: st
 
 
 def test_sums_are_exact() -> None:
-    """Beyond the 28 digits of Python's decimals where nothing else is said."""
-    before = [row(1, cost="12345678901234567890.1234567890")]
-    more = [row(3, cost="98765432109876543210.00000000000000000003"), row(2, cost="0.00000000000000000001"), *before]
+    """Beyond the 28 digits of Python's decimals where nothing else is said: rounded after each row, the small ones
+    would be lost beside the large one, and not in the total.
+    """
+    small = [row(number, cost="0.4") for number in (4, 3, 2)]
     with localcontext(prec=100):
-        first, second = answer(before), answer(more, at=1.0)
+        first, second = answer([row(1)]), answer([row(5, cost="1" + "0" * 27), *small, row(1)], at=1.0)
     assert after(first, second)[1] == [None]
 
 
@@ -157,6 +158,13 @@ def test_a_page_below_in_another_order_ends_the_chain(more: list[Spec]) -> None:
     listing, faults = after(answer(OLD), answer(other, 2, 4, at=5.0), answer(other, page_size=4, at=6.0))
     assert faults[0] == "order"
     assert ids(listing) == of(other[:4])
+
+
+def test_a_page_below_whose_rows_were_above_explains_nothing_even_where_the_totals_fit() -> None:
+    """It would be taken for a new row, and every page composed of the listing would show it twice."""
+    other = [row(11), OLD[0], OLD[2], OLD[3], OLD[1], *OLD[4:]]
+    listing, faults = after(answer(OLD), answer(other, 2, 4, at=5.0))
+    assert (ids(listing), faults) == ([], ["order"])
 
 
 def test_the_same_totals_in_another_order_after_others() -> None:
@@ -224,6 +232,23 @@ def test_a_moment_can_be_returned_to_after_its_chain_has_ended() -> None:
     assert json.loads(page.body) == json.loads(body(OLD, 2, 5))
     listing, _ = learn(listing, answer(OLD[:-1], at=160.0), 160.0, since=0.0, name="c", depth=99)
     assert compose_at(question(2, 5), listing, token, asked_since=0.0) is None
+
+
+def test_a_moment_of_a_chain_that_has_ended_has_its_rows_in_their_latest_state() -> None:
+    begun = [row(10, "processing", None), *OLD[1:]]
+    listing, faults = after(answer(begun), answer(OLD[:-1], at=5.0))
+    assert faults == ["order"]
+    page = compose_at(question(1, 3), listing, write_token("a", answer(begun).stamp), asked_since=0.0)
+    assert page is not None
+    assert [shown["status"] for shown in json.loads(page.body)["generations"]] == ["succeeded"] * 3
+
+
+def test_of_a_moment_no_row_is_shown_that_was_seen_before_what_withdrew_it() -> None:
+    """A purge, or a refusal: one row of before is enough that the page is not shown."""
+    listing, _ = after(answer(OLD), answer(OLD, page_size=4, at=5.0))
+    token = write_token("a", answer(OLD).stamp)
+    assert compose_at(question(1, 4), listing, token, asked_since=1.0) is not None
+    assert compose_at(question(1, 5), listing, token, asked_since=1.0) is None
 
 
 def test_moments_pass() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from proxy.known.listings import Listings
+import pytest
+
+from proxy.known.listings import ROW_OVERHEAD, Listings
 from proxy.rows.listing import Listing
-from tests.test_listing import Spec, after, answer, of, row
+from tests.test_listing import OLD, Spec, after, answer, of, row
 
 
 def listing(*rows: Spec) -> Listing:
@@ -53,3 +55,23 @@ def test_a_listing_that_alone_is_too_large_is_not_kept() -> None:
     listings.put("a", listing(row(1)))
     assert listings.get("a") is None
     assert listings.bytes == 0
+
+
+def test_what_can_be_returned_to_counts_as_well() -> None:
+    made, _ = after(answer(OLD), answer(OLD[:-1], at=5.0))
+    assert made.ended
+    listings = Listings(10**9)
+    listings.put("a", made)
+    rows = [*made.rows, *made.ended[0].rows]
+    assert len(rows) == 19
+    assert listings.bytes == sum(len(one.text) + ROW_OVERHEAD for one in rows)
+
+
+def test_of_versions_too_those_go_first_that_were_used_the_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.known.listings.VERSIONS", 2)
+    listings, one = Listings(10**9), listing(row(1))
+    for key, version in (("a", "1.aa"), ("b", "1.bb"), ("a", "2.aa"), ("c", "1.cc")):
+        listings.agree(key, one, version)
+    assert [listings.told_version(key) for key in "abc"] == ["2.aa", "", "1.cc"]
+    listings.put("a", one)
+    assert (listings.told_version("a"), listings.version("a")) == ("", "2.aa"), "Redis has it, but not this"

@@ -152,6 +152,14 @@ def test_a_long_key_counts() -> None:
     assert it.bytes >= 2 * short + 11 * KIB
 
 
+def test_the_record_that_was_learned_the_longest_ago_goes_first() -> None:
+    it = Memory(2 * KIB)
+    assert it.most_listings == 2
+    for listing in "abac":
+        it.learn(listing, record())
+    assert [it.record(listing) is not None for listing in "abc"] == [True, False, True]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 6 * KIB), st.integers(0, 9)), max_size=60))
 def test_bytes_are_those_of_the_pages_kept(steps: list[tuple[str, int, int]]) -> None:
     it = Memory(12 * KIB)

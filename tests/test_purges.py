@@ -73,6 +73,14 @@ def test_purges_are_bounded_and_forgotten() -> None:
     assert not purges
 
 
+def test_a_purge_of_before_takes_nothing_back() -> None:
+    """It is of a replica whose clock is behind, or was told late."""
+    purges = Watermarks()
+    for at in (5.0, 3.0):
+        purges.add(Extent("everything"), at)
+    assert purges.since(page_question("c", ListQuery())) == 5.0
+
+
 def test_text_and_back() -> None:
     kept = {Extent("page", "a=b c&page=1"): 1.25, Extent("listing"): 2.5, Extent("everything"): 1.79e9 + 0.123456}
     assert read({write(purge).encode(): repr(at).encode() for purge, at in kept.items()}) == kept

@@ -89,6 +89,9 @@ BAD_QUERIES: list[tuple[bytes, str]] = [
     (b"namespace=%zz", "namespace"),
     (b"namespace=%u0041", "namespace"),
     (b"%FF=1", "%FF"),
+    # names that are not fit to be shown as they are
+    (b"a%0Ab=1", "a\ufffdb"),
+    (b"x" * 60 + b"=1", "x" * 48 + "…"),
     (b"namespace=" + b"%61" * 6000, ""),
 ]
 
@@ -104,6 +107,32 @@ def test_bad_query_names_the_parameter(raw: bytes, parameter: str) -> None:
     )
     assert len(caught.value.detail) < 400
     assert caught.value.detail.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"status=done", f"allowed are {', '.join(STATUSES)}."),
+        (b"media_type=", f"allowed are {', '.join(MEDIA_TYPES)}, or leave it out."),
+        (b"page_size=1001", "allowed is a whole number from 1 to 1000,"),
+        (b"folder=a%00", "U+0000; allowed are 1 to 256 characters without control characters."),
+        (b"model=" + b"a" * 257, "has 257 characters; allowed are 1 to 256 characters"),
+        (b"page=1&", f"without a name (a stray '&' or '='); known are {', '.join(PARAMETERS)}."),
+        (b"nothing=1", f"'nothing' is not a parameter; known are {', '.join(PARAMETERS)}."),
+        (b"namespace=ox%zzy", "has a broken escape '%zz' "),
+    ],
+)
+def test_what_is_wrong_and_what_is_allowed(raw: bytes, said: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        parse(raw)
+    assert said in caught.value.detail
+
+
+def test_what_is_just_allowed() -> None:
+    longest = "é" * MAX_FILTER
+    assert parse(f"page={MAX_PAGE}&page_size=1000&model={quote(longest)}".encode()) == ListQuery(
+        model=longest, page=MAX_PAGE, page_size=1000
+    )
 
 
 def test_there_are_enough_bad_queries() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from proxy.admission.queue import Queue
+from proxy.redis.allotment import allotted, current
 
 
 class Room:
@@ -152,6 +153,7 @@ async def test_who_is_gone_hears_that_there_was_no_answer_too() -> None:
     await settled()
     gone.cancel()
     await asyncio.wait([gone])
+    assert gone.cancelled()
     room.gate.set()
     await settled()
     assert room.back == [None]
@@ -168,3 +170,35 @@ async def test_a_fault_in_asking_is_told_to_who_waits_and_the_next_is_asked_for(
     with pytest.raises(ZeroDivisionError):
         await first
     assert await second == "second"
+
+
+async def test_a_fault_in_asking_for_who_is_gone_stops_nobody_else() -> None:
+    queue, room = Queue[str](8), Room(1)
+
+    async def broken() -> str | None:
+        await room.gate.wait()
+        raise ZeroDivisionError
+
+    room.gate.clear()
+    gone = asyncio.create_task(queue.wait(broken, room.back.append, 5.0))
+    await settled()
+    gone.cancel()
+    await asyncio.wait([gone])
+    stays = room.enter(queue, "stays")
+    room.gate.set()
+    async with asyncio.timeout(1.0):
+        assert await stays == "stays"
+
+
+async def test_nobody_is_asked_for_in_the_time_that_redis_may_cost_the_first() -> None:
+    """It may have used that up long ago, and each who comes after it would have a quarter of its own."""
+    queue, left = Queue[str](8), list[float]()
+
+    async def ask() -> str:
+        left.append(current().left(1.0))
+        return "answer"
+
+    with allotted():
+        current().charge(10.0)
+        await queue.wait(ask, left.append, 5.0)  # type: ignore[arg-type]
+    assert left == [1.0]

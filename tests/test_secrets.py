@@ -255,7 +255,7 @@ async def dump(client: redis.asyncio.Redis) -> list[bytes]:
         texts += [part for part in (key, kind, *values) if isinstance(part, bytes)]
         for value in values:
             for packed in (value, value.partition(b"\n")[2] if isinstance(value, bytes) else b""):
-                with contextlib.suppress(msgspec.MsgspecError, TypeError):
+                with contextlib.suppress(msgspec.MsgspecError, TypeError, UnicodeDecodeError):
                     texts += unpacked(msgspec.msgpack.decode(packed))
     return texts
 

@@ -14,12 +14,14 @@ import pytest
 from proxy import errors
 from proxy.admission.gate import Allowance
 from proxy.admission.gates import Gates
+from proxy.admission.grant import Asker, Grant
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.refusals import GaveWay
 from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
+from proxy.redis.allotment import allotted, current
 from proxy.redis.claims import Claim, WantedTurn
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
@@ -130,8 +132,9 @@ async def test_no_more_at_once_than_allowed_and_in_the_order_of_coming(server: s
     await one.drain(1)
 
 
-async def test_room_made_by_another_replica_is_news() -> None:
+async def test_room_made_by_another_replica_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that leaves tells; the other, first in line, does not wait for its own look."""
+    monkeypatch.setattr("proxy.admission.queue.ROOM_CHECK", 60.0)
     server = fakeredis.FakeServer()
     here, there = shield(server), shield(server)
     subscription = fakeredis.FakeAsyncRedis(server=server).pubsub()
@@ -148,12 +151,29 @@ async def test_room_made_by_another_replica_is_news() -> None:
             pass
     assert message["data"] == b"room gp1:{g}"
     here.make_room(b"gp1:{g}")
-    await waiting.begun.wait()
+    async with asyncio.timeout(2):
+        await waiting.begun.wait()
     await waiting.end()
     await held[1].end()
     await subscription.aclose()  # type: ignore[no-untyped-call]
     for one in (here, there):
         await one.drain(1)
+
+
+@pytest.mark.parametrize("garbage", [False, True])
+async def test_a_request_under_way_keeps_its_slot_of_all_replicas(*, garbage: bool) -> None:
+    """Else more would be under way at once than the hub is to have, as soon as one takes longer than a slot lasts."""
+    redis = fakeredis.FakeAsyncRedis()
+    gates = Gates(ALLOWANCE, SharedGate(Switch(redis, 2.0)), gate_name=lambda: "gp1:{g}")
+    grant = await gates.ask(Asker("ticket"), ALLOWANCE, 0.0, paid=None)
+    assert isinstance(grant, Grant)
+    if garbage:
+        await redis.set("gp1:{g}:slots", "garbage")
+    else:
+        await redis.zadd("gp1:{g}:slots", {"ticket": 1.0})
+    assert (await gates.standing()).held == 0
+    await gates.stay(grant)
+    assert (await gates.standing()).held == 1
 
 
 async def test_leaving_comes_after_the_answer_unless_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +190,25 @@ async def test_leaving_comes_after_the_answer_unless_somebody_waits(monkeypatch:
     assert (await one.standing()).held == 2
     await one.drain(1)
     assert (await one.standing()).held == 0
+
+
+async def test_a_turn_is_given_back_in_no_callers_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis may have cost a caller all of that by then, and what is cut short leaves the slot taken."""
+    left: list[float] = []
+    call = Switch.call
+
+    async def noting(self: Switch, command: str, how: Any) -> Any:
+        if command == "gate_release":
+            left.append(current().left(1.0))
+        return await call(self, command, how)
+
+    monkeypatch.setattr(Switch, "call", noting)
+    one = shield(fakeredis.FakeServer())
+    with allotted():
+        current().charge(10.0)
+        await go(one)
+        await one.drain(1)
+    assert left == [1.0]
 
 
 async def test_a_probe_that_was_answered_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

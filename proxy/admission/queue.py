@@ -79,8 +79,7 @@ class Queue(Generic[T]):
         finally:
             with contextlib.suppress(ValueError):
                 self._waiters.remove(waiter)
-            if not waiter.answer.done():
-                waiter.answer.cancel()
+            waiter.answer.cancel()  # if it has not come
 
     async def _ask(self) -> None:
         """Have the first ask until nobody waits."""

@@ -101,7 +101,7 @@ def parse_id(text: str) -> str:
 
 
 def _read_pair(pair: bytes, known: Collection[str]) -> tuple[str, str]:
-    raw_name, separator, raw_value = pair.partition(b"=")
+    raw_name, _, raw_value = pair.partition(b"=")
     try:
         name = _decode(raw_name)
     except ValueError as fault:
@@ -109,7 +109,7 @@ def _read_pair(pair: bytes, known: Collection[str]) -> tuple[str, str]:
         raise InvalidParameter(shown, f"A parameter's name {fault}; {_allowed_names(known)}") from None
     if name not in known:
         raise InvalidParameter(_shown(name), _unknown(name, known))
-    if not separator or not raw_value:
+    if not raw_value:
         raise InvalidParameter(name, f"'{name}' has no value; {_allowed(name)}, or leave it out.")
     try:
         return name, _decode(raw_value)
@@ -135,10 +135,8 @@ def _read_number(name: str, text: str) -> int:
 
 
 def _read_filter(name: str, text: str) -> str:
-    if name in ENUMS:
-        if text not in ENUMS[name]:
-            raise InvalidParameter(name, f"'{name}' is {_shown(text)!r}; {_allowed(name)}.")
-        return text
+    if name in ENUMS and text not in ENUMS[name]:
+        raise InvalidParameter(name, f"'{name}' is {_shown(text)!r}; {_allowed(name)}.")
     if len(text) > MAX_FILTER:
         raise InvalidParameter(name, f"'{name}' has {len(text)} characters; {_allowed(name)}.")
     if control := next((c for c in text if unicodedata.category(c) == "Cc"), None):

@@ -61,8 +61,8 @@ def compose_at(question: Question, listing: Listing, token: str, *, asked_since:
 
 def overtakes(listing: Listing, question: Question, asked_at: float) -> bool:
     """Whether any row that an answer of ``asked_at`` to the question shows has been looked at since."""
-    rows = _cut(listing.rows, question, min(listing.stamp.total_entries, len(listing.rows)))
-    return any(row.asked_at > asked_at for row in rows or ())
+    start = (question.page - 1) * question.page_size
+    return any(row.asked_at > asked_at for row in listing.rows[start : start + question.page_size])
 
 
 def lasts(listing: Listing, token: str) -> bool:

@@ -138,7 +138,7 @@ def _explain(listing: Listing, window: Window) -> tuple[Fault | None, frozenset[
             fresh.append(row)
     if seen < len(known):  # known rows go on below: what came before them has been added above them
         added += fresh
-    if not seen and known and window.rows and not window.ends:
+    if not seen and known and not window.ends:
         return "overflow", frozenset(), 0
     if seen < len(known) and window.ends:
         return "order", frozenset(), 0  # fewer rows than were known
@@ -202,7 +202,7 @@ def _around(listing: Listing | None, window: Window, depth: int) -> tuple[Envelo
     envelope = window.envelope
     if envelope.between is None and listing is not None and replace(listing.envelope, between=None) == envelope:
         envelope = listing.envelope
-    return envelope, depth if envelope.between is not None else min(depth, 1)
+    return envelope, depth if envelope.between is not None else 1
 
 
 def size_of(rows: Iterable[Row]) -> int:

@@ -91,6 +91,16 @@ async def test_a_move_is_learned_once_and_known_to_all(own_redis: RedisServer) -
         assert ids(deep) == [row.id for row in list(it.hub.world.newest_first("ox"))[60:80]]
 
 
+async def test_redis_has_no_more_rows_than_are_kept(own_redis: RedisServer) -> None:
+    """What has sunk too deep goes: a busy listing would else grow for as long as it can be explained."""
+    async with pair(own_redis, listing_depth=50) as it:
+        for _ in range(4):
+            await it.one.get(TOP)
+            it.arrive()
+        (rows,), (written,) = it.keys("rows"), it.keys("written")
+        assert (it.redis.command("HLEN", rows), it.redis.command("ZCARD", written)) == (50, 50)
+
+
 async def test_a_walk_as_of_one_moment_goes_on_at_another_replica(own_redis: RedisServer) -> None:
     """As a load balancer has it: the other has never been asked for this listing."""
     async with pair(own_redis) as it:

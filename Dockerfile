@@ -1,4 +1,5 @@
-# The proxy in production. Everything that is installed is named with its hash in requirements.lock.
+# The proxy in production. Every package that pip installs is named with its hash in requirements.lock; the base is whatever
+# its tag names, so that it has its fixes when it is built anew.
 FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /venv

@@ -23,7 +23,8 @@ from proxy.web.admin import admin_handlers
 from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
 from proxy.web.cors import with_cors
-from proxy.web.edge import refused_by_server, with_bounds, with_edge
+from proxy.web.credentials import current_key
+from proxy.web.edge import refused_by_server, with_bounds, with_edge, with_end
 from proxy.web.events import events_handler
 from proxy.web.express.lane import Express, with_express
 from proxy.web.express.wire import WIRE, Wire
@@ -72,15 +73,17 @@ def create_app(
         handlers: of further paths.
 
     Raises:
-        TokenFault: there is no usable token for the hub.
+        TokenFault: there is no usable token for the hub, or no key in a file that is to hold one.
     """
     readiness = readiness or Readiness()
     core = make_core(settings, transport=transport, redis=redis, pace=pace, clock=clock)
     readiness.on_draining.append(core.events.feed.close)
     authentication = Authentication(settings, clock=clock)
     limits = Limits(settings.limits, Limiter(core.link, replicas=core.replicas))
-    express = Express(core.pages, limits, core.credentials.all, readiness, settings.cors.origins)
-    observing = Observing(settings, core, readiness, sinks, siblings, clock=clock)
+    origins, half = settings.cors.origins, settings.cache.memory_bytes // 2
+    express = Express(core.pages, limits, core.credentials.all, readiness, origins, limit=half)
+    operators = current_key(settings.admin, "operator's key")
+    observing = Observing(settings, core, readiness, sinks, siblings, operators, clock=clock)
     ids = request_ids()
     alone = core.link is None and core.replicas() == 1
     asking = Asking(core.pages, core.encoder, authentication, limits, express, live_ttl=settings.cache.live_ttl)
@@ -88,7 +91,7 @@ def create_app(
         route_handlers=[
             *api_handlers(asking, core.credentials),
             events_handler(core.events, authentication, limits, core.credentials),
-            *admin_handlers(core.knowledge.barred.purged, settings.admin.key, alone=alone),
+            *admin_handlers(core.knowledge.barred.purged, operators, redis=core.link is not None, alone=alone),
             *health_handlers(core.fetcher, core.link, readiness),
             *observing.handlers,
             *handlers,
@@ -101,10 +104,10 @@ def create_app(
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
-    inner = with_cors(with_bounds(with_express(app.asgi_handler, express)), settings.cors.origins)
+    inner = with_cors(with_end(with_bounds(with_express(app.asgi_handler, express)), readiness), origins)
     app.asgi_handler = with_edge(inner, observing.sinks, readiness, ids, observing.tracer)
     if observing.tracer is None:  # a span wants the whole way
-        app.state[WIRE] = Wire(express, ids, observing.sinks, origins=bool(settings.cors.origins))
+        app.state[WIRE] = Wire(express, ids, observing.sinks, origins=bool(origins))
     return app
 
 

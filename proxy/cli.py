@@ -16,11 +16,10 @@ import click
 from click.shell_completion import get_completion_class
 
 from proxy import NAME, __version__
-from proxy.commands.terminal import cannot_listen, complain, fail, open_standard_descriptors, say_check
+from proxy.commands.terminal import cannot_listen, complain, fail, open_standard_descriptors, say_check, warn
 from proxy.config import sources
 from proxy.config.faults import TO_SERVE
 from proxy.log_format import wants_colours
-from proxy.secret import Secret
 from proxy.settings import Settings
 
 _config_option = click.option(
@@ -98,7 +97,7 @@ def demo(port: int, hub_port: int, callers: int, seconds: float | None) -> None:
     try:
         asyncio.run(run_demo(port=port, hub_port=hub_port, callers=callers, seconds=seconds, say=click.echo))
     except OSError as error:
-        fail(cannot_listen("127.0.0.1", hub_port, error))
+        fail(cannot_listen("127.0.0.1", hub_port, error, port_option="--hub-port"))
 
 
 @main.command(short_help="Run the simulated hub alone.")
@@ -163,7 +162,7 @@ def key(name: str, namespaces: tuple[str, ...]) -> None:
     try:
         sources.load({"PROXY_AUTH_CALLERS": json.dumps([caller])})
     except sources.SettingsError as error:
-        complain(error.faults)
+        complain(error.faults, [])
     # TOML knows no escapes in pairs, in which JSON's ASCII has what is beyond 16 bits.
     shown = {member: json.dumps(value, ensure_ascii=False) for member, value in caller.items()}
     click.echo(_KEY.format(key=made, **shown))
@@ -191,17 +190,17 @@ unnamed = false  # true: may leave the namespace out, which then is the hub toke
 def purge(url: str, **what: str | bool | None) -> None:
     """Have all replicas serve nothing any more that was kept before now.
 
-    The operator's key is taken from $PROXY_ADMIN_KEY.
+    The operator's key is taken from $PROXY_ADMIN_KEY, or from the file that $PROXY_ADMIN_KEY_FILE names.
     """
-    from proxy.commands.purge import run_purge  # noqa: PLC0415  loaded when used
+    from proxy.commands.purge import ADMIN_KEY, ADMIN_KEY_FILE, operators_key, run_purge  # noqa: PLC0415  loaded when used
 
     given = {name: value for name, value in what.items() if value not in (None, False)}
-    key = os.environ.get("PROXY_ADMIN_KEY", "")
     if len(given) != 1:
         raise click.UsageError("Give exactly one of --page, --listing, --namespace and --everything.")
-    if not key:
-        raise click.UsageError("PROXY_ADMIN_KEY is not set; set it to the key that the proxy has as [admin] key.")
-    run_purge(url, Secret(key), given)
+    if not any(os.environ.get(name) for name in (ADMIN_KEY, ADMIN_KEY_FILE)):
+        meant = f"set it to the key that the proxy has as [admin] key, or {ADMIN_KEY_FILE} to its file"
+        raise click.UsageError(f"{ADMIN_KEY} is not set; {meant}.")
+    run_purge(url, operators_key(os.environ), given)
     click.echo("Purged.")
 
 
@@ -225,7 +224,6 @@ def _settings(environ: Mapping[str, str]) -> Settings:
     try:
         loaded = sources.load(environ, None, *TO_SERVE)
     except sources.SettingsError as error:
-        complain(error.faults)
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        complain(error.faults, error.warnings)
+    warn(loaded.warnings)
     return loaded.settings

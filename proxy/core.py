@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from proxy.admission.gate import Allowance, Standing
 from proxy.admission.gates import Gates
-from proxy.admission.shared_gate import SharedGate, gate_name
+from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
 from proxy.answer.freshness import keep_record
 from proxy.events.events import Events
@@ -23,14 +23,15 @@ from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.pages import Pages
 from proxy.redis.census import Census
-from proxy.redis.client import Client, connect
+from proxy.redis.client import Client, connect, database
 from proxy.redis.landings import Landings
 from proxy.redis.leases import Leases
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
 from proxy.redis.shared import Shared
 from proxy.redis.variants import SharedVariants
-from proxy.settings import RedisSettings, Settings
+from proxy.redis_keys import gate_tag, names
+from proxy.settings import Settings
 from proxy.upstream import Upstream
 
 
@@ -75,7 +76,7 @@ def make_core(
         TokenFault: there is no usable token for the hub.
     """
     credentials = Credentials(settings.hub)
-    link = _link(settings.redis, redis)
+    link = _link(settings, redis)
     news = None if link is None else News(link)
     configured = settings.redis.replicas * settings.server.workers
     census = None if link is None else Census(link, configured)
@@ -117,10 +118,13 @@ def make_core(
     )
 
 
-def _link(settings: RedisSettings, client: Client | None) -> RedisLink | None:
-    if client is None and settings.url is not None:
-        client = connect(settings.url)
-    return None if client is None else RedisLink(client, settings.timeout, settings.connections)
+def _link(settings: Settings, client: Client | None) -> RedisLink | None:
+    redis = settings.redis
+    if client is None and redis.url is not None:
+        client = connect(redis.url)
+    if client is None:
+        return None
+    return RedisLink(client, redis.timeout, redis.connections, names=names(settings.hub.url, database(client)))
 
 
 def _shield(
@@ -132,7 +136,7 @@ def _shield(
 ) -> Shield:
     def name() -> str:
         credential.token()  # looks whether it has been renewed, which ends the pause of one that was refused
-        return gate_name(credential.id, settings.hub.url)
+        return gate_tag(credential.id)
 
     allowance = Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency, reach=settings.hub.deadline)
     shared = None if link is None else SharedGate(link)

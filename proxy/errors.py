@@ -145,7 +145,8 @@ class HubFoundNothing(
 class HubError(ProxyError, status=502, type="hub_error", title="The hub gave no usable answer"):
     """The hub gave no answer that can be passed on.
 
-    ``hub_status`` is what it answered, if it did; ``asked``, whether it was asked.
+    ``hub_status`` is what it answered, if it did; ``asked``, whether it was asked. ``cause``: why there was no
+    connection, in words of the system, which are no caller's business.
     """
 
     asked: bool = True
@@ -154,10 +155,15 @@ class HubError(ProxyError, status=502, type="hub_error", title="The hub gave no 
         super().__init__(detail, retry_after=retry_after)
         self.hub_status = hub_status
         self.repeatable = False  # True: the hub cannot have read the request, or there is a new token
+        self.cause = ""
+
+    def explained(self) -> str:
+        """What happened, with its cause: for the log and for operators."""
+        return ": ".join(filter(None, (self.detail.rstrip("."), self.cause)))
 
 
 class HubRefusedCredential(HubError, type="hub_refused_credential", title="The hub refused the proxy's credential"):
-    """The hub answered 401 or 403: an operator has to renew the token."""
+    """The hub answered 401: an operator has to renew the token; or 403: the token may not see what was asked for."""
 
 
 class HubRateLimited(HubError, status=503, type="hub_rate_limited", title="The hub's rate limit is reached"):

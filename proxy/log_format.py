@@ -6,11 +6,14 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+_NAMES: Final = {"uvicorn.error": "uvicorn"}
+"""What a logger is called in lines: of that one, uvicorn's for everything but requests, most are no errors."""
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _GREY, _YELLOW, _RED, _PLAIN = "\x1b[2m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
@@ -38,7 +41,13 @@ Said: TypeAlias = logging.LogRecord | tuple[float, str, Sequence[LogEvent]]
 
 
 class LineFormatter(logging.Formatter, ABC):
-    """Makes lines, of many events for less than of each alone."""
+    """Makes lines, of many events for less than of each alone.
+
+    Attributes:
+        worker: the number of this process among several behind one port; each line says it.
+    """
+
+    worker: int | None = None
 
     @abstractmethod
     def of_events(self, at: float, logger: str, events: Sequence[LogEvent]) -> list[str]:
@@ -62,6 +71,8 @@ class TextFormatter(LineFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, more if there is a traceback."""
+        record = copy(record)  # other handlers have it too
+        record.name = self._source(record.name)
         line = super().format(record)
         if not self._colours:
             return line
@@ -73,8 +84,12 @@ class TextFormatter(LineFormatter):
         second = int(at)
         if second != self._second[0]:  # a busy process has many lines in a second
             self._second = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        head = f"{self._shaded(f'{self._second[1]},{int(at * 1000) % 1000:03d}')} INFO {logger}"
+        head = f"{self._shaded(f'{self._second[1]},{int(at * 1000) % 1000:03d}')} INFO {self._source(logger)}"
         return [f"{head} {event}" for event in events]
+
+    def _source(self, logger: str) -> str:
+        name = _NAMES.get(logger, logger)
+        return name if self.worker is None else f"{name}[{self.worker}]"
 
     def _shaded(self, text: str) -> str:
         return f"{_GREY}{text}{_PLAIN}" if self._colours else text
@@ -90,14 +105,19 @@ class JSONFormatter(LineFormatter):
         """One line, whatever is in it."""
         if isinstance(record.msg, LogEvent):
             return self.of_events(record.created, record.name, (record.msg,))[0]
-        head = {"time": self._moment(record.created), "level": record.levelname.lower(), "logger": record.name}
+        head = self._head(record.created, record.levelname.lower(), record.name)
         message = super().format(record).encode(errors="backslashreplace")  # a file's name may be no UTF-8
-        return _encode(head | {"message": message.decode()}).decode()
+        return f'{head}"message":{_encode(message.decode()).decode()}}}'
 
     def of_events(self, at: float, logger: str, events: Sequence[LogEvent]) -> list[str]:
         """An event's members are put behind the rest as they are, which takes half the time."""
-        head = f'{{"time":"{self._moment(at)}","level":"info","logger":"{logger}",'
+        head = self._head(at, "info", logger)
         return [f"{head}{event.members()}}}" for event in events]
+
+    def _head(self, at: float, level: str, logger: str) -> str:
+        name = _encode(_NAMES.get(logger, logger)).decode()
+        worker = "" if self.worker is None else f'"worker":{self.worker},'
+        return f'{{"time":"{self._moment(at)}","level":"{level}","logger":{name},{worker}'
 
     def _moment(self, at: float) -> str:
         millisecond = int(at * 1000)

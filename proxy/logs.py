@@ -53,12 +53,16 @@ class DroppingQueueHandler(QueueHandler):
 
 
 class Writing:
-    """Everything logged in this process goes through here, from start to finish; also a context manager."""
+    """Everything logged in this process goes through here, from start to finish; also a context manager.
+
+    Attributes:
+        formatter: makes the lines.
+    """
 
     def __init__(self, write: Callable[[deque[bytes]], object], formatter: LineFormatter | None = None) -> None:
         """``write``: writes these pieces, one after the other. If it fails, those that it has left are dropped."""
         self._write = write
-        self._formatter = formatter or TextFormatter()
+        self.formatter = formatter or TextFormatter()
         self._said: deque[Said] = deque()
         self._waiting = 0
         self._counting = threading.RLock()  # collecting garbage may log, at any moment
@@ -151,7 +155,7 @@ class Writing:
                     self.handler.dropped += sum(piece.count(b"\n") for piece in pieces)
 
     def _lines(self, said: Iterable[Said]) -> bytes:
-        return self._formatter.lines(said).encode(errors="backslashreplace")
+        return self.formatter.lines(said).encode(errors="backslashreplace")
 
 
 def _report(dropped: int) -> logging.LogRecord:

@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class SecretFile:
-    """A file that may be replaced while the process runs. It is first looked at on construction."""
+class Reloaded(Generic[T]):
+    """What a file holds, which may be replaced while the process runs: it is read again when it changed.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._seen = _version(path)
+    While it is missing or unusable, as it may be in the middle of being replaced, what it held last goes on.
 
-    def changed(self) -> bool:
-        """Whether it is another one than at the last look, which costs one ``stat``."""
-        before, self._seen = self._seen, _version(self.path)
-        return self._seen != before
+    Args:
+        read: reads it.
+        what: it holds, for the log.
+
+    Attributes:
+        value: what it held last.
+
+    Raises:
+        ValueError: on construction, as ``read``.
+    """
+
+    def __init__(self, path: Path, read: Callable[[Path], T], what: str, log: logging.Logger) -> None:
+        self._path, self._read, self._what, self._log = path, read, what, log
+        self._seen = _version(path)  # before it is read: what is written meanwhile is another
+        self.value = read(path)
+
+    def look(self) -> bool:
+        """Read the file again if it changed, which one ``stat`` tells; return whether it holds something new."""
+        before, self._seen = self._seen, _version(self._path)
+        return self._seen != before and self.reread()
+
+    def reread(self) -> bool:
+        """Read the file again in any case; return whether it holds something new."""
+        try:
+            value = self._read(self._path)
+        except ValueError as fault:
+            self._log.warning("%s not renewed, the last good one goes on: %s", self._what, fault)
+            return False
+        if value == self.value:
+            return False
+        self.value = value
+        self._log.info("%s renewed from %s", self._what, self._path)
+        return True
 
 
 def read(path: Path, most: int) -> bytes:

@@ -5,65 +5,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from proxy.secret import Secret
-
-Seconds = Annotated[float, Meta(ge=0, le=31_536_000, description="seconds, from 0 to 31536000")]
-Timeout = Annotated[float, Meta(gt=0, le=3600, description="seconds, more than 0, at most 3600")]
-Bytes = Annotated[int, Meta(ge=65_536, le=2**40, description="bytes, a whole number from 65536")]
-Count = Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
-Rate = Annotated[float, Meta(gt=0, le=1_000_000, description="a number more than 0, at most 1000000")]
-Limit = Annotated[float, Meta(ge=0, le=1_000_000, description="a number from 0 to 1000000")]
-Part = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-Many = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
-Depth = Annotated[int, Meta(ge=50, le=10_000, description="a whole number from 50 to 10000")]
-Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for any free one")]
-Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address or a host name")]
-Switch = Annotated[bool, Meta(description="true or false")]
-FilePath = Annotated[str, Meta(min_length=1, description="the path of a file that holds a token")]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}\Z")]
-KeyDigest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
-Namespace = Annotated[str, Meta(min_length=1, max_length=255)]
-Origins = Annotated[
-    tuple[
-        Annotated[
-            str,
-            Meta(pattern=r"^(https(?!.*:443\Z)|http(?!.*:80\Z))://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?\Z"),
-        ],
-        ...,
-    ],
-    Meta(
-        description="origins as browsers send them: https://app.example, in lower case,"
-        " with the port unless it is 443 for https, 80 for http"
-    ),
-]
-Token = Annotated[Secret, Meta(description="visible ASCII characters without spaces")]
-HubURL = Annotated[str, Meta(description="http(s)://host[:port][/prefix], without user, query or fragment")]
-RedisURL = Annotated[
-    Secret,
-    Meta(description="redis[s]://host, unix://path, redis[s]+cluster://host,… or redis[s]+sentinel://host,…/service"),
-]
-
-EventMode = Annotated[Literal["auto", "off"], Meta(description="auto or off")]
-JwtAlgorithm = Annotated[Literal["HS256", "RS256", "ES256", "EdDSA"], Meta(description="HS256, RS256, ES256 or EdDSA")]
-JwtKey = Annotated[Secret, Meta(description="a secret of at least 32 bytes for HS256, else a public key as PEM")]
-JwtKeyPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the key")]
-JwksURL = Annotated[str, Meta(min_length=1, description="http(s)://host[:port]/path, without user or fragment")]
-ClaimText = Annotated[str, Meta(min_length=1, max_length=1024, description="a text of 1 to 1024 characters")]
-Leeway = Annotated[float, Meta(ge=0, le=300, description="seconds, from 0 to 300")]
-LogFormat = Annotated[Literal["auto", "json", "text"], Meta(description="auto, json or text")]
-PasswordPath = Annotated[str, Meta(min_length=1, description="the path of a file that holds the password")]
-Refresh = Annotated[float, Meta(ge=1, le=86_400, description="seconds, from 1 to 86400")]
+from proxy.setting_types import (
+    Bytes,
+    CAPath,
+    ClaimText,
+    Count,
+    Depth,
+    EventMode,
+    FilePath,
+    Host,
+    HubURL,
+    JwksURL,
+    JwtAlgorithm,
+    JwtKey,
+    KeyDigest,
+    KeyPath,
+    Leeway,
+    Limit,
+    LogFormat,
+    Many,
+    Name,
+    Namespace,
+    Origins,
+    Part,
+    PasswordPath,
+    Port,
+    Rate,
+    RedisURL,
+    Refresh,
+    Seconds,
+    Switch,
+    Timeout,
+    Token,
+)
 
 
 class CredentialSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A further token of the hub, for some namespaces."""
 
     name: Name
-    namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
+    namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1, description="a list of at least one namespace")]
     api_key: Token | None = None
     api_key_file: FilePath | None = None
 
@@ -80,6 +65,7 @@ class HubSettings(Struct, frozen=True, kw_only=True):
     api_key: Token | None = None
     api_key_file: FilePath | None = None
     credentials: Credentials = ()
+    ca_file: CAPath | None = None
     connect_timeout: Timeout = 2.0
     read_timeout: Timeout = 10.0
     deadline: Timeout = 15.0
@@ -178,6 +164,7 @@ class AdminSettings(Struct, frozen=True, kw_only=True):
     """What operators may do over HTTP."""
 
     key: Token | None = None
+    key_file: KeyPath | None = None
 
 
 class JwtSettings(Struct, frozen=True, kw_only=True):
@@ -185,8 +172,9 @@ class JwtSettings(Struct, frozen=True, kw_only=True):
 
     algorithm: JwtAlgorithm | None = None
     key: JwtKey | None = None
-    key_file: JwtKeyPath | None = None
+    key_file: KeyPath | None = None
     jwks_url: JwksURL | None = None
+    jwks_ca_file: CAPath | None = None
     issuer: ClaimText | None = None
     audience: ClaimText | None = None
     leeway: Leeway = 30.0
@@ -200,6 +188,7 @@ class StatusSettings(Struct, frozen=True, kw_only=True):
     """Who may look at the status page; with neither, it does not exist, unless operators have a key."""
 
     key: Token | None = None
+    key_file: KeyPath | None = None
     open: Switch = False
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from typing import Final
 
 from proxy.admission.shield import Shield
 from proxy.answer.page import Page, not_found, read
-from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubResting
+from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubRejectedQuestion, HubResting
 from proxy.hub.client import Hub
+from proxy.hub.state import HubState
 from proxy.questions.question import Question
 from proxy.redis.claims import WantedTurn
 from proxy.redis.stored import OFF_LOOP
-
-_log: Final = logging.getLogger("proxy.hub")
 
 
 class Upstream:
@@ -23,16 +20,18 @@ class Upstream:
 
     Args:
         clock: Unix seconds.
-
-    Attributes:
-        state: ``unknown`` before the first request, then ``ok`` or the last ``error.type``.
     """
 
     def __init__(self, hub: Hub, shield: Shield, *, clock: Callable[[], float]) -> None:
         self.hub = hub
         self.shield = shield
-        self.state = "unknown"
         self._clock = clock
+        self._state = HubState(hub.credential, clock=clock)
+
+    @property
+    def state(self) -> str:
+        """How the hub fares: ``unknown`` before the first request, then ``ok`` or the last ``error.type``."""
+        return self._state.name
 
     async def ask(
         self, question: Question, until: float, *, ahead: bool, turn: WantedTurn | None
@@ -47,11 +46,16 @@ class Upstream:
         """
         try:
             answer = await self._ask(question, until, ahead=ahead, turn=turn)
-        except HubError as error:
-            if not isinstance(error, HubBusy | HubResting):
-                self._note(question.credential, error.type)
+        except HubRejectedQuestion:  # an answer as good as another
+            self._state.answered()
             raise
-        self._note(question.credential, "ok")
+        except HubError as error:
+            if error.hub_status == 403:  # of one namespace: the token is good, and so is the hub
+                self._state.answered()
+            else:
+                self._state.failed(error)
+            raise
+        self._state.answered()
         return answer
 
     async def _ask(
@@ -88,12 +92,3 @@ class Upstream:
             if len(body) > OFF_LOOP:
                 return await asyncio.to_thread(read, question, body, asked_at), seconds
             return read(question, body, asked_at), seconds
-
-    def _note(self, credential: str, state: str) -> None:
-        """Note how the hub fares; that it refuses a token is an operator's business, and said once."""
-        if state != self.state:
-            if state == HubRefusedCredential.type:
-                _log.error("the hub refuses the token of credential %s: renew it", credential)
-            elif self.state == HubRefusedCredential.type:
-                _log.info("the hub takes the token of credential %s again", credential)
-        self.state = state

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fakeredis
 import pytest
 
-from proxy.redis.census import ABSENCE, GONE, INTERVAL, PROCESSES, Census
+from proxy.redis.census import ABSENCE, GONE, INTERVAL, Census
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
-from proxy.redis.shared import NEWS
+from proxy.redis_keys import NOBODYS
 from proxy.secret import Secret
 from tests.support import Clock, RedisServer
 
@@ -29,7 +29,7 @@ class Processes:
     async def count(self, *which: int) -> None:
         """Let these tell that they are there, the others not; long enough for that to be known."""
         gone = [one._id for number, one in enumerate(self.all) if number not in which]
-        await self.redis().zrem(PROCESSES, *gone, "nobody")
+        await self.redis().zrem(NOBODYS.processes, *gone, "nobody")
         for _ in range(2):  # the first does not see the last
             for number in which:
                 await self.all[number].count()
@@ -57,7 +57,7 @@ async def test_before_any_count_there_are_as_many_as_are_set() -> None:
 
 async def test_one_that_says_that_it_ends_is_not_counted_any_more(three: Processes) -> None:
     listening = three.redis().pubsub()
-    await listening.subscribe(NEWS)
+    await listening.subscribe(NOBODYS.news)
     await three.all[2].aclose()
     while (message := await listening.get_message(timeout=5)) is None or message["type"] != "message":
         pass
@@ -121,7 +121,7 @@ async def test_a_redis_that_is_full_is_no_reason_to_miss_anybody(own_redis: Redi
     for one in (*both, *both):
         await one.count()
     await client.config_set("maxmemory", "1")
-    await client.delete(PROCESSES)
+    await client.delete(NOBODYS.processes)
     for one in (*both, *both):
         await one.count()
     assert [(one.agreeing(), one.processes()) for one in both] == [(2, 2)] * 2
@@ -134,7 +134,7 @@ async def test_whatever_stands_in_the_place_of_processes(kept: bytes | dict[str,
     """Also what was told before Redis' clock stepped back, and who has not told for long."""
     it = Processes(1)
     redis = it.redis()
-    await (redis.set(PROCESSES, kept) if isinstance(kept, bytes) else redis.zadd(PROCESSES, kept))
+    await (redis.set(NOBODYS.processes, kept) if isinstance(kept, bytes) else redis.zadd(NOBODYS.processes, kept))
     await it.all[0].count()
     assert it.known() == (1, 1)
-    assert 0 < await redis.pttl(PROCESSES) <= 1000 * GONE
+    assert 0 < await redis.pttl(NOBODYS.processes) <= 1000 * GONE

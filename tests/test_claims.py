@@ -24,11 +24,12 @@ from proxy.errors import HubRateLimited
 from proxy.line import Wait
 from proxy.pages import Pages
 from proxy.questions.query import ListQuery
-from proxy.questions.question import page_question, record_key
+from proxy.questions.question import page_question
 from proxy.redis.claims import Claim
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Found, Shared
 from proxy.redis.stored import read_record, write_mark, write_page, write_record
+from proxy.redis_keys import record_key
 from proxy.settings import CacheSettings
 from tests.support import RedisServer
 from tests.test_fetch import LEASE_KEY, until_asked
@@ -245,7 +246,7 @@ def counted(it: Fixture, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def without_leaving(calls: Counter[str]) -> dict[str, int]:
     """What callers wait for."""
-    return {name: count for name, count in calls.items() if name != "leave"}
+    return {name: count for name, count in calls.items() if name != "gate_release"}
 
 
 async def test_a_miss_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,14 +256,14 @@ async def test_a_miss_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
         first = await it.ask()
         assert isinstance(first, Miss)
         assert (first.forward, first.collapsed) == ("uri-miss", False)
-        assert without_leaving(calls) == {"look": 1, "learn": 1}
+        assert without_leaving(calls) == {"page_look": 1, "page_store": 1}
         it.clock.advance(9)
         again = await it.ask()
         assert isinstance(again, Miss)
         assert (again.forward, again.collapsed) == ("stale", False)
-        assert without_leaving(calls) == {"look": 2, "learn": 2}
+        assert without_leaving(calls) == {"page_look": 2, "page_store": 2}
         await it.shield.drain(5)
-        assert calls["leave"] == 2
+        assert calls["gate_release"] == 2
         assert it.hub.asked == 2
 
 
@@ -300,7 +301,7 @@ async def test_while_the_hub_rests_the_look_says_so(monkeypatch: pytest.MonkeyPa
             await it.ask(page_question("c", ListQuery(page=7)))
         assert (refused.value.retry_after or 0) > 0
         assert it.hub.asked == 1
-        assert calls["admit"] == 0
+        assert calls["gate_admit"] == 0
 
 
 async def test_no_lease_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +317,7 @@ async def test_no_lease_stays(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(await it.ask(), StaleHit)
         await it.fetcher.drain(5)
         assert not await redis.exists(LEASE_KEY)
-        assert calls["lead"] == 0
+        assert calls["lease_take"] == 0
 
 
 async def test_who_began_may_hang_up() -> None:
@@ -355,7 +356,7 @@ async def test_a_page_of_another_replica_is_a_hit_also_to_who_claims(monkeypatch
         outcome = await it.ask()
         assert isinstance(outcome, Hit)
         assert outcome.source == "redis"
-        assert (it.hub.asked, without_leaving(calls)) == (2, {"look": 1})
+        assert (it.hub.asked, without_leaving(calls)) == (2, {"page_look": 1})
 
 
 async def test_a_stale_page_of_another_replica_will_do_for_who_says_so() -> None:

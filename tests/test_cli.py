@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
 import json
 import os
@@ -17,14 +18,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from proxy.commands.sockets import LOOPBACK
+from proxy.commands.terminal import cannot_listen
 from proxy.config.sources import load
 from tests.support import KEY, LIST, ROOT, RedisServer, free_port
 from tests.test_jwks import ED, jwk, key_set
@@ -174,15 +177,36 @@ def test_demo_takes_a_free_port_if_its_own_is_busy() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["serve", "simulate"])
-def test_a_busy_port_is_one_clear_line(command: str) -> None:
+@pytest.mark.parametrize(("command", "option"), [("serve", "--port"), ("simulate", "--port"), ("demo", "--hub-port")])
+def test_a_busy_port_is_one_clear_line(command: str, option: str) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run(command, "--port", port, OXEN_API_KEY=KEY)
+        done = run(command, option, port, OXEN_API_KEY=KEY)
     assert done.returncode == 1
-    assert (
-        done.stderr == f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --port\n"
-    )
+    said = f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another with {option}"
+    assert done.stderr == f"error: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "error", "said"),
+    [
+        ("10.9.9.9", OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "10.9.9.9:80: Cannot assign"),
+        ("nosuch.invalid", socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "nosuch.invalid:80: Name"),
+        ("::2", OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "[::2]:80: Cannot assign"),
+    ],
+)
+def test_where_the_address_is_wrong_no_other_port_is_advised(host: str, error: OSError, said: str) -> None:
+    text = cannot_listen(host, 80, error)
+    assert text.startswith(f"cannot listen on {said}")
+    assert text.endswith("; is --host (PROXY_HOST) an address of this machine?")
+
+
+def test_a_misspelt_variable_is_said_with_what_is_missing_without_it() -> None:
+    done = run("serve", PROXY_HUB_API_KEY=KEY)
+    assert done.returncode == 2
+    first, *rest = done.stderr.splitlines()
+    assert first == "warning: PROXY_HUB_API_KEY: not a setting, ignored (did you mean OXEN_API_KEY?)"
+    assert any("OXEN_API_KEY: not set" in line for line in rest)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -249,6 +273,61 @@ def test_workers(hub: str, redis_server: RedisServer) -> None:
         said = process.stdout.read() if process.stdout else ""
         assert process.wait(PATIENCE) == 0
         assert said.count("Finished server process") == 2, "the last line of each is written"
+        lines = [json.loads(line) for line in said.splitlines()]
+        assert {line.get("worker") for line in lines if "Finished server" in line.get("message", "")} == {0, 1}
+        assert {line["worker"] for line in lines if line["logger"] == "proxy.access"} <= {0, 1}
+
+
+DRAINING: Final[dict[str, Any]] = {"PROXY_SERVER_DRAIN_DELAY": "2", "PROXY_WORKERS": "2"}
+
+
+def ends(process: subprocess.Popen[str]) -> float:
+    """Seconds until the process has ended, without a fault."""
+    began = time.monotonic()
+    assert process.wait(PATIENCE) == 0
+    return time.monotonic() - began
+
+
+@pytest.mark.slow
+def test_sigterm_to_all_processes_at_once_drains_them_too(hub: str) -> None:
+    """As systemd sends it. Each worker then has a second one from its supervisor, which used to skip the delay."""
+    with serving(hub, **DRAINING) as (url, process):
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in (process.pid, *map(int, workers)):
+            os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not is_ready(url))
+        time.sleep(1)  # what the supervisor sends comes half a second later
+        assert get(f"{url}{LIST}")[0] == 200
+        assert ends(process) > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_to_the_supervisor_skips_the_delay(hub: str, second: signal.Signals) -> None:
+    with serving(hub, **DRAINING | {"PROXY_SERVER_DRAIN_DELAY": "60"}) as (url, process):
+        process.send_signal(signal.SIGTERM)
+        eventually(lambda: not is_ready(url))
+        process.send_signal(second)
+        assert ends(process) < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_who_waits_for_longer_than_the_end_takes_is_told_so(hub: str, workers: str) -> None:
+    """In the hub's envelope, to come back: the server would have said 500, and a traceback in the log."""
+    short: dict[str, Any] = {"PROXY_SERVER_DRAIN_DELAY": "0", "PROXY_SERVER_SHUTDOWN_TIMEOUT": "1"}
+    short["PROXY_WORKERS"] = workers
+    with serving(hub, **short) as (url, process), ThreadPoolExecutor(1) as threads:
+        fault = urllib.request.Request(f"{hub}/_simulator/faults", b'[{"hang": true}]', method="PUT")
+        with urllib.request.urlopen(fault, timeout=PATIENCE):
+            waiting = threads.submit(get, f"{url}{LIST}")
+        eventually(lambda: re.search(rb"proxy_flights\S* 1\.0", get(f"{url}/metrics")[2]))
+        process.terminate()
+        status, headers, body = waiting.result()
+        said = process.stdout.read() if process.stdout else ""
+    assert (status, headers["retry-after"], json.loads(body)["error"]["type"]) == (503, "1", "hub_busy")
+    assert headers["x-request-id"] == json.loads(body)["request_id"]
+    assert "Traceback" not in said
 
 
 def test_serve_starts_without_hub_and_redis() -> None:
@@ -333,6 +412,8 @@ def test_check_with_nothing_there() -> None:
     done = run("check", OXEN_HUB_URL=f"http://{nowhere}", OXEN_API_KEY=KEY, REDIS_URL=f"redis://:pass-word@{nowhere}")
     assert done.returncode == 1
     assert marks(done) == {"settings": "ok", "hub reachable": "FAIL", "Redis": "FAIL"}
+    reached = f"No connection to the hub could be made: Connection refused. Is OXEN_HUB_URL right (http://{nowhere})?"
+    assert reached in done.stdout
     assert f"ConnectionError: Connection refused. Is REDIS_URL right (redis://{nowhere})?" in done.stdout
     assert "pass-word" not in done.stdout
 
@@ -480,12 +561,15 @@ def test_how_to_complete_is_a_line_for_each_shell() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "place"),
-    [*[([name], "$[0].name") for name in ("", "a b", "\u00e9")], (["web", "--namespace", ""], "$[0].namespaces[0]")],
+    [
+        *[([name], "callers[0].name") for name in ("", "a b", "\u00e9")],
+        (["web", "--namespace", ""], "callers[0].namespaces[0]"),
+    ],
 )
 def test_no_key_is_made_for_a_caller_whom_the_settings_refuse(arguments: list[str], place: str) -> None:
     done = run("key", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.search(rf"PROXY_AUTH_CALLERS: .*`{re.escape(place)}`", done.stderr)
+    assert re.search(rf"PROXY_AUTH_CALLERS: {re.escape(place)} is not ", done.stderr)
 
 
 def test_the_settings_of_a_key_are_read_back(tmp_path: Path) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Literal
 
+import certifi
 import pytest
 
 from proxy.config.faults import TO_SERVE, is_loopback, require_credential, require_safe_address
-from proxy.config.fields import fields
-from proxy.config.sources import SettingsError, load
+from proxy.config.fields import FIXED_NAMES, fields, regular_name
+from proxy.config.sources import SettingsError, is_secret, load
 from proxy.redis.address import read_address
 from proxy.redis.client import check as check_redis_url
-from proxy.secret import Secret
+from proxy.secret import MASK, Secret
+from proxy.setting_types import Token
 from proxy.settings import Settings
+
+CERTIFI = certifi.where()
 
 
 def faults(environ: dict[str, str], config: str | None = None) -> list[str]:
@@ -36,6 +41,13 @@ def test_defaults() -> None:
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
 
 
+def test_workers_that_share_nothing_are_worth_a_warning() -> None:
+    (warning,) = load({"PROXY_WORKERS": "4"}).warnings
+    assert warning.startswith("PROXY_WORKERS: 4, and REDIS_URL is not set: each worker keeps a cache of its own")
+    assert not load({"PROXY_WORKERS": "4", "REDIS_URL": "redis://redis.test"}).warnings
+    assert not load({"PROXY_WORKERS": "1"}).warnings
+
+
 def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from-a-file")
     special = {
@@ -43,6 +55,8 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "OXEN_API_KEY": "token",
         "PROXY_ADMIN_KEY": "token",
         "PROXY_STATUS_KEY": "token",
+        "PROXY_ADMIN_KEY_FILE": str(tmp_path / "token"),
+        "PROXY_STATUS_KEY_FILE": str(tmp_path / "token"),
         "PROXY_STATUS_OPEN": "true",
         "OXEN_API_KEY_FILE": str(tmp_path / "token"),
         "REDIS_URL": "rediss://user:pw@redis.test:6380/2",
@@ -53,6 +67,7 @@ def test_every_setting_can_be_given_both_ways(file: Path, tmp_path: Path) -> Non
         "PROXY_LIMITS_HIT_WEIGHT": "0.5",
         "PROXY_TRACING_RATIO": "0.5",
         "PROXY_REDIS_PASSWORD_FILE": str(tmp_path / "token"),
+        "PROXY_HUB_CA_FILE": CERTIFI,
         "PROXY_LOG_FORMAT": "json",
         "PROXY_EVENTS_MODE": "off",
         "PROXY_LOG_REQUESTS": "false",
@@ -86,6 +101,7 @@ def test_every_setting_of_tokens_can_be_given_both_ways(file: Path, tmp_path: Pa
     one_of: list[dict[str, object]] = [
         {"key_file": str(tmp_path / "key"), "key": None},
         {"jwks_url": "https://login.test/keys", "key": None, "algorithm": "ES256"},
+        {"jwks_url": "https://login.test/keys", "key": None, "algorithm": "ES256", "jwks_ca_file": CERTIFI},
         {"leeway": 7.0},
         {"namespaces_claim": "ns"},
         {"name_claim": "name"},
@@ -237,10 +253,13 @@ def test_the_file_is_strict_where_the_environment_is_text(file: Path) -> None:
     assert faults({}, str(file)) == ["[cache] live_ttl: '1' is not allowed; allowed: seconds, from 0 to 31536000"]
 
 
-def test_two_tokens_are_one_too_many(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["OXEN_API_KEY", "PROXY_ADMIN_KEY", "PROXY_STATUS_KEY"])
+def test_two_keys_are_one_too_many(name: str, tmp_path: Path) -> None:
     (tmp_path / "t").write_text("x")
-    (fault,) = faults({"OXEN_API_KEY": "x", "OXEN_API_KEY_FILE": str(tmp_path / "t")})
-    assert fault.startswith("OXEN_API_KEY: ")
+    (fault,) = faults({name: "x", f"{name}_FILE": str(tmp_path / "t")})
+    assert fault == f"{name}: {name}_FILE is set too; set one of the two"
+    (fault,) = faults({f"{name}_FILE": str(tmp_path / "nothing")})
+    assert fault.startswith(f"{name}_FILE: cannot read ")
 
 
 def test_a_password_without_a_redis_would_do_nothing(tmp_path: Path) -> None:
@@ -254,6 +273,80 @@ def test_a_password_without_a_redis_would_do_nothing(tmp_path: Path) -> None:
 def test_no_credential_is_for_all_namespaces() -> None:
     (fault,) = faults({"PROXY_HUB_CREDENTIALS": '[{"name": "a", "namespaces": ["*"], "api_key": "s3cr3t"}]'})
     assert "PROXY_HUB_CREDENTIALS: a is for the namespaces that it names; OXEN_API_KEY serves all others" in fault
+    assert "s3cr3t" not in fault
+
+
+def test_what_is_masked_does_not_go_by_what_a_type_is_called(file: Path) -> None:
+    file.write_text("[hub]\napi_key = 8675309\n")
+    (fault,) = faults({}, str(file))
+    assert fault == f"[hub] api_key: {MASK} is not allowed; allowed: visible ASCII characters without spaces"
+    assert [is_secret(hint) for hint in (Secret, Token, Token | None, tuple[Token | None, ...])] == [True] * 4
+    assert not is_secret(Literal["Secret"])
+    masked = {field.variable for field in fields() if is_secret(field.type)}
+    assert masked == {"OXEN_API_KEY", "REDIS_URL", "PROXY_JWT_KEY", "PROXY_ADMIN_KEY", "PROXY_STATUS_KEY"}
+
+
+@pytest.mark.parametrize("name", sorted({regular_name(*place) for place in FIXED_NAMES} - set(FIXED_NAMES.values())))
+def test_a_variable_with_a_name_of_its_own_is_hinted_at_by_what_it_would_be_called(name: str) -> None:
+    meant = next(fixed for place, fixed in FIXED_NAMES.items() if regular_name(*place) == name)
+    assert load({name: "x"}).warnings == [f"{name}: not a setting, ignored (did you mean {meant}?)"]
+
+
+def test_what_may_explain_a_fault_is_said_with_it() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"PROXY_HUB_API_KEY": "x"}, None, require_credential)
+    assert caught.value.warnings == ["PROXY_HUB_API_KEY: not a setting, ignored (did you mean OXEN_API_KEY?)"]
+
+
+def test_a_host_has_no_brackets() -> None:
+    (fault,) = faults({"PROXY_HOST": "[::1]"})
+    assert fault.startswith("PROXY_HOST: '[::1]' has brackets, which belong into URLs; allowed: an address (::1, say,")
+
+
+SHA = f"sha256:{64 * 'a'}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("PROXY_AUTH_CALLERS", "{}", ["callers is not a list"]),
+        ("PROXY_AUTH_CALLERS", "[1]", ["callers[0] is not a table"]),
+        (
+            "PROXY_AUTH_CALLERS",
+            json.dumps([{"name": "a b", "keys": [SHA, "s3cr3t"], "s3cr3t": 1}, {}]),
+            [
+                "callers[0] has an unknown field; known are name, keys, namespaces, unnamed, rate, burst",
+                "callers[0].keys[1] is not sha256: and 64 hex digits, as `generations-proxy key` prints",
+                "callers[0].name is not 1 to 64 ASCII letters, digits and _.@-, the first a letter or a digit",
+                "callers[1] lacks keys",
+                "callers[1] lacks name",
+            ],
+        ),
+        (
+            "PROXY_AUTH_CALLERS",
+            '[{"name": "a", "keys": [], "namespaces": ["ox", ""], "unnamed": 1, "rate": -1}]',
+            [
+                "callers[0].namespaces[1] is not a text of 1 to 255 characters",
+                "callers[0].rate is not a number from 0 to 1000000",
+                "callers[0].unnamed is not true or false",
+            ],
+        ),
+        (
+            "PROXY_HUB_CREDENTIALS",
+            '[{"name": "a", "namespaces": [], "api_key": 5}]',
+            [
+                "credentials[0].api_key is not visible ASCII characters without spaces",
+                "credentials[0].namespaces is not a list of at least one namespace",
+            ],
+        ),
+        ("PROXY_CORS_ORIGINS", "https://a.example, s3cr3t", ["origins[1] is not an origin"]),
+    ],
+)
+def test_faults_of_tables_are_said_in_words_and_all_at_once(variable: str, value: str, said: list[str]) -> None:
+    (fault,) = faults({variable: value})
+    text, _, allowed = fault.removeprefix(f"{variable}: ").partition("; allowed: ")
+    assert sorted(text.split("; ")) == sorted("; ".join(said).split("; "))
+    assert allowed
     assert "s3cr3t" not in fault
 
 
@@ -475,6 +568,6 @@ def test_all_faults_of_a_list_are_told_and_no_secret() -> None:
         load({"PROXY_AUTH_CALLERS": json.dumps(callers), "PROXY_CORS_ORIGINS": "null,*,HTTP://x"})
     told = {fault.partition(":")[0]: fault for fault in caught.value.faults}
     places = ["[0].keys[0]", "[1].name", "[1].keys[0]", "[1].namespaces", "[1].rate", "[2]", "[3]"]
-    assert [place for place in places if f"`${place}`" not in told["PROXY_AUTH_CALLERS"]] == []
-    assert [place for place in ("[0]", "[1]", "[2]") if f"`${place}`" not in told["PROXY_CORS_ORIGINS"]] == []
+    assert [place for place in places if f"callers{place} " not in told["PROXY_AUTH_CALLERS"]] == []
+    assert [place for place in ("[0]", "[1]", "[2]") if f"origins{place} " not in told["PROXY_CORS_ORIGINS"]] == []
     assert not any(secret in str(told) for secret in ("nokey", "secret-1"))

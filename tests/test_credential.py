@@ -17,6 +17,8 @@ from proxy.settings import CredentialSettings, HubSettings
 from proxy.simulator import Simulator
 from tests.support import KEY, Clock, rig, still_world
 
+HUB = "http://hub.test"
+
 
 @pytest.fixture
 def token_file(tmp_path: Path) -> Path:
@@ -26,7 +28,7 @@ def token_file(tmp_path: Path) -> Path:
 
 
 def credential(path: Path) -> Credential:
-    return Credential(HubSettings(api_key_file=str(path)))
+    return Credential(HubSettings(api_key_file=str(path)), HUB)
 
 
 def replace(path: Path, text: str) -> None:
@@ -69,7 +71,7 @@ def test_a_change_in_place_is_seen_even_with_the_old_times(token_file: Path) -> 
 
 def test_refused_without_another_token(token_file: Path) -> None:
     assert not credential(token_file).refused(Secret("first"))
-    assert not Credential(HubSettings(api_key=Secret("fixed"))).refused(Secret("fixed"))
+    assert not Credential(HubSettings(api_key=Secret("fixed")), HUB).refused(Secret("fixed"))
 
 
 def test_refused_after_somebody_else_has_renewed_it(token_file: Path) -> None:

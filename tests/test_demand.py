@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.questions.demand import GRAIN, LATELY, LISTINGS, PLACES, QUESTIONS, SHARED, Demand
+from proxy.questions.demand import GRAIN, LATELY, LISTINGS, MOST, PLACES, QUESTIONS, SHARED, Demand
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
+from proxy.shared_texts import LONGEST
 from tests.support import Clock
 
 
@@ -51,6 +52,17 @@ def test_demand_is_bounded() -> None:
         demand.note(question(listing))
     assert demand.places(question(0).listing) == []
     assert len(list(demand.lately())) == QUESTIONS
+    for listing in range(LISTINGS):
+        for page in range(1, 5):
+            demand.note(question(listing, page))
+    assert sum(map(len, demand._asked.values())) == demand._count == MOST
+
+
+def test_a_question_of_a_length_that_nobody_needs_is_not_in_demand() -> None:
+    demand = Demand(Clock())
+    demand.note(long := page_question("c", ListQuery(model="m" * 256, folder="f" * 256, repo="\N{PILE OF POO}" * 100)))
+    assert len(long.key) > LONGEST
+    assert not demand.has(long)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.floats(0, 2))))

@@ -17,6 +17,7 @@ import yaml
 
 from proxy.app import ENDING
 from proxy.config.fields import fields
+from proxy.settings import CacheSettings
 from tests.support import ROOT, free_port
 from tests.test_cli import PATIENCE, eventually, get, running
 
@@ -57,6 +58,22 @@ def test_what_the_image_copies_is_not_ignored() -> None:
                 assert f"!{source.removeprefix('./')}" in [entry.rstrip("/") for entry in ignored]
 
 
+def test_a_process_may_have_the_memory_that_it_needs() -> None:
+    """At most, and something beside for what is under way: else whoever limits it kills it under load."""
+    readme = (ROOT / "README.md").read_text()
+    (needed,) = re.findall(r"needs at most about (\d+) MiB and ([\d.]+) times `memory_bytes`", readme)
+    mebibytes = float(needed[0]) + float(needed[1]) * CacheSettings().memory_bytes / 2**20
+    assert mebibytes > max(map(int, re.findall(r"^\| a header that means nothing \| (\d+) \|$", readme, re.MULTILINE)))
+    manifests = yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "deployment.yaml").read_text())
+    (pod,) = (one["spec"]["template"]["spec"] for one in manifests if one["kind"] == "Deployment")
+    resources = pod["containers"][0]["resources"]
+    assert int(resources["requests"]["memory"].removesuffix("Mi")) >= mebibytes - 2
+    limit = int(resources["limits"]["memory"].removesuffix("Mi"))
+    assert limit >= 1.5 * mebibytes
+    for name in ("proxy-a", "proxy-b"):
+        assert int(COMPOSE["services"][name]["mem_limit"].removesuffix("m")) == limit
+
+
 def test_the_lock_holds_every_dependency_with_hashes() -> None:
     pinned = re.findall(
         r"^([a-z0-9-]+)==[^ ]+ (?:; [^\\]+)?\\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", LOCK, re.MULTILINE
@@ -65,6 +82,12 @@ def test_the_lock_holds_every_dependency_with_hashes() -> None:
     declared = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
     assert declared
     assert set(re.findall(r'"([a-z-]+)', declared[1])) <= set(pinned)
+
+
+@pytest.mark.parametrize("name", ["httpcore", "httpx", "litestar", "redis", "uvicorn"])
+def test_what_the_proxy_knows_from_the_inside_is_not_taken_in_just_any_release(name: str) -> None:
+    """A plain pip install goes without the lock."""
+    assert re.search(rf'^  "{name}>=[0-9.]+,<[0-9.]+",', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 
 
 def test_compose_names_what_exists() -> None:
@@ -93,6 +116,14 @@ def test_compose_gives_the_drain_its_time() -> None:
     needed = defaults["PROXY_SERVER_DRAIN_DELAY"] + defaults["PROXY_SERVER_SHUTDOWN_TIMEOUT"] + ENDING  # type: ignore[operator]
     assert float(COMPOSE["services"]["proxy-a"]["stop_grace_period"].removesuffix("s")) > needed
     assert f"at most {ENDING:g} s later" in (ROOT / "README.md").read_text()
+
+
+def test_no_log_of_a_container_fills_the_disk() -> None:
+    """Docker's default driver keeps all of it, and there is a line for each request."""
+    for service in COMPOSE["services"].values():
+        options = service["logging"]["options"]
+        assert (service["logging"]["driver"], int(options["max-file"])) == ("local", 3)
+        assert re.fullmatch(r"\d+m", options["max-size"])
 
 
 def test_compose_observes_only_if_asked_to() -> None:

@@ -22,6 +22,7 @@ from proxy.known import completion
 from proxy.known.completion import Completion
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
+from proxy.redis_keys import log_key, subscriber_keys
 from proxy.secret import Secret
 from tests.support import Clock, RedisServer
 
@@ -466,8 +467,8 @@ async def test_the_lease_in_redis(real: bool, redis_server: RedisServer) -> None
 
 async def test_garbage_in_redis_is_written_over(redis_server: RedisServer) -> None:
     async with shared(redis_server.url) as log:
-        redis_server.command("SET", f"gp1:{{{log.name}}}:events", "x")
-        redis_server.command("HSET", f"gp1:{{{log.name}}}:subscriber", "x", "y")
+        redis_server.command("SET", log_key(log.name), "x")
+        redis_server.command("HSET", subscriber_keys(log.name)[0], "x", "y")
         assert await log.since("-") is None
         assert await log.hold() == (True, 0.0)
         assert await log.append(b"one", "a") is not None

@@ -119,7 +119,7 @@ async def way(hub: Simulator | None = None, *, express: bool = True, **hub_setti
     lane._limits._limiter._clock = clock  # units are held for a second: not one that passes between the two ways
 
     async def slowly(scope: Any, receive: Any, send: Any) -> None:
-        lane._by_words.clear()
+        lane._known.clear()
         await app(scope, receive, send)
 
     with listen(LOOPBACK, 0) as sock:

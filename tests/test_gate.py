@@ -25,10 +25,11 @@ from proxy.admission.gate import (
     Told,
     Turn,
 )
-from proxy.admission.shared_gate import SharedGate, gate_name
+from proxy.admission.shared_gate import SharedGate
 from proxy.hub.retry_after import LONGEST
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
+from proxy.redis_keys import gate_tag
 from proxy.secret import Secret
 from tests.support import RedisServer
 
@@ -379,7 +380,7 @@ async def test_a_real_redis_decides_as_python_does(redis_server: RedisServer) ->
 
     cases()
     for number, (allowance, todo) in enumerate(collected):
-        await both_ways(SharedGate(RedisLink(client, 2.0)), gate_name(str(number), "hub"), allowance, todo)
+        await both_ways(SharedGate(RedisLink(client, 2.0)), gate_tag(str(number)), allowance, todo)
     await client.aclose()
 
 

@@ -36,7 +36,12 @@ OWN_ERROR = b'{"error" : {"type":"resource_not_found","title":"x"},"status":"err
 @asynccontextmanager
 async def hub_answering(handler: Handler, **settings: Any) -> AsyncIterator[Hub]:
     hub_settings = HubSettings(**{"url": "http://hub.test", "api_key": Secret(KEY), **settings})
-    hub = Hub(hub_settings, Credential(hub_settings), transport=httpx.MockTransport(handler), clock=lambda: NOW)
+    hub = Hub(
+        hub_settings,
+        Credential(hub_settings, hub_settings.url),
+        transport=httpx.MockTransport(handler),
+        clock=lambda: NOW,
+    )
     try:
         yield hub
     finally:
@@ -343,7 +348,7 @@ async def raw_hub(
     server = await asyncio.start_server(connection, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     hub_settings = HubSettings(**{"url": f"http://127.0.0.1:{port}", "api_key": Secret(KEY), **settings})
-    hub = Hub(hub_settings, Credential(hub_settings))
+    hub = Hub(hub_settings, Credential(hub_settings, hub_settings.url))
     try:
         yield hub
     finally:
@@ -357,7 +362,7 @@ async def head_of(reader: asyncio.StreamReader) -> bytes:
 
 async def test_nobody_listens() -> None:
     hub_settings = HubSettings(url=f"http://127.0.0.1:{free_port()}", api_key=Secret(KEY))
-    hub = Hub(hub_settings, Credential(hub_settings))
+    hub = Hub(hub_settings, Credential(hub_settings, hub_settings.url))
     with pytest.raises(errors.HubUnreachable):
         await hub.get(LIST, "")
     await hub.aclose()
@@ -366,7 +371,7 @@ async def test_nobody_listens() -> None:
 async def test_a_process_without_a_file_left_does_not_blame_the_hub() -> None:
     """All replicas would leave a hub alone that is well, as one of them is not."""
     hub_settings = HubSettings(url=f"http://127.0.0.1:{free_port()}", api_key=Secret(KEY))
-    hub = Hub(hub_settings, Credential(hub_settings))
+    hub = Hub(hub_settings, Credential(hub_settings, hub_settings.url))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)

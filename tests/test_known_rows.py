@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from proxy.questions.question import rows_keys
 from proxy.redis.client import connect
+from proxy.redis_keys import rows_keys
 from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Simulator

@@ -119,9 +119,10 @@ def test_the_proxy_takes_these_settings(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     config = of("ConfigMap")["data"]["proxy.toml"].replace("/run/secrets/generations-proxy", folder)
     (tmp_path / "proxy.toml").write_text(config)
-    environ = {one["name"]: one.get("value", "an-operators-key") for one in container()["env"]}
+    environ = {
+        one["name"]: one["value"].replace("/run/secrets/generations-proxy", folder) for one in container()["env"]
+    }
     assert set(environ) <= {field.variable for field in fields()} | {"PROXY_CONFIG"}
-    environ["OXEN_API_KEY_FILE"] = f"{folder}/oxen_api_key"
     environ["PROXY_CONFIG"] = f"{folder}/proxy.toml"
     loaded = load(environ, None, *TO_SERVE)
     assert not loaded.warnings

@@ -75,14 +75,14 @@ def test_a_burst_then_the_rate() -> None:
 )
 async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, float, float]]) -> None:
     """What the asker tells, that the bucket is not full before a time, and what was taken elsewhere, is Lua's alone."""
-    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("take", "suspicion")
+    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("quota_take", "numbers")
     terms, full_at, now = Terms(2.0, 8), 0.0, 1e6
     for passed, wanted, least, known, spent in steps:
         now += passed
         told = min(max(full_at, now + known, now), now + 4) + spent / terms.rate
         full_at, here = take(told, now, terms, max(wanted, least), least)
         arguments = [max(wanted, least), least, terms.rate, terms.burst, repr(now + known), spent, repr(now)]
-        answer = await link.run(script, "take", ["q"], arguments, list)
+        answer = await link.run(script, "quota_take", ["q"], arguments, list)
         assert answer is not None
         assert (Taken(*map(float, answer[:3])), float(answer[3])) == (here, full_at)
 

@@ -134,12 +134,22 @@ def test_what_was_learned_apart_is_not_vouched_for_by_an_older_record() -> None:
 
 
 def test_records_are_bounded() -> None:
+    """By as many bytes as pages: a listing whose pages are gone still has a record."""
     it = Memory(100 * KIB)
-    for number in range(memory_module.LISTINGS + 50):
+    for number in range(3 * it.most_listings):
         it.learn(f"l{number}", record())
         it.put(f"l{number}", page(f"k{number}", size=0))
-    assert len(it._listings) == memory_module.LISTINGS
+    assert len(it._listings) == it.most_listings == 100
     assert it.bytes <= 100 * KIB
+
+
+def test_a_long_key_counts() -> None:
+    """Callers make up filters: 12 KB of them, with an answer of 200 bytes, were charged 840."""
+    it = memory()
+    it.put("l", page("k", size=0))
+    short = it.bytes
+    it.put("l", page("k" * 12 * KIB, size=0))
+    assert it.bytes >= 2 * short + 11 * KIB
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 6 * KIB), st.integers(0, 9)), max_size=60))

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 import fakeredis
 import httpx
@@ -13,11 +14,15 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.hub.client import HubCall
+from proxy.redis_keys import Kind
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, CredentialSettings
 from proxy.siblings import Siblings
 from proxy.simulator import Fault
+from proxy.web.telemetry.event import RequestEvent, asked
 from proxy.web.telemetry.metrics import METRICS_PATH, WORD, _merged
+from proxy.web.telemetry.request_metrics import RequestMetrics
 from tests.support import LIST, NOW, ROOT, Clock, Rig, rig, socket_rig
 
 FARM = CredentialSettings(name="farm", namespaces=("bessie",), api_key=Secret("another-token"))
@@ -88,6 +93,29 @@ async def test_requests_are_counted_by_what_became_of_them() -> None:
         assert found["listing_answers_total confirmed"] == 1
 
 
+def test_what_there_is_not_is_called_none_in_each_label() -> None:
+    requests = RequestMetrics()
+    requests.note([RequestEvent("r", asked("GET", "-", "list", LIST), 0, "none", 0.1)])
+    requests.note_hub(HubCall("default", 200))
+    found = samples(requests.collect())
+    assert found["requests_total list none none"] == 1, "the caller has hung up"
+    assert found["hub_requests_total default none 200"] == 1
+
+
+def test_every_call_to_redis_is_documented_by_name() -> None:
+    """Each may stand in a line of the log, too."""
+    source = "\n".join(path.read_text() for path in sorted((ROOT / "proxy").rglob("*.py")))
+    scripts = {name: const for const, name in re.findall(r'^_([A-Z]+): Final = Script\("(\w+)"', source, re.MULTILINE)}
+    called = {name for name, const in scripts.items() if re.search(rf'\b_{const},\s*"{name}"', source)}
+    called |= set(re.findall(r'_?link\.(?:call|count|garbage|refused)\(\s*"(\w+)"', source))
+    assert set(scripts) - called == {"rehearse", "watermark_add", "watermark_read"}, "those have the name of the kind"
+    called |= {*get_args(Kind), "page", "record", "rows", "close"}
+    (row,) = re.findall(
+        r"^\| `generations_proxy_redis_faults_total` .*", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert set(re.findall(r"`(\w+)`", row.partition("`call`, as in the log")[2])) == called
+
+
 async def test_what_is_served_stale_has_its_age() -> None:
     async with rig() as it:
         await it.get()
@@ -106,7 +134,7 @@ async def test_requests_to_the_hub_are_counted_by_status() -> None:
         await it.get("page=2")
         await it.get("page=3")
         found = await scraped(it)
-        assert found["hub_requests_total default  200"] == 1
+        assert found["hub_requests_total default none 200"] == 1
         assert found["hub_requests_total default hub_rate_limited 429"] == 1
         assert found["hub_request_duration_seconds_count default"] == it.hub_requests == 2
         assert 6 < found["hub_pause_seconds limited default"] <= 7

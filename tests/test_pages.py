@@ -31,12 +31,13 @@ from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.pages import Pages
 from proxy.questions.query import ListQuery
-from proxy.questions.question import Question, page_question, record_key
+from proxy.questions.question import Question, page_question
 from proxy.questions.watermarks import Extent
 from proxy.redis.landings import Landings
 from proxy.redis.leases import Leases
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
+from proxy.redis_keys import record_key
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, HubSettings
 from proxy.upstream import Upstream
@@ -109,7 +110,7 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
     scripted, clock = ScriptedHub(), Clock()
     scripted.gate.set()
     settings = HubSettings(url="http://hub.test", api_key=Secret("k"))
-    credential = Credential(settings)
+    credential = Credential(settings, settings.url)
     credential.id = "c"
     made: list[tuple[Pages, Fetcher, Hub]] = []
 

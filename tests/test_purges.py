@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import fakeredis
@@ -25,8 +26,8 @@ from proxy.redis import telling
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
-from proxy.redis.shared import NEWS
-from proxy.redis.shared_watermarks import KEYS, SharedWatermarks
+from proxy.redis.shared_watermarks import SharedWatermarks
+from proxy.redis_keys import NOBODYS, names
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, CacheSettings, RedisSettings, ServerSettings, Settings
 from proxy.simulator import Simulator
@@ -99,7 +100,7 @@ async def test_news_of_a_purge_says_what_is_purged() -> None:
     """So that no look into Redis can fail on which all depends."""
     redis = fakeredis.FakeAsyncRedis()
     listening = redis.pubsub()
-    await listening.subscribe(NEWS)
+    await listening.subscribe(NOBODYS.news)
     here, there = (
         Agreed(shared, keep=60.0, clock=Clock())
         for shared in (SharedWatermarks(RedisLink(redis, 1.0), "purged"), Kept())
@@ -183,7 +184,7 @@ async def test_a_purge_that_cannot_be_told_holds_up_no_end(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("real", [False, True])
 async def test_a_clock_that_is_behind_moves_no_purge_back(real: bool, redis_server: RedisServer) -> None:
-    redis_server.command("DEL", KEYS["purged"])
+    redis_server.command("DEL", NOBODYS.watermarks("purged"))
     client = connect(Secret(redis_server.url)) if real else fakeredis.FakeAsyncRedis()
     shared = SharedWatermarks(RedisLink(client, 5.0), "purged")
     for at in (7.5, 5.25, 6.0):
@@ -191,7 +192,7 @@ async def test_a_clock_that_is_behind_moves_no_purge_back(real: bool, redis_serv
     assert await shared.times() == {Extent("everything"): 7.5}
     assert await shared.add(Extent("everything"), 8.125, keep=60.0)
     assert await shared.times() == {Extent("everything"): 8.125}
-    redis_server.command("DEL", KEYS["purged"])
+    redis_server.command("DEL", NOBODYS.watermarks("purged"))
     await shared._link.aclose()
 
 
@@ -224,13 +225,13 @@ async def test_memory_is_not_trusted_until_the_purges_are_known(
 
 async def test_what_is_no_purges_under_their_key_is_none(redis_server: RedisServer) -> None:
     """Else memory would never be trusted again."""
-    redis_server.command("DEL", KEYS["purged"])
-    redis_server.command("RPUSH", KEYS["purged"], "x")
+    redis_server.command("DEL", NOBODYS.watermarks("purged"))
+    redis_server.command("RPUSH", NOBODYS.watermarks("purged"), "x")
     shared = SharedWatermarks(RedisLink(connect(Secret(redis_server.url)), 5.0), "purged")
     assert await shared.times() == {}
     assert await shared.add(Extent("everything"), 5.0, keep=60.0)
     assert await shared.times() == {Extent("everything"): 5.0}
-    redis_server.command("DEL", KEYS["purged"])
+    redis_server.command("DEL", NOBODYS.watermarks("purged"))
     await shared._link.aclose()
 
 
@@ -261,6 +262,16 @@ def test_read_purge(body: bytes, expected: Extent | None) -> None:
             read_purge(body)
     else:
         assert read_purge(body) == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"everything", b"\xff", b"[" * 100_000, b"[]", b'{"planet": "x"}', b"{}"])
+def test_who_purges_nothing_is_told_what_to_send(body: bytes) -> None:
+    with pytest.raises(BadPurge) as caught:
+        read_purge(body)
+    assert caught.value.detail.startswith(
+        'Send JSON with exactly one of page, listing, namespace and everything, for example {"namespace": "ox"}'
+    )
+    assert "truncated" not in caught.value.detail
 
 
 @pytest.fixture
@@ -321,16 +332,18 @@ async def test_without_redis_the_others_are_told_when_it_is_back(
             json={"everything": True},
             headers={"authorization": f"Bearer {ADMIN}"},
         )
-        assert not answer.json()["everywhere"]
+        assert (answer.json()["everywhere"], answer.json()["redis"]) == (False, "away")
         own_redis.start()
         async with asyncio.timeout(10):
-            while own_redis.command("HLEN", KEYS["purged"]) != 1:
+            while own_redis.command("HLEN", names(replicas[0].hub_url, 0).watermarks("purged")) != 1:
                 await asyncio.sleep(0.02)
         assert "fwd=" in await status(caller, replicas[1], query)
 
 
 @pytest.mark.parametrize(("workers", "count", "alone"), [(1, 1, True), (2, 1, False), (1, 2, False)])
-async def test_without_a_redis_no_other_process_is_told(workers: int, count: int, *, alone: bool) -> None:
+async def test_without_a_redis_no_other_process_is_told(
+    workers: int, count: int, *, alone: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = Settings(
         admin=AdminSettings(key=Secret(ADMIN)),
         server=ServerSettings(workers=workers),
@@ -342,11 +355,12 @@ async def test_without_a_redis_no_other_process_is_told(workers: int, count: int
         answer = await caller.post(
             it.proxy_url + PURGE_PATH, json={"everything": True}, headers={"authorization": f"Bearer {ADMIN}"}
         )
-        assert answer.json()["everywhere"] == alone
+        assert (answer.json()["everywhere"], answer.json()["redis"]) == (alone, "off")
         assert "fwd=" in await status(caller, it, ""), "here it is purged in any case"
         if not alone:
             with pytest.raises(SystemExit):
                 await asyncio.to_thread(run_purge, it.proxy_url, Secret(ADMIN), {"everything": True})
+            assert "there is no Redis to tell the others by: restart them" in capsys.readouterr().err
 
 
 async def test_it_is_posted(replicas: list[SocketRig]) -> None:
@@ -432,6 +446,14 @@ def test_the_command_sends_the_key_nowhere_else() -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"error: {url} redirects to '/elsewhere', where the operator's key is not sent")
         assert Redirecting.seen == [(PURGE_PATH, f"Bearer {ADMIN}")]
+
+
+def test_the_command_takes_the_key_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{ADMIN}\n")
+    done = run("purge", "--url", "http://127.0.0.1:9", "--everything", PROXY_ADMIN_KEY_FILE=str(tmp_path / "key"))
+    assert done.stderr.startswith("error: the proxy at http://127.0.0.1:9 cannot be asked")
+    done = run("purge", "--url", "http://127.0.0.1:9", "--everything", PROXY_ADMIN_KEY_FILE=str(tmp_path / "none"))
+    assert (done.returncode, done.stderr.partition("'")[0]) == (1, "error: PROXY_ADMIN_KEY_FILE: cannot read ")
 
 
 def test_the_command_shows_no_key_that_cannot_be_sent() -> None:

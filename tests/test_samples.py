@@ -45,7 +45,7 @@ def test_samples_begin_at_multiples_and_none_is_lost() -> None:
 
 def test_outcomes_of_the_hub_and_of_callers() -> None:
     it = Samples(Clock())
-    for event in (EVENT, replace(EVENT, outcome="stale"), REFUSED, FAILED, replace(FAILED, status=0, outcome="-")):
+    for event in (EVENT, replace(EVENT, outcome="stale"), REFUSED, FAILED, replace(FAILED, status=0, outcome="none")):
         it.note([event])
     it.note([replace(EVENT, asked=of("a", "metrics"))])
     for call in (
@@ -59,7 +59,7 @@ def test_outcomes_of_the_hub_and_of_callers() -> None:
     assert told.samples[-1].hub == {"200": 1, "404": 1, "none": 1}
     assert {(fault.where, fault.what) for fault in told.faults} == {
         ("callers", "hub_failed"),
-        ("callers", "-"),
+        ("callers", "none"),
         ("hub", "hub_timeout"),
     }
     assert told.totals == Totals(pages=2, hub=3)

@@ -291,7 +291,7 @@ def test_the_run_had_every_failure(evidence: Evidence) -> None:
     assert {"httpx", "httpcore.http11", "proxy.redis", "proxy.credential", "proxy.access"} <= evidence.capture.names
     for line in ("token not renewed", "AuthenticationError", "the hub refuses the token"):
         assert line in lines, line
-    assert "Redis refuses lead: " in lines, "it has run out of memory"
+    assert "Redis refuses lease_take: " in lines, "it has run out of memory"
     assert b"learned gp1:" in b"".join(evidence.heard)
     assert b"landed gp1:" in b"".join(evidence.heard)
     assert b"event " in b"".join(evidence.heard)

@@ -24,18 +24,19 @@ from proxy.callers.limiter import Limiter
 from proxy.callers.quota import Terms
 from proxy.events.shared_log import SharedLog
 from proxy.questions.query import ListQuery
-from proxy.questions.question import Question, page_question, record_key
+from proxy.questions.question import Question, page_question
 from proxy.redis import stored
 from proxy.redis.claims import Claim
 from proxy.redis.client import connect
 from proxy.redis.describe import describe
 from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink
 from proxy.redis.scripts import Script
-from proxy.redis.shared import NEWS, Found, Shared
+from proxy.redis.shared import Found, Shared
 from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis.status import SharedStatus
 from proxy.redis.stored import OFF_LOOP, read_record
 from proxy.redis.variants import SharedVariants
+from proxy.redis_keys import NOBODYS, record_key
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings
 from tests.support import Clock, RedisServer, free_port
@@ -201,7 +202,7 @@ async def test_after_a_fault_redis_is_left_alone_for_longer_and_longer() -> None
         await get(shared)
     assert client.calls == 12
     assert state(shared) == "up"
-    assert faults(shared) == {"look: ConnectionRefusedError": 7}
+    assert faults(shared) == {"page_look: ConnectionRefusedError": 7}
 
 
 # With a real server.
@@ -229,10 +230,10 @@ async def test_a_redis_that_is_full_tells_the_others_of_an_answer_all_the_same(
     await put(real)
     own_redis.command("CONFIG", "SET", "maxmemory", "1")
     pubsub = real._link.client.pubsub()
-    await pubsub.subscribe(NEWS)
+    await pubsub.subscribe(NOBODYS.news)
     newer = replace(PAGE, asked_at=3.0, stamp=Stamp(4, "0.10"))
     assert await real.learn(QUESTION, newer, heard_at=4.0, keep_page=60, keep_record=60, token="t") is None
-    assert faults(real)["learn: OutOfMemoryError"] == 1
+    assert faults(real)["page_store: OutOfMemoryError"] == 1
     async with asyncio.timeout(5):
         while (message := await pubsub.get_message(timeout=1)) is None or message["type"] != "message":
             pass
@@ -329,7 +330,8 @@ async def test_the_reply_to_something_else_is_nobodys_error(
     assert await gate.admit("g", "t", allowance, patience=0.0, paid=None, told=Told()) is None
     assert await gate.leave("g", "t", 0, Report("answered"), 0.0, allowance) is None
     assert await gate.standing("g", allowance) is None
-    assert all(faults(shared)[f"{name}: wrong reply"] for name in ("look", "lead", "learn", "admit", "leave"))
+    calls = ("page_look", "lease_take", "page_store", "gate_admit", "gate_release")
+    assert all(faults(shared)[f"{name}: wrong reply"] for name in calls)
     assert not await SharedWatermarks(link, "purged").times()
     assert await SharedVariants(link, CacheSettings(), clock=lambda: 0.0).get(QUESTION, PAGE) is None
     assert not await status.read(0.0)

@@ -23,6 +23,7 @@ from proxy.questions.question import page_question
 from proxy.redis.claims import Claim, WantedTurn
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
+from proxy.redis_keys import NOBODYS
 from tests.support import Clock
 
 ALLOWANCE = Allowance(rate=1e6, burst=1e6, concurrency=2)
@@ -134,7 +135,7 @@ async def test_room_made_by_another_replica_is_news() -> None:
     server = fakeredis.FakeServer()
     here, there = shield(server), shield(server)
     subscription = fakeredis.FakeAsyncRedis(server=server).pubsub()
-    await subscription.subscribe("gp1:news")
+    await subscription.subscribe(NOBODYS.news)
     held = [Held(there), Held(there)]
     for each in held:
         await each.begun.wait()
@@ -503,7 +504,7 @@ async def test_a_turn_that_was_granted_in_a_lost_answer_to_who_is_refused_is_giv
     one = shield(fakeredis.FakeServer(), Allowance(1e6, 1e6, 3), replicas=lambda: 3)
     link: Any = one._gates._shared and one._gates._shared._link
     (held,) = await holding(one, 1)
-    link.lost = "admit"
+    link.lost = "gate_admit"
     with pytest.raises(errors.HubBusy):
         await go(one, patience=patience)
     link.lost = ""
@@ -533,7 +534,7 @@ async def test_a_turn_that_was_lost_by_who_waited_in_vain_is_given_back() -> Non
 async def test_who_is_cancelled_while_redis_is_asked_leaves_nothing_behind() -> None:
     one = shield(fakeredis.FakeServer())
     link: Any = one._gates._shared and one._gates._shared._link
-    link.hold_back("admit")
+    link.hold_back("gate_admit")
     one._gates._unheard.turns = 7
     asking = asyncio.create_task(go(one))
     await link.answered.wait()
@@ -581,13 +582,13 @@ async def test_a_failing_hub_is_told_once_of_a_turn_whose_grant_was_lost() -> No
     assert not one._gates._unheard.of_pause
 
 
-@pytest.mark.parametrize("how", ["admit", "leave", "look"])
+@pytest.mark.parametrize("how", ["gate_admit", "gate_release", "page_look"])
 async def test_an_answer_from_before_a_pause_that_redis_has_not_heard_of_does_not_end_it(how: str) -> None:
     """Calls overlap: one was asked before the hub's 429, which Redis could not be told, and is answered after it."""
     one = shield(fakeredis.FakeServer())
     link: Any = one._gates._shared and one._gates._shared._link
-    wanted = await look(one) if how == "look" else None
-    other = (await holding(one, 1))[0] if how == "leave" else None
+    wanted = await look(one) if how == "page_look" else None
+    other = (await holding(one, 1))[0] if how == "gate_release" else None
 
     late: list[asyncio.Task[None]] = []
 

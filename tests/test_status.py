@@ -11,7 +11,8 @@ import fakeredis
 import httpx
 import pytest
 
-from proxy.redis.status import GONE, KEY
+from proxy.redis.status import GONE
+from proxy.redis_keys import names
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, StatusSettings
 from proxy.siblings import Siblings
@@ -21,6 +22,7 @@ from tests.support import Clock, Rig, rig
 
 LOOK, OPERATOR = "look-8f2k1z", "operate-91jx7"
 OPEN = StatusSettings(open=True)
+NAME = names("http://hub.test", 0).status
 
 
 async def status(it: Rig, **headers: str) -> Any:
@@ -99,13 +101,13 @@ async def test_what_is_told() -> None:
         await it.get("namespace=moo")
         found = await status(it)
         assert found["scope"] == "process"
-        (sample,) = found["told"]["samples"]
+        (sample,) = found["activity"]["samples"]
         assert sample["requests"] == {"miss": 1, "hit": 1, "failed": 1}
         assert sample["hub"] == {"200": 1, "429": 1}
-        (listing,) = found["told"]["listings"]
+        (listing,) = found["activity"]["listings"]
         assert (listing["filters"], listing["asked"], listing["outcome"]) == ("namespace=ox", 2, "hit")
-        assert {fault["what"] for fault in found["told"]["faults"]} == {"hub_rate_limited"}
-        assert found["told"]["totals"] == {"pages": 2, "hub": 2}
+        assert {fault["what"] for fault in found["activity"]["faults"]} == {"hub_rate_limited"}
+        assert found["activity"]["totals"] == {"pages": 2, "hub": 2}
         (budget,) = found["budgets"]
         assert budget["state"] == "hub_rate_limited"
         assert budget["pause_cause"] == "limited"
@@ -134,8 +136,8 @@ async def test_any_replica_tells_of_all() -> None:
     found = await fleet(fakeredis.FakeServer(), Clock(), 3)
     assert found["scope"] == "fleet"
     assert len(found["processes"]) == 3
-    assert sum(sum(sample["requests"].values()) for sample in found["told"]["samples"]) == 3
-    assert found["told"]["totals"]["pages"] == 3
+    assert sum(sum(sample["requests"].values()) for sample in found["activity"]["samples"]) == 3
+    assert found["activity"]["totals"]["pages"] == 3
 
 
 async def test_who_is_gone_is_left_out_and_garbage_is_no_fault() -> None:
@@ -144,18 +146,18 @@ async def test_who_is_gone_is_left_out_and_garbage_is_no_fault() -> None:
     lost = rig(status=OPEN, redis=fakeredis.FakeAsyncRedis(server=server), clock=clock)
     it = await lost.__aenter__()
     await _published(it)
-    (told,) = (await client.hgetall(KEY)).values()
+    (told,) = (await client.hgetall(NAME)).values()
     await lost.__aexit__(None, None, None)
-    assert await client.hgetall(KEY) == {}, "it has said that it ends"
-    await client.hset(KEY, mapping={"lost": told, "odd": b"\xff", "old": b"1.0 x", "bad": b"%.3f \xc1" % clock()})
+    assert await client.hgetall(NAME) == {}, "it has said that it ends"
+    await client.hset(NAME, mapping={"lost": told, "odd": b"\xff", "old": b"1.0 x", "bad": b"%.3f \xc1" % clock()})
     async with rig(status=OPEN, redis=client, clock=clock) as other:
         found = await status(other)
         assert len(found["processes"]) == 2
-        assert set(await client.hkeys(KEY)) >= {b"lost", b"bad"}
-        assert 0 < await client.pttl(KEY) <= 60_000
+        assert set(await client.hkeys(NAME)) >= {b"lost", b"bad"}
+        assert 0 < await client.pttl(NAME) <= 60_000
         clock.advance(GONE + 1)
         assert len((await status(other))["processes"]) == 1
-        assert b"lost" not in await client.hkeys(KEY)
+        assert b"lost" not in await client.hkeys(NAME)
 
 
 async def test_without_redis_it_tells_of_itself() -> None:
@@ -173,7 +175,7 @@ async def test_workers_without_redis_tell_of_each_other(tmp_path: Path) -> None:
         await first.get()
         found = await status(second)
         assert (found["scope"], len(found["processes"])) == ("workers", 2)
-        assert found["told"]["totals"] == {"pages": 1, "hub": 1}
+        assert found["activity"]["totals"] == {"pages": 1, "hub": 1}
 
 
 async def test_the_page_is_one_file_that_allows_nothing_else() -> None:

@@ -60,7 +60,7 @@ class Rig:
     subscriptions: list[Subscription] = field(default_factory=list)
 
     async def subscribe(self) -> Subscription:
-        credential = Credential(self.settings)
+        credential = Credential(self.settings, self.settings.url)
         log = EventLog(time.time)
         shield = Shield(Gates(Allowance(1000.0, 1000.0, 8), None, gate_name=lambda: credential.id))
         stream = HubStream(self.settings, credential, silence=self.pace.silence)
@@ -279,7 +279,7 @@ async def test_identity_is_no_coding_of_a_stream(coding: str, *, absent: bool) -
     headers = {"content-type": "text/event-stream", "content-encoding": coding}
     settings = HubSettings(url="http://hub.test", api_key=Secret(KEY))
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=httpx.ByteStream(b""), headers=headers))
-    stream = HubStream(settings, Credential(settings), silence=1.0, transport=transport)
+    stream = HubStream(settings, Credential(settings, settings.url), silence=1.0, transport=transport)
     try:
         await (await stream.open()).aclose()
         refused = False
@@ -311,7 +311,7 @@ async def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
     Closing the client ends no connection that is being made.
     """
     settings, transport = HubSettings(url="http://hub.test", api_key=Secret(KEY)), Late()
-    stream = HubStream(settings, Credential(settings), silence=1.0, transport=transport)
+    stream = HubStream(settings, Credential(settings, settings.url), silence=1.0, transport=transport)
     opening = asyncio.create_task(stream.open())
     await transport.asked.wait()
     opening.cancel()

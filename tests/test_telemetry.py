@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import logs
-from proxy.log_format import JSONFormatter, TextFormatter, wants_colours
+from proxy.log_format import JSONFormatter, LineFormatter, TextFormatter, wants_colours
 from proxy.simulator import Fault
 from proxy.tracing import Trace
 from proxy.web.telemetry.event import RequestEvent, asked, endpoint_of, log_requests, shown
@@ -48,7 +48,7 @@ async def test_events_of_what_the_router_refuses() -> None:
             ("other", 404, "resource_not_found", "-"),
             ("list", 405, "method_not_allowed", "-"),
             ("list", 400, "invalid_parameter", "-"),
-            ("health", 200, "-", "-"),
+            ("health", 200, "none", "-"),
         ]
 
 
@@ -94,7 +94,7 @@ def test_a_line_for_machines_names_filters_and_not_their_values() -> None:
         st.text("0123456789abcdef-", min_size=1),
         st.builds(asked, *4 * [st.text(st.characters(codec="utf-8"))], st.just("-") | st.text(), st.text()),
         st.integers(0, 599),
-        st.sampled_from(["hit", "stale", "miss", "joined", "hub_failed", "-"]),
+        st.sampled_from(["hit", "stale", "miss", "joined", "hub_failed", "none"]),
         st.floats(0, 1e4),
         st.integers(0, 2**40),
         st.none() | st.floats(0, 1e9),
@@ -111,6 +111,27 @@ def test_a_line_for_people() -> None:
     assert "outcome=hit ms=1.23 bytes=321 listing=gp1:{ab} filters=namespace,status age=3.1" in line
     assert "secret" not in line
     assert "\x1b" not in line
+
+
+def test_of_several_workers_each_says_which_it_is() -> None:
+    """Not a worker that is alone, nor the process that starts them."""
+    machines, people = JSONFormatter(), TextFormatter()
+    assert "worker" not in json.loads(line_of(machines, EVENT))
+    machines.worker = people.worker = 0
+    for message in (EVENT, "said"):
+        assert json.loads(line_of(machines, message))["worker"] == 0
+        assert " INFO proxy.access[0] " in line_of(people, message)
+    assert json.loads(machines.of_events(0.0, "proxy.access", [EVENT])[0])["worker"] == 0
+
+
+@pytest.mark.parametrize("formatter", [JSONFormatter(), TextFormatter()])
+def test_a_line_of_the_server_does_not_look_like_an_error(formatter: LineFormatter) -> None:
+    """uvicorn's logger for all that is no request is called uvicorn.error."""
+    record = logging.LogRecord("uvicorn.error", logging.INFO, "", 0, "Application startup complete.", (), None)
+    line = formatter.format(record)
+    assert "uvicorn" in line
+    assert "error" not in line
+    assert record.name == "uvicorn.error", "other handlers have it too"
 
 
 def test_a_traceback_is_one_line_of_json() -> None:

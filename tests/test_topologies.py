@@ -19,16 +19,15 @@ import pytest
 from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from proxy.hub.credential import Credential
 from proxy.questions.query import ListQuery
-from proxy.questions.question import Question, page_question
+from proxy.questions.question import page_question
 from proxy.redis.client import close, connect
 from proxy.redis.describe import describe, rehearse
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
-from proxy.redis.shared import NEWS
+from proxy.redis_keys import NOBODYS, credential_id, names
 from proxy.secret import Secret
-from proxy.settings import AdminSettings, CacheSettings, HubSettings, RedisSettings, Settings
+from proxy.settings import AdminSettings, CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator
 from proxy.web.admin import PURGE_PATH
 from proxy.web.health import READY_PATH
@@ -53,7 +52,6 @@ from tests.support import KEY, LIST, RedisServer, socket_rig, still_world
 NAMESPACES = tuple(f"n{number}" for number in range(16))
 """One listing of each lands on each node of the cluster, and the shared budget's keys on one of them."""
 ADMIN = "operators-key"
-CREDENTIAL = Credential(HubSettings(api_key=Secret(KEY))).id
 
 
 class Seen(NamedTuple):
@@ -70,6 +68,7 @@ class Pair:
     urls: list[str]
     hub: Simulator
     caller: httpx.AsyncClient
+    hub_url: str
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     async def ask(self, replica: int, query: str) -> Seen:
@@ -81,6 +80,12 @@ class Pair:
     def question(self, namespace: str) -> str:
         """One that nobody has asked yet."""
         return f"namespace={namespace}&page_size={next(self.numbers)}"
+
+    def page_key(self, query: str) -> str:
+        """The key of the page that answers it."""
+        given = dict(parse_qsl(query))
+        wanted = ListQuery(namespace=given["namespace"], page_size=int(given["page_size"]))
+        return page_question(credential_id(self.hub_url, KEY), wanted).page_key
 
     async def redis(self, replica: int) -> dict[str, Any]:
         health = (await self.caller.get(self.urls[replica] + READY_PATH)).json()
@@ -102,7 +107,7 @@ class Pair:
         query = self.question(namespace)
         await self.ask(0, query)
         details = [(await self.ask(1, query)).detail for _ in range(2)]
-        kept = keeper is None or await asyncio.to_thread(keeper.command, "EXISTS", question(query).page_key)
+        kept = keeper is None or await asyncio.to_thread(keeper.command, "EXISTS", self.page_key(query))
         return details == ["redis", "memory"] and bool(kept)
 
     async def share(self, namespaces: Sequence[str] = NAMESPACES, keeper: Server | None = None) -> None:
@@ -126,11 +131,6 @@ class Pair:
         return expected.items() <= seen.items()
 
 
-def question(query: str) -> Question:
-    given = dict(parse_qsl(query))
-    return page_question(CREDENTIAL, ListQuery(namespace=given["namespace"], page_size=int(given["page_size"])))
-
-
 @asynccontextmanager
 async def pair(
     url: str, *, timeout: float = 5.0, settled_ttl: float = 60, compose: bool = False, **cache: float
@@ -147,7 +147,7 @@ async def pair(
         one = await stack.enter_async_context(socket_rig(settings, simulator=simulator, **plenty))
         other = await stack.enter_async_context(socket_rig(settings, simulator=simulator, url=one.hub_url, **plenty))
         caller = await stack.enter_async_context(httpx.AsyncClient(timeout=20))
-        yield Pair([one.proxy_url, other.proxy_url], simulator, caller)
+        yield Pair([one.proxy_url, other.proxy_url], simulator, caller, one.hub_url)
 
 
 @asynccontextmanager
@@ -357,10 +357,11 @@ async def test_cluster_one_flight_over_both(three: Cluster) -> None:
 async def test_cluster_loses_a_primary(end: str) -> None:
     """``news``: the one that the replicas have subscribed at."""
     with cluster(replicas=1, node_timeout=SOON) as them:
-        shard = them.shard(NEWS) if end.endswith("news") else (them.shard(NEWS) + 1) % 3
-        old, new = them.nodes[shard], them.nodes[shard + 3]
-        witness = them.nodes[(shard + 1) % 3]
         async with pair(them.url, timeout=0.1) as it:
+            subscribed = them.shard(names(it.hub_url, 0).news)
+            shard = subscribed if end.endswith("news") else (subscribed + 1) % 3
+            old, new = them.nodes[shard], them.nodes[shard + 3]
+            witness = them.nodes[(shard + 1) % 3]
             await it.share()
             async with load(it) as statuses:
                 match end.partition("-")[0]:
@@ -423,8 +424,8 @@ async def test_what_redis_py_should_not_raise_is_nobodys_error() -> None:
     async def closed() -> bytes:
         raise RuntimeError("the transport is closed")
 
-    assert await link.call("look", closed) is None
-    assert (link.state, dict(link.faults)) == ("down", {"look: RuntimeError": 1})
+    assert await link.call("page_look", closed) is None
+    assert (link.state, dict(link.faults)) == ("down", {"page_look: RuntimeError": 1})
     await link.aclose()
 
 
@@ -489,7 +490,7 @@ async def test_news_missed_while_subscribing_anew_is_told(servers: tuple[str, li
         news.on_gap.append(lambda: gaps.append(news.flowing))
         for node in nodes:  # all of it before this process finds out
             node.command("CLIENT", "KILL", "TYPE", "pubsub")
-        assert nodes[0].command("PUBLISH", NEWS, "record that nobody hears") == 0
+        assert nodes[0].command("PUBLISH", NOBODYS.news, "record that nobody hears") == 0
         while gaps[-1:] != [True]:
             await asyncio.sleep(0.01)
     await news.aclose()

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from proxy.answer.record import Record, Stamp
-from proxy.known.memory import LISTINGS, Memory
+from proxy.known.memory import Memory
 from proxy.known.untold import Untold
 from proxy.redis import telling
 from proxy.redis.shared import Shared
@@ -21,7 +21,7 @@ def record(entries: int) -> Record:
 class Redis:
     """One that hears ``most`` records before it has to be left alone again."""
 
-    def __init__(self, most: int = LISTINGS) -> None:
+    def __init__(self, most: int = 10**6) -> None:
         self.most = most
         self.heard: dict[str, tuple[Record, bool]] = {}
         self.refuses = False
@@ -111,10 +111,10 @@ async def test_no_more_is_kept_than_memory_knows() -> None:
     redis = Redis(most=0)
     one = untold(redis)
     for times in range(2):
-        for number in range(LISTINGS):
+        for number in range(one._memory.most_listings + 9):
             one.note(f"l{times} {number}", record(number), moved=False)
         one.tell()
     assert await one.drain(1) == 0
-    redis.most = 2 * LISTINGS
+    redis.most = 10**6
     await tell(one)
-    assert len(redis.heard) == LISTINGS
+    assert len(redis.heard) == one._memory.most_listings

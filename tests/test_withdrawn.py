@@ -16,7 +16,7 @@ from proxy.answer.outcome import Hit, Miss, StaleHit
 from proxy.known.barred import Barred
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
-from proxy.redis.shared_watermarks import KEYS
+from proxy.redis_keys import names
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator
@@ -116,7 +116,7 @@ async def test_it_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> 
             refused = await caller.get(f"{here.list_url}?{query}", headers={"cache-control": "no-cache"})
         assert refused.json()["error"]["type"] == errors.HubRefusedCredential.type
         async with asyncio.timeout(10):
-            while own_redis.command("HLEN", KEYS["withdrawn"]) != 1:
+            while own_redis.command("HLEN", names(here.hub_url, 0).watermarks("withdrawn")) != 1:
                 await asyncio.sleep(0.02)
         walked = await caller.get(f"{there.list_url}?{query}", headers=moment)
         assert walked.json()["error"]["type"] == errors.HubRefusedCredential.type

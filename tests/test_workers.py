@@ -10,12 +10,13 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from proxy import logs
 from proxy.commands.serve import production_app, run_server
+from proxy.commands.supervisor import Supervisor
 from proxy.secret import Secret
 from proxy.settings import HubSettings, ServerSettings, Settings
 from proxy.siblings import DIRECTORY
@@ -40,11 +41,11 @@ def test_one_that_cannot_start_says_why() -> None:
 
 
 def test_serve_fails_if_one_could_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Failed(Multiprocess):
+    class Failed(Supervisor):
         def run(self) -> None:
             self.processes.append(cast("Process", SimpleNamespace(exitcode=STARTUP_FAILURE)))
 
-    monkeypatch.setattr("proxy.commands.serve.Multiprocess", Failed)
+    monkeypatch.setattr("proxy.commands.serve.Supervisor", Failed)
     monkeypatch.setattr("uvicorn.supervisors.multiprocess.SIGNALS", {})  # this process' own are left alone
     with pytest.raises(SystemExit) as caught:
         run_server(Settings(server=ServerSettings(port=free_port(), workers=2)))
@@ -63,3 +64,12 @@ def test_one_that_the_others_cannot_reach_serves_all_the_same(
     assert app is not None
     (said,) = (record for record in caplog.records if record.name == "proxy.serve")
     assert (said.levelno, why in said.getMessage()) == (logging.WARNING, True)
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.9, 15.0])
+def test_requests_in_flight_are_given_the_time_that_is_set(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was cut to full seconds: 1.9 became 1, and 0.4 became 1, too."""
+    found: list[object] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, **_: found.append(self.config.timeout_graceful_shutdown))
+    run_server(Settings(server=ServerSettings(port=free_port(), shutdown_timeout=seconds)))
+    assert found == [seconds]

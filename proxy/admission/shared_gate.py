@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, get_args
@@ -23,21 +22,20 @@ from proxy.admission.gate import (
     Turn,
 )
 from proxy.hub.retry_after import LONGEST
-from proxy.questions.question import REDIS_PREFIX
 from proxy.redis.claims import WantedTurn
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
-from proxy.redis.shared import NEWS
+from proxy.redis_keys import gate_keys
 
 KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
 NOTHING: Final = Told()
 Answer: TypeAlias = tuple[Turn | Refused, Pause | None]
 """What a script says of a turn, and of the pause, if it does."""
-_ADMIT: Final = Script("admit", "suspicion", "recall", "gate")
-_STAY: Final = Script("stay", "suspicion")
-_LEAVE: Final = Script("leave", "suspicion", "recall")
-_STANDING: Final = Script("standing", "suspicion")
+_ADMIT: Final = Script("gate_admit", "numbers", "gate_load", "gate")
+_STAY: Final = Script("gate_renew", "numbers")
+_LEAVE: Final = Script("gate_release", "numbers", "gate_load")
+_STANDING: Final = Script("gate_read", "numbers")
 
 
 class SharedGate:
@@ -66,7 +64,7 @@ class SharedGate:
         ``told``: what this process knows.
         """
         wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, told=told)
-        return await self._link.run(_ADMIT, "admit", wanted.keys, wanted.arguments, read_answer)
+        return await self._link.run(_ADMIT, "gate_admit", wanted.keys, wanted.arguments, read_answer)
 
     def wanted(
         self,
@@ -81,7 +79,7 @@ class SharedGate:
         """The same for a script that grants turns beside other things, on a server that is ``whole``."""
         arguments = self._asker(ticket, allowance, told)
         arguments += [allowance.concurrency, repr(patience), "" if paid is None else paid, repr(PROBING)]
-        return WantedTurn(ticket, gate, _keys(gate), arguments, read_answer)
+        return WantedTurn(ticket, gate, gate_keys(gate), arguments, read_answer)
 
     @property
     def whole(self) -> bool:
@@ -95,7 +93,7 @@ class SharedGate:
 
     async def stay(self, gate: str, ticket: str) -> None:
         """Keep the slot for another while."""
-        await self._link.run(_STAY, "stay", _keys(gate)[1:], [ticket, repr(SLOT), KEPT])
+        await self._link.run(_STAY, "gate_renew", gate_keys(gate)[1:], [ticket, repr(SLOT), KEPT])
 
     async def leave(
         self,
@@ -112,16 +110,16 @@ class SharedGate:
         arguments = self._asker(ticket, allowance, told)
         arguments += [epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)]
         arguments += [repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES]
-        arguments += [NEWS, f"room {gate}"]
-        return await self._link.run(_LEAVE, "leave", _keys(gate), arguments, _read_pause)
+        arguments += [self._link.names.news, f"room {gate}"]
+        return await self._link.run(_LEAVE, "gate_release", gate_keys(gate), arguments, _read_pause)
 
     async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
         """What is left of the allowance; nothing changes by looking."""
         arguments = [repr(allowance.rate), repr(allowance.burst), self._now, repr(LONGEST), repr(allowance.reach)]
-        return await self._link.run(_STANDING, "standing", _keys(gate), arguments, _read_standing)
+        return await self._link.run(_STANDING, "gate_read", gate_keys(gate), arguments, _read_standing)
 
     def _asker(self, ticket: str, allowance: Allowance, told: Told) -> list[str | int]:
-        """Who asks, and what it tells (recall.lua)."""
+        """Who asks, and what it tells (gate_load.lua)."""
         asker: list[str | int] = [ticket, repr(allowance.rate), repr(allowance.burst), repr(SLOT), KEPT, self._now]
         asker += [repr(LONGEST), repr(allowance.reach)]
         asker += [repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)]
@@ -130,12 +128,6 @@ class SharedGate:
     @property
     def _now(self) -> str:
         return "" if self.now is None else repr(self.now)
-
-
-def gate_name(credential_id: str, hub_url: str) -> str:
-    """What the keys of a credential's gate begin with; the braces keep them in one slot of Redis Cluster."""
-    digest = hashlib.blake2b(f"{credential_id} {hub_url}".encode(), digest_size=16).hexdigest()
-    return f"{REDIS_PREFIX}:{{{digest}}}"
 
 
 def read_answer(answer: Sequence[Any]) -> Answer:
@@ -164,7 +156,3 @@ def _read_pause(answer: Sequence[Any]) -> Pause:
 
 def _read_standing(answer: Sequence[Any]) -> Standing:
     return Standing(float(answer[0]), int(answer[1]), _read_pause(answer[2:]))
-
-
-def _keys(gate: str) -> list[str]:
-    return [f"{gate}:gate", f"{gate}:slots"]

@@ -44,7 +44,7 @@ class Caller(Struct, frozen=True):
         """
         if namespace is None:
             if not self.unnamed:
-                raise Forbidden("namespace has to be named: what it means left out is not granted to this caller.")
+                raise Forbidden("Name a namespace: this caller may not leave it out.")
         elif EVERY not in self.namespaces and namespace not in self.namespaces:
             raise Forbidden(f"The namespace {namespace!r} is not granted to this caller.")
 

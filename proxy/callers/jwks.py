@@ -19,10 +19,12 @@ from typing import Final
 import httpx
 
 from proxy.callers.keys import KeyFault, Named, PublicKey, usable_keys
+from proxy.causes import reason
 from proxy.errors import KeysUnavailable, Unauthorized
 from proxy.hub.body import codings
 from proxy.hub.clients import bare_client
 from proxy.hub.network import Exchange, Network, current
+from proxy.hub.tls import tls_context
 from proxy.settings import JwtSettings
 from proxy.tasks.detached import Detached
 from proxy.tasks.flight import Flights
@@ -66,7 +68,7 @@ class KeySet:
         self._flights: Flights[None] = Flights()
         self._detached = Detached(awaited=True)
         self._client = bare_client(
-            transport or Network(CONNECTIONS, KEPT_ALIVE),
+            transport or Network(CONNECTIONS, KEPT_ALIVE, tls_context(settings.jwks_ca_file)),
             "application/jwk-set+json, application/json",
             httpx.Timeout(timeout),
         )
@@ -118,7 +120,8 @@ class KeySet:
             raise KeyFault(f"no whole answer within {whole:g} s")
         fault = exchange.exception()
         if fault is not None and not isinstance(fault, KeyFault):
-            raise KeyFault(type(fault).__name__) from fault  # its text may say more than is anybody's business
+            # Its text may say more than is anybody's business.
+            raise KeyFault(": ".join(filter(None, (type(fault).__name__, reason(fault))))) from fault
         return exchange.result()
 
     async def aclose(self, timeout: float = 0.0) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
@@ -23,7 +24,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from proxy import secret_file
 from proxy.secret import Secret
-from proxy.secret_file import SecretFile
+from proxy.secret_file import Reloaded
 from proxy.settings import JwtSettings
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
@@ -76,12 +77,11 @@ class FixedKey:
 
     def __init__(self, settings: JwtSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._algorithm = settings.algorithm or ""
-        self._file = SecretFile(Path(settings.key_file)) if settings.key_file else None
+        read = partial(read_key, algorithm=self._algorithm)
+        self._file = Reloaded(Path(settings.key_file), read, "key", _log) if settings.key_file else None
         self._clock = clock
         self._looked_at = clock()
-        self._key = (
-            read_key(self._file.path, self._algorithm) if self._file else load_key(settings.key, self._algorithm)
-        )
+        self._key = self._file.value if self._file else load_key(settings.key, self._algorithm)
         self.generation = 0
 
     def look(self) -> None:
@@ -90,17 +90,9 @@ class FixedKey:
         if self._file is None or now - self._looked_at < 1:
             return
         self._looked_at = now
-        if not self._file.changed():
-            return
-        try:
-            key = read_key(self._file.path, self._algorithm)
-        except KeyFault as fault:
-            _log.warning("key not renewed, the last good one goes on: %s", fault)
-            return
-        if key != self._key:
-            self._key = key
+        if self._file.look():
+            self._key = self._file.value
             self.generation += 1
-            _log.info("key renewed from %s", self._file.path)
 
     async def find(self, kid: str | None) -> Sequence[Key]:  # noqa: ARG002  whatever the token calls it, there is one
         """Return the key."""

@@ -11,7 +11,6 @@ process knows is granted again: to a caller that none of those that go on has me
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -21,7 +20,6 @@ from msgspec import Struct
 
 from proxy.callers.quota import Taken, Terms, take
 from proxy.errors import TooManyRequests
-from proxy.questions.question import REDIS_PREFIX
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.tasks.flight import Flights
@@ -32,7 +30,7 @@ AHEAD: Final = 1 / 32
 """Part of the burst that all replicas together take ahead at the most, beyond what is waited for."""
 CALLERS: Final = 10_000
 """Callers of whom is remembered what is held for them."""
-_TAKE: Final = Script("take", "suspicion")
+_TAKE: Final = Script("quota_take", "numbers")
 
 
 class _Held(Struct):
@@ -160,9 +158,8 @@ class Limiter:
         untold, held.untold = held.untold, 0.0  # told once, as looks overlap
         spent = min(untold, max(0.0, held.full_at - self._clock()) * own.rate)  # the rest has come back meanwhile
         told = (wanted, least, held.terms.rate, held.terms.burst, held.shared_full_at, spent)
-        name = hashlib.blake2b(caller.encode(), digest_size=16).hexdigest()
-        keys = [f"{REDIS_PREFIX}:{{{name}}}:quota"]
-        answer = await self._link.run(_TAKE, "take", keys, [*map(repr, told), ""], _read)
+        keys = [self._link.names.quota(caller)]
+        answer = await self._link.run(_TAKE, "quota_take", keys, [*map(repr, told), ""], _read)
         if answer is None:
             held.untold += untold
             return None

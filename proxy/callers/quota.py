@@ -1,4 +1,4 @@
-"""How much a caller may still ask: a bucket of units that fills again. Pure; ``redis/lua/take.lua`` has the same."""
+"""How much a caller may still ask: a bucket of units that fills again. Pure; ``lua/quota_take.lua`` has the same."""
 
 from __future__ import annotations
 

@@ -44,12 +44,18 @@ _REFUSALS: Final[Mapping[type[jwt.PyJWTError], str]] = {  # a class stands befor
 }
 
 
-class Verified(Struct, frozen=True):
-    """A token that was valid: whose it is, when it expires (Unix seconds), and with which generation of keys."""
+class Validity(Struct, frozen=True, gc=False):
+    """For how long a token is valid: when it expires (Unix seconds), and the generation of keys that verified it."""
 
-    caller: Caller
     exp: float
     generation: int
+
+
+class Verified(Struct, frozen=True):
+    """A token that was valid, and whose it is."""
+
+    caller: Caller
+    validity: Validity
 
 
 class Tokens:
@@ -79,16 +85,16 @@ class Tokens:
         found = self._remembered.get(digest)
         if found is None:
             return None
-        if not self.valid(found):
+        if not self.valid(found.validity):
             del self._remembered[digest]
             return None
         self._remembered.move_to_end(digest)
         return found
 
-    def valid(self, verified: Verified) -> bool:
+    def valid(self, validity: Validity) -> bool:
         """Whether a token that was verified is still valid."""
         self._keys.look()
-        return verified.generation == self._keys.generation and self._clock() < verified.exp
+        return validity.generation == self._keys.generation and self._clock() < validity.exp
 
     async def caller(self, token: str) -> Caller:
         """Return who asks.
@@ -105,7 +111,7 @@ class Tokens:
         exp = _check_times(claims, now, self._settings.leeway)
         caller = _caller(claims, self._settings)
         if exp > now:
-            self._remembered[_digest(token)] = Verified(caller, exp, self._keys.generation)
+            self._remembered[_digest(token)] = Verified(caller, Validity(exp, self._keys.generation))
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
         return caller

@@ -25,6 +25,7 @@ from proxy.hub.credential import Credential, Credentials
 from proxy.hub.stream import HubStream, NoStream
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
+from proxy.redis.address import shown
 from proxy.redis.describe import describe, rehearse
 from proxy.settings import JwtSettings, Settings
 
@@ -69,6 +70,8 @@ async def _checks(
     except sources.SettingsError as error:
         for fault in error.faults:
             yield Line("fail", "settings", fault)
+        for warning in error.warnings:
+            yield Line("warn", "settings", warning)
         return
     for warning in loaded.warnings:
         yield Line("warn", "settings", warning)
@@ -99,7 +102,7 @@ async def _credential_checks(
     try:
         body = await hub.get(question.path, question.query)
     except (errors.HubUnreachable, errors.HubTimeout) as error:
-        yield Line("fail", "hub reachable", f"{error.detail} Is OXEN_HUB_URL right ({settings.hub.url})?")
+        yield Line("fail", "hub reachable", f"{error.explained()}. Is OXEN_HUB_URL right ({settings.hub.url})?")
         return
     except errors.ProxyError as error:
         yield Line("ok", "hub reachable", _took(began))
@@ -179,7 +182,7 @@ async def _events_check(settings: Settings, credential: Credential, transport: T
     except NoStream as none:
         return Line("skip" if none.absent else "warn", "events", f"none to listen to: {none}")
     except errors.HubError as error:
-        return Line("warn", "events", error.detail)
+        return Line("warn", "events", error.explained())
     await connection.aclose()
     return Line("ok", "events", "the hub offers its stream")
 
@@ -205,9 +208,8 @@ async def _redis_check(settings: Settings) -> Line:
         version, policy, memory = await describe(settings.redis.url)
         refused = await rehearse(settings.redis.url)
     except ConnectionError as error:
-        where = urlsplit(settings.redis.url.reveal())
-        shown = f"{where.scheme}://{where.netloc.rpartition('@')[2] or where.path}"
-        found = f"{error}. Is REDIS_URL right ({shown})? The proxy would run without it, and share nothing."
+        where = shown(settings.redis.url)
+        found = f"{error}. Is REDIS_URL right ({where})? The proxy would run without it, and share nothing."
         return Line("fail", "Redis", found)
     found = f"version {version}, eviction policy {policy}, maxmemory {memory or 'unlimited'}"
     if refused:

@@ -2,7 +2,7 @@
 
 A SIGTERM first turns readiness false and goes on serving for ``drain_delay`` seconds, so that whoever
 sends requests here (a balancer, Kubernetes) sees it and stops; then the server stops listening and the
-requests in flight end. Ctrl-C skips the delay; a second signal does too.
+requests in flight end. Ctrl-C skips the delay; a second signal does too, for workers one to their supervisor.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from typing import Final, cast
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from proxy import logs
 from proxy.app import create_app
 from proxy.commands.sockets import OwnSocket, listen, reserve, url_of
+from proxy.commands.summary import summary
+from proxy.commands.supervisor import AT_ONCE, Supervisor
 from proxy.config import sources
 from proxy.settings import Settings
 from proxy.siblings import DIRECTORY, Siblings
@@ -38,6 +39,9 @@ from proxy.web.health import Readiness
 from proxy.web.protocol import BoundedProtocol
 from proxy.web.telemetry.event import ACCESS
 
+HEALTHY: Final = 30
+"""Seconds after which a worker that does not answer its supervisor is replaced. With uvicorn's 5, one that was given
+little of a processor was killed while it started, or with all that it was answering."""
 _log: Final = logging.getLogger("proxy.serve")
 
 
@@ -54,7 +58,7 @@ def run_server(settings: Settings) -> None:
         listen(server.host, server.port).close()  # fails if another proxy listens there, which would share as well
     open_socket = partial(reserve, shared=True) if shares else listen
     with open_socket(server.host, server.port) as sock, logs.to_stderr(settings.log.format) as log:
-        _log.info("listening on %s with %d worker(s), process %d", url_of(sock), server.workers, os.getpid())
+        _log.info(summary(settings, url_of(sock), os.getpid()))
         config = uvicorn.Config(
             "proxy.commands.serve:worker_app" if server.workers > 1 else partial(production_app, settings, log),
             factory=True,
@@ -67,12 +71,13 @@ def run_server(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_worker_healthcheck=HEALTHY,
             timeout_keep_alive=75,  # longer than balancers' usual 60 s, so that they close first, not we
-            timeout_graceful_shutdown=int(server.shutdown_timeout) or 1,
+            timeout_graceful_shutdown=server.shutdown_timeout,  # type: ignore[arg-type]  # only asyncio sees it
         )
         if server.workers > 1:
             sockets = [cast("socket.socket", OwnSocket(sock)) if shares else sock]
-            supervisor = Multiprocess(config, sockets=sockets)
+            supervisor = Supervisor(config, sockets=sockets)
             with _directory():
                 supervisor.run()
             if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
@@ -107,6 +112,8 @@ def worker_app() -> object:
 def production_app(settings: Settings, log: logs.Writing) -> object:
     """The application of this process."""
     readiness = Readiness()
+    siblings = _siblings()
+    log.formatter.worker = None if siblings is None else siblings.number
     return create_app(
         settings,
         readiness=readiness,
@@ -116,7 +123,7 @@ def production_app(settings: Settings, log: logs.Writing) -> object:
             end_with_supervisor,
             freeze_heap,
         ],
-        siblings=_siblings(),
+        siblings=siblings,
     )
 
 
@@ -174,17 +181,28 @@ def freeze_heap() -> None:
 
 
 def drain_before_exit(readiness: Readiness, delay: float) -> None:
-    """Put a delay of ``delay`` seconds, with readiness false, before what SIGTERM does now."""
+    """Put a delay of ``delay`` seconds, with readiness false, before what SIGTERM does now.
+
+    A second one skips that; to a worker of several it says nothing, as its supervisor says ``AT_ONCE``.
+    """
     stop = cast("Callable[[int, FrameType | None], None]", signal.getsignal(signal.SIGTERM))  # uvicorn's
-    loop = asyncio.get_running_loop()
+    loop, supervised = asyncio.get_running_loop(), multiprocessing.parent_process() is not None
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
         if readiness.draining:
-            stop(number, frame)
+            if not supervised:
+                stop(number, frame)
             return
         readiness.draining = True
         loop.call_soon_threadsafe(readiness.drain)
         _log.info("SIGTERM: not ready any more, stopping in %g s", delay)
         loop.call_soon_threadsafe(loop.call_later, delay, stop, number, frame)
 
+    def at_once(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(readiness.drain)
+        stop(number, frame)
+
     signal.signal(signal.SIGTERM, on_sigterm)
+    signal.signal(signal.SIGINT, at_once)
+    if supervised and AT_ONCE is not None:
+        signal.signal(AT_ONCE, lambda _, frame: at_once(signal.SIGTERM, frame))

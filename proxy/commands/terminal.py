@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Final, NoReturn
@@ -29,17 +30,27 @@ def say_check(line: str) -> None:
     click.echo(f"{click.style(line[:4], fg=colour)}{line[4:]}" if colour else line)
 
 
-def complain(faults: list[str]) -> NoReturn:
-    """Say what is wrong with the settings, and exit."""
+def warn(warnings: list[str]) -> None:
+    """Say what may be wrong with the settings."""
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def complain(faults: list[str], warnings: list[str]) -> NoReturn:
+    """Say what is wrong with the settings, after what may be, and exit."""
+    warn(warnings)
     click.echo(f"{len(faults)} setting(s) cannot be used:", err=True)
     for fault in faults:
         click.echo(f"  {fault}", err=True)
     sys.exit(_WRONG_SETTINGS)
 
 
-def cannot_listen(host: str, port: int, error: OSError) -> str:
-    """What to say where a port cannot be had."""
-    return f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+def cannot_listen(host: str, port: int, error: OSError, *, port_option: str = "--port") -> str:
+    """What to say where an address cannot be had, and which option may help: that of the port, or that of the host."""
+    taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+    advice = f"choose another with {port_option}" if taken else "is --host (PROXY_HOST) an address of this machine?"
+    shown = f"[{host}]" if ":" in host else host
+    return f"cannot listen on {shown}:{port}: {error.strerror}; {advice}"
 
 
 def fail(message: str) -> NoReturn:

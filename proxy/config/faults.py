@@ -13,6 +13,7 @@ from proxy.callers.caller import EVERY
 from proxy.config.redis_password import read_password
 from proxy.hub.clients import url_is_usable
 from proxy.hub.credential import DEFAULT, Credential, check_token, read_token
+from proxy.hub.tls import tls_context
 from proxy.redis.client import check as check_redis_url
 from proxy.settings import CredentialSettings, Settings
 
@@ -21,6 +22,11 @@ def _check_hub_url(url: str) -> None:
     if not url_is_usable(url) or "?" in url:
         # A user part may be a secret: the value is not shown.
         raise ValueError("not a usable URL")
+
+
+def _check_host(host: str) -> None:
+    if "[" in host:
+        raise ValueError(f"{host!r} has brackets, which belong into URLs")
 
 
 def _check_token_file(path: str) -> None:
@@ -34,18 +40,23 @@ def _check_credentials(given: tuple[CredentialSettings, ...]) -> None:
         if EVERY in one.namespaces:
             raise ValueError(f"{one.name} is for the namespaces that it names; OXEN_API_KEY serves all others")
         try:
-            Credential(one)
+            Credential(one, "")
         except ValueError as fault:
             raise ValueError(f"the token of {one.name}: {fault}") from None
 
 
 CHECKS: Final[dict[tuple[str, str], Any]] = {
     ("hub", "url"): _check_hub_url,
+    ("server", "host"): _check_host,
     ("hub", "api_key"): check_token,
     ("admin", "key"): check_token,
+    ("admin", "key_file"): _check_token_file,
     ("status", "key"): check_token,
+    ("status", "key_file"): _check_token_file,
     ("hub", "credentials"): _check_credentials,
     ("hub", "api_key_file"): _check_token_file,
+    ("hub", "ca_file"): tls_context,
+    ("jwt", "jwks_ca_file"): tls_context,
     ("redis", "url"): check_redis_url,
     ("redis", "password_file"): read_password,
 }
@@ -54,9 +65,15 @@ CHECKS: Final[dict[tuple[str, str], Any]] = {
 
 def contradictions(settings: Settings, faulty: set[str]) -> list[str]:
     """What does not go together; nothing is said of what is ``faulty`` itself."""
-    faults = []
-    if settings.hub.api_key is not None and settings.hub.api_key_file is not None:
-        faults.append("OXEN_API_KEY: OXEN_API_KEY_FILE is set too; set one of the two")
+    faults = [
+        f"{name}: {name}_FILE is set too; set one of the two"
+        for name, key, file in (
+            ("OXEN_API_KEY", settings.hub.api_key, settings.hub.api_key_file),
+            ("PROXY_ADMIN_KEY", settings.admin.key, settings.admin.key_file),
+            ("PROXY_STATUS_KEY", settings.status.key, settings.status.key_file),
+        )
+        if key is not None and file is not None
+    ]
     if settings.redis.password_file is not None and settings.redis.url is None and "REDIS_URL" not in faulty:
         faults.append("PROXY_REDIS_PASSWORD_FILE: REDIS_URL is not set, so that it would do nothing; set both or none")
     callers, credentials = settings.auth.callers, settings.hub.credentials
@@ -69,6 +86,15 @@ def contradictions(settings: Settings, faulty: set[str]) -> list[str]:
         twice = sorted(one for one, times in Counter(given).items() if times > 1)
         faults += [f"{what.format(one)} is there twice, and can be only once" for one in twice]
     return faults
+
+
+def cautions(settings: Settings) -> list[str]:
+    """What can be run, and is hardly what was meant."""
+    workers = settings.server.workers
+    if workers == 1 or settings.redis.url is not None:
+        return []
+    alone = "each worker keeps a cache of its own, and asks the hub for itself, within its share of the budget"
+    return [f"PROXY_WORKERS: {workers}, and REDIS_URL is not set: {alone}"]
 
 
 Requirement = Callable[[Settings, set[str]], list[str]]

@@ -45,16 +45,25 @@ def fields() -> Iterator[Field]:
             yield Field(
                 section=section.name,
                 name=field.name,
-                variable=fixed or f"PROXY_{section.name}_{field.name}".upper(),
+                variable=fixed or regular_name(section.name, field.name),
                 type=hints[field.name],
                 default=field.default,
-                allowed=_description(hints[field.name]),
+                allowed=_allowed(hints[field.name]),
             )
 
 
-def _description(hint: Any) -> str:
-    for part in (hint, *get_args(hint)):
-        for meta in getattr(part, "__metadata__", ()):
-            if isinstance(meta, Meta) and meta.description:
-                return meta.description
+def regular_name(section: str, name: str) -> str:
+    """What a setting's variable would be called, had it no fixed name."""
+    return f"PROXY_{section}_{name}".upper()
+
+
+def described(hint: Any) -> str:
+    """What is allowed of a type; empty: it does not say."""
+    metas = (meta for part in (hint, *get_args(hint)) for meta in getattr(part, "__metadata__", ()))
+    return next((meta.description for meta in metas if isinstance(meta, Meta) and meta.description), "")
+
+
+def _allowed(hint: Any) -> str:
+    if said := described(hint):
+        return said
     raise TypeError(f"a setting of type {hint} has no description of what is allowed")

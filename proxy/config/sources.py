@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.callers.tokens import jwt_faults
-from proxy.config.faults import CHECKS, Requirement, contradictions, missing_extras
-from proxy.config.fields import Field, fields
+from proxy.config.faults import CHECKS, Requirement, cautions, contradictions, missing_extras
+from proxy.config.fields import FIXED_NAMES, Field, fields, regular_name
 from proxy.config.redis_password import read_password, with_password
+from proxy.config.tables import make_secret, table_faults
 from proxy.secret import MASK, Secret
 from proxy.settings import Settings
 
@@ -30,11 +31,17 @@ _SPELLED: Final = {bool: re.compile(r"true|false", re.IGNORECASE), int: re.compi
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; ``faults`` has one line for each, beginning with its name."""
+    """The settings cannot be used.
 
-    def __init__(self, faults: list[str]) -> None:
+    Attributes:
+        faults: one line for each, beginning with its name.
+        warnings: as of usable settings; a misspelt name may be why another is missed.
+    """
+
+    def __init__(self, faults: list[str], warnings: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+        self.warnings = warnings
 
 
 class Loaded(Struct, frozen=True):
@@ -77,9 +84,10 @@ def load(environ: Mapping[str, str], config: str | None = None, *requirements: R
     faults += contradictions(settings, faulty) + jwt_faults(settings.jwt) + missing_extras(settings)
     faults += [fault for requirement in requirements for fault in requirement(settings, faulty)]
     settings = _with_redis_password(settings, faults)
+    warnings = _unknown_variables(given, known)
     if faults:
-        raise SettingsError(faults)
-    return Loaded(settings, _unknown_variables(given, known))
+        raise SettingsError(faults, warnings)
+    return Loaded(settings, warnings + cautions(settings))
 
 
 def _with_redis_password(settings: Settings, faults: list[str]) -> Settings:
@@ -115,15 +123,14 @@ def _read_file(path: str | None, faults: list[str]) -> dict[str, dict[str, Any]]
 
 def _convert(field: Field, value: object, *, strict: bool) -> object:
     """Turn a value of the file (``strict``) or a variable's text into the field's type."""
-    secret = "Secret" in str(field.type)
-    shown = MASK if secret else repr(value)
+    shown = MASK if is_secret(field.type) else repr(value)
     if get_origin(get_args(field.type)[0]) is tuple:
         return _convert_tables(field, value, strict=strict)
     spelled = None if strict else _SPELLED.get(get_args(field.type)[0])
     if spelled is not None and not spelled.fullmatch(str(value)):
         raise ValueError(f"{shown} is not allowed")
     try:
-        result = msgspec.convert(value, field.type, strict=strict, dec_hook=_make_secret)
+        result = msgspec.convert(value, field.type, strict=strict, dec_hook=make_secret)
     except msgspec.ValidationError:
         raise ValueError(f"{shown} is not allowed") from None
     if check := CHECKS.get((field.section, field.name)):
@@ -135,16 +142,17 @@ def _convert_tables(field: Field, value: object, *, strict: bool) -> object:
     """Turn tables of the file, or a variable's JSON, into structs; a fault tells the place and not the value."""
     tables = value if strict else _read_tables(field, str(value))
     try:
-        result = msgspec.convert(tables, field.type, dec_hook=_make_secret)
-    except msgspec.ValidationError as error:
-        one = get_args(get_args(field.type)[0])[0]
-        faults = list(_table_faults(tables, one)) if isinstance(tables, list) else []
-        # msgspec names an unknown field, which may be a secret that stands in the wrong place.
-        said = "; ".join(faults or [str(error)])
-        raise ValueError(re.sub("unknown field `.*?`", "an unknown field", said, flags=re.DOTALL)) from None
+        result = msgspec.convert(tables, field.type, dec_hook=make_secret)
+    except msgspec.ValidationError:
+        raise ValueError("; ".join(table_faults(tables, get_args(field.type)[0], field.name))) from None
     if check := CHECKS.get((field.section, field.name)):
         check(result)
     return result
+
+
+def is_secret(hint: Any) -> bool:
+    """Whether values of a type are not to be shown: it is Secret, or made of it."""
+    return hint is Secret or any(map(is_secret, get_args(hint)))
 
 
 def _read_tables(field: Field, text: str) -> object:
@@ -155,29 +163,6 @@ def _read_tables(field: Field, text: str) -> object:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):  # a number out of range is a ValidationError here, too
         raise ValueError("not JSON that can be read") from None
-
-
-def _table_faults(tables: list[object], one: Any) -> Iterator[str]:
-    """What is wrong with each table, and with each field of it."""
-    for number, table in enumerate(tables):
-        parts: list[tuple[object, Any, str]] = [(table, one, "")]
-        if isinstance(table, dict) and isinstance(one, type) and issubclass(one, Struct):
-            hints = get_type_hints(one, include_extras=True)
-            parts += [(table[name], hint, f".{name}") for name, hint in hints.items() if name in table]
-        said = []
-        for value, kind, name in parts:
-            try:
-                msgspec.convert(value, kind, dec_hook=_make_secret)
-            except msgspec.ValidationError as error:
-                text, _, inner = str(error).partition(" - at `$")
-                said.append(f"{text} - at `$[{number}]{name}{inner or '`'}")
-        yield from dict.fromkeys(said)
-
-
-def _make_secret(_: type, value: object) -> Secret:
-    if not isinstance(value, str):
-        raise ValueError("not a string")  # noqa: TRY004  msgspec turns ValueError into ValidationError
-    return Secret(value)
 
 
 def _unknown_keys(document: Mapping[str, Mapping[str, Any]], known: list[Field]) -> list[str]:
@@ -196,5 +181,6 @@ def _unknown_variables(given: Mapping[str, str], known: list[Field]) -> list[str
 
 
 def _hint(name: str, names: list[str]) -> str:
-    close = get_close_matches(name, names, n=1, cutoff=0.75)
+    meant = [fixed for (section, member), fixed in FIXED_NAMES.items() if name == regular_name(section, member)]
+    close = meant or get_close_matches(name, names, n=1, cutoff=0.75)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -21,6 +20,7 @@ from proxy.known.knowledge import Knowledge
 from proxy.pages import Pages
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
+from proxy.redis_keys import log_tag
 from proxy.settings import Settings
 from proxy.upstream import Upstream
 
@@ -65,7 +65,7 @@ class Events:
                 one,
                 partial(Hearing, one.name, stream, upstreams[one.name].shield, log, pace=pace),
                 log,
-                share=None if link is None else partial(_shared_log, link, settings.hub.url),
+                share=None if link is None else partial(_shared_log, link),
                 pace=pace,
             )
             self._sources[one.name] = Source(log, Owners(one, pages, self._ring))
@@ -113,6 +113,5 @@ class Events:
             one.log.missed()
 
 
-def _shared_log(link: RedisLink, hub_url: str, credential_id: str) -> SharedLog:
-    name = hashlib.blake2b(f"{credential_id} {hub_url} events".encode(), digest_size=16).hexdigest()
-    return SharedLog(link, name)
+def _shared_log(link: RedisLink, credential_id: str) -> SharedLog:
+    return SharedLog(link, log_tag(credential_id))

@@ -125,7 +125,7 @@ class Hearing:
             self._say(str(end), logging.ERROR if end.refused else logging.INFO, quiet=quiet)
             return end.wait
         except HubError as error:  # the hub was not asked, and may be sooner than was said: to look costs it nothing
-            self._say(error.type, logging.INFO, quiet=quiet)
+            self._say(f"{error.type}: {error.explained()}", logging.INFO, quiet=quiet)
             return min(error.retry_after or 0.0, self._pace.longest_wait)
         except Exception:  # noqa: BLE001  what nobody thought of must not end the events for good
             _log.exception("events of credential %s: a fault of the proxy", self._name)
@@ -142,7 +142,7 @@ class Hearing:
             try:
                 self._connection = await self._stream.open()
             except HubError as error:  # raised as such inside of the turn, it would count for the breaker
-                raise NoStream(error.type, wait=error.retry_after or 0.0) from error
+                raise NoStream(f"{error.type}: {error.explained()}", wait=error.retry_after or 0.0) from error
         try:
             if self._stop.is_set():
                 return

@@ -12,10 +12,9 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
-from proxy.questions.question import REDIS_PREFIX
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
-from proxy.redis.shared import NEWS
+from proxy.redis_keys import log_key, seen_key, subscriber_keys
 
 SUBSCRIBER_LEASE: Final = 2.0
 """Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
@@ -26,9 +25,9 @@ KEPT_FOR: Final = 600.0
 LOG_KEPT_FOR: Final = 86_400.0
 """Seconds for which Redis keeps a log to which nothing is appended: a log that is gone looks like one that was cut."""
 
-_HOLD: Final = Script("hold")
-_YIELD: Final = Script("yield")
-_HAPPEN: Final = Script("happen")
+_HOLD: Final = Script("subscriber_hold")
+_YIELD: Final = Script("subscriber_release")
+_HAPPEN: Final = Script("event_append")
 
 
 class Appended(Struct, frozen=True):
@@ -42,34 +41,36 @@ class SharedLog:
     """Reads and writes Redis; None in place of a result: Redis could not be asked.
 
     Args:
-        name: of the log; equal for replicas that share it.
+        name: of the log, a hash tag; equal for replicas that share it.
     """
 
     def __init__(self, link: RedisLink, name: str) -> None:
         self.name = name
         self._link = link
         self._token = secrets.token_hex(8)
-        self._log = f"{REDIS_PREFIX}:{{{name}}}:events"
-        self._lease = [f"{REDIS_PREFIX}:{{{name}}}:subscriber", f"{REDIS_PREFIX}:{{{name}}}:rest"]
+        self._log = log_key(name)
+        self._lease = subscriber_keys(name)
 
     async def hold(self) -> tuple[bool, float] | None:
         """Take or keep the lease; return whether it is held, and for how many seconds nobody is to take it."""
         arguments = [self._token, int(SUBSCRIBER_LEASE * 1000)]
-        return await self._link.run(_HOLD, "hold", self._lease, arguments, lambda one: (bool(one[0]), one[1] / 1000))
+        return await self._link.run(
+            _HOLD, "subscriber_hold", self._lease, arguments, lambda one: (bool(one[0]), one[1] / 1000)
+        )
 
     async def give_up(self, rest: float = 0.0) -> None:
         """Let another have the lease; nobody for ``rest`` seconds, if the hub has no events."""
-        await self._link.run(_YIELD, "yield", self._lease, [self._token, int(rest * 1000)])
+        await self._link.run(_YIELD, "subscriber_release", self._lease, [self._token, int(rest * 1000)])
 
     async def append(self, value: bytes, identity: str | None) -> Appended | None:
         """Append an event and tell all of it, unless one of the same identity is there."""
-        keys = [self._log, f"{REDIS_PREFIX}:{{{self.name}}}:seen:{identity or ''}"]
+        keys = [self._log, seen_key(self.name, identity or "")]
         arguments = [
             value,
             KEPT,
             int(KEPT_FOR * 1000),
             int(LOG_KEPT_FOR * 1000),
-            NEWS,
+            self._link.names.news,
             self.name,
             int(identity is not None),
         ]
@@ -77,7 +78,7 @@ class SharedLog:
         def read(answer: Any) -> Appended:
             return Appended(answer[0].decode(), answer[1].decode()) if answer else Appended(None, None)
 
-        return await self._link.run(_HAPPEN, "happen", keys, arguments, read)
+        return await self._link.run(_HAPPEN, "event_append", keys, arguments, read)
 
     async def since(self, last: str) -> list[tuple[str, bytes]] | None:
         """What is kept from the event of that id on, itself included."""

@@ -18,7 +18,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import httpx
@@ -29,8 +28,10 @@ from proxy.hub.body import echoes, read_body, read_error
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
 from proxy.hub.network import Exchange, Network, current
+from proxy.hub.tls import tls_context
 from proxy.secret import Secret
 from proxy.settings import HubSettings
+from proxy.shared_texts import shared
 from proxy.tasks.detached import Detached, ended
 
 Transport: TypeAlias = httpx.AsyncBaseTransport
@@ -64,6 +65,7 @@ class Hub:
     """A client of the hub's read API.
 
     Attributes:
+        credential: the name of what it is asked with.
         on_call: what is told of each request that has ended.
     """
 
@@ -77,12 +79,13 @@ class Hub:
     ) -> None:
         self._settings = settings
         self._credential = credential
+        self.credential = credential.name
         self._clock = clock
         self._base = httpx.URL(settings.url.rstrip("/"))
         self._detached = Detached(awaited=True)
-        self._transport = transport or Network(settings.concurrency, KEPT_ALIVE)
+        self._transport = transport or Network(settings.concurrency, KEPT_ALIVE, tls_context(settings.ca_file))
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
-        self._url = lru_cache(maxsize=URLS)(self._make_url)
+        self._url = shared(URLS)(self._make_url)
         self.on_call: list[Callable[[HubCall], None]] = []
         self._closed = False
 

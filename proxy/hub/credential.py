@@ -2,13 +2,11 @@
 
 Rotating a token needs no restart: write the file anew. It is looked at before each hub request (one
 ``stat``) and read anew when it changed; and once more, whatever ``stat`` says, after the hub refused
-the token. While the file is missing or unusable, as it may be in the middle of being replaced, the
-last good token goes on.
+the token.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Collection
@@ -16,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from proxy import secret_file
+from proxy.redis_keys import credential_id
 from proxy.secret import Secret
-from proxy.secret_file import SecretFile
+from proxy.secret_file import Reloaded
 from proxy.settings import CredentialSettings, HubSettings
 
 DEFAULT: Final = "default"
@@ -66,8 +65,8 @@ class Credential:
     """A hub token that may change while the process runs.
 
     ``id`` names what the token may see and is part of every key, in memory and in Redis. It is derived
-    from the token, so that two deployments with different tokens on one Redis never share a page,
-    without anybody having to think of it. A digest of a random token reveals nothing of it.
+    from the hub's URL and the token, so that two deployments with different ones on one Redis never share a page,
+    without anybody having to think of it.
 
     ``name`` is what people call it; it stays when the token changes.
 
@@ -75,34 +74,29 @@ class Credential:
         TokenFault: on construction, if there is no usable token.
     """
 
-    def __init__(self, settings: HubSettings | CredentialSettings) -> None:
+    def __init__(self, settings: HubSettings | CredentialSettings, hub_url: str) -> None:
+        self._hub_url = hub_url
         self.name = settings.name if isinstance(settings, CredentialSettings) else DEFAULT
-        self._file = SecretFile(Path(settings.api_key_file)) if settings.api_key_file else None
-        self._token = read_token(self._file.path) if self._file else settings.api_key or Secret("")
+        path = settings.api_key_file
+        self._file = None if path is None else Reloaded(Path(path), read_token, "token", _log)
+        self._token = settings.api_key or Secret("") if self._file is None else self._file.value
         check_token(self._token)
-        self.id = _digest(self._token)
+        self.id = credential_id(hub_url, self._token.reveal())
 
     def token(self) -> Secret:
         """The token to use now."""
-        if self._file is not None and self._file.changed():
-            self._reread(self._file.path)
+        if self._file is not None and self._file.look():
+            self._renew(self._file.value)
         return self._token
 
     def refused(self, token: Secret) -> bool:
         """The hub refused ``token``: look again, and say whether there is another one to try."""
-        if self._file is not None and token == self._token:
-            self._reread(self._file.path)
+        if self._file is not None and token == self._token and self._file.reread():
+            self._renew(self._file.value)
         return token != self._token
 
-    def _reread(self, path: Path) -> None:
-        try:
-            token = read_token(path)
-        except TokenFault as fault:
-            _log.warning("token not renewed, the last good one goes on: %s", fault)
-            return
-        if token != self._token:
-            self._token, self.id = token, _digest(token)
-            _log.info("token renewed from %s", path)
+    def _renew(self, token: Secret) -> None:
+        self._token, self.id = token, credential_id(self._hub_url, token.reveal())
 
 
 class Credentials:
@@ -113,10 +107,10 @@ class Credentials:
     """
 
     def __init__(self, settings: HubSettings) -> None:
-        self.all = [Credential(settings)]
+        self.all = [Credential(settings, settings.url)]
         self._by_namespace: dict[str, Credential] = {}
         for one in settings.credentials:
-            self.all.append(Credential(one))
+            self.all.append(Credential(one, settings.url))
             self._by_namespace |= dict.fromkeys(one.namespaces, self.all[-1])
 
     def serving(self, namespace: str | None) -> Credential:
@@ -127,7 +121,3 @@ class Credentials:
         """The credentials that may serve one of these namespaces."""
         some = {self.serving(namespace).name for namespace in namespaces}
         return [one for one in self.all if every or one.name in some]
-
-
-def _digest(token: Secret) -> str:
-    return hashlib.blake2b(token.reveal().encode(), digest_size=8, person=b"gp1 credential").hexdigest()

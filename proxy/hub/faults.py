@@ -8,6 +8,7 @@ from typing import Final
 import httpx
 
 from proxy import errors
+from proxy.causes import reason
 from proxy.hub import retry_after
 from proxy.settings import HubSettings
 
@@ -28,10 +29,9 @@ def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
     """Name an answer that is neither a page nor the hub's own word on the question. ``now``: Unix seconds."""
     lines = headers.get_list("retry-after")
     wait = retry_after.parse(lines, retry_after.date(headers.get("date", "")) or now)  # whichever clock the hub has
-    if status in (401, 403):
-        return errors.HubRefusedCredential(
-            f"The hub answered {status}; an operator has to renew the token.", hub_status=status
-        )
+    if status in (401, 403):  # after a 403, its answers to other questions may be pages
+        meaning = "an operator has to renew the token" if status == 401 else "its token may not see this"
+        return errors.HubRefusedCredential(f"The hub answered {status}: {meaning}.", hub_status=status)
     if status == 429:
         return errors.HubRateLimited(
             "The hub answered 429.",
@@ -50,6 +50,12 @@ def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
 
 def named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False) -> errors.HubError:
     """Name a failure of the connection. ``began``: the status line had already come."""
+    failure = _named(error, settings, began=began, kept_alive=kept_alive)
+    failure.cause = reason(error)
+    return failure
+
+
+def _named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool) -> errors.HubError:
     match error:
         case _ if _is_own(error):
             return NothingLeft(

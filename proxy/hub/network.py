@@ -84,8 +84,7 @@ class Backend(httpcore.AnyIOBackend):
 class Network(httpx.AsyncHTTPTransport):
     """httpx' transport over such connections, of which ``connections`` are kept."""
 
-    def __init__(self, connections: int, keepalive_expiry: float) -> None:
-        context = httpx.create_ssl_context(trust_env=False)
+    def __init__(self, connections: int, keepalive_expiry: float, context: ssl.SSLContext) -> None:
         super().__init__(verify=context, trust_env=False)
         # httpx has no way to say which network its pool is to use.
         self._pool = self.pool = httpcore.AsyncConnectionPool(

@@ -22,6 +22,7 @@ from proxy.hub.clients import bare_client
 from proxy.hub.credential import Credential
 from proxy.hub.faults import named, refusal
 from proxy.hub.sse import Event, Parser, StreamFault
+from proxy.hub.tls import tls_context
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 from proxy.tasks.detached import Detached, ended
@@ -109,7 +110,7 @@ class HubStream:
         self._silence = silence
         self._base = httpx.URL(settings.url.rstrip("/"))
         self._clock = clock
-        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._tls = tls_context(settings.ca_file)
         self._opening = Detached(awaited=True)
 
     async def open(self) -> Connection:

@@ -8,7 +8,8 @@ from proxy.known.agreed import Agreed
 from proxy.questions.question import Question
 from proxy.questions.watermarks import Extent
 from proxy.redis.link import RedisLink
-from proxy.redis.shared_watermarks import Kind, SharedWatermarks
+from proxy.redis.shared_watermarks import SharedWatermarks
+from proxy.redis_keys import Kind
 from proxy.tasks.detached import drained
 
 

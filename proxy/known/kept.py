@@ -75,6 +75,6 @@ class Kept(Struct, gc=False):
         self.reckoned = -1
 
     def clear(self) -> None:
-        """The page has left memory, whoever still holds this."""
-        self.page = NOTHING
+        """The page has left memory, whoever still holds this, and is charged for as little as it is now."""
+        self.page, self.term = NOTHING, NEVER
         self.outdate()

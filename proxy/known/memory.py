@@ -16,8 +16,10 @@ from proxy.known.second_chance import victim
 
 OVERHEAD: Final = 640
 """Bytes charged for a page beside its body: key, tag, and the objects that hold them (measured: about 550)."""
-LISTINGS: Final = 131_072
-"""Records that are kept (measured: about 700 bytes each); a listing whose record goes loses its pages."""
+KEY: Final = 128
+"""Bytes of a key that are among those; callers can make up longer ones."""
+RECORD: Final = 1024
+"""Bytes of the limit for each record that may be kept (measured: about 700); whose record goes loses its pages."""
 FEW: Final = 64
 """Pages of a listing up to which each is told that the listing's record has changed; else all pages of all are."""
 
@@ -43,6 +45,7 @@ class Memory:
 
     Attributes:
         limit: of ``bytes``.
+        most_listings: how many records are kept.
         bytes: charged for all pages, their variants and overhead included.
         evictions: how many pages have gone for want of room.
         changes: counts what may alter the verdict of any page. Where only a few pages are concerned, they are told
@@ -51,6 +54,7 @@ class Memory:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.most_listings = limit // RECORD
         self._pages: OrderedDict[str, Kept] = OrderedDict()
         self._listings: OrderedDict[str, _Listing] = OrderedDict()
         self._epoch = 0
@@ -95,7 +99,7 @@ class Memory:
         known = self._listings.get(listing)
         if known is None:
             known = self._listings[listing] = _Listing(record, self._epoch, {}, {})
-            if len(self._listings) > LISTINGS:
+            if len(self._listings) > self.most_listings:
                 self.forget(next(iter(self._listings)))
         else:
             self._listings.move_to_end(listing)
@@ -188,4 +192,4 @@ def _overtake(kept: Kept, asked_at: float) -> None:
 
 
 def _cost(page: Page) -> int:
-    return len(page.body) + sum(map(len, page.variants.values())) + OVERHEAD
+    return len(page.body) + sum(map(len, page.variants.values())) + OVERHEAD + max(len(page.key) - KEY, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from proxy.answer.record import Record
-from proxy.known.memory import LISTINGS, Memory
+from proxy.known.memory import Memory
 from proxy.redis.shared import Shared
 from proxy.redis.telling import Telling
 
@@ -23,7 +23,7 @@ class Untold:
     def note(self, listing: str, record: Record, *, moved: bool) -> None:
         """Others are to be told of this when Redis is back; that a listing has ``moved`` even if it moved back."""
         before = self._records.get(listing)
-        if before is not None or len(self._records) < LISTINGS:
+        if before is not None or len(self._records) < self._memory.most_listings:
             self._records[listing] = (record, moved or (before is not None and before[1]))
 
     def tell(self) -> None:

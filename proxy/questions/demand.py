@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Final, TypeAlias
 
 from proxy.questions.question import Question
+from proxy.shared_texts import LONGEST
 
 LATELY: Final = 3.0
 """Seconds after which a question that nobody asks again is in demand no more, and not worth a request of its own."""
@@ -18,6 +19,8 @@ GRAIN: Final = 0.1
 LISTINGS: Final = 4096
 PLACES: Final = 32
 """Listings, and questions of each, that are remembered: those asked last."""
+MOST: Final = 8192
+"""Questions that are remembered in all (measured: about 900 bytes each)."""
 QUESTIONS: Final = 1000
 """Questions that are in demand at the most, as each may want something done."""
 
@@ -35,6 +38,7 @@ class Demand:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._asked: OrderedDict[str, dict[str, tuple[Question, float]]] = OrderedDict()
+        self._count = 0
 
     def busy(self, listing: str, now: float) -> bool:
         """Whether as many questions of a listing as are remembered have just been asked: another is not noted."""
@@ -44,23 +48,26 @@ class Demand:
         return 0 <= now - next(iter(asked.values()))[1] < GRAIN
 
     def note(self, question: Question) -> None:
-        """A caller asks."""
+        """A caller asks. A question that is longer than anybody's need is in no demand: callers can make up many."""
         now, listing, key = self._clock(), question.listing, question.key
-        if self.busy(listing, now):
+        if self.busy(listing, now) or len(key) > LONGEST:
             return
         asked = self._asked.get(listing)
         if asked is None:
             asked = self._asked[listing] = {}
-            if len(self._asked) > LISTINGS:
-                self._asked.popitem(last=False)
         elif (before := asked.get(key)) is not None:
             if 0 <= now - before[1] < GRAIN:
                 return
             del asked[key]
+            self._count -= 1
         asked[key] = question, now
+        self._count += 1
         self._asked.move_to_end(listing)
         if len(asked) > PLACES:
             del asked[next(iter(asked))]
+            self._count -= 1
+        while len(self._asked) > LISTINGS or self._count > MOST:
+            self._count -= len(self._asked.popitem(last=False)[1])
 
     def lately(self) -> Iterator[Question]:
         """The questions in demand, those of the listing asked for last first."""

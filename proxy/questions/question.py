@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -11,11 +9,11 @@ from msgspec.structs import replace
 
 from proxy.contract import TERMINAL
 from proxy.questions.query import ListQuery
+from proxy.redis_keys import hash_tag
+from proxy.shared_texts import shared
 
 LIST_PATH: Final = "/api/ai/generations"
 QUEUE_PATH: Final = "/api/ai/queue"
-REDIS_PREFIX: Final = "gp1"
-"""Changes when values of an earlier release must not be read: both releases then run side by side."""
 SHARED: Final = 4096
 """Listings whose names all questions about them share, instead of each having its own."""
 
@@ -32,9 +30,7 @@ class Question(Struct, frozen=True, gc=False):
         key: the whole question as text; equal exactly for equal questions of one credential.
         path: of the hub's endpoint.
         query: canonical, as the hub is asked.
-        listing: ``gp1:{<digest of credential and filters>}``, what the keys of all pages of the listing begin
-            with. The braces keep them in one Redis Cluster slot; the full key is in each value, so a digest
-            is enough.
+        listing: the hash tag of credential and filters, which the keys of all pages of the listing begin with.
         place: which page of the listing; the id of a single generation.
         filters: of the listing, canonical; the path of a single generation.
         namespace: that the question names, if it does.
@@ -75,16 +71,6 @@ class Question(Struct, frozen=True, gc=False):
         return f"{self.listing}:{self.place}"
 
 
-def rows_keys(listing: str) -> list[str]:
-    """The Redis keys of a listing's rows: the head, the rows, and when each was written."""
-    return [f"{listing}:head", f"{listing}:rows", f"{listing}:written"]
-
-
-def record_key(listing: str) -> str:
-    """The Redis key of a listing's record."""
-    return f"{listing}:record"
-
-
 def page_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:
     """The question for a page of a listing, with the credential of this id and name."""
     filters, canonical = _same(query.listing), query.canonical
@@ -93,7 +79,7 @@ def page_question(credential_id: str, query: ListQuery, *, credential: str = "de
         key=f"{credential_id} {LIST_PATH}?{canonical}",
         path=LIST_PATH,
         query=canonical,
-        listing=_tagged(f"{credential_id} {LIST_PATH}?{filters}"),
+        listing=hash_tag(f"{credential_id} {LIST_PATH}?{filters}"),
         place=f"{query.page}:{query.page_size}",
         filters=filters,
         namespace=query.namespace,
@@ -118,7 +104,7 @@ def queue_question(credential_id: str, query: ListQuery, *, credential: str = "d
         key=key,
         path=QUEUE_PATH,
         query=filters,
-        listing=_tagged(key),
+        listing=hash_tag(key),
         place="all",
         filters=filters,
         namespace=query.namespace,
@@ -139,18 +125,13 @@ def generation_question(
         key=key,
         path=path,
         query="",
-        listing=_tagged(key),
+        listing=hash_tag(key),
         place=generation_id,
         filters=path,
         kind=kind,
     )
 
 
-@lru_cache(SHARED)
-def _tagged(text: str) -> str:
-    return f"{REDIS_PREFIX}:{{{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}}}"
-
-
-@lru_cache(SHARED)
+@shared(SHARED)
 def _same(text: str) -> str:
     return text

@@ -13,14 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxy.questions.question import REDIS_PREFIX
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
-from proxy.redis.shared import NEWS
 from proxy.tasks.detached import Detached
 
-PROCESSES: Final = f"{REDIS_PREFIX}:processes"
-"""A sorted set of processes' ids."""
 INTERVAL: Final = 0.25
 """Seconds between counts."""
 GONE: Final = 1.0
@@ -30,7 +26,7 @@ ABSENCE: Final = 60.0
 FORGOTTEN: Final = 10.0
 """Seconds for which one that has ended is not counted again: more than anything is under way to Redis."""
 
-_CENSUS: Final = Script("census", "suspicion")
+_CENSUS: Final = Script("census", "numbers")
 
 
 class Census:
@@ -84,7 +80,7 @@ class Census:
 
     async def count(self) -> None:
         """Tell that this process is there, and find out which are."""
-        found = await self._link.run(_CENSUS, "census", [PROCESSES], [self._id, repr(GONE)], _read)
+        found = await self._link.run(_CENSUS, "census", [self._link.names.processes], [self._id, repr(GONE)], _read)
         if found is None:
             return
         now = self._clock()
@@ -107,8 +103,9 @@ class Census:
 
     async def _end(self) -> None:
         client: Any = self._link.client
-        await client.zrem(PROCESSES, self._id)  # first, so that nobody who hears of it counts this one again
-        await client.publish(NEWS, f"ends {self._id}")
+        names = self._link.names
+        await client.zrem(names.processes, self._id)  # first, so that nobody who hears of it counts this one again
+        await client.publish(names.news, f"ends {self._id}")
 
 
 def _read(found: list[bytes]) -> set[str]:

@@ -112,6 +112,11 @@ def check(url: Secret) -> None:
         raise ValueError("an option that is unknown or does not fit") from None
 
 
+def database(client: Client) -> int:
+    """The number of the database; a cluster has but one."""
+    return 0 if isinstance(client, RedisCluster) else int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
 async def close(client: Client) -> None:
     """Close all connections, also those that the client itself passes over."""
     try:

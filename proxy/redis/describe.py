@@ -10,11 +10,10 @@ from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
-from proxy.questions.question import REDIS_PREFIX
 from proxy.redis.client import Client, close, connect, info, primaries, publish
 from proxy.redis.reasons import in_script, kind, reason
 from proxy.redis.scripts import Script
-from proxy.redis.shared import NEWS
+from proxy.redis_keys import NEWS, hash_tag
 from proxy.secret import Secret
 
 ANSWERED: Final = 4.0
@@ -57,14 +56,14 @@ async def rehearse(url: Secret) -> list[str]:
 
 
 async def _run_script(client: Client, own: str) -> list[str]:
-    keys = [f"{REDIS_PREFIX}:{{{own}}}:{number}" for number in range(4)]
+    keys = [f"{hash_tag(own)}:{number}" for number in range(4)]
     found = [one.decode(errors="replace") for one in await _REHEARSE(client, keys, [f"{NEWS}:{own}"])]
     return [in_script(command, text) for command, text in zip(found[::2], found[1::2], strict=True)]
 
 
 async def _subscribe(client: Client, own: str) -> list[str]:
     async with client.pubsub() as pubsub:
-        await pubsub.subscribe(NEWS, f"{NEWS}:{own}")
+        await pubsub.subscribe(f"{NEWS}:{own}", f"{NEWS}:{own}:own")
         for _ in range(2):
             while (await pubsub.get_message(timeout=ANSWERED) or {}).get("type") != "subscribe":
                 pass

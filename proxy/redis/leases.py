@@ -16,7 +16,8 @@ from proxy.questions.question import Question
 from proxy.redis.landings import landing
 from proxy.redis.link import AGAIN, RedisLink
 from proxy.redis.scripts import Script
-from proxy.redis.shared import LEASE, NEWS, lease_keys
+from proxy.redis.shared import LEASE
+from proxy.redis_keys import lease_keys
 from proxy.tasks.detached import Detached
 from proxy.tasks.renewal import Renewing
 
@@ -27,8 +28,8 @@ MOST: Final = 256
 MARKED: Final = 60.0
 """Seconds by which a claim may come later than its end: more than a silent network takes to deliver it."""
 
-_RENEW: Final = Script("renew")
-_LAND: Final = Script("land")
+_RENEW: Final = Script("lease_renew")
+_LAND: Final = Script("lease_end")
 
 
 class Leases:
@@ -86,9 +87,12 @@ class Leases:
         self._unended.pop(token, None)
 
     async def _renew(self, question: Question, token: str) -> None:
-        await self._link.run(_RENEW, "renew", [lease_keys(question, token)[0]], [token, int(LEASE * 1000)])
+        await self._link.run(
+            _RENEW, "lease_renew", [lease_keys(question.page_key, token)[0]], [token, int(LEASE * 1000)]
+        )
 
     async def _land(self, question: Question, token: str, failure: bytes = b"", *, unsure: bool = False) -> bool:
         news = b"landed " + landing(question.page_key, token, failure)
-        arguments = [token, NEWS, news, int(MARKED * 1000) if unsure else 0]
-        return await self._link.run(_LAND, "land", list(lease_keys(question, token)), arguments, int) is not None
+        keys = list(lease_keys(question.page_key, token))
+        arguments = [token, self._link.names.news, news, int(MARKED * 1000) if unsure else 0]
+        return await self._link.run(_LAND, "lease_end", keys, arguments, int) is not None

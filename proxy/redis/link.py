@@ -17,12 +17,14 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
+from proxy.log_throttle import LogThrottle
 from proxy.redis.allotment import current
 from proxy.redis.client import GIVEN_UP, Client, close
 from proxy.redis.formats import OtherRelease
 from proxy.redis.reasons import kind, reason
-from proxy.redis.refusals import Refusals, Seldom
+from proxy.redis.refusals import Refusals
 from proxy.redis.scripts import Script
+from proxy.redis_keys import NOBODYS, Names
 from proxy.tasks.detached import Detached, ended
 
 T = TypeVar("T")
@@ -52,19 +54,27 @@ class RedisLink:
             that has timed out ends by itself, beside these.
 
     Attributes:
+        names: of what the deployment has in Redis.
         faults: how often each kind of fault happened, counted where it happens.
     """
 
     def __init__(
-        self, client: Client, timeout: float, connections: int = 64, *, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Client,
+        timeout: float,
+        connections: int = 64,
+        *,
+        names: Names = NOBODYS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
+        self.names = names
         self.faults: Counter[str] = Counter()
         self._timeout = timeout
         self._connections = asyncio.Semaphore(connections)
         self._clock = clock
-        self._seldom = Seldom(clock)
-        self._refusals = Refusals(self._seldom, clock)
+        self._throttle = LogThrottle(clock)
+        self._refusals = Refusals(self._throttle, clock)
         self._calls = Detached(awaited=True)
         self._faults_in_a_row = 0
         self._rest_until = 0.0
@@ -197,7 +207,7 @@ class RedisLink:
         """Count a fault that is no reason to leave Redis alone."""
         self.faults[f"{command}: {what}"] += 1
         line = f"{command}: {what}"
-        if self._faults_in_a_row == 0 and self._seldom.due(line):
+        if self._faults_in_a_row == 0 and self._throttle.due(line):
             _log.warning("Redis fault, going on without it: %s", line)
 
     def refused(self, command: str, error: ResponseError) -> None:

@@ -24,7 +24,6 @@ from redis.exceptions import RedisError, ResponseError
 
 from proxy.redis.client import follow, primaries, publish
 from proxy.redis.link import AGAIN, RedisLink
-from proxy.redis.shared import NEWS
 from proxy.tasks.detached import Detached
 
 HEARTBEAT: Final = 0.05
@@ -61,7 +60,7 @@ class News:
         self.topics: dict[bytes, Callable[[bytes], object]] = {}
         self.on_subscribed: Callable[[], Awaitable[bool]] = _nothing
         self.on_gap: list[Callable[[], object]] = []
-        self._own = f"{NEWS}:{secrets.token_hex(8)}"
+        self._own = f"{link.names.news}:{secrets.token_hex(8)}"
         self._came_back: dict[str, float] = {}
         self._good_until = 0.0
         self._followed_at = 0.0
@@ -118,7 +117,7 @@ class News:
             async with asyncio.timeout(SILENCE):
                 await self._link.client.initialize()
                 pubsub = await stack.enter_async_context(self._link.client.pubsub())
-                await pubsub.subscribe(NEWS, self._own)
+                await pubsub.subscribe(self._link.names.news, self._own)
                 for _ in range(2):
                     while (await pubsub.get_message(timeout=SILENCE) or {}).get("type") != "subscribe":
                         pass
@@ -145,7 +144,7 @@ class News:
         sent_at = self._clock()
         for name in primaries(self._link.client):
             text = f"{sent_at} {name}"
-            await self._link.call("beat", partial(publish, self._link.client, name, self._own, text))
+            await self._link.call("heartbeat", partial(publish, self._link.client, name, self._own, text))
         if sent_at >= self._followed_at + FOLLOW and not self._following:
             self._followed_at = sent_at
             self._following.spawn(self._follow())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import ssl
-from collections.abc import Iterator
 from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
+from proxy.causes import causes, of_the_system
 from proxy.redis.client import ClusterUnfit
 
 _MEANINGS: Final = [
@@ -35,7 +33,7 @@ def reason(error: BaseException) -> str:
         if meaning.startswith("missing"):
             code = "NOPERM"  # of a script it is ERR, which says nothing
         return ", ".join(filter(None, ("" if meaning and code == "ERR" else code, meaning)))
-    return next(filter(None, map(_of_the_system, _causes(error))), "")
+    return next(filter(None, map(_said, causes(error))), "")
 
 
 def in_script(command: str, text: str) -> str:
@@ -59,23 +57,6 @@ def _code(error: BaseException) -> str:
     return error.status_code or (first if _CODE.fullmatch(first) else "")
 
 
-def _of_the_system(error: BaseException) -> str:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return str(error.verify_message).rstrip(".")
-        case ssl.SSLError():
-            return (error.reason or "").replace("_", " ").lower()
-        case OSError() if error.errno is not None and error.errno > 0:
-            return os.strerror(error.errno)
-        case OSError():
-            return error.strerror or ""
-        case RedisError() if str(error) == _CLOSED:
-            return "it closed the connection"
-    return ""
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what it was raised for: redis-py does not always say ``from``."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _said(error: BaseException) -> str:
+    closed = isinstance(error, RedisError) and str(error) == _CLOSED
+    return "it closed the connection" if closed else of_the_system(error)

@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Final
 
+from proxy.log_throttle import LogThrottle
+
 REMEMBERED: Final = 60.0
-"""Seconds for which a call counts as refused that is not made again, and in which the log is told the same once."""
+"""Seconds for which a call counts as refused that is not made again."""
 _log: Final = logging.getLogger("proxy.redis")
-
-
-class Seldom:
-    """Finds out what has not been said for a while, so that a fault of each call is not a line for each call."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._said: dict[str, float] = {}
-
-    def due(self, line: str) -> bool:
-        """Whether this is to be said now."""
-        now = self._clock()
-        if now < self._said.get(line, -math.inf) + REMEMBERED:
-            return False
-        self._said = {one: at for one, at in self._said.items() if now < at + REMEMBERED}
-        self._said[line] = now
-        return True
 
 
 class Refusals:
     """Which kinds of call were refused when last made; true while there are any.
 
     Args:
-        seldom: what the log has been told.
+        throttle: what the log has been told.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, seldom: Seldom, clock: Callable[[], float]) -> None:
-        self._seldom = seldom
+    def __init__(self, throttle: LogThrottle, clock: Callable[[], float]) -> None:
+        self._throttle = throttle
         self._clock = clock
         self._refused: dict[str, float] = {}
         self._told: set[str] = set()
@@ -51,7 +35,7 @@ class Refusals:
         """A call of this kind was refused."""
         self._refused[command] = self._clock()
         line = f"{command}: {why}"
-        if self._seldom.due(line):
+        if self._throttle.due(line):
             self._told.add(command)
             _log.warning("Redis refuses %s", line)
 

@@ -13,7 +13,7 @@ _OUTCOMES: Final = (*get_args(Learned), "lost")
 
 
 class Looked(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """As ``look.lua`` says it, and ``lead.lua`` after the first two."""
+    """As ``page_look.lua`` says it, and ``lease_take.lua`` after the first two."""
 
     page: bytes | int | None
     record: bytes | None
@@ -24,7 +24,7 @@ class Looked(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 
 class Moved(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """As ``learn.lua`` says it."""
+    """As ``page_store.lua`` says it."""
 
     outcome: bytes
     record: bytes | None

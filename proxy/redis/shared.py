@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from proxy.answer.page import Page
 from proxy.answer.record import Learned, Record
-from proxy.questions.question import REDIS_PREFIX, Question, record_key, rows_keys
+from proxy.questions.question import Question
 from proxy.redis.claims import Claim
 from proxy.redis.landings import landing
 from proxy.redis.link import RedisLink
@@ -21,19 +21,16 @@ from proxy.redis.replies import Looked, led, looked, moved
 from proxy.redis.scripts import Script
 from proxy.redis.stored import microseconds, read_page, read_record, write_mark, write_page, write_record, write_stamp
 from proxy.redis.stored_rows import Written
+from proxy.redis_keys import lease_keys, record_key, rows_keys
 
-NEWS: Final = f"{REDIS_PREFIX}:news"
-"""The channel: ``record <listing> <record>``, ``landed <page> <token> <failure>``, ``purged <at> <scope>
-<what>``, as well ``withdrawn``, ``room <gate>``; and ``learned <listing> <record>\\n<page> <token> ``, a record and a
-landing in one."""
 LEASE: Final = 2.0
 """Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
 HANDOVER: Final = 2.0
 """Seconds for which Redis keeps any answer that others may wait for, however short it is fresh."""
 
-_LOOK: Final = Script("look", "rows", "suspicion", "recall", "gate")
-_LEARN: Final = Script("learn", "rows")
-_LEAD: Final = Script("lead", "rows")
+_LOOK: Final = Script("page_look", "rows", "numbers", "gate_load", "gate")
+_LEARN: Final = Script("page_store", "rows")
+_LEAD: Final = Script("lease_take", "rows")
 
 
 class Found(Struct, frozen=True):
@@ -85,7 +82,8 @@ class Shared:
         With a ``claim``, its lease is taken, and the turn that it wants, unless another replica has the lease, or
         something of use is kept that the asker does not know: it knows ``page``, ``record`` and the rows.
         """
-        lease = lease_keys(question, "") if claim is None else lease_keys(claim.question, claim.token)
+        asked, token = (question, "") if claim is None else (claim.question, claim.token)
+        lease = lease_keys(asked.page_key, token)
         keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), *lease]
         known = (b"" if page is None else write_mark(page), "" if record is None else write_record(record))
         arguments: list[Any] = [version, *known]
@@ -99,14 +97,14 @@ class Shared:
             reply = looked(raw)
             return reply, None if turn is None or reply.turn is None else turn.read(reply.turn)
 
-        found = await self._link.run(_LOOK, "look", keys, arguments, read)
+        found = await self._link.run(_LOOK, "page_look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)
 
     async def lead(self, question: Question, token: str, version: str = "") -> Lease | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
         listing = question.listing
-        keys = [*lease_keys(question, token), question.page_key, record_key(listing), *rows_keys(listing)]
-        found = await self._link.run(_LEAD, "lead", keys, [token, int(LEASE * 1000), version], led)
+        keys = [*lease_keys(question.page_key, token), question.page_key, record_key(listing), *rows_keys(listing)]
+        found = await self._link.run(_LEAD, "lease_take", keys, [token, int(LEASE * 1000), version], led)
         if found is None:
             return None
         holder, milliseconds, known = found
@@ -139,7 +137,7 @@ class Shared:
             question.listing,
             Record(page.stamp, since, page.asked_at, heard_at),
             keep_record,
-            keys=[question.page_key, lease_keys(question, token)[0]],
+            keys=[question.page_key, lease_keys(question.page_key, token)[0]],
             contradicts=contradicts,
             page=(await write_page(page) if milliseconds else b"", milliseconds),
             landed=(landing(question.page_key, token) if token else b"", token),
@@ -169,9 +167,9 @@ class Shared:
     ) -> tuple[Record, Learned] | Found | None:
         asked_at, heard_at, since = map(microseconds, (answer.confirmed_at, answer.heard_at, answer.since))
         arguments: list[Any] = [write_stamp(answer.stamp), asked_at, heard_at, int(contradicts), since, *page]
-        arguments += [max(1, int(keep_record * 1000)), NEWS, listing, *landed, *rows]
+        arguments += [max(1, int(keep_record * 1000)), self._link.names.news, listing, *landed, *rows]
         keys = [record_key(listing), *keys, *rows_keys(listing)]
-        result = await self._link.run(_LEARN, "learn", keys, arguments, moved)
+        result = await self._link.run(_LEARN, "page_store", keys, arguments, moved)
         if result is None:
             return None
         record = None if result.record is None else self._read_record(result.record)
@@ -211,9 +209,3 @@ class Shared:
 def _lacking(head: bytes | int, rows: list[bytes]) -> tuple[bytes | None, tuple[bytes, ...]]:
     """What an asker lacks of a listing's rows, as the scripts say it: 1, where that is nothing."""
     return head if isinstance(head, bytes) else None, tuple(rows)
-
-
-def lease_keys(question: Question, token: str) -> tuple[str, str]:
-    """Where the token of who asks the question is, and the mark that a token has ended before Redis got it."""
-    lease = f"{question.page_key}:lease"
-    return lease, f"{lease}:{token}"

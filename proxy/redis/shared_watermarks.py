@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from proxy.questions import watermarks
-from proxy.questions.question import REDIS_PREFIX
 from proxy.questions.watermarks import Extent
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
-from proxy.redis.shared import NEWS
+from proxy.redis_keys import Kind
 
-Kind: TypeAlias = Literal["purged", "withdrawn"]
-KEYS: Final[dict[Kind, str]] = {"purged": f"{REDIS_PREFIX}:purges", "withdrawn": f"{REDIS_PREFIX}:withdrawn"}
-"""Hashes of extents and their times (Unix seconds)."""
-
-_MARK: Final = Script("mark")
-_MARKS: Final = Script("marks")
+_MARK: Final = Script("watermark_add")
+_MARKS: Final = Script("watermark_read")
 
 
 class SharedWatermarks:
@@ -25,11 +20,12 @@ class SharedWatermarks:
     def __init__(self, link: RedisLink, kind: Kind) -> None:
         self._link = link
         self.kind = kind
+        self._key = link.names.watermarks(kind)
 
     async def add(self, extent: Extent, at: float, *, keep: float) -> bool:
         """Tell all replicas; return whether that was possible. Kept for ``keep`` seconds."""
-        arguments = [watermarks.write(extent), repr(at), int(keep * 1000), NEWS, self.kind]
-        return bool(await self._link.run(_MARK, self.kind, [KEYS[self.kind]], arguments))
+        arguments = [watermarks.write(extent), repr(at), int(keep * 1000), self._link.names.news, self.kind]
+        return bool(await self._link.run(_MARK, self.kind, [self._key], arguments))
 
     async def times(self) -> dict[Extent, float] | None:
         """All that are kept, and their times (Unix seconds); None: Redis cannot be asked."""
@@ -37,4 +33,4 @@ class SharedWatermarks:
         def read(found: list[bytes]) -> dict[Extent, float]:
             return watermarks.read(dict(zip(found[::2], found[1::2], strict=True)))
 
-        return await self._link.run(_MARKS, self.kind, [KEYS[self.kind]], [], read)
+        return await self._link.run(_MARKS, self.kind, [self._key], [], read)

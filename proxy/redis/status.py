@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Final, cast
 
-from proxy.questions.question import REDIS_PREFIX
 from proxy.redis.link import RedisLink
 
-KEY: Final = f"{REDIS_PREFIX}:status"
-"""A hash: a process's id → its time (Unix seconds, as text), a space, and what it tells."""
 GONE: Final = 20.0
 """Seconds after which a process that tells nothing any more is left out."""
 
@@ -19,33 +16,36 @@ class SharedStatus:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
+        self._key = link.names.status
 
     async def publish(self, process: str, at: float, told: bytes) -> None:
         """Tell of this process."""
         client: Any = self._link.client
 
         async def write() -> None:
-            await client.hset(KEY, process, b"%.3f %b" % (at, told))
-            await client.pexpire(KEY, int(3 * GONE * 1000))
+            await client.hset(self._key, process, b"%.3f %b" % (at, told))
+            await client.pexpire(self._key, int(3 * GONE * 1000))
 
         await self._link.call("status", write)
 
     async def read(self, now: float) -> dict[str, bytes] | None:
         """What all processes tell that are there, by id; None: Redis could not be asked."""
         client: Any = self._link.client
-        found = await self._link.call("status", lambda: cast("Awaitable[dict[bytes, bytes]]", client.hgetall(KEY)))
+        found = await self._link.call(
+            "status", lambda: cast("Awaitable[dict[bytes, bytes]]", client.hgetall(self._key))
+        )
         read = self._link.read("status", found, lambda them: _read(them, now))
         if read is None:
             return None
         told, gone = read
         if gone:
-            await self._link.call("status", lambda: cast("Awaitable[int]", client.hdel(KEY, *gone)))
+            await self._link.call("status", lambda: cast("Awaitable[int]", client.hdel(self._key, *gone)))
         return told
 
     async def withdraw(self, process: str) -> None:
         """Tell no more of this process: it ends."""
         client: Any = self._link.client
-        await self._link.call("status", lambda: cast("Awaitable[int]", client.hdel(KEY, process)))
+        await self._link.call("status", lambda: cast("Awaitable[int]", client.hdel(self._key, process)))
 
 
 def _read(found: dict[bytes, bytes], now: float) -> tuple[dict[str, bytes], list[bytes]]:

@@ -15,6 +15,7 @@ from proxy.answer.page import Page
 from proxy.questions.question import Question
 from proxy.redis.formats import check_format
 from proxy.redis.link import RedisLink
+from proxy.redis_keys import variant_key
 from proxy.settings import CacheSettings
 
 FORMAT: Final = 1
@@ -48,7 +49,9 @@ class SharedVariants:
     async def get(self, question: Question, page: Page) -> bytes | None:
         """The page's gzip variant; None: there is none, none that says what the page says, or no Redis."""
         client: Any = self._link.client
-        raw = await self._link.call("variant", lambda: cast("Awaitable[bytes | None]", client.get(_key(question))))
+        raw = await self._link.call(
+            "variant", lambda: cast("Awaitable[bytes | None]", client.get(variant_key(question.page_key)))
+        )
         if raw is None:
             return None
         try:
@@ -62,12 +65,8 @@ class SharedVariants:
         keep = int((keep_until(page, self._cache) - self._clock()) * 1000)
         if keep > 0:
             client: Any = self._link.client
-            value = _encode(_Value(FORMAT, page.key, page.etag, variant))
-            await self._link.call("variant", lambda: cast("Awaitable[Any]", client.set(_key(question), value, px=keep)))
-
-
-def _key(question: Question) -> str:
-    return f"{question.page_key}:gzip"
+            key, value = variant_key(question.page_key), _encode(_Value(FORMAT, page.key, page.etag, variant))
+            await self._link.call("variant", lambda: cast("Awaitable[Any]", client.set(key, value, px=keep)))
 
 
 def _read(raw: bytes, page: Page) -> bytes | None:

@@ -15,11 +15,13 @@ from proxy.errors import BadPurge
 from proxy.known.agreed import Agreed
 from proxy.questions import query
 from proxy.questions.watermarks import Extent
-from proxy.secret import Secret
-from proxy.web.credentials import require_key
+from proxy.web.credentials import CurrentKey, require_key
 from proxy.web.reading import respond
 
 PURGE_PATH: Final = "/admin/purge"
+_EXPECTED: Final = (
+    'Send JSON with exactly one of page, listing, namespace and everything, for example {"namespace": "ox"}'
+)
 
 
 class PurgeRequest(Struct, forbid_unknown_fields=True):
@@ -34,10 +36,10 @@ class PurgeRequest(Struct, forbid_unknown_fields=True):
     everything: bool = False
 
 
-def admin_handlers(purged: Agreed, key: Secret | None, *, alone: bool) -> list[HTTPRouteHandler]:
+def admin_handlers(purged: Agreed, key: CurrentKey | None, *, redis: bool, alone: bool) -> list[HTTPRouteHandler]:
     """Handlers for operators; none without a key, so that the path is as unknown as any other.
 
-    ``alone``: there is no other process, so that here is everywhere.
+    ``redis``: there is one. ``alone``: there is no other process, so that here is everywhere.
     """
     if key is None:
         return []
@@ -48,9 +50,10 @@ def admin_handlers(purged: Agreed, key: Secret | None, *, alone: bool) -> list[H
             raise MethodNotAllowedException(headers={"allow": "POST"})
         require_key(request.headers, [key], "Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
         wanted = read_purge(await request.body())
-        everywhere = await purged.agree(wanted) or alone
+        told = await purged.agree(wanted)
+        state = "up" if told else "away" if redis else "off"
         done = {wanted.scope: wanted.scope == "everything" or wanted.what}
-        body = msgspec.json.encode({"purged": done, "everywhere": everywhere})
+        body = msgspec.json.encode({"purged": done, "everywhere": told or alone, "redis": state})
         return respond(request, 200, {"cache-control": "no-store"}, body)
 
     return [purge]
@@ -65,11 +68,13 @@ def read_purge(body: bytes) -> Extent:
     """
     try:
         wanted = msgspec.json.decode(body, type=PurgeRequest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadPurge(f"The body is not as expected: {error}.") from None
+    except msgspec.ValidationError as error:  # of JSON: says what does not fit, and where
+        raise BadPurge(f"{_EXPECTED} ({error}).") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise BadPurge(f"{_EXPECTED}.") from None
     given = [value for value in msgspec.structs.astuple(wanted) if value not in (None, False)]
     if len(given) != 1:
-        raise BadPurge("Give exactly one of page, listing, namespace and everything.")
+        raise BadPurge(f"{_EXPECTED}.")
     if wanted.page is not None:
         return Extent("page", query.parse(wanted.page.encode()).canonical)
     if wanted.listing is not None:

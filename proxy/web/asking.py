@@ -80,12 +80,12 @@ class Asking:
                 raise
             question, outcome = await self._first(caller, questions, wishes, moment, tab, state)
         state.served = outcome
-        page, tags = outcome.page, listed(headers.getall("if-none-match", ()))
+        page, if_none_match = outcome.page, tuple(headers.getall("if-none-match", ()))
         liked = preferred(headers.getall("accept-encoding", ()))
         if question is questions[0] and not moment:  # else another is to be tried first, or a moment passes
-            self._remember(request, caller, question, page, wishes, liked, tags)
+            self._remember(request, caller, question, page, wishes, liked, if_none_match)
         coding = worthwhile(liked, page.body)
-        if known := matching(page.etag, coding, tags):
+        if known := matching(page.etag, coding, listed(if_none_match)):
             return respond(request, 304, page_headers(outcome, known), b"")
         body = await self._encoder.body(question, page, coding)
         answer = page_headers(outcome, tag(page.etag, coding)) | body_headers(body, coding)
@@ -185,14 +185,14 @@ class Asking:
         page: Page,
         wishes: Directives,
         liked: Coding | None,
-        tags: frozenset[str],
+        if_none_match: tuple[str, ...],
     ) -> None:
         """Let the same request go the express lane next time."""
         valid = self._authentication.lasting(request.headers)
         if valid is not None:
             shown = page.etag if question.single and not caller.sees_all else None
-            terms = self._limits.terms(caller)
-            self._express.remember(request.scope, question, Meaning(caller, wishes, terms, valid, liked, tags, shown))
+            meaning = Meaning(caller.name, wishes, self._limits.terms(caller), valid, liked)
+            self._express.remember(request.scope, question, meaning, if_none_match, shown)
 
 
 class _OfNothing(Directives, frozen=True, gc=False):

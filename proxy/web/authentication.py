@@ -9,7 +9,7 @@ from litestar.datastructures import Headers
 from msgspec import Struct
 
 from proxy.callers.caller import ANONYMOUS, Caller, by_digest, digest
-from proxy.callers.tokens import Tokens, Verified
+from proxy.callers.tokens import Tokens, Validity
 from proxy.errors import Unauthorized
 from proxy.settings import Settings
 from proxy.web.credentials import credentials_in
@@ -45,7 +45,7 @@ class Authentication:
         if credentials is None or digest(credentials) in self._by_digest:
             return _always  # keys, and that none are needed, are settings: they stay
         verified = None if self._tokens is None else self._tokens.verified(credentials)
-        return None if self._tokens is None or verified is None else Lasting(self._tokens, verified)
+        return None if self._tokens is None or verified is None else Lasting(self._tokens, verified.validity)
 
     async def caller(self, headers: Headers) -> Caller:
         """Return who asks: known by a key, or by a token that is signed.
@@ -70,14 +70,17 @@ class Authentication:
 
 
 class Lasting(Struct, frozen=True):
-    """Says whether a token that was verified still is valid; equal for equal ones."""
+    """Says whether a token that was verified still is valid; equal for equal ones.
+
+    It is kept with what is known of requests, and so holds nothing of the caller, who may have many namespaces.
+    """
 
     tokens: Tokens
-    verified: Verified
+    validity: Validity
 
     def __call__(self) -> bool:
         """Whether it is."""
-        return self.tokens.valid(self.verified)
+        return self.tokens.valid(self.validity)
 
 
 def _always() -> bool:

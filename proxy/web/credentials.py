@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, TypeAlias
 
 from litestar.datastructures import Headers
 
 from proxy.errors import Unauthorized
+from proxy.hub.credential import read_token
 from proxy.secret import Secret
+from proxy.secret_file import Reloaded
+from proxy.settings import AdminSettings, StatusSettings
+
+CurrentKey: TypeAlias = Callable[[], Secret]
+"""Says which key counts now."""
+_log: Final = logging.getLogger("proxy.keys")
 
 
 def credentials_in(headers: Headers) -> str | None:
@@ -29,12 +39,30 @@ def credentials_in(headers: Headers) -> str | None:
     return credentials.strip(" ")
 
 
-def require_key(headers: Headers, keys: Collection[Secret], hint: str) -> None:
+def current_key(settings: AdminSettings | StatusSettings, what: str) -> CurrentKey | None:
+    """The key that is set, or that a file holds, which is looked at each time (one ``stat``); None: there is none.
+
+    Raises:
+        TokenFault: the file cannot be read, or holds no key.
+    """
+    if settings.key_file is not None:
+        file = Reloaded(Path(settings.key_file), read_token, what, _log)
+
+        def current() -> Secret:
+            file.look()
+            return file.value
+
+        return current
+    key = settings.key
+    return None if key is None else lambda: key
+
+
+def require_key(headers: Headers, keys: Iterable[CurrentKey], hint: str) -> None:
     """Let through only who sends one of these keys as bearer token.
 
     Raises:
         Unauthorized: it is not sent; ``hint`` says what to send.
     """
     key = credentials_in(headers)
-    if key is None or "x-api-key" in headers or Secret(key) not in keys:
+    if key is None or "x-api-key" in headers or Secret(key) not in [current() for current in keys]:
         raise Unauthorized(hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +12,11 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from proxy import tracing
+from proxy.errors import HubBusy
 from proxy.tracing import Trace
 from proxy.web.health import Readiness
 from proxy.web.problems import refusal
-from proxy.web.state import REQUEST, RequestState
+from proxy.web.state import REQUEST, RequestState, state_of
 from proxy.web.telemetry.event import RequestEvent, Sink, asked, describe
 
 MAX_URI: Final = 32 * 1024
@@ -22,6 +24,7 @@ MAX_HEADERS: Final = 32 * 1024
 """Bytes of a request's path with its query, and of the lines of its header."""
 LINE: Final = 4
 """Bytes of a line beside its name and value."""
+GIVEN_UP: Final = "This process ends, and can wait for the hub no longer."
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 Refused: TypeAlias = Callable[[int, str], str]
 """Told of an answer, its status and error's type, that the server gives in the application's place; says its id."""
@@ -48,12 +51,12 @@ def with_edge(
         if tracer is not None:
             state.trace = tracer(scope)
             tracing.current.set(state.trace)  # the server runs each request in a context of its own
-        status = size = 0
+        size = 0
 
         async def sending(message: Message) -> None:
-            nonlocal status, size
+            nonlocal size
             if message["type"] == "http.response.start":
-                status = message["status"]
+                state.status = message["status"]
                 headers = [*message["headers"], (b"x-request-id", request_id.encode()), *state.headers]
                 if readiness.draining:
                     headers.append((b"connection", b"close"))
@@ -65,11 +68,27 @@ def with_edge(
         try:
             await app(scope, receive, sending)
         finally:
-            event = describe(scope, state, status=status, seconds=time.perf_counter() - began, size=size)
+            event = describe(scope, state, seconds=time.perf_counter() - began, size=size)
             for sink in sinks:
                 sink((event,))
 
     return edge
+
+
+def with_end(app: ASGIApp, readiness: Readiness) -> ASGIApp:
+    """Wrap ``app``: what the server gives up as it ends is answered all the same, to come back."""
+    give_up = refusal(503, HubBusy.type, HubBusy.title, GIVEN_UP, after=1.0)
+
+    async def ended(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            # It cancels what outlives shutdown_timeout, and would answer 500; what is sent now still goes out.
+            if scope["type"] != ScopeType.HTTP or not readiness.draining or state_of(scope).status:
+                raise
+            await give_up(scope, receive, send)
+
+    return ended
 
 
 def with_bounds(app: ASGIApp) -> ASGIApp:

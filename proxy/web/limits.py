@@ -101,9 +101,9 @@ class Limits:
         rate = self._settings.rate if caller.rate is None else caller.rate
         return Terms(rate, float(self._settings.burst if caller.burst is None else caller.burst)) if rate else None
 
-    def pay(self, caller: Caller, terms: Terms) -> Balance | None:
+    def pay(self, caller: str, terms: Terms) -> Balance | None:
         """Charge a hit without waiting; None: that takes a look into Redis, or there is too little left."""
-        return self._limiter.pay(caller.name, terms, self._settings.hit_weight)
+        return self._limiter.pay(caller, terms, self._settings.hit_weight)
 
 
 def rate_limit_headers(balance: Balance) -> list[tuple[bytes, bytes]]:

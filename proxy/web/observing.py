@@ -12,6 +12,7 @@ from proxy.hub.client import HubCall
 from proxy.redis.status import SharedStatus
 from proxy.settings import Settings
 from proxy.siblings import Siblings
+from proxy.web.credentials import CurrentKey
 from proxy.web.edge import Tracer
 from proxy.web.health import Readiness
 from proxy.web.status import Status, status_handlers
@@ -28,6 +29,7 @@ class Observing:
     Args:
         others: further sinks.
         siblings: this worker's way to the others behind the same port.
+        operators: their key.
 
     Attributes:
         sinks: what is to be told of each request.
@@ -42,6 +44,7 @@ class Observing:
         readiness: Readiness,
         others: Sequence[Sink],
         siblings: Siblings | None,
+        operators: CurrentKey | None,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -52,7 +55,7 @@ class Observing:
         self._status = Status(core, readiness, shared, siblings, clock=clock)
         self.sinks: list[Sink] = [*others, metrics.requests.note]
         self.tracer: Tracer | None = None
-        shown = status_handlers(self._status, settings)
+        shown = status_handlers(self._status, settings.status, operators)
         self.handlers: list[HTTPRouteHandler] = [metrics_handler(metrics), *shown]
         of_the_hub: list[Callable[[HubCall], None]] = [metrics.requests.note_hub]
         self._tells = bool(shown)

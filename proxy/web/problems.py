@@ -101,8 +101,8 @@ def envelope(error: ErrorBody, request_id: str | UnsetType) -> bytes:
     return msgspec.json.encode(ErrorResponse(error=error, status_message=error.type, request_id=request_id))
 
 
-def refusal(status: int, kind: str, title: str, detail: str) -> ASGIApp:
-    """An application that answers in place of the one that a request is not let through to."""
+def refusal(status: int, kind: str, title: str, detail: str, *, after: float | None = None) -> ASGIApp:
+    """An application that answers in place of another; ``after``: seconds, for Retry-After."""
 
     async def refuse(scope: Scope, _: Receive, send: Send) -> None:
         state = state_of(scope)
@@ -110,6 +110,8 @@ def refusal(status: int, kind: str, title: str, detail: str) -> ASGIApp:
         body = envelope(ErrorBody(type=kind, title=title, detail=detail), state.request_id)
         pairs = [(name.encode(), value.encode()) for name, value in error_headers(kind).items()]
         pairs.append((b"content-length", str(len(body)).encode()))
+        if after is not None:
+            pairs.append((b"retry-after", retry_after.header(after).encode()))
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -26,6 +26,7 @@ class RequestState(Struct, gc=False):
         question: what was asked for, the last of several that were tried.
         served: what the caller gets, where that is a page.
         outcome: an error's type, where it is not.
+        status: of the answer; 0 until that has begun.
     """
 
     request_id: str
@@ -34,7 +35,8 @@ class RequestState(Struct, gc=False):
     headers: Sequence[tuple[bytes, bytes]] = ()
     question: Question | None = None
     served: Outcome | None = None
-    outcome: str = "-"
+    outcome: str = "none"
+    status: int = 0
 
 
 def state_of(scope: Scope) -> RequestState:

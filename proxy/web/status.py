@@ -23,9 +23,9 @@ from msgspec import Struct
 from proxy import __version__
 from proxy.core import Core
 from proxy.redis.status import SharedStatus
-from proxy.settings import Settings
+from proxy.settings import StatusSettings
 from proxy.siblings import Siblings
-from proxy.web.credentials import require_key
+from proxy.web.credentials import CurrentKey, current_key, require_key
 from proxy.web.health import Readiness
 from proxy.web.page_files import PageFile, page_handler
 from proxy.web.reading import reading, respond
@@ -74,7 +74,7 @@ class ProcessReport(Struct):
 
     process: Process
     budgets: list[Budget]
-    told: Activity
+    activity: Activity
 
 
 class StatusResponse(Struct):
@@ -85,7 +85,7 @@ class StatusResponse(Struct):
     interval: int
     processes: list[Process]
     budgets: list[Budget]
-    told: Activity
+    activity: Activity
 
 
 _read: Final = msgspec.msgpack.Decoder(ProcessReport).decode
@@ -149,7 +149,7 @@ class Status:
             interval=INTERVAL,
             processes=sorted((one.process for one in reports.values()), key=lambda process: process.id),
             budgets=own.budgets,
-            told=merged([one.told for one in reports.values()]),
+            activity=merged([one.activity for one in reports.values()]),
         )
 
     async def _tell(self, shared: SharedStatus) -> None:
@@ -196,15 +196,15 @@ class Status:
         return ProcessReport(process, budgets, self.samples.tell())
 
 
-def status_handlers(status: Status, settings: Settings) -> list[HTTPRouteHandler]:
-    """Handlers of the page and its JSON; none unless somebody may read them."""
-    keys = [key for key in (settings.status.key, settings.admin.key) if key is not None]
-    if not keys and not settings.status.open:
+def status_handlers(status: Status, settings: StatusSettings, operators: CurrentKey | None) -> list[HTTPRouteHandler]:
+    """Handlers of the page and its JSON; none unless somebody may read them. ``operators``: their key does as well."""
+    keys = [key for key in (current_key(settings, "status page's key"), operators) if key is not None]
+    if not keys and not settings.open:
         return []
 
     @reading(JSON_PATH)
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if not settings.status.open:
+        if not settings.open:
             hint = "Send the key of the status page (PROXY_STATUS_KEY) as Authorization: Bearer."
             require_key(request.headers, keys, hint)
         body = msgspec.json.encode(await status.response())

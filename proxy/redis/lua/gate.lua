@@ -1,10 +1,10 @@
 -- Begins scripts that ask whether the hub may be asked, by the rules of admission.gate.Gate.admit.
 -- Keys: gate (a hash), slots (a sorted set of tickets by the end of their slots)
--- ARGV from `at` on: the asker, as in recall, then concurrency, patience, the epoch in which this turn was granted for
+-- ARGV from `at` on: the asker, as in gate_load, then concurrency, patience, the epoch in which this turn was granted for
 --       later ('': it was not), s to turn others away for while a probe is under way
 -- Returns: turn | the reason for a refusal, wait in s, epoch, strikes, s left of the pause
 local function admit(at, gate_key, slots_key)
-  local gate = recall(at, gate_key, slots_key)
+  local gate = gate_load(at, gate_key, slots_key)
   local ticket, now, rate, burst, slot = ARGV[at], gate.now, gate.rate, gate.burst, gate.slot
   at = at + ASKER
   local concurrency, patience = number(ARGV[at]), number(ARGV[at + 1])

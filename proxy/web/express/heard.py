@@ -9,7 +9,6 @@ from msgspec import Struct
 from proxy.answer.directives import Directives
 from proxy.answer.encodings import Coding
 from proxy.answer.outcome import Hit, StaleHit
-from proxy.callers.caller import Caller
 from proxy.callers.quota import Terms
 from proxy.hub.credential import Credential
 from proxy.known.kept import Kept
@@ -19,23 +18,20 @@ from proxy.web.telemetry.event import Asked
 
 
 class Meaning(Struct, frozen=True, gc=False):
-    """What a request's words mean, whatever they ask for.
+    """What a request's words mean, whatever they ask for: nothing that differs from page to page.
 
     Attributes:
+        caller: its name; what it may see was looked at when the request was answered.
         terms: what the caller may ask; None: as much as it likes.
         valid: says whether the caller's credentials still are.
         liked: the coding that the caller likes best.
-        tags: of If-None-Match.
-        shown: the tag of the page whose namespace the caller was found to see; None: the question names its own.
     """
 
-    caller: Caller
+    caller: str
     wishes: Directives
     terms: Terms | None
     valid: Callable[[], bool]
     liked: Coding | None
-    tags: frozenset[str]
-    shown: str | None
 
 
 class Manner(Struct, frozen=True, gc=False):
@@ -66,10 +62,12 @@ class Variant(Struct, gc=False):
     lines: tuple[str, str] | None = None
 
 
-class Heard(Remembered, gc=False):
+class Heard(Remembered, gc=False, kw_only=True):
     """A request as it is remembered.
 
     Attributes:
+        if_none_match: the values of that header; the tags in them are read once for each page.
+        shown: the tag of the page whose namespace the caller was found to see; None: the question names its own.
         kept: where memory keeps the page that was the answer, if it is looked for without wishes.
         variant: of that page.
     """
@@ -77,6 +75,8 @@ class Heard(Remembered, gc=False):
     manner: Manner
     asked: Asked
     question: Question
+    if_none_match: tuple[str, ...] = ()
+    shown: str | None = None
     kept: Kept | None = None
     variant: Variant | None = None
 

@@ -1,4 +1,4 @@
-"""Requests by digests of their bytes, bounded in number and in bytes; what is not used goes first."""
+"""Requests by digests of their bytes, bounded by the bytes that they keep alive; what is not used goes first."""
 
 from __future__ import annotations
 
@@ -10,30 +10,41 @@ from msgspec import Struct
 
 from proxy.known.second_chance import victim
 
-ENTRIES: Final = 131_072
-"""Requests that are remembered; one costs about 1,600 bytes, what else it holds included."""
-BYTES: Final = 64 * 1024 * 1024
-"""Bytes of their words, beside those."""
+PLACE: Final = 240
+"""Bytes charged for words: their digest, and its place in the map (measured: about 220)."""
 LONGEST: Final = 8 * 1024
 """Bytes of the longest words that are remembered."""
 
 
-class Remembered(Struct, gc=False):
-    """What can be remembered: ``words`` bytes of them, and whether it was ``used`` of late."""
+class Remembered(Struct, gc=False, kw_only=True):
+    """What can be remembered.
 
-    words: int
-    used: bool
+    Attributes:
+        cost: bytes that it keeps alive.
+        places: how many words mean it, of those that are remembered.
+        used: of late; see ``second_chance``.
+    """
+
+    cost: int
+    places: int = 0
+    used: bool = False
 
 
 T = TypeVar("T", bound=Remembered)
 
 
 class Recollection(Generic[T]):
-    """What words meant, by their digests: callers' keys are in them, and are not to lie around."""
+    """What words meant, by their digests: callers' keys are in them, and are not to lie around.
 
-    def __init__(self, entries: int = ENTRIES, size: int = BYTES) -> None:
-        self._entries = entries
-        self._limit = size
+    Several words may mean one thing. It is charged once, for as long as any of them is remembered: whatever it was
+    found by, no more is kept alive than ``bytes`` says.
+
+    Args:
+        limit: of ``bytes``.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._found: OrderedDict[bytes, T] = OrderedDict()
         self.bytes = 0
 
@@ -48,22 +59,28 @@ class Recollection(Generic[T]):
         return found
 
     def keep(self, words: bytes, thing: T) -> None:
-        """Remember what these words mean, unless they are too long."""
-        if len(words) > LONGEST:
+        """Remember what these words mean, unless they are too long, or it is too large."""
+        if len(words) > LONGEST or thing.cost + PLACE > self._limit:
             return
         self.forget(words)
         self._found[hashlib.sha256(words).digest()] = thing
-        self.bytes += thing.words
-        while len(self._found) > self._entries or self.bytes > self._limit:
-            self.bytes -= self._found.pop(victim(self._found)).words
+        self.bytes += PLACE if thing.places else PLACE + thing.cost
+        thing.places += 1
+        while self.bytes > self._limit:
+            self._drop(victim(self._found))
 
     def forget(self, words: bytes) -> None:
         """These words mean nothing any more."""
-        found = self._found.pop(hashlib.sha256(words).digest(), None)
-        if found is not None:
-            self.bytes -= found.words
+        digest = hashlib.sha256(words).digest()
+        if digest in self._found:
+            self._drop(digest)
 
     def clear(self) -> None:
         """Forget all."""
-        self._found.clear()
-        self.bytes = 0
+        while self._found:
+            self._drop(next(iter(self._found)))
+
+    def _drop(self, digest: bytes) -> None:
+        thing = self._found.pop(digest)
+        thing.places -= 1
+        self.bytes -= PLACE if thing.places else PLACE + thing.cost

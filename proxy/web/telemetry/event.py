@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from litestar.types import HTTPScope
@@ -15,6 +14,7 @@ from proxy.answer.outcome import Miss
 from proxy.hub.stream import EVENTS_PATH
 from proxy.log_format import LogEvent
 from proxy.questions.question import LIST_PATH, QUEUE_PATH
+from proxy.shared_texts import shared
 from proxy.tracing import Trace
 from proxy.web.state import RequestState
 
@@ -53,7 +53,7 @@ class Asked(Struct, frozen=True, gc=False):
 
     Attributes:
         method: of the request; ``other`` for one that HTTP does not define.
-        caller: who asked; ``-`` if that is not known.
+        caller: who asked; ``-`` if that is not known, as one may be called ``none``.
         endpoint: what was asked for.
         path: of the request, shortened.
         listing: what the keys of the listing begin with, in Redis too; ``-`` if none was asked for.
@@ -78,7 +78,7 @@ class RequestEvent(LogEvent, frozen=True, gc=False):
         request_id: as in the answer's X-Request-Id; ``-`` for what is no HTTP and got none.
         asked: by whom, and what.
         status: of the answer; 0 if the caller got none.
-        outcome: ``hit``, ``stale``, ``miss``, ``joined``; an error's type; ``-`` for anything else.
+        outcome: ``hit``, ``stale``, ``miss``, ``joined``; an error's type; ``none`` for anything else.
         seconds: from the request's head to the answer's end.
         bytes: of the answer's body, as they were sent.
         age: seconds since the hub vouched for what was served; for what is asked for often, to a tenth.
@@ -149,7 +149,7 @@ class RequestLine(Struct, omit_defaults=True, gc=False):
     span: str | None = None
 
 
-@lru_cache(SHARED)
+@shared(SHARED)
 def asked(method: str, caller: str, endpoint: Endpoint, path: str, listing: str = "-", filters: str = "") -> Asked:
     """The one that all requests share that asked the same."""
     who = encode({"method": method, "caller": caller, "path": path})[1:-1].decode()
@@ -157,7 +157,7 @@ def asked(method: str, caller: str, endpoint: Endpoint, path: str, listing: str 
     return Asked(method, caller, endpoint, path, listing, filters, who, what)
 
 
-@lru_cache(FILTERS)
+@shared(FILTERS)
 def _names(filters: str) -> str:
     """The names of filters, without their values."""
     return ",".join(pair.partition("=")[0] for pair in filters.split("&") if "=" in pair) or "-"
@@ -174,7 +174,7 @@ def log_requests(events: Sequence[RequestEvent]) -> None:
             _log.handle(logging.LogRecord(_log.name, logging.INFO, "", 0, event, (), None))
 
 
-def describe(scope: HTTPScope, state: RequestState, *, status: int, seconds: float, size: int) -> RequestEvent:
+def describe(scope: HTTPScope, state: RequestState, *, seconds: float, size: int) -> RequestEvent:
     """The event of a request, from what was noted on the way."""
     question, served, method, path = state.question, state.served, scope["method"], scope["path"]
     return RequestEvent(
@@ -186,7 +186,7 @@ def describe(scope: HTTPScope, state: RequestState, *, status: int, seconds: flo
             shown(path),
             *(() if question is None else (question.listing, question.filters)),
         ),
-        status=status,
+        status=state.status,
         outcome=state.outcome if served is None else served.name,
         seconds=seconds,
         bytes=size,

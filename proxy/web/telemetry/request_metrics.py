@@ -76,15 +76,22 @@ class RequestMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Everything up to now."""
         found = self._requests.items()
-        requests = {(endpoint, outcome, str(status)): one.count for (endpoint, outcome, status), one in found}
-        yield counter("requests", "Requests answered.", ["endpoint", "outcome", "status"], requests)
+        requests = {(endpoint, outcome, str(status or "none")): one.count for (endpoint, outcome, status), one in found}
+        yield counter(
+            "requests",
+            "Requests answered; status none: the caller had gone.",
+            ["endpoint", "outcome", "status"],
+            requests,
+        )
         text = "From a request's head to its answer's end; event streams are left out."
         yield self._seconds.family("request_duration_seconds", text, "outcome")
         text = "Seconds since the hub vouched for what was served."
         yield self._ages.family("served_age_seconds", text, "outcome")
         yield counter("response_bytes", "Bytes of answers' bodies.", [], self._bytes)
-        asked = {(name, str(status or "none"), error): n for (name, status, error), n in self._hub_requests.items()}
-        text = "Requests to the hub that have ended, by status (none: no answer) and the error's type, if it is one."
+        asked = {
+            (name, str(status or "none"), error or "none"): n for (name, status, error), n in self._hub_requests.items()
+        }
+        text = "Requests to the hub that have ended, by status (none: no answer) and the error's type (none: no error)."
         yield counter("hub_requests", text, ["credential", "status", "error"], asked)
         text = "How long the hub took to answer, or not to."
         yield self._hub_seconds.family("hub_request_duration_seconds", text, "credential")

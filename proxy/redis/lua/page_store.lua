@@ -7,7 +7,7 @@
 --       (where there is no record here: as it is known elsewhere), page's value, page's PX in ms (0: do not keep),
 --       record's PX in ms, channel, listing, what has landed by that ('': there is no lease), lease's token,
 --       then as write_rows, if there are rows
--- Returns: confirmed | moved | behind, and the record; or lost, the record, and what the asker lacks of the rows, as look
+-- Returns: confirmed | moved | behind, and the record; or lost, the record, and what the asker lacks of the rows, as page_look
 local stamp, asked, heard, contradicts = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local function text(number) return string.format('%.0f', number) end
 local record = redis.pcall('GET', KEYS[1])

@@ -7,7 +7,7 @@
 local ASKER = 15 -- how many those are
 local SAME = 0.5 -- s by which the ends of a pause may differ that several tell of
 
-local function recall(at, gate_key, slots_key)
+local function gate_load(at, gate_key, slots_key)
   local rate, burst, slot = number(ARGV[at + 1]), number(ARGV[at + 2]), number(ARGV[at + 3])
   local now = clock(ARGV[at + 5])
   for key, kind in pairs({[gate_key] = 'hash', [slots_key] = 'zset'}) do

@@ -3,7 +3,7 @@
 -- KEYS: lease, the mark that the token has ended, page, record, head, rows, written
 -- ARGV: token, lease in ms, the version of the rows that the asker knows
 -- Returns: the holder's token and ms that it has left; to the holder also the page, the record, and what it lacks of
---          the rows, as look
+--          the rows, as page_look
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return {'', 0} -- to nobody: this comes too late
 end

@@ -1,9 +1,9 @@
 -- A turn is over. The rules of admission.gate.Gate.leave. Times are seconds by this server's clock.
 -- KEYS: gate, slots
--- ARGV: the asker, as in recall, then epoch, outcome, retry after ('': none), jitter, first and longest pause in s,
+-- ARGV: the asker, as in gate_load, then epoch, outcome, retry after ('': none), jitter, first and longest pause in s,
 --       window in s, failures that open the breaker, channel, news of room
 -- Returns: s left of the pause, its cause, strikes
-local gate, at = recall(1, KEYS[1], KEYS[2]), 1 + ASKER
+local gate, at = gate_load(1, KEYS[1], KEYS[2]), 1 + ASKER
 local now, outcome, retry_after = gate.now, ARGV[at + 1], tonumber(ARGV[at + 2])
 redis.call('ZREM', KEYS[2], ARGV[1])
 local read = redis.call('HMGET', KEYS[1], 'window', 'answered', 'failed', 'answered before', 'failed before', 'crowded')

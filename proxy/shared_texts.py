@@ -1,0 +1,28 @@
+"""Results that all who need the same share: a cache of what is made of texts, bounded by bytes as well as in number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+LONGEST: Final = 1024
+"""Characters, in all, of the longest texts whose results are shared: callers can make up filters of 12 KB each."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def shared(entries: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """As ``lru_cache`` for a pure function of texts; what it makes of long ones it makes anew each time."""
+
+    def share(function: Callable[P, T]) -> Callable[P, T]:
+        kept: Any = lru_cache(entries)(function)
+
+        @wraps(function)
+        def recalled(*texts: Any, **named: Any) -> T:
+            return cast("T", (kept if sum(map(len, texts)) <= LONGEST else function)(*texts, **named))
+
+        return cast("Callable[P, T]", recalled)
+
+    return share

@@ -1,0 +1,129 @@
+"""What is remembered of requests, and that nobody can make it more than it may be."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from proxy.answer import directives
+from proxy.answer.directives import NONE
+from proxy.callers.quota import Terms
+from proxy.questions import query
+from proxy.questions.question import LIST_PATH, Question, page_question
+from proxy.settings import CacheSettings
+from proxy.web.express.heard import Meaning
+from proxy.web.express.lane import HEAD
+from proxy.web.express.recollection import LONGEST, PLACE, Recollection, Remembered
+from proxy.web.express.wire import WIRE
+from tests.support import rig
+
+MEMORY = 2 * 2**20
+MANY = 1_200
+QUERY = "namespace=ox&page_size=1"
+
+
+def test_a_recollection_is_bounded_by_what_it_keeps_alive() -> None:
+    it: Recollection[Remembered] = Recollection(3 * (PLACE + 1000))
+    things = {word: Remembered(cost=1000) for word in (b"a", b"b", b"c", b"d")}
+    for word in (b"a", b"b", b"c"):
+        it.keep(word, things[word])
+    assert it.get(b"a") is things[b"a"]
+    it.keep(b"d", things[b"d"])
+    assert (it.get(b"b"), it.get(b"a"), len(it)) == (None, things[b"a"], 3)
+    assert it.bytes == 3 * (PLACE + 1000)
+    it.keep(b"d", again := Remembered(cost=900))
+    assert (it.get(b"d"), it.bytes) == (again, 3 * PLACE + 2900)
+    it.keep(b"e", Remembered(cost=3 * (PLACE + 1000)))
+    it.keep(b"f" * (LONGEST + 1), Remembered(cost=1))
+    it.forget(b"never known")
+    assert (len(it), it.bytes) == (3, 3 * PLACE + 2900), "what is too large displaces nothing"
+    it.clear()
+    assert (len(it), it.bytes) == (0, 0)
+
+
+def test_what_several_words_mean_is_charged_as_long_as_one_of_them_is_remembered() -> None:
+    it: Recollection[Remembered] = Recollection(10_000)
+    thing = Remembered(cost=1000)
+    for word in (b"a", b"b"):
+        it.keep(word, thing)
+    assert it.bytes == 2 * PLACE + 1000
+    it.forget(b"a")
+    assert it.bytes == PLACE + 1000
+    it.forget(b"b")
+    assert it.bytes == 0
+
+
+def always() -> bool:
+    return True
+
+
+def meaning(caller: str = "anonymous", cache_control: str = "", terms: Terms | None = None) -> Meaning:
+    wishes = directives.parse([cache_control]) if cache_control else NONE
+    return Meaning(caller, wishes, terms, always, "zstd")
+
+
+def some_tags(number: int, count: int) -> tuple[str, ...]:
+    return tuple(f'"{number:030x}{at:02x}"' for at in range(count))
+
+
+REQUESTS: dict[str, Callable[[int], tuple[str, Meaning, tuple[str, ...]]]] = {
+    "a tag": lambda n: (QUERY, meaning(), some_tags(n, 1)),
+    "many tags": lambda n: (QUERY, meaning(), some_tags(n, 20)),
+    "Cache-Control": lambda n: (QUERY, meaning(cache_control=f"max-age={n}, max-stale={n}, min-fresh=0.{n}"), ()),
+    "callers": lambda n: (QUERY, meaning(f"jwt:{n}", terms=Terms(n + 0.5, n + 1.5)), ()),
+    "pages": lambda n: (f"{QUERY}&page={n + 2}", meaning(), ()),
+    "long filters": lambda n: (f"{QUERY}&model={n:032d}&folder={'%C3%A4' * 256}", meaning(), ()),
+    "heads": lambda _: (QUERY, meaning(), ()),
+}
+"""What one caller may send anew each time, by what differs."""
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+async def test_what_a_caller_has_remembered_is_bounded(kind: str) -> None:
+    """An entry that had lost its place among words lived on by its head: 575 MiB of one page that was kept."""
+    async with rig(cache=CacheSettings(memory_bytes=MEMORY), rate=1e6, burst=1_000_000) as it:
+        await it.get(QUERY)
+        wire = it.app.state[WIRE]
+        express, (credential,) = wire._express, wire._express._credentials.values()
+        express._shared = lambda manner: manner  # as for an entry that is alone in its manner
+
+        def question(text: str) -> Question:
+            return page_question(credential.id, query.parse(text.encode()))
+
+        def ask(number: int) -> None:
+            text, what, tags = REQUESTS[kind](number)
+            head = f"GET {number} {number * number}\r\n\r\n".encode()
+            headers = [(b"if-none-match", tag.encode()) for tag in tags]
+            state: dict[str, Any] = {HEAD: head}
+            words = f"{text}&{'' if kind == 'heads' else number}".encode()
+            scope: Any = {"method": "GET", "path": LIST_PATH, "raw_path": LIST_PATH.encode(), "query_string": words}
+            scope |= {"headers": headers, "state": state}
+            if kind != "heads" or express.recall(scope) is None:
+                express.remember(scope, question(text), what, tags)
+            wire.answer(head, ())
+
+        ask(0)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for number in range(1, MANY):
+                ask(number)
+            wire._untold.clear()
+            gc.collect()
+            held, _ = tracemalloc.get_traced_memory()
+            known = express._known
+            charged, places = known.bytes, len(known)
+            known._found = OrderedDict()
+            gc.collect()
+            rest, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert charged <= MEMORY / 2
+        assert places > 100
+        assert held - rest < charged
+        assert rest < 3 * 2**20, "a few thousand names that are shared"

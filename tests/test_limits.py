@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import fakeredis
@@ -62,21 +63,28 @@ def test_a_burst_then_the_rate() -> None:
 @settings(deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from([0, 0.25, 1, 60]), st.integers(1, 5), st.integers(1, 3)),
+        st.tuples(
+            st.sampled_from([0, 0.25, 1, 60]),
+            st.integers(1, 5),
+            st.integers(1, 3),
+            st.sampled_from([0, 0, -9, 1, 3, 1e6]),
+            st.sampled_from([0, 0, 0, 2, 100]),
+        ),
         max_size=30,
     )
 )
-async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int]]) -> None:
+async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, float, float]]) -> None:
+    """What the asker tells, that the bucket is not full before a time, and what was taken elsewhere, is Lua's alone."""
     link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("quota_take", "numbers")
     terms, full_at, now = Terms(2.0, 8), 0.0, 1e6
-    for passed, wanted, least in steps:
+    for passed, wanted, least, known, spent in steps:
         now += passed
-        full_at, here = take(full_at, now, terms, max(wanted, least), least)
-        answer = await link.run(
-            script, "quota_take", ["q"], [max(wanted, least), least, terms.rate, terms.burst, repr(now)], list
-        )
+        told = min(max(full_at, now + known, now), now + 4) + spent / terms.rate
+        full_at, here = take(told, now, terms, max(wanted, least), least)
+        arguments = [max(wanted, least), least, terms.rate, terms.burst, repr(now + known), spent, repr(now)]
+        answer = await link.run(script, "quota_take", ["q"], arguments, list)
         assert answer is not None
-        assert Taken(*(float(number) for number in answer)) == here
+        assert (Taken(*map(float, answer[:3])), float(answer[3])) == (here, full_at)
 
 
 # Replicas.
@@ -163,6 +171,89 @@ async def test_who_wants_more_than_there_is_keeps_it_from_nobody_who_wants_less(
 async def test_without_redis_each_keeps_to_its_share() -> None:
     one = limiter(None, 5)
     assert sum([await passes(one) for _ in range(60)]) == 10
+
+
+# A Redis that goes, and comes back.
+
+
+class Fleet:
+    """Processes that share a Redis, which the test takes away, and the time."""
+
+    def __init__(self, processes: int = 1) -> None:
+        self.server, self.clock = fakeredis.FakeServer(), Clock(1000.0)
+        client = partial(fakeredis.FakeAsyncRedis, server=self.server)
+        links = [RedisLink(client(), 2.0, clock=self.clock) for _ in range(processes)]
+        self.limiters = [Limiter(link, replicas=lambda: processes, clock=self.clock) for link in links]
+
+    def go(self) -> None:
+        self.server.connected = False
+
+    async def come(self, *, empty: bool = False) -> None:
+        self.server.connected = True
+        if empty:
+            await fakeredis.FakeAsyncRedis(server=self.server).flushall()
+        self.clock.advance(1.0)  # of a rest after a fault; what is held is lost
+
+    async def granted(self, asked: int, terms: Terms = SLOW) -> int:
+        """How many of so many requests pass, one after the other, at each process in turn."""
+        each = len(self.limiters)
+        return sum([await passes(self.limiters[number % each], terms=terms) for number in range(asked)])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+async def test_without_redis_no_more_is_granted_than_it_left(processes: int) -> None:
+    fleet = Fleet(processes)
+    assert await fleet.granted(30) == 30
+    fleet.go()
+    assert 15 <= await fleet.granted(200) <= 20
+    assert await fleet.granted(200) == 0
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("processes", [1, 2, 5])
+async def test_a_redis_that_comes_back_is_told_what_was_granted_without_it(processes: int, *, empty: bool) -> None:
+    fleet, granted = Fleet(processes), 0
+    for _ in range(3):
+        granted += await fleet.granted(10)
+        fleet.go()
+        granted += await fleet.granted(5)
+        await fleet.come(empty=empty)
+    granted += await fleet.granted(200)
+    unknown = 3 * (processes - 1) if empty else 0  # to the first who asks: what the others took after it last did
+    assert 45 - 6 * processes <= granted <= 50 + unknown, "what is held when Redis goes or comes may be lost"
+
+
+async def test_a_redis_that_was_flushed_is_told_what_it_said_last() -> None:
+    fleet = Fleet(2)
+    assert await fleet.granted(50) == 50
+    await fleet.come(empty=True)
+    assert await fleet.granted(200) <= 1, "the first who asks does not know of the other's last"
+
+
+async def test_what_came_back_without_redis_is_not_charged_when_it_is_back() -> None:
+    fleet, terms = Fleet(), Terms(rate=1.0, burst=32)
+    await fleet.granted(1, terms)
+    fleet.go()
+    for _ in range(100):
+        fleet.clock.advance(10.0)
+        assert await fleet.granted(1, terms) == 1
+    await fleet.come()
+    assert await fleet.granted(40, terms) >= 28, "a few seconds' worth may have been taken, not a thousand's"
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["ask", "ask", "ask", "go", "come", "forget"]), max_size=40))
+async def test_one_process_grants_no_more_whatever_redis_does(steps: list[str]) -> None:
+    fleet, granted = Fleet(), 0
+    for step in steps:
+        match step:
+            case "ask":
+                granted += await fleet.granted(7)
+            case "go":
+                fleet.go()
+            case _:
+                await fleet.come(empty=step == "forget")
+    assert granted <= 50
 
 
 async def test_what_is_held_is_not_held_for_ever() -> None:

@@ -3,13 +3,17 @@
 A process takes units for a caller from Redis ahead, a few at a time, and spends them by itself for up to ``HELD``
 seconds. What it does not spend is lost to the caller, never granted twice: the limit is exact upwards. (The library
 ``limits`` would ask Redis each time, over connections of its own that nothing here guards against a Redis that hangs.)
+
+Without Redis each process grants its share of what Redis said last to be left, and of what comes back. With each look
+it tells Redis what that has said last, which it may have forgotten since, and what was granted without it. What no
+process knows is granted again: to a caller that none of those that go on has met.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -30,11 +34,24 @@ _TAKE: Final = Script("quota_take", "numbers")
 
 
 class _Held(Struct):
+    """What is known of a caller.
+
+    Attributes:
+        units: that are charged and not spent yet; good until ``until``.
+        left: that Redis, or this process' own bucket, has beside.
+        full_at: when the own bucket will be full; it follows Redis', of which it is a share.
+        shared_full_at: when Redis' bucket will be, as it said last and by its own clock.
+        untold: units granted from the own bucket, which Redis has yet to hear of.
+        waiting: units that are being waited for.
+    """
+
     terms: Terms
     units: float = 0.0
     until: float = 0.0
     left: float = 0.0
     full_at: float = 0.0
+    shared_full_at: float = 0.0
+    untold: float = 0.0
     waiting: float = 0.0
 
 
@@ -121,23 +138,36 @@ class Limiter:
     async def _take(self, caller: str, held: _Held, units: float) -> Taken:
         """Take what all who wait need, and a little more."""
         replicas = max(1, self._replicas())
+        own = held.terms.share(replicas)
         least = max(units - held.units, 1e-9)
         wanted = max(least, held.waiting - held.units, held.terms.burst * AHEAD / replicas)
-        taken = await self._take_shared(caller, held.terms, wanted, least)
+        taken = await self._take_shared(caller, held, own, wanted, least)
         if taken is None:
-            held.full_at, taken = take(held.full_at, self._clock(), held.terms.share(replicas), wanted, least)
+            held.full_at, taken = take(held.full_at, self._clock(), own, wanted, least)
+            held.untold += taken.granted
         held.left = taken.left
         held.units += taken.granted  # not set: some may be given back meanwhile
         if taken.granted:
             held.until = self._clock() + HELD
         return taken
 
-    async def _take_shared(self, caller: str, terms: Terms, wanted: float, least: float) -> Taken | None:
+    async def _take_shared(self, caller: str, held: _Held, own: Terms, wanted: float, least: float) -> Taken | None:
         """Take units from what all replicas share; None: there is no Redis, or it cannot be asked."""
         if self._link is None:
             return None
-        arguments = [*map(repr, (wanted, least, terms.rate, terms.burst)), ""]
+        untold, held.untold = held.untold, 0.0  # told once, as looks overlap
+        spent = min(untold, max(0.0, held.full_at - self._clock()) * own.rate)  # the rest has come back meanwhile
+        told = (wanted, least, held.terms.rate, held.terms.burst, held.shared_full_at, spent)
         keys = [self._link.names.quota(caller)]
-        return await self._link.run(
-            _TAKE, "quota_take", keys, arguments, lambda answer: Taken(*(float(number) for number in answer))
-        )
+        answer = await self._link.run(_TAKE, "quota_take", keys, [*map(repr, told), ""], _read)
+        if answer is None:
+            held.untold += untold
+            return None
+        held.shared_full_at, taken = answer
+        held.full_at = self._clock() + (held.terms.burst - taken.left) / held.terms.rate
+        return taken
+
+
+def _read(answer: Sequence[bytes]) -> tuple[float, Taken]:
+    granted, left, wait, full_at = map(float, answer)
+    return full_at, Taken(granted, left, wait)

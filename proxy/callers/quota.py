@@ -30,7 +30,7 @@ def take(full_at: float, now: float, terms: Terms, wanted: float, least: float) 
 
     ``full_at``: the time at which the bucket is full again; the new one comes with what was taken.
     """
-    full_at = max(full_at, now)
+    full_at = min(max(full_at, now), now + terms.burst / terms.rate)
     left = terms.burst - (full_at - now) * terms.rate
     if left < least:
         return full_at, Taken(0.0, left, (least - left) / terms.rate)

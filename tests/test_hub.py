@@ -269,6 +269,21 @@ def test_a_gzip_of_several_members(piece: int) -> None:
     assert gunzip.extra == 3 * MEMBER + len(b"\x1f and what is none")
 
 
+@pytest.mark.parametrize("most", [100, 150])
+def test_no_more_is_decoded_of_several_members_than_is_asked_for(most: int) -> None:
+    """Also where a member ends with just that much: the next may be a bomb."""
+    sent = gzip.compress(bytes(100)) + gzip.compress(bytes(10**6))
+    assert len(Gunzip().feed(sent, most)) == most
+
+
+def test_what_follows_what_is_no_member_is_none_either() -> None:
+    """Wherever the network has cut it."""
+    sent = [gzip.compress(b"the body"), b"what is none", gzip.compress(b"and what follows it")]
+    for pieces in (sent, [b"".join(sent)]):
+        gunzip = Gunzip()
+        assert b"".join(gunzip.feed(piece, 1000) for piece in pieces) == b"the body"
+
+
 async def test_what_several_members_hold_counts_together() -> None:
     member = gzip.compress(b"x" * 100_000)
     assert isinstance(
@@ -425,9 +440,10 @@ async def test_connections_that_break(sent: bytes, error: type[errors.HubError])
     calls: list[HubCall] = []
     async with raw_hub(behave) as hub:
         hub.on_call.append(calls.append)
-        with pytest.raises(error):
+        with pytest.raises(error) as caught:
             await hub.get(LIST, "")
         assert len(calls) == 1, "a fresh connection that breaks is not tried again"
+        assert report_of(caught.value) == Report("failing"), "the breaker counts it"
 
 
 async def test_a_kept_alive_connection_that_broke_may_be_repeated() -> None:
@@ -446,6 +462,7 @@ async def test_a_kept_alive_connection_that_broke_may_be_repeated() -> None:
         with pytest.raises(errors.HubUnreachable) as caught:
             await hub.get(LIST, "")
         assert caught.value.repeatable
+        assert report_of(caught.value) == Report("abandoned"), "it may be that nothing is wrong with the hub"
         assert await hub.get(LIST, "") == b"ok"
         assert connections == 2
 

@@ -21,6 +21,7 @@ def parsed(*chunks: bytes) -> list[Event]:
     [
         (b"data: one\n\n", [Event("message", "one")]),
         (b"event: done\ndata: one\n\n", [Event("done", "one")]),
+        (b"event: done\r\ndata: one\r\ndata: two\r\n\r\n", [Event("done", "one\ntwo")]),
         (b"data: one\r\rdata: two\r\n\r\n", [Event("message", "one"), Event("message", "two")]),
         (b"data: one\ndata:two\ndata:  three\n\n", [Event("message", "one\ntwo\n three")]),
         (b"data\n\ndata\ndata\n\n", [Event("message", ""), Event("message", "\n")]),
@@ -63,7 +64,7 @@ ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
 
 
 @given(st.lists(st.tuples(LINES, ENDS)), st.lists(st.integers(0, 400)))
-@example([(b"data: one", b"\r\n"), (b"", b"\r\n")], [10])
+@example([(b"event: e", b"\r\n"), (b"data: one", b"\r\n"), (b"", b"\r\n")], [9])
 def test_where_a_stream_is_cut_says_nothing(lines: list[tuple[bytes, bytes]], cuts: list[int]) -> None:
     stream = b"".join(line + end for line, end in lines)
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})

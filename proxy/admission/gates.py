@@ -98,8 +98,10 @@ class Gates:
     async def ask(self, asker: Asker, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
         """Ask for a turn within ``patience`` seconds.
 
-        ``paid``: the turn for now that one of the gates has granted this ticket.
+        ``paid``: the turn for now that one of the gates has granted this process.
         """
+        if paid is not None and not paid.good(self._clock(), allowance):
+            paid = None
         name = self._gate_name()
         if name != self._name:  # another token: what was learned of the old one does not count
             self._name, self._local = name, Gate(self._clock())
@@ -129,7 +131,7 @@ class Gates:
         if isinstance(decision, Refused):
             return decision
         self._unheard.turns += not decision.wait
-        return Grant(ticket, decision.wait, name, local, decision.epoch)
+        return Grant(ticket, decision.wait, self._clock() + decision.wait, name, local, decision.epoch)
 
     async def stay(self, grant: Grant) -> None:
         """The request is still under way."""
@@ -182,7 +184,8 @@ class Gates:
             return decision
         if not decision.wait:
             local.renew(ticket, self._clock())
-        return Grant(ticket, decision.wait, name, local, local.epoch, decision.epoch)
+        due = self._clock() + decision.wait
+        return Grant(ticket, decision.wait, due, name, local, local.epoch, decision.epoch)
 
     async def _tell_free(self, name: str, ticket: str) -> bool:
         """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""

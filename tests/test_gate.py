@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -471,6 +472,31 @@ async def test_something_else_under_the_keys() -> None:
     await redis.set("g:slots", "x")
     assert await shared.leave("g", "t", 0, ANSWERED, 0.5, ALLOWANCE) == Pause()
     assert 0 < await redis.pttl("g:gate") <= 2 * 3600 * 1000, "nothing is kept for good"
+
+
+@pytest.mark.parametrize("told", [Told(), Told(spent=2)], ids=["asks", "tells"])
+@pytest.mark.parametrize("wait", [0.0, 0.1], ids=["for now", "for later"])
+@pytest.mark.parametrize("right", ["zadd", "hset", "pexpire"])
+async def test_a_redis_that_refuses_a_part_charges_nothing(
+    redis_server: RedisServer, right: str, wait: float, told: Told
+) -> None:
+    """It takes nothing back of what was written before: else it would charge turns, and grant none of them."""
+    name, limited = f"{right} {wait} {told.spent}", f"lacks-{right}"
+    redis_server.command("ACL", "SETUSER", limited, "reset", "on", "nopass", "~*", "&*", "+@all", f"-{right}")
+    all_rights = connect(Secret(redis_server.url))
+    some = connect(Secret(redis_server.url.replace("://", f"://{limited}:x@")))
+    gate, refusing = (SharedGate(RedisLink(client, 2.0), now=T0) for client in (all_rights, some))
+    for turn in range(5 if wait else 2):
+        gate.now = T0 if turn else T0 - 2 * SLOT  # who is told of what a young gate has forgotten is refused that
+        await gate.admit(name, f"{turn}", ALLOWANCE, patience=0.0, paid=None, told=Told())
+        await gate.leave(name, f"{turn}", 0, ABANDONED, 0.5, ALLOWANCE)
+    for turn in range(5):
+        answer = await refusing.admit(name, f"refused {turn}", ALLOWANCE, patience=9.0, paid=None, told=told)
+        assert answer is None, "so this process' own gate is asked"
+    standing = await gate.standing(name, ALLOWANCE)
+    assert standing is not None
+    assert standing.turns == pytest.approx(0.0 if wait else 3.0, abs=1e-6)
+    await asyncio.gather(all_rights.aclose(), some.aclose())
 
 
 WRONG = [b"1e17", b"17900000000.0", b"inf", b"-inf", b"nan", b"", b"x"]

@@ -33,7 +33,7 @@ local function admit(at, gate_key, slots_key)
     if wait > patience then
       return answer('rate', wait)
     end
-    gate.keep('next', text(math.max(gate.next_at, now) + 1 / rate))
+    gate.charge(math.max(gate.next_at, now) + 1 / rate)
   end
   if wait == 0 then
     redis.call('ZADD', slots_key, text(now + slot), ticket)

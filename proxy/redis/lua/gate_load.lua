@@ -23,6 +23,14 @@ local function gate_load(at, gate_key, slots_key)
     redis.call('HSET', gate_key, ...)
     redis.call('PEXPIRE', gate_key, ARGV[at + 4])
   end
+  function gate.charge(next_at)
+    -- A user of this server may lack a right, which takes back nothing that a script has written. So what a turn needs
+    -- beside this is tried first, with what changes nothing: a turn that was charged, and then refused, is asked for again.
+    redis.call('ZADD', slots_key, 'XX', 0, '')
+    redis.call('PEXPIRE', slots_key, ARGV[at + 4])
+    gate.next_at = next_at
+    gate.keep('next', text(next_at))
+  end
   function gate.pause(till, cause, strikes)
     -- Turns that were granted for later are void from here on; those that are under way are not.
     gate.next_at = math.min(gate.next_at, now + burst / rate)
@@ -49,9 +57,7 @@ local function gate_load(at, gate_key, slots_key)
     gate.next_at = now + (burst - 1) / rate -- the burst may just have been used
     gate.keep('next', text(gate.next_at))
   elseif spent > 0 then
-    local next_at = math.min(math.max(gate.next_at, now) + spent / rate, math.max(gate.next_at, now + burst / rate))
-    gate.next_at = next_at
-    gate.keep('next', text(next_at))
+    gate.charge(math.min(math.max(gate.next_at, now) + spent / rate, math.max(gate.next_at, now + burst / rate)))
   end
   local told, told_until = whole(ARGV[at + 10]), now + math.min(number(ARGV[at + 8]), number(ARGV[at + 6]))
   -- No pause ends before its time. So what an asker knows of one that lasts is true, whatever this server knows, be it

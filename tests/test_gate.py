@@ -436,7 +436,7 @@ async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
         assert answer[1] == Pause()
     for told in (Told(lasting), Told(), Told(Pause(4.9, "limited", 3))):
         answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=told)
-        assert answer == (Refused("limited", 5.0), lasting)
+        assert answer == (Refused("limited", 5.0), lasting, T0)
     await shared.admit("h", "t", ALLOWANCE, patience=0.0, paid=None, told=Told(over, untold=True))
     standing = await shared.standing("h", ALLOWANCE)
     assert standing is not None
@@ -448,7 +448,7 @@ async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     pause = Pause(5.0, "limited", 3)
     answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told(pause))
-    assert answer == (Refused("limited", 5.0), pause)
+    assert answer == (Refused("limited", 5.0), pause, T0)
     await redis.flushall()
     allowance = Allowance(10.0, 20.0, 100)
     for turn in range(3):
@@ -529,7 +529,7 @@ async def test_a_slot_without_an_end_ends() -> None:
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     await redis.zadd("g:slots", {"a": float("inf"), "b": T0 + 1e9, "c": T0 + SLOT})
     full = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
-    assert full == (Refused("concurrency", 0.0), None)
+    assert full == (Refused("concurrency", 0.0), None, T0)
     shared.now = T0 + SLOT
     answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
     assert answer is not None

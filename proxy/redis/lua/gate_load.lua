@@ -24,8 +24,8 @@ local function gate_load(at, gate_key, slots_key)
     redis.call('PEXPIRE', gate_key, ARGV[at + 4])
   end
   function gate.charge(next_at)
-    -- A user of this server may lack a right, which takes back nothing that a script has written. So what a turn needs
-    -- beside this is tried first, with what changes nothing: one that was charged, and then refused, is asked for again.
+    -- A user of this server may lack a right, and it takes back nothing that a script has written. So what a turn needs
+    -- beside this is tried first, with what changes nothing: one that was charged, then refused, is asked for again.
     redis.call('ZADD', slots_key, 'XX', 0, '')
     redis.call('PEXPIRE', slots_key, ARGV[at + 4])
     gate.next_at = next_at

@@ -81,6 +81,15 @@ async def test_the_share_of_one_that_is_missing_is_left_to_it_for_a_while(three:
     assert three.known() == (3, 3)
 
 
+async def test_a_redis_that_evicts_again_and_again_leaves_nobody_alone(three: Processes) -> None:
+    """Each would take the whole budget for its own, which it has without Redis' gate: that is evicted too."""
+    for _ in range(int(ABSENCE / INTERVAL) + 2):
+        await three.redis().delete(NOBODYS.processes)
+        await three.all[0].count()
+        three.clock.advance(INTERVAL)
+    assert three.known() == (1, 3)
+
+
 async def test_one_that_is_cut_off_goes_by_how_many_there_were_however_long(three: Processes) -> None:
     three.clock.advance(10 * ABSENCE)
     assert three.known() == (3, 3), "whoever is asked about this by Redis is not cut off"

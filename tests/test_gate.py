@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -481,7 +482,7 @@ async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
         assert answer[1] == Pause()
     for told in (Told(lasting), Told(), Told(Pause(4.9, "limited", 3))):
         answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=told)
-        assert answer == (Refused("limited", 5.0), lasting)
+        assert answer == (Refused("limited", 5.0), lasting, T0)
     await shared.admit("h", "t", ALLOWANCE, patience=0.0, paid=None, told=Told(over, untold=True))
     standing = await shared.standing("h", ALLOWANCE)
     assert standing is not None
@@ -493,7 +494,7 @@ async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     pause = Pause(5.0, "limited", 3)
     answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told(pause))
-    assert answer == (Refused("limited", 5.0), pause)
+    assert answer == (Refused("limited", 5.0), pause, T0)
     await redis.flushall()
     allowance = Allowance(10.0, 20.0, 100)
     for turn in range(3):
@@ -507,7 +508,7 @@ async def test_redis_that_has_forgotten_is_told_even_by_who_is_turned_away() -> 
     """The next one, who has asked for nothing of late, finds the burst used up as well."""
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
     busy = await shared.admit("g", "a", Allowance(10.0, 4, 0), patience=0.0, paid=None, told=Told(busy=True))
-    assert busy == (Refused("concurrency", 0.0), None)
+    assert busy == (Refused("concurrency", 0.0), None, T0)
     standing = await shared.standing("g", ALLOWANCE)
     assert standing is not None
     assert standing.turns == pytest.approx(1.0)
@@ -548,6 +549,31 @@ async def test_something_else_under_the_keys() -> None:
     assert 0 < await redis.pttl("g:gate") <= 2 * 3600 * 1000, "nothing is kept for good"
 
 
+@pytest.mark.parametrize("told", [Told(), Told(spent=2)], ids=["asks", "tells"])
+@pytest.mark.parametrize("wait", [0.0, 0.1], ids=["for now", "for later"])
+@pytest.mark.parametrize("right", ["zadd", "hset", "pexpire"])
+async def test_a_redis_that_refuses_a_part_charges_nothing(
+    redis_server: RedisServer, right: str, wait: float, told: Told
+) -> None:
+    """It takes nothing back of what was written before: else it would charge turns, and grant none of them."""
+    name, limited = f"{right} {wait} {told.spent}", f"lacks-{right}"
+    redis_server.command("ACL", "SETUSER", limited, "reset", "on", "nopass", "~*", "&*", "+@all", f"-{right}")
+    all_rights = connect(Secret(redis_server.url))
+    some = connect(Secret(redis_server.url.replace("://", f"://{limited}:x@")))
+    gate, refusing = (SharedGate(RedisLink(client, 2.0), now=T0) for client in (all_rights, some))
+    for turn in range(5 if wait else 2):
+        gate.now = T0 if turn else T0 - 2 * SLOT  # who is told of what a young gate has forgotten is refused that
+        await gate.admit(name, f"{turn}", ALLOWANCE, patience=0.0, paid=None, told=Told())
+        await gate.leave(name, f"{turn}", 0, ABANDONED, 0.5, ALLOWANCE)
+    for turn in range(5):
+        answer = await refusing.admit(name, f"refused {turn}", ALLOWANCE, patience=9.0, paid=None, told=told)
+        assert answer is None, "so this process' own gate is asked"
+    standing = await gate.standing(name, ALLOWANCE)
+    assert standing is not None
+    assert standing.turns == pytest.approx(0.0 if wait else 3.0, abs=1e-6)
+    await asyncio.gather(all_rights.aclose(), some.aclose())
+
+
 WRONG = [b"1e17", b"17900000000.0", b"inf", b"-inf", b"nan", b"", b"x"]
 
 
@@ -578,7 +604,7 @@ async def test_a_slot_without_an_end_ends() -> None:
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     await redis.zadd("g:slots", {"a": float("inf"), "b": T0 + 1e9, "c": T0 + SLOT})
     full = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
-    assert full == (Refused("concurrency", 0.0), None)
+    assert full == (Refused("concurrency", 0.0), None, T0)
     shared.now = T0 + SLOT
     answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
     assert answer is not None

@@ -39,8 +39,8 @@ class Room:
 
         return ask
 
-    def enter(self, queue: Queue[str], name: str, seconds: float = 5.0) -> asyncio.Task[str | None]:
-        return asyncio.create_task(queue.wait(self.ask(name), self.back.append, seconds))
+    def enter(self, queue: Queue[str], name: str, seconds: float = 5.0, place: int = 0) -> asyncio.Task[str | None]:
+        return asyncio.create_task(queue.wait(self.ask(name), self.back.append, seconds, place=place))
 
 
 async def settled() -> None:
@@ -61,6 +61,17 @@ async def test_one_asks_for_all_who_wait_and_again_when_there_is_news_of_room() 
     assert await asyncio.gather(*waiting) == [str(number) for number in range(20)]
     assert room.order == [str(number) for number in range(20)]
     assert len(queue) == 0
+
+
+async def test_who_came_before_others_who_wait_is_before_them_in_line() -> None:
+    """It has waited for its turn, and they have not yet."""
+    queue, room = Queue[str](8), Room()
+    waiting = [room.enter(queue, str(number), place=number) for number in (1, 3, 2)]
+    await settled()
+    room.places = 3
+    queue.make_room()
+    await asyncio.gather(*waiting)
+    assert room.order == ["1", "2", "3"]
 
 
 async def test_where_there_is_room_more_and_more_ask_at_a_time_but_not_too_many() -> None:
@@ -139,7 +150,7 @@ async def test_who_is_cancelled_with_an_answer_gives_it_back() -> None:
         asyncio.get_running_loop().call_soon(gone.cancel)  # before anything else that the answer leads to
         return "gone"
 
-    gone = asyncio.create_task(queue.wait(ask, back.append, 5.0))
+    gone = asyncio.create_task(queue.wait(ask, back.append, 5.0, place=0))
     await asyncio.wait([gone])
     assert gone.cancelled()
     assert back == ["gone"]
@@ -165,7 +176,7 @@ async def test_a_fault_in_asking_is_told_to_who_waits_and_the_next_is_asked_for(
     async def broken() -> str | None:
         raise ZeroDivisionError
 
-    first = asyncio.create_task(queue.wait(broken, room.back.append, 5.0))
+    first = asyncio.create_task(queue.wait(broken, room.back.append, 5.0, place=0))
     second = room.enter(queue, "second")
     with pytest.raises(ZeroDivisionError):
         await first
@@ -180,7 +191,7 @@ async def test_a_fault_in_asking_for_who_is_gone_stops_nobody_else() -> None:
         raise ZeroDivisionError
 
     room.gate.clear()
-    gone = asyncio.create_task(queue.wait(broken, room.back.append, 5.0))
+    gone = asyncio.create_task(queue.wait(broken, room.back.append, 5.0, place=0))
     await settled()
     gone.cancel()
     await asyncio.wait([gone])
@@ -200,5 +211,5 @@ async def test_nobody_is_asked_for_in_the_time_that_redis_may_cost_the_first() -
 
     with allotted():
         current().charge(10.0)
-        await queue.wait(ask, left.append, 5.0)  # type: ignore[arg-type]
+        await queue.wait(ask, left.append, 5.0, place=0)  # type: ignore[arg-type]
     assert left == [1.0]

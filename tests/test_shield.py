@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -12,9 +13,11 @@ import fakeredis
 import pytest
 
 from proxy import errors
+from proxy.admission.forgetting import LASTING
 from proxy.admission.gate import Allowance
 from proxy.admission.gates import Gates
 from proxy.admission.grant import Asker, Grant
+from proxy.admission.later import Later
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.refusals import GaveWay
 from proxy.admission.shared_gate import SharedGate
@@ -778,6 +781,80 @@ async def test_turns_that_were_granted_for_later_are_charged_where_that_is_forgo
     await one.drain(1)
 
 
+def tell_time(one: Shield, clock: Clock) -> None:
+    """Have Redis go by this clock."""
+    if one._gates._shared is not None:
+        one._gates._shared.now = clock()
+
+
+class Asleep(Later[Any]):
+    """Those whose turns are for later, until they are woken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alarms: list[asyncio.Event] = []
+
+    async def due(self, place: int, turn: Any, wait: float, seconds: float) -> Any:  # noqa: ARG002
+        self.alarms.append(asyncio.Event())
+        await self.alarms[-1].wait()
+        return turn
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(2.0):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+@both
+async def test_turns_that_were_not_used_in_time_do_not_pile_up(server: str | None) -> None:
+    """Five turns were paid for when the process was stopped for a second: the budget has a burst of two for then."""
+    clock, asleep = Clock(1000.0), Asleep()
+    one = shield(server_of(server), Allowance(rate=50.0, burst=2, concurrency=9), clock=clock)
+    one._later = asleep
+    tell_time(one, clock)
+    for _ in range(2):
+        await go(one)
+    waiting = [asyncio.create_task(go(one)) for _ in range(5)]
+    await until(lambda: len(asleep.alarms) == 5)
+    clock.advance(1.0)
+    tell_time(one, clock)
+    for alarm in asleep.alarms:
+        alarm.set()
+    await until(lambda: len(asleep.alarms) == 8)
+    assert sum(caller.done() for caller in waiting) <= 2
+    for alarm in asleep.alarms:
+        alarm.set()
+    await asyncio.gather(*waiting)
+    await one.drain(1)
+
+
+@both
+async def test_a_turn_that_finds_no_slot_in_its_time_is_charged_anew(server: str | None) -> None:
+    """The hub is slow, then well again: what was paid for meanwhile is not to come on top of what may be had then."""
+    clock, asleep = Clock(1000.0), Asleep()
+    one = shield(server_of(server), Allowance(rate=100.0, burst=1, concurrency=2), clock=clock)
+    one._later = asleep
+    tell_time(one, clock)
+    (slow,) = await holding(one, 1)
+    other, late = Held(one), asyncio.create_task(go(one))
+    await until(lambda: len(asleep.alarms) == 2)
+    asleep.alarms[0].set()
+    await other.begun.wait()
+    asleep.alarms[1].set()
+    await until(lambda: one._queue)
+    clock.advance(1.0)
+    tell_time(one, clock)
+    await slow.end()
+    await late
+    await one.drain(1)
+    with pytest.raises(errors.HubBusy) as caught:
+        await go(one, patience=0.0)
+    assert caught.value.retry_after == pytest.approx(0.01), "the one turn that there was is had"
+    await other.end()
+    await one.drain(1)
+
+
 async def test_a_redis_that_was_flushed_is_told_of_what_is_under_way() -> None:
     server = fakeredis.FakeServer()
     one, other = shield(server), shield(server)
@@ -794,6 +871,28 @@ async def test_a_redis_that_was_flushed_is_told_of_what_is_under_way() -> None:
         await each.end()
     await one.drain(1)
     assert (await one.standing()).held == 0
+
+
+@pytest.mark.parametrize("by", ["gate", "look"])
+async def test_a_redis_that_forgets_at_each_call_grants_no_turn_at_each(by: str) -> None:
+    """As one that evicts does. A gate that was forgotten begins with a turn: it is not gone by from the third on."""
+    server, clock = fakeredis.FakeServer(), Clock(1000.0)
+    one = shield(server, Allowance(rate=0.01, burst=8, concurrency=8), replicas=lambda: 2, clock=clock)
+    await go(one)
+    had = 0
+    for _ in range(20):
+        await one.drain(1)
+        await fakeredis.FakeAsyncRedis(server=server).flushall()
+        with contextlib.suppress(errors.HubBusy):
+            await go(one, patience=0.0, wanted=one.wanted(0.0) and await look(one) if by == "look" else None)
+            had += 1
+    assert had == 3, "one more is of this process' own gate"
+    assert one.wanted(5.0) is None
+    clock.advance(LASTING)
+    await one.drain(1)
+    await go(one, patience=0.0)
+    assert one.wanted(5.0) is not None, "it lasts: all replicas' gate is asked again"
+    await one.drain(1)
 
 
 async def test_a_redis_that_was_flushed_is_told_of_the_pause() -> None:

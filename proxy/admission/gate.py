@@ -6,6 +6,7 @@ for all replicas together, and a test holds the two against each other.
 - Rate and burst are the generic cell rate algorithm: a turn may be granted for a later time, which the asker waits
   for; so turns come in the order in which they were asked for, and the waiting time is known. It is paid for when it
   is granted, so it is void where that has been forgotten: after a pause, or at another gate than it was granted by.
+  Nor may it be used long after its time (``grant``).
 - A slot is held while a request is under way, and expires unless it is renewed: its holder may have died.
 - A *pause* follows a 429 or 503 of the hub (a cooldown), a refused token, or too many failures (the breaker). When it
   is over, one probe is let through. An answer ends the pause; anything else makes the next one longer.

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from proxy.admission.forgetting import Forgetting
 from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
 from proxy.admission.grant import Asker, Grant
 from proxy.admission.leftovers import Leftovers
-from proxy.admission.shared_gate import NOTHING, Answer, SharedGate
+from proxy.admission.shared_gate import LOOK, NOTHING, Answer, SharedGate
 from proxy.admission.unheard import Unheard
 from proxy.redis.claims import WantedTurn
 
@@ -59,6 +60,7 @@ class Gates:
         self._local = Gate(clock())
         self._alone = False
         self._unheard = Unheard()
+        self._forgetting = Forgetting(clock)
         self._leftovers = Leftovers(self._tell_free, clock=clock)
 
     def is_of(self, gate: bytes) -> bool:
@@ -75,8 +77,8 @@ class Gates:
         What others do not know of this process' gate is to be told first.
         """
         name = self._gate_name()
-        late = self._alone or self._unheard.of_pause or name != self._name
-        if self._shared is None or not self._shared.whole or late:
+        apart = self._alone or self._forgetting.again_and_again or self._unheard.of_pause or name != self._name
+        if self._shared is None or not self._shared.whole or apart:
             return None
         ticket = secrets.token_hex(8)
         told = self._local.told(self._clock(), self.allowance, untold=False)
@@ -88,7 +90,9 @@ class Gates:
         answer: Answer | None = wanted.answer
         if answer is None:
             return FULL
-        return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, *answer)
+        decision, pause, born = answer
+        self._forgetting.note(born)
+        return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, decision, pause)
 
     def free(self, asker: Asker) -> None:
         """Nobody asks by this ticket any more: have the slot given back of a turn of which nothing was heard."""
@@ -98,28 +102,37 @@ class Gates:
     async def ask(self, asker: Asker, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
         """Ask for a turn within ``patience`` seconds.
 
-        ``paid``: the turn for now that one of the gates has granted this ticket.
+        ``paid``: the turn for now that one of the gates has granted this process.
         """
+        if paid is not None and not paid.good(self._clock(), allowance):
+            paid = None
         name = self._gate_name()
         if name != self._name:  # another token: what was learned of the old one does not count
             self._name, self._local = name, Gate(self._clock())
             self._unheard.forget()
+            self._forgetting = Forgetting(self._clock)
         local, ticket = self._local, asker.ticket
         if self._shared is not None:
             told, pauses = self._unheard.tell(local, self._clock(), allowance)
-            epoch = None if paid is None or paid.name != name else paid.shared_epoch
+            looks = self._forgetting.again_and_again  # what is known here is told, and what it would grant is not taken
+            epoch = None if looks or paid is None or paid.name != name else paid.shared_epoch
+            longest = LOOK if looks else patience
             agreed = self._of_agreeing(allowance)
             sent, answer = not self._shared.resting, None
             try:
-                answer = await self._shared.admit(name, ticket, agreed, patience=patience, paid=epoch, told=told)
+                answer = await self._shared.admit(name, ticket, agreed, patience=longest, paid=epoch, told=told)
             finally:
                 if answer is None:  # also where it is not waited for to the end: it may be granted all the same
                     self._unheard.lost(told)
                     asker.lost = name if sent else asker.lost
             if answer is not None:
-                self._alone = False
                 self._unheard.heard(pauses)
-                return self._taken(name, local, ticket, *answer)
+                decision, pause, born = answer
+                self._forgetting.note(born)
+                if not looks:
+                    self._alone = False
+                    return self._taken(name, local, ticket, decision, pause)
+                self._mirror(local, pause)
         allowance = allowance.share(self._replicas())
         if self._shared is not None and not self._alone:
             self._alone = True
@@ -129,7 +142,7 @@ class Gates:
         if isinstance(decision, Refused):
             return decision
         self._unheard.turns += not decision.wait
-        return Grant(ticket, decision.wait, name, local, decision.epoch)
+        return Grant(ticket, decision.wait, self._clock() + decision.wait, name, local, decision.epoch)
 
     async def stay(self, grant: Grant) -> None:
         """The request is still under way."""
@@ -182,7 +195,8 @@ class Gates:
             return decision
         if not decision.wait:
             local.renew(ticket, self._clock())
-        return Grant(ticket, decision.wait, name, local, local.epoch, decision.epoch)
+        due = self._clock() + decision.wait
+        return Grant(ticket, decision.wait, due, name, local, local.epoch, decision.epoch)
 
     async def _tell_free(self, name: str, ticket: str) -> bool:
         """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
-from proxy.admission.gate import Gate
+from proxy.admission.gate import Allowance, Gate
+
+LATE: Final = 0.1
+"""Seconds after its time for which a turn is good at the least: so late it may be for want of processor alone."""
 
 
 class Asker(Struct):
@@ -22,6 +27,7 @@ class Grant(Struct, frozen=True):
     """A turn that was granted, after ``wait`` seconds, and by which gate.
 
     Attributes:
+        due: when that is, in seconds of this process' clock.
         name: of the gate.
         local, epoch: this process' own gate, and that one's epoch.
         shared_epoch: that of all replicas' gate, if it granted the turn.
@@ -29,7 +35,16 @@ class Grant(Struct, frozen=True):
 
     ticket: str
     wait: float
+    due: float
     name: str
     local: Gate
     epoch: int
     shared_epoch: int | None = None
+
+    def good(self, now: float, allowance: Allowance) -> bool:
+        """Whether it may still begin. What was not used in its time is kept for a burst, and no more than that.
+
+        Else turns would pile up while the hub is so slow that there are no slots, or while this process is stopped, and
+        all of them would begin at once thereafter.
+        """
+        return now <= self.due + max(allowance.burst / allowance.rate, LATE)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from bisect import insort
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import Final, Generic, TypeVar
 
 from proxy.redis.allotment import unallotted
@@ -28,9 +29,12 @@ class Waiter(Generic[T]):
         answer: a turn or a refusal, when there is one.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[T | None]], unwanted: Callable[[T | None], object]) -> None:
+    def __init__(
+        self, ask: Callable[[], Awaitable[T | None]], unwanted: Callable[[T | None], object], place: int
+    ) -> None:
         self.ask = ask
         self.unwanted = unwanted
+        self.place = place
         self.answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
 
@@ -43,7 +47,7 @@ class Queue(Generic[T]):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._waiters: deque[Waiter[T]] = deque()
+        self._waiters: list[Waiter[T]] = []
         self._room = asyncio.Event()
         self._detached = Detached()
         self._asking = False
@@ -57,7 +61,12 @@ class Queue(Generic[T]):
         self._room.set()
 
     async def wait(
-        self, ask: Callable[[], Awaitable[T | None]], unwanted: Callable[[T | None], object], seconds: float
+        self,
+        ask: Callable[[], Awaitable[T | None]],
+        unwanted: Callable[[T | None], object],
+        seconds: float,
+        *,
+        place: int,
     ) -> T | None:
         """Return what ``ask`` does in its turn, as soon as that is something; None after so many ``seconds``.
 
@@ -65,8 +74,8 @@ class Queue(Generic[T]):
         """
         if seconds <= 0:
             return None
-        waiter = Waiter(ask, unwanted)
-        self._waiters.append(waiter)
+        waiter = Waiter(ask, unwanted, place)
+        insort(self._waiters, waiter, key=attrgetter("place"))
         if not self._asking:
             self._asking = True
             self._detached.spawn(self._ask())
@@ -87,7 +96,7 @@ class Queue(Generic[T]):
         width = 1
         while self._waiters:
             self._room.clear()
-            first = [self._waiters[index] for index in range(min(width, len(self._waiters)))]
+            first = self._waiters[:width]
             answered = sum(await asyncio.gather(*map(self._ask_for, first)))
             if answered == len(first):
                 width = min(2 * width, self._most)

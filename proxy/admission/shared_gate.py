@@ -30,8 +30,10 @@ from proxy.redis_keys import gate_keys
 KEPT: Final = int(2 * LONGEST * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
 NOTHING: Final = Told()
-Answer: TypeAlias = tuple[Turn | Refused, Pause | None]
-"""What a script says of a turn, and of the pause, if it does."""
+Answer: TypeAlias = tuple[Turn | Refused, Pause | None, float]
+"""What a script says of a turn, and of the pause, if it does; and when the gate began, by Redis' clock."""
+LOOK: Final = -1.0
+"""Seconds, the patience of who wants no turn: none begins so soon."""
 _ADMIT: Final = Script("gate_admit", "numbers", "gate_load", "gate")
 _STAY: Final = Script("gate_renew", "numbers")
 _LEAVE: Final = Script("gate_release", "numbers", "gate_load")
@@ -139,12 +141,13 @@ def read_answer(answer: Sequence[Any]) -> Answer:
     what, wait, epoch, strikes = answer[0].decode(), float(answer[1]), int(answer[2]), int(answer[3])
     if not 0 <= wait < math.inf:
         raise ValueError("no time")
+    born = float(answer[5])
     if what == "turn":
-        return Turn(wait, epoch), Pause(0.0, "failing", strikes)
+        return Turn(wait, epoch), Pause(0.0, "failing", strikes), born
     if what in ("rate", "concurrency"):
-        return Refused(what, wait), None
+        return Refused(what, wait), None, born
     pause = _read_pause([answer[4], answer[0], strikes])
-    return Refused(pause.cause, wait), pause  # the wait for a probe that is under way is no pause
+    return Refused(pause.cause, wait), pause, born  # the wait for a probe that is under way is no pause
 
 
 def _read_pause(answer: Sequence[Any]) -> Pause:

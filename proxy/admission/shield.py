@@ -6,6 +6,7 @@ Without Redis, or while it cannot be asked, this process keeps a gate of its own
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,7 @@ from typing import Final
 from proxy.admission.gate import SLOT, Pause, Refused, Report, Standing
 from proxy.admission.gates import FULL, Gates
 from proxy.admission.grant import Asker, Grant
+from proxy.admission.later import Later
 from proxy.admission.queue import Queue
 from proxy.admission.refusals import FALLBACK, Rest, refusal, report_of, rest_after
 from proxy.errors import ProxyError
@@ -44,6 +46,8 @@ class Shield:
         self._rest: Rest | None = None
         self._longest = 0.0
         self._queue: Queue[Grant | Refused] = Queue(self.allowance.concurrency)
+        self._later: Later[Grant] = Later()
+        self._places = itertools.count()
         gates.on_free = self._queue.make_room
         self._leaving = Detached()
 
@@ -121,14 +125,15 @@ class Shield:
 
     async def _admitted(self, asker: Asker, latest: float, *, ahead: bool, wanted: WantedTurn | None) -> Grant:
         """Wait for a turn until ``latest``."""
-        came_at = self._clock()
+        came_at, place = self._clock(), next(self._places)
         answer = FULL if wanted is None else self._gates.granted(wanted)
         if answer == FULL:
-            answer = await self._in_line(asker, latest, ahead=ahead)
+            answer = await self._in_line(asker, place, latest, ahead=ahead)
         self._rest = None  # also where the turn is for later: others may have the next ones
+        latest += FALLBACK
         while isinstance(answer, Grant) and answer.wait:
-            await asyncio.sleep(answer.wait)
-            answer = await self._in_line(asker, latest + FALLBACK, paid=answer)
+            due = await self._later.due(place, answer, answer.wait, latest - self._clock())
+            answer = FULL if due is None else await self._in_line(asker, place, latest, paid=due)
         if isinstance(answer, Grant):
             return answer
         if answer == FULL:  # nobody knows when there is a slot; as long once more is what it looks like
@@ -138,14 +143,15 @@ class Shield:
         raise error
 
     async def _in_line(
-        self, asker: Asker, latest: float, *, ahead: bool = False, paid: Grant | None = None
+        self, asker: Asker, place: int, latest: float, *, ahead: bool = False, paid: Grant | None = None
     ) -> Grant | Refused:
-        """Ask for a turn, after those who wait for room, and wait if there is none."""
+        """Ask for a turn, after those who came before and wait for room, and wait if there is none."""
         if ahead:
             return FULL if self._queue else await self._gates.ask(asker, self.allowance.ahead(), 0.0, paid=paid)
 
         async def ask() -> Grant | Refused | None:
-            left = max(0.0, latest - self._clock())
+            # A turn in place of one that is void is for whoever came last.
+            left = self._longest if paid is not None and self._later else max(0.0, latest - self._clock())
             answer = await self._gates.ask(asker, self.allowance, left, paid=paid)
             return None if answer == FULL else answer
 
@@ -155,7 +161,7 @@ class Shield:
 
         answer = None if self._queue else await ask()
         if answer is None:
-            answer = await self._queue.wait(ask, unwanted, latest - self._clock())
+            answer = await self._queue.wait(ask, unwanted, latest - self._clock(), place=place)
         return answer or FULL
 
     async def _leave_soon(self, grant: Grant, report: Report) -> None:

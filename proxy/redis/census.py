@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from proxy.redis.link import RedisLink
@@ -80,16 +80,16 @@ class Census:
 
     async def count(self) -> None:
         """Tell that this process is there, and find out which are."""
-        found = await self._link.run(_CENSUS, "census", [self._link.names.processes], [self._id, repr(GONE)], _read)
-        if found is None:
+        answer = await self._link.run(_CENSUS, "census", [self._link.names.processes], [self._id, repr(GONE)], _read)
+        if answer is None:
             return
-        now = self._clock()
+        (new, found), now = answer, self._clock()
         # Its last call, or the answer to this one, may have been under way when one ended.
         self._ended = {one: at for one, at in self._ended.items() if now - at < FORGOTTEN}
         there = len(found - self._ended.keys())
         if there >= self._all:
             self._missing_since = None
-        elif self._missing_since is None or now - self._counted_at > GONE:  # nor does one know of the time between
+        elif self._missing_since is None or new:  # others may be forgotten as this one was
             self._missing_since = now
         if self._missing_since is None or now - self._missing_since >= ABSENCE:
             self._all, self._missing_since = there, None
@@ -108,5 +108,6 @@ class Census:
         await client.publish(names.news, f"ends {self._id}")
 
 
-def _read(found: list[bytes]) -> set[str]:
-    return {one.decode(errors="replace") for one in found}
+def _read(answer: Sequence[Any]) -> tuple[bool, set[str]]:
+    new, found = answer
+    return new == 1, {one.decode(errors="replace") for one in found}

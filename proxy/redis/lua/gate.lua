@@ -2,7 +2,7 @@
 -- Keys: gate (a hash), slots (a sorted set of tickets by the end of their slots)
 -- ARGV from `at` on: the asker, as in gate_load, then concurrency, patience, the epoch in which this turn was granted for
 --       later ('': it was not), s to turn others away for while a probe is under way
--- Returns: turn | the reason for a refusal, wait in s, epoch, strikes, s left of the pause
+-- Returns: turn | the reason for a refusal, wait in s, epoch, strikes, s left of the pause, when this gate began
 local function admit(at, gate_key, slots_key)
   local gate = gate_load(at, gate_key, slots_key)
   local ticket, now, rate, burst, slot = ARGV[at], gate.now, gate.rate, gate.burst, gate.slot
@@ -10,7 +10,7 @@ local function admit(at, gate_key, slots_key)
   local concurrency, patience = number(ARGV[at]), number(ARGV[at + 1])
 
   local function answer(what, wait)
-    return {what, text(wait), gate.epoch, gate.strikes, text(math.max(0, gate.till - now))}
+    return {what, text(wait), gate.epoch, gate.strikes, text(math.max(0, gate.till - now)), text(gate.born)}
   end
   if now < gate.till then
     return answer(gate.cause, gate.till - now)
@@ -33,7 +33,7 @@ local function admit(at, gate_key, slots_key)
     if wait > patience then
       return answer('rate', wait)
     end
-    gate.keep('next', text(math.max(gate.next_at, now) + 1 / rate))
+    gate.charge(math.max(gate.next_at, now) + 1 / rate)
   end
   if wait == 0 then
     redis.call('ZADD', slots_key, text(now + slot), ticket)

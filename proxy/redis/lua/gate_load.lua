@@ -18,10 +18,18 @@ local function gate_load(at, gate_key, slots_key)
   local read = redis.call('HMGET', gate_key, 'next', 'until', 'cause', 'strikes', 'epoch', 'probe', 'born')
   local gate = {now = now, rate = rate, burst = burst, slot = slot, next_at = number(read[1]), till = number(read[2]),
                 cause = known_cause(read[3]), strikes = whole(read[4]), epoch = whole(read[5]), probe = read[6] or '',
-                forgotten = not read[1] and not read[5]}
+                born = number(read[7]), forgotten = not read[1] and not read[5]}
   function gate.keep(...)
     redis.call('HSET', gate_key, ...)
     redis.call('PEXPIRE', gate_key, ARGV[at + 4])
+  end
+  function gate.charge(next_at)
+    -- A user of this server may lack a right, and it takes back nothing that a script has written. So what a turn needs
+    -- beside this is tried first, with what changes nothing: one that was charged, then refused, is asked for again.
+    redis.call('ZADD', slots_key, 'XX', 0, '')
+    redis.call('PEXPIRE', slots_key, ARGV[at + 4])
+    gate.next_at = next_at
+    gate.keep('next', text(next_at))
   end
   function gate.pause(till, cause, strikes)
     -- Turns that were granted for later are void from here on; those that are under way are not.
@@ -41,17 +49,16 @@ local function gate_load(at, gate_key, slots_key)
   end
   if gate.epoch == 0 then
     gate.epoch = 1 + math.floor(now * 1000) % 2 ^ 30
+    gate.born = now
     gate.keep('epoch', gate.epoch, 'born', text(now))
   end
-  local young = gate.forgotten or now - number(read[7]) < slot -- others may not have told yet what it has forgotten
+  local young = gate.forgotten or now - gate.born < slot -- others may not have told yet what it has forgotten
   local spent = number(ARGV[at + 13])
   if gate.forgotten and ARGV[at + 12] == '1' then
     gate.next_at = now + (burst - 1) / rate -- the burst may just have been used
     gate.keep('next', text(gate.next_at))
   elseif spent > 0 then
-    local next_at = math.min(math.max(gate.next_at, now) + spent / rate, math.max(gate.next_at, now + burst / rate))
-    gate.next_at = next_at
-    gate.keep('next', text(next_at))
+    gate.charge(math.min(math.max(gate.next_at, now) + spent / rate, math.max(gate.next_at, now + burst / rate)))
   end
   local told, told_until = whole(ARGV[at + 10]), now + math.min(number(ARGV[at + 8]), number(ARGV[at + 6]))
   -- No pause ends before its time. So what an asker knows of one that lasts is true, whatever this server knows, be it

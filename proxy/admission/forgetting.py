@@ -1,0 +1,40 @@
+"""Whether Redis forgets all replicas' gate again and again, as one does that evicts whatever it is given.
+
+A gate that was forgotten begins anew, with a turn for now, whoever asks. Forgotten at each call, it grants one at each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+LASTING: Final = 2.0
+"""Seconds for which a gate has to be there, once it was forgotten twice within as many."""
+
+
+class Forgetting:
+    """Notes when gates begin.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._born = 0.0
+        self._forgotten_at = self._until = -math.inf
+
+    @property
+    def again_and_again(self) -> bool:
+        """Whether all replicas' gate is not to be gone by."""
+        return self._clock() < self._until
+
+    def note(self, born: float) -> None:
+        """Take in when the gate began that has answered, by Redis' clock. One that began before others answers late."""
+        if 0.0 < self._born < born:
+            now = self._clock()
+            if now < self._forgotten_at + LASTING:
+                self._until = now + LASTING
+            self._forgotten_at = now
+        self._born = max(self._born, born)

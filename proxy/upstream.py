@@ -22,17 +22,20 @@ class Upstream:
     """Puts questions to the hub.
 
     Args:
-        clock: Unix seconds.
+        clock: Unix seconds that do not step back; ``lead``: by how much they are ahead of the machine's.
 
     Attributes:
         state: ``unknown`` before the first request, then ``ok`` or the last ``error.type``.
     """
 
-    def __init__(self, hub: Hub, shield: Shield, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hub: Hub, shield: Shield, *, clock: Callable[[], float], lead: Callable[[], float] = float
+    ) -> None:
         self.hub = hub
         self.shield = shield
         self.state = "unknown"
         self._clock = clock
+        self._lead = lead
 
     async def ask(
         self, question: Question, until: float, *, ahead: bool, turn: WantedTurn | None
@@ -86,8 +89,8 @@ class Upstream:
                 return not_found(question, nothing.body, asked_at), now() - sent
             seconds = now() - sent
             if len(body) > OFF_LOOP:
-                return await asyncio.to_thread(read, question, body, asked_at), seconds
-            return read(question, body, asked_at), seconds
+                return await asyncio.to_thread(read, question, body, asked_at, self._lead()), seconds
+            return read(question, body, asked_at, self._lead()), seconds
 
     def _note(self, credential: str, state: str) -> None:
         """Note how the hub fares; that it refuses a token is an operator's business, and said once."""

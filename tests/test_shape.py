@@ -22,7 +22,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # packages, and modules outside of them, from the bottom up: each imports from lines below its own only
-    ["contract", "errors", "log_format", "secret", "secret_file", "siblings", "tracing"],
+    ["clock", "contract", "errors", "log_format", "secret", "secret_file", "siblings", "tracing"],
     ["logs", "questions", "settings", "tasks"],
     ["answer", "hub"],
     ["rows"],

@@ -116,8 +116,10 @@ _decode_shown_owned = msgspec.json.Decoder(_ShownOwned).decode
 _decode_owned = msgspec.json.Decoder(_Owned).decode
 
 
-def read(question: Question, body: bytes, asked_at: float) -> Page:
+def read(question: Question, body: bytes, asked_at: float, lead: float = 0.0) -> Page:
     """Judge the body of a hub's 200 to be an answer to the question. It is read, never rewritten.
+
+    ``lead``: of ``asked_at``, before the Unix time that links go by.
 
     Unlisted members and statuses pass (hub facts: rows); a row without a terminal status is in flight.
 
@@ -143,7 +145,7 @@ def read(question: Question, body: bytes, asked_at: float) -> Page:
         asked_at=asked_at,
         stamp=stamp,
         settled=question.settles and all(row.status in TERMINAL for row in rows),
-        dead_at=links.dead_at(body, asked_at),
+        dead_at=links.dead_at(body, asked_at, lead),
         single=question.single,
     )
 

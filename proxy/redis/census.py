@@ -1,5 +1,7 @@
 """Which processes there are, as they share what all of them together may do. Each tells Redis that it is there.
 
+With that it tells its time, and all go on from the latest.
+
 One that does not tell any more may have ended, or it is cut off from Redis, and then goes on with its share alone. So
 its share is left to it for a while, unless it has said that it ends.
 """
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from proxy.clock import END, HybridClock
 from proxy.questions.question import REDIS_PREFIX
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
@@ -21,6 +24,8 @@ from proxy.tasks.detached import Detached
 
 PROCESSES: Final = f"{REDIS_PREFIX}:processes"
 """A sorted set of processes' ids."""
+LATEST: Final = f"{REDIS_PREFIX}:clock{{{PROCESSES}}}"
+"""The latest time of any process, in the slot of the others' key."""
 INTERVAL: Final = 0.25
 """Seconds between counts."""
 GONE: Final = 1.0
@@ -38,12 +43,24 @@ class Census:
 
     Args:
         configured: how many there are at the least where they cannot be counted.
+        hybrid: this process' time.
+        keep: seconds for which the latest time outlives all processes: as long as what is judged by it.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, link: RedisLink, configured: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        configured: int,
+        hybrid: HybridClock,
+        *,
+        keep: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._link = link
         self._configured = configured
+        self._hybrid = hybrid
+        self._keep = keep
         self._clock = clock
         self._id = secrets.token_hex(8)
         self._all = self._there = 0
@@ -83,10 +100,13 @@ class Census:
         self._there = min(self._there, self._all)
 
     async def count(self) -> None:
-        """Tell that this process is there, and find out which are."""
-        found = await self._link.run(_CENSUS, "census", [PROCESSES], [self._id, repr(GONE)], _read)
-        if found is None:
+        """Tell that this process is there, and find out which are, and what time it is."""
+        told = [self._id, repr(GONE), repr(self._hybrid.now()), repr(END), int(self._keep * 1000)]
+        read = await self._link.run(_CENSUS, "census", [PROCESSES, LATEST], told, _read)
+        if read is None:
             return
+        latest, found = read
+        self._hybrid.reach(latest)
         now = self._clock()
         # Its last call, or the answer to this one, may have been under way when one ended.
         self._ended = {one: at for one, at in self._ended.items() if now - at < FORGOTTEN}
@@ -111,5 +131,6 @@ class Census:
         await client.publish(NEWS, f"ends {self._id}")
 
 
-def _read(found: list[bytes]) -> set[str]:
-    return {one.decode(errors="replace") for one in found}
+def _read(raw: tuple[bytes, list[bytes]]) -> tuple[float, set[str]]:
+    latest, found = raw
+    return float(latest), {one.decode(errors="replace") for one in found}

@@ -33,6 +33,8 @@ _BETWEEN_LINKS: Final = re.compile(rb"\s|\\[fnrt]")
 """White space, of which some can be in JSON as escapes only; no link holds any."""
 _SIDE_BY_SIDE: Final = re.compile(rb'-Date=[0-9]{8}T[0-9]{6}Z(?:(?!\\[fnrt])[^"\s])*Expires=[0-9]+[^0-9"]')
 _POLICY: Final = re.compile(rb"Policy=([A-Za-z0-9\-_~+/=]+)")
+_SIGNED: Final = re.compile(rb'\?[^"\s?]*?(?:Expires|Policy)[^"\s?]*')
+"""The query of a link that expires; up to a second question mark, so that each byte is looked at once."""
 _LESS_THAN: Final = re.compile(rb'"DateLessThan"\s*:\s*\{\s*"AWS:EpochTime"\s*:\s*([0-9]{1,12})\s*\}')
 
 
@@ -52,6 +54,11 @@ def dead_at(body: bytes, asked_at: float, lead: float = 0.0) -> float | None:
         if expiry > signed
     }
     return min(ends, default=None)
+
+
+def unsigned(body: bytes) -> bytes:
+    """What of an answer stays the same as its links are signed afresh; only to be compared."""
+    return _SIGNED.sub(b"", body)
 
 
 def _strings_with(body: bytes, *words: re.Pattern[bytes]) -> Iterator[bytes]:

@@ -51,6 +51,7 @@ def create_app(
     transport: Transport | None = None,
     redis: Client | None = None,
     clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
     pace: Pace | None = None,
     readiness: Readiness | None = None,
     sinks: Sequence[Sink] = (log_requests,),
@@ -64,7 +65,8 @@ def create_app(
         settings: all of them, checked.
         transport: how the hub is reached, in place of the network.
         redis: a client in place of one for ``settings.redis.url``; closed with the application.
-        clock: Unix seconds.
+        clock: Unix seconds; may step.
+        monotonic: seconds that do not.
         pace: of the subscription to the hub's events, in place of the usual.
         readiness: to be turned false by whoever is about to stop the server.
         sinks: what is told of each request.
@@ -76,7 +78,7 @@ def create_app(
         TokenFault: there is no usable token for the hub, or no key in a file that is to hold one.
     """
     readiness = readiness or Readiness()
-    core = make_core(settings, transport=transport, redis=redis, pace=pace, clock=clock)
+    core = make_core(settings, transport=transport, redis=redis, pace=pace, clock=clock, monotonic=monotonic)
     readiness.on_draining.append(core.events.feed.close)
     authentication = Authentication(settings, clock=clock)
     limits = Limits(settings.limits, Limiter(core.link, replicas=core.replicas))
@@ -132,6 +134,7 @@ async def _lifespan(core: Core, authentication: Authentication, observing: Obser
         ending.push_async_callback(core.events.aclose)
         ending.push_async_callback(core.fetcher.release)  # at once: who waits for this process elsewhere goes on
         if core.census is not None:
+            await core.census.count()  # before anything is asked for: what time it is
             core.census.start()
         if core.news is not None:
             core.news.start()

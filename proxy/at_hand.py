@@ -52,7 +52,7 @@ class AtHand:
         clock: Callable[[], float],
     ) -> None:
         self._settings = cache
-        self._known = knowledge
+        self._trust = knowledge.trust
         self._judging = knowledge.judging
         self._demand = demand
         self._ahead = ahead
@@ -64,12 +64,12 @@ class AtHand:
     def answer(self, question: Question, wishes: Directives) -> Hit | StaleHit | None:
         """The page in memory, if it may be trusted and is what the caller asks for."""
         self._demand.note(question)
-        return self.kept(question, wishes, "memory") if self._known.trust.at_hand else None
+        return self.kept(question, wishes, "memory") if self._trust.at_hand else None
 
     def has(self, question: Question, wishes: Directives) -> bool:
         """Whether ``answer`` would most likely find what the caller asks for; nothing comes of the question."""
         page, verdict = self._judging.best(question)
-        return page is not None and self._known.trust.at_hand and wishes.accept(verdict, self._settings.min_refresh)
+        return page is not None and self._trust.at_hand and wishes.accept(verdict, self._settings.min_refresh)
 
     def slot(self, question: Question) -> Kept | None:
         """Where memory keeps the page, for ``again``: it empties that when the page goes."""
@@ -81,7 +81,7 @@ class AtHand:
         Nearly every hit comes this way, for a third of the cost: nothing is looked up, only the clock is compared.
         """
         kept = before.kept
-        if kept is None or not self._known.trust.at_hand:
+        if kept is None or not self._trust.at_hand:
             return None
         now = self._clock()
         hit = kept.again(now, self._judging.changes)
@@ -124,7 +124,7 @@ class AtHand:
         rest = self._hold_off(question.credential)
         if rest is None or rest.error is HubRefusedCredential:
             return None
-        if not page.settled and self._known.trust.others and not self._is_newest(question):
+        if not page.settled and self._trust.others and not self._is_newest(question):
             return None
         return stand_in(page, verdict, rest.error.type)
 

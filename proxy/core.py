@@ -12,6 +12,7 @@ from proxy.admission.gates import Gates
 from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
 from proxy.answer.freshness import keep_record
+from proxy.clock import HybridClock
 from proxy.events.events import Events
 from proxy.events.hearing import Pace
 from proxy.fetch import Fetcher
@@ -69,6 +70,7 @@ def make_core(
     redis: Client | None,
     pace: Pace | None,
     clock: Callable[[], float],
+    monotonic: Callable[[], float],
 ) -> Core:
     """Put it together; the arguments are those of ``create_app``.
 
@@ -76,17 +78,20 @@ def make_core(
         TokenFault: there is no usable token for the hub.
     """
     credentials = Credentials(settings.hub)
+    hybrid = HybridClock(clock, monotonic)
+    now, keep = hybrid.now, keep_record(settings.cache)
     link = _link(settings, redis)
     news = None if link is None else News(link)
     configured = settings.redis.replicas * settings.server.workers
-    census = None if link is None else Census(link, configured)
+    census = None if link is None else Census(link, configured, hybrid, keep=keep)
     replicas = (lambda: configured) if census is None else census.processes
     agreeing = (lambda: 1) if census is None else census.agreeing
     upstreams = {
         credential.name: Upstream(
             Hub(settings.hub, credential, transport=transport, clock=clock),
             _shield(settings, credential, link, replicas, agreeing),
-            clock=clock,
+            clock=now,
+            lead=hybrid.lead,
         )
         for credential in credentials.all
     }
@@ -94,14 +99,16 @@ def make_core(
     rows_bytes = settings.cache.memory_bytes // 2 if settings.cache.compose else 0
     memory = Memory(settings.cache.memory_bytes - rows_bytes)
     shared = None if link is None else Shared(link)
-    barred = Barred(link, keep=keep_record(settings.cache), clock=clock)
-    knowledge = Knowledge(settings.cache, memory, shared, news, barred, rows_bytes=rows_bytes, clock=clock)
-    encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=clock))
+    barred = Barred(link, keep=keep, clock=now)
+    knowledge = Knowledge(
+        settings.cache, memory, shared, news, barred, rows_bytes=rows_bytes, clock=now, lead=hybrid.lead
+    )
+    encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=now))
 
     landings = Landings()
     leases = None if link is None else Leases(link)
-    fetcher = Fetcher(upstreams, knowledge, leases, landings, deadline=settings.hub.deadline, clock=clock)
-    pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=clock)
+    fetcher = Fetcher(upstreams, knowledge, leases, landings, deadline=settings.hub.deadline, clock=now)
+    pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=now)
     if news is not None and census is not None:
         news.on_subscribed = barred.read
         news.topics[b"purged"], news.topics[b"withdrawn"] = barred.purged.hear, barred.withdrawn.hear
@@ -111,7 +118,17 @@ def make_core(
         news.topics[b"room"] = partial(_make_room, upstreams)
         news.on_gap.append(landings.wake_all)
     events = Events(
-        settings, credentials, upstreams, pages, knowledge, link, news, transport=transport, pace=pace, clock=clock
+        settings,
+        credentials,
+        upstreams,
+        pages,
+        knowledge,
+        link,
+        news,
+        hybrid,
+        transport=transport,
+        pace=pace,
+        clock=clock,
     )
     return Core(
         credentials, upstreams, link, news, census, memory, knowledge, encoder, fetcher, pages, events, replicas

@@ -52,6 +52,11 @@ class Names(Struct, frozen=True):
         return f"{PREFIX}:{self.hub}:processes"
 
     @property
+    def clock(self) -> str:
+        """The latest time of any process, in the slot of ``processes``."""
+        return f"{PREFIX}:clock{{{self.processes}}}"
+
+    @property
     def status(self) -> str:
         """A hash: a process's id → its time (Unix seconds, as text), a space, and what it tells."""
         return f"{PREFIX}:{self.hub}:status"

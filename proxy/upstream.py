@@ -19,14 +19,17 @@ class Upstream:
     """Puts questions to the hub.
 
     Args:
-        clock: Unix seconds.
+        clock: Unix seconds that do not step back; ``lead``: by how much they are ahead of the machine's.
     """
 
-    def __init__(self, hub: Hub, shield: Shield, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hub: Hub, shield: Shield, *, clock: Callable[[], float], lead: Callable[[], float] = float
+    ) -> None:
         self.hub = hub
         self.shield = shield
         self._clock = clock
         self._state = HubState(hub.credential, clock=clock)
+        self._lead = lead
 
     @property
     def state(self) -> str:
@@ -90,5 +93,5 @@ class Upstream:
                 return not_found(question, nothing.body, asked_at), now() - sent
             seconds = now() - sent
             if len(body) > OFF_LOOP:
-                return await asyncio.to_thread(read, question, body, asked_at), seconds
-            return read(question, body, asked_at), seconds
+                return await asyncio.to_thread(read, question, body, asked_at, self._lead()), seconds
+            return read(question, body, asked_at, self._lead()), seconds

@@ -91,6 +91,7 @@ async def rig(
     transport: httpx.AsyncBaseTransport | None = None,
     simulator: Simulator | None = None,
     clock: Clock | None = None,
+    monotonic: Clock | None = None,
     auth: AuthSettings | None = None,
     origins: tuple[str, ...] = (),
     jwt: JwtSettings | None = None,
@@ -123,6 +124,7 @@ async def rig(
         transport=transport or httpx.ASGITransport(simulator),
         redis=redis,
         clock=clock,
+        monotonic=monotonic or clock,
         sinks=[events.extend],
         siblings=siblings,
     )

@@ -15,6 +15,7 @@ import pytest
 
 from proxy.admission.gate import Allowance
 from proxy.admission.shared_gate import NOTHING, SharedGate
+from proxy.clock import HybridClock
 from proxy.commands.serve import freeze_heap
 from proxy.commands.sockets import LOOPBACK
 from proxy.events.shared_log import SharedLog
@@ -80,7 +81,7 @@ async def test_nothing_grows_with_what_callers_ask(fault: Fault, redis: bool) ->
 
 
 KINDS = [":record", ":1:60", ":head", ":rows", ":written", ":gate", ":slots", ":quota"]
-KINDS += [":events", ":seen:", ":subscriber", ":rest", ":purged", ":withdrawn", ":processes"]
+KINDS += [":events", ":seen:", ":subscriber", ":rest", ":purged", ":withdrawn", ":processes", ":clock{"]
 """What is in the keys of Redis, of each kind."""
 
 
@@ -98,7 +99,7 @@ async def test_nothing_in_redis_is_kept_for_good(own_redis: RedisServer) -> None
         await other.give_up(60.0)
         for kind in get_args(Kind):
             await SharedWatermarks(link, kind).add(Extent("everything"), it.clock(), keep=60.0)
-        await Census(link, 1).count()
+        await Census(link, 1, HybridClock(), keep=60.0).count()
         turn = Allowance(rate=1.0, burst=1.0, concurrency=1)
         await SharedGate(link).admit("gp1:{gate}", "ticket", turn, patience=0.0, paid=None, told=NOTHING)
         keys = [key.decode() for key in own_redis.command("KEYS", "*")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fakeredis
 import pytest
 
+from proxy.clock import HybridClock
 from proxy.redis.census import ABSENCE, GONE, INTERVAL, Census
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
@@ -19,8 +20,10 @@ class Processes:
     def __init__(self, number: int, configured: int = 1) -> None:
         self.server = fakeredis.FakeServer()
         self.clock = Clock()
+        hybrid = HybridClock(self.clock, self.clock)
         self.all = [
-            Census(RedisLink(self.redis(), 1.0, clock=self.clock), configured, clock=self.clock) for _ in range(number)
+            Census(RedisLink(self.redis(), 1.0, clock=self.clock), configured, hybrid, keep=60, clock=self.clock)
+            for _ in range(number)
         ]
 
     def redis(self) -> fakeredis.FakeAsyncRedis:
@@ -126,7 +129,7 @@ async def test_one_that_has_ended_is_not_counted_by_what_was_under_way(three: Pr
 async def test_a_redis_that_is_full_is_no_reason_to_miss_anybody(own_redis: RedisServer) -> None:
     """Its gate answers as well: what is charged there would be charged at a fraction of the rate."""
     client = connect(Secret(own_redis.url))
-    both = [Census(RedisLink(client, 5.0), 1) for _ in range(2)]
+    both = [Census(RedisLink(client, 5.0), 1, HybridClock(), keep=60) for _ in range(2)]
     for one in (*both, *both):
         await one.count()
     await client.config_set("maxmemory", "1")

@@ -113,7 +113,12 @@ async def way(hub: Simulator | None = None, *, express: bool = True, **hub_setti
         events=EventSettings(mode="off"),  # httpx.ASGITransport hands out nothing before an answer ends
     )
     app = create_app(
-        chosen, transport=httpx.ASGITransport(hub), clock=clock, readiness=readiness, sinks=[events.extend]
+        chosen,
+        transport=httpx.ASGITransport(hub),
+        clock=clock,
+        monotonic=clock,
+        readiness=readiness,
+        sinks=[events.extend],
     )
     lane = app.state[WIRE]._express
     lane._limits._limiter._clock = clock  # units are held for a second: not one that passes between the two ways

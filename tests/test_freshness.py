@@ -56,7 +56,7 @@ def judge(it: Page, known: Record, now: float, cache: CacheSettings, *, apart: b
         (page(dead_at=3), record(), 3, Gone()),
         (page(dead_at=50), record(), 49, Stale(-44, 49)),
         (page(dead_at=50), record(confirmed_at=49), 50, Gone()),
-        # A clock that stepped back makes nothing younger than new.
+        # Another replica's clock that is ahead makes nothing younger than new.
         (page(asked_at=3), record(confirmed_at=3), 0, Fresh(8, 0)),
     ],
 )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import uuid
+from decimal import Decimal
 
 import fakeredis
 import httpx
@@ -242,6 +243,26 @@ async def test_replicas_share_them() -> None:
         assert [answer.status_code for answer in theirs] == [200, 200, 200, 404]
         assert it.hub_requests == 4
         assert all("detail=redis" in answer.headers["cache-status"] for answer in theirs)
+
+
+async def test_one_that_is_charged_late_is_shown_as_it_was_by_no_replica() -> None:
+    """Once any has been told of it; nor does that answer vouch for the one from before."""
+    server = fakeredis.FakeServer()
+    async with rig(redis=fakeredis.FakeAsyncRedis(server=server)) as it:
+        row = next(row for row in it.hub.world.newest_first("ox") if row.status == "succeeded")
+        at = f"{LIST_PATH}/{row.id}"
+        async with rig(redis=fakeredis.FakeAsyncRedis(server=server), clock=it.clock, simulator=it.hub) as other:
+            before = [await ask(one, at) for one in (it, other, it, other)]
+            assert len({answer.content for answer in before}) == 1
+            it.hub.world.charge(row, Decimal("9.99"))
+            it.clock.advance(2)
+            told = await ask(it, at, **{"cache-control": "no-cache"})
+            it.clock.advance(1)
+            after = [await ask(one, at) for one in (it, other)]
+        assert b"9.99" in told.content
+        assert [answer.content for answer in after] == [told.content] * 2
+        assert [answer.headers["age"] for answer in after] == ["1"] * 2
+        assert it.hub_requests == 2
 
 
 # Who may see them.

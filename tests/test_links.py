@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answer.links import _DATE, dead_at
+from proxy.answer.links import _DATE, dead_at, unsigned
 
 NOW = 1_790_000_000.0
 
@@ -129,3 +130,41 @@ def test_never_later_than_any_living_link(links: list[tuple[int, int]]) -> None:
 @given(st.binary(max_size=400).map(lambda noise: noise + b"Expires=12" + noise + b"Policy=" + noise))
 def test_any_bytes_are_survived(body: bytes) -> None:
     dead_at(body, NOW)
+
+
+def test_times_that_are_ahead_of_the_links_own() -> None:
+    """Also by more than a link lives for."""
+    body = json.dumps([s3(NOW, 3600), f"https://x.example/a?Expires={int(NOW) + 600}"]).encode()
+    for lead in (0.0, 120.0, 7200.0):
+        assert dead_at(body, NOW + lead, lead) == NOW + 540 + lead
+    assert dead_at(json.dumps(s3(NOW - 7200, 3600)).encode(), NOW + 7200, 7200) is None
+
+
+LINKS = [
+    lambda at: s3(at, 3600),
+    lambda at: s3(at, 3600, "Goog"),
+    lambda at: f"https://x.example/a?AWSAccessKeyId=A&Expires={int(at) + 600}&Signature={int(at)}s%2F=",
+    lambda at: cloudfront(int(at) + 1000),
+]
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_answers_that_are_signed_afresh_are_the_same_unsigned(link: Callable[[float], str], escaped: bool) -> None:
+    def answer(at: float, cost: str = "0.16", prompt: str = "who?") -> bytes:
+        text = json.dumps({"cost": cost, "prompt": prompt, "result_url": link(at), "see": f"x {link(at)} y", "z": 1})
+        return (text.replace("&", "\\u0026").replace("/", "\\/") if escaped else text).encode()
+
+    assert unsigned(answer(NOW)) == unsigned(answer(NOW + 50)) != answer(NOW)
+    assert unsigned(answer(NOW)) != unsigned(answer(NOW, cost="9.99"))
+    assert unsigned(answer(NOW)) != unsigned(answer(NOW, prompt="who? me?"))
+
+
+def test_what_no_link_signs_is_left_as_it_is() -> None:
+    body = b'{"a": "what? this? and=that", "b": "https://x.example/?Expired=1&page=2", "c": "? Expires=9"}'
+    assert unsigned(body) == body
+
+
+def test_unsigning_takes_time_in_proportion() -> None:
+    body = b'"' + b"?" * 1_000_000 + b"Expires=" * 100_000 + b'"'
+    assert len(unsigned(body)) < len(body)

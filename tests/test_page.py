@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -185,3 +185,22 @@ def test_what_is_nested_deeply_and_no_json_is_refused(end: bytes) -> None:
 def test_a_text_without_an_end_is_read_once() -> None:
     """However many signs it holds that could begin another."""
     assert _shallow(b"[" * 100 + b'"' + b'\\"[' * 500_000).startswith(b"[" * LEVELS)
+
+
+@pytest.mark.parametrize("kind", ["generation", "queued"])
+def test_a_generation_is_of_another_moment_when_anything_in_it_has_changed(
+    kind: Literal["generation", "queued"],
+) -> None:
+    """It may still be charged after it has ended; but for its links, which are signed for each answer anew."""
+
+    def stamp(**members: Any) -> Stamp:
+        row = {"generation_id": ID, "status": "succeeded", "cost": "0.16", **members}
+        shown = {"generation": row} if kind == "generation" else row
+        return read(generation_question("c", kind, ID), json.dumps(shown).encode(), 1.0).stamp
+
+    def link(at: int) -> str:
+        return f"https://b.example/k.png?X-Amz-Date=20260921T1345{at}Z&X-Amz-Expires=3600&X-Amz-Signature={at}f"
+
+    assert stamp(result_url=link(20)) == stamp(result_url=link(21))
+    changed: list[dict[str, Any]] = [{}, {"cost": "9.99"}, {"cost": None}, {"status": "failed"}, {"username": "bo"}]
+    assert len({stamp(**members) for members in changed}) == len(changed)

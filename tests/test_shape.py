@@ -22,7 +22,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # packages, and modules outside of them, from the bottom up: each imports from lines below its own only
-    ["causes", "contract", "errors", "log_format", "log_throttle", "secret", "secret_file", "shared_texts"],
+    ["causes", "clock", "contract", "errors", "log_format", "log_throttle", "secret", "secret_file", "shared_texts"],
     ["siblings", "tracing"],
     ["redis_keys", "setting_types"],
     ["logs", "questions", "settings", "tasks"],

@@ -80,7 +80,7 @@ class Term(Struct, frozen=True, gc=False):
     def verdict(self, now: float) -> Verdict:
         """Whether the page may be served at ``now``."""
         ttl = self.fresh_until - now
-        age = max(0.0, now - self.vouched_at)  # a clock may step back
+        age = max(0.0, now - self.vouched_at)  # another replica's clock may be ahead, until that is heard of
         if ttl > 0:  # asked first, as nearly all are; what is fresh is never gone
             return Fresh(ttl, age, self.doubted, now >= self.due_at)
         return Gone() if now >= self.gone_at else Stale(ttl, age, self.doubted)

@@ -33,22 +33,32 @@ _BETWEEN_LINKS: Final = re.compile(rb"\s|\\[fnrt]")
 """White space, of which some can be in JSON as escapes only; no link holds any."""
 _SIDE_BY_SIDE: Final = re.compile(rb'-Date=[0-9]{8}T[0-9]{6}Z(?:(?!\\[fnrt])[^"\s])*Expires=[0-9]+[^0-9"]')
 _POLICY: Final = re.compile(rb"Policy=([A-Za-z0-9\-_~+/=]+)")
+_SIGNED: Final = re.compile(rb'\?[^"\s?]*?(?:Expires|Policy)[^"\s?]*')
+"""The query of a link that expires; up to a second question mark, so that each byte is looked at once."""
 _LESS_THAN: Final = re.compile(rb'"DateLessThan"\s*:\s*\{\s*"AWS:EpochTime"\s*:\s*([0-9]{1,12})\s*\}')
 
 
-def dead_at(body: bytes, asked_at: float) -> float | None:
-    """Return the Unix time from which the answer must not be used, or None if no link in it expires.
+def dead_at(body: bytes, asked_at: float, lead: float = 0.0) -> float | None:
+    """Return the time from which the answer must not be used, or None if no link in it expires.
+
+    ``lead``: by how many seconds that time, and ``asked_at``, are ahead of Unix time, which links go by.
 
     A link that was dead when the hub sent it does not count: rows keep the request's own parameters,
     such as an input image signed last week, and no cache can make that worse.
     """
+    signed = asked_at - lead
     ends = {
-        expiry - min(MARGIN, MARGIN_SHARE * lifetime)
+        expiry - min(MARGIN, MARGIN_SHARE * lifetime) + lead
         for string in _strings_with(body, _SAYS_EXPIRES, _SAYS_POLICY)
-        for expiry, lifetime in _expiries(string, asked_at)
-        if expiry > asked_at
+        for expiry, lifetime in _expiries(string, signed)
+        if expiry > signed
     }
     return min(ends, default=None)
+
+
+def unsigned(body: bytes) -> bytes:
+    """What of an answer stays the same as its links are signed afresh; only to be compared."""
+    return _SIGNED.sub(b"", body)
 
 
 def _strings_with(body: bytes, *words: re.Pattern[bytes]) -> Iterator[bytes]:

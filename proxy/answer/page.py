@@ -116,8 +116,10 @@ _decode_shown_owned = msgspec.json.Decoder(_ShownOwned).decode
 _decode_owned = msgspec.json.Decoder(_Owned).decode
 
 
-def read(question: Question, body: bytes, asked_at: float) -> Page:
+def read(question: Question, body: bytes, asked_at: float, lead: float = 0.0) -> Page:
     """Judge the body of a hub's 200 to be an answer to the question. It is read, never rewritten.
+
+    ``lead``: of ``asked_at``, before the Unix time that links go by.
 
     Unlisted members and statuses pass (hub facts: rows); a row without a terminal status is in flight.
 
@@ -143,7 +145,7 @@ def read(question: Question, body: bytes, asked_at: float) -> Page:
         asked_at=asked_at,
         stamp=stamp,
         settled=question.settles and all(row.status in TERMINAL for row in rows),
-        dead_at=links.dead_at(body, asked_at),
+        dead_at=links.dead_at(body, asked_at, lead),
         single=question.single,
     )
 
@@ -174,7 +176,9 @@ def namespace_of(question: Question, page: Page) -> str | None:
 def _rows(question: Question, body: bytes) -> tuple[Sequence[_Status | _Row], Stamp]:
     """The rows of an answer, and the moment that it is of.
 
-    Only pages come with totals. The rest is told apart by the rows and their statuses.
+    Only pages come with totals. A queue is told apart by its rows and their statuses; it shows no cost. A generation
+    may still be charged after it has ended (hub facts: rows), so that it is told apart by all that it shows but its
+    links, which are signed afresh for each answer.
     """
     rows: Sequence[_Row]
     match question.kind:
@@ -191,8 +195,11 @@ def _rows(question: Question, body: bytes) -> tuple[Sequence[_Status | _Row], St
             assert_never(question.kind)
     if question.single and rows[0].generation_id.lower() != question.place:
         raise msgspec.ValidationError("it is of another generation")
-    moment = "\n".join(f"{row.generation_id} {row.status}" for row in rows)
-    return rows, Stamp(len(rows), hashlib.sha256(moment.encode("utf-8", "surrogatepass")).hexdigest()[:32])
+    if question.single:
+        moment = links.unsigned(body)
+    else:
+        moment = "\n".join(f"{row.generation_id} {row.status}" for row in rows).encode("utf-8", "surrogatepass")
+    return rows, Stamp(len(rows), hashlib.sha256(moment).hexdigest()[:32])
 
 
 def etag_of(body: bytes) -> str:

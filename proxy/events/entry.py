@@ -64,8 +64,8 @@ def write_entry(entry: Entry) -> bytes:
     return _encode(_Value(entry.at, None if entry.completion is None else entry.completion.data, entry.late))
 
 
-def read_entry(value: bytes) -> Entry:
-    """Read an entry as the log in Redis has it.
+def read_entry(value: bytes, lead: float = 0.0) -> Entry:
+    """Read an entry as the log in Redis has it; ``lead``: as of ``links.dead_at``.
 
     Raises:
         ValueError: it is none.
@@ -74,27 +74,27 @@ def read_entry(value: bytes) -> Entry:
         found = _decode(value)
     except msgspec.MsgspecError as error:
         raise ValueError("no entry of the log") from error
-    entry = entry_of(found.at, None if found.data is None else completion.read(found.data))
+    entry = entry_of(found.at, None if found.data is None else completion.read(found.data), lead)
     entry.late = found.late
     return entry
 
 
-def entry_after(before: str, value: bytes, now: float) -> Entry:
+def entry_after(before: str, value: bytes, now: float, lead: float = 0.0) -> Entry:
     """Read the entry that follows the one of an id; what cannot be read is a gap.
 
     It may be another release's, and is no reason to read nothing of what comes after it.
     """
     try:
-        entry = read_entry(value)
+        entry = read_entry(value, lead)
     except ValueError:
         return Entry(now, None)
     entry.begins = before == BEGINNING
     return entry
 
 
-def entry_of(at: float, heard: Completion | None) -> Entry:
+def entry_of(at: float, heard: Completion | None, lead: float = 0.0) -> Entry:
     """The entry of what was heard at that time."""
-    return Entry(at, heard, None if heard is None else links.dead_at(heard.data.encode(), at))
+    return Entry(at, heard, None if heard is None else links.dead_at(heard.data.encode(), at, lead))
 
 
 def order(event_id: str) -> tuple[int, int]:

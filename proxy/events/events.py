@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from proxy.clock import HybridClock
 from proxy.events.entry import Entry
 from proxy.events.feed import Feed, Source
 from proxy.events.hearing import Hearing, Pace
@@ -29,6 +30,7 @@ class Events:
     """The events of all credentials.
 
     Args:
+        hybrid: the time by which answers are judged, and events with them.
         clock: Unix seconds.
 
     Attributes:
@@ -45,6 +47,7 @@ class Events:
         knowledge: Knowledge,
         link: RedisLink | None,
         news: News | None,
+        hybrid: HybridClock,
         *,
         transport: Transport | None,
         pace: Pace | None,
@@ -53,12 +56,12 @@ class Events:
         self._ahead = pages.ahead
         self._doubts = knowledge.doubts
         self._rows = knowledge.rows
-        self._clock = clock
+        self._clock = hybrid.now
         self.subscriptions: dict[str, Subscription] = {}
         self._sources: dict[str, Source] = {}
         pace = pace or Pace()
         for one in credentials.all if settings.events.mode == "auto" else ():
-            log = EventLog(clock)
+            log = EventLog(hybrid.now, hybrid.lead)
             log.on_entry.append(partial(self._doubt, one.name))
             stream = HubStream(settings.hub, one, silence=pace.silence, transport=transport, clock=clock)
             self.subscriptions[one.name] = Subscription(

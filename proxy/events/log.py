@@ -29,7 +29,7 @@ class EventLog:
     """The log, as this process knows it.
 
     Args:
-        clock: Unix seconds.
+        clock: Unix seconds that do not step back; ``lead``: by how much they are ahead of the machine's.
 
     Attributes:
         on_entry: called with each new entry, after it can be read.
@@ -37,8 +37,9 @@ class EventLog:
         tag: what positions in this log begin with, so that those in another are not taken for them.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], lead: Callable[[], float] = float) -> None:
         self._clock = clock
+        self._lead = lead
         self._shared: SharedLog | None = None
         self._last: str | None = None
         self._untold: deque[Entry] = deque(maxlen=UNTOLD)
@@ -80,7 +81,7 @@ class EventLog:
 
     async def append(self, heard: Completion | None) -> None:
         """This process has heard something of the hub, or that it may have missed something (None)."""
-        entry = entry_of(self._clock(), heard)
+        entry = entry_of(self._clock(), heard, self._lead())
         waiting = bool(self._untold)  # Redis may be back, but what comes before this is to be told before it
         if not waiting and await self._tell(entry):
             return
@@ -103,7 +104,7 @@ class EventLog:
             ValueError: it cannot be read.
         """
         before, event_id, value = news.split(b" ", 2)
-        entry = entry_after(before.decode(), value, self._clock())
+        entry = entry_after(before.decode(), value, self._clock(), self._lead())
         self._arrive(before.decode(), event_id.decode(), entry)
 
     async def catch_up(self) -> None:
@@ -182,7 +183,7 @@ class EventLog:
             self._add(Entry(self._clock(), None))
         for event_id, value in found:
             if order(event_id) > order(self.last):
-                entry = entry_after(self.last, value, self._clock())
+                entry = entry_after(self.last, value, self._clock(), self._lead())
                 self._last = event_id
                 self._take(entry, event_id)
         return True

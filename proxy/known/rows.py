@@ -60,18 +60,25 @@ class KnownRows:
 
     Args:
         limit: bytes of rows in memory.
-        clock: Unix seconds.
+        clock: Unix seconds that do not step back; ``lead``: by how much they are ahead of the machine's.
 
     Attributes:
         listings: in memory.
     """
 
     def __init__(
-        self, settings: CacheSettings, limit: int, shared: Shared | None, *, clock: Callable[[], float]
+        self,
+        settings: CacheSettings,
+        limit: int,
+        shared: Shared | None,
+        *,
+        clock: Callable[[], float],
+        lead: Callable[[], float] = float,
     ) -> None:
         self._settings = settings
         self._shared = shared
         self._clock = clock
+        self._lead = lead
         self._strangers = Strangers()
         self.listings = Listings(limit)
 
@@ -144,9 +151,9 @@ class KnownRows:
             return None
         try:
             if len(page.body) > OFF_LOOP:
-                window = await asyncio.to_thread(read_window, question, page)
+                window = await asyncio.to_thread(read_window, question, page, self._lead())
             else:
-                window = read_window(question, page)
+                window = read_window(question, page, self._lead())
         except Unfit as unfit:
             self.listings.learned[str(unfit)] += 1
             return None

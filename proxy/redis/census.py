@@ -1,5 +1,7 @@
 """Which processes there are, as they share what all of them together may do. Each tells Redis that it is there.
 
+With that it tells its time, and all go on from the latest.
+
 One that does not tell any more may have ended, or it is cut off from Redis, and then goes on with its share alone. So
 its share is left to it for a while, unless it has said that it ends.
 """
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from proxy.clock import END, HybridClock
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.tasks.detached import Detached
@@ -34,12 +37,24 @@ class Census:
 
     Args:
         configured: how many there are at the least where they cannot be counted.
+        hybrid: this process' time.
+        keep: seconds for which the latest time outlives all processes: as long as what is judged by it.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, link: RedisLink, configured: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        configured: int,
+        hybrid: HybridClock,
+        *,
+        keep: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._link = link
         self._configured = configured
+        self._hybrid = hybrid
+        self._keep = keep
         self._clock = clock
         self._id = secrets.token_hex(8)
         self._all = self._there = 0
@@ -79,11 +94,17 @@ class Census:
         self._there = min(self._there, self._all)
 
     async def count(self) -> None:
-        """Tell that this process is there, and find out which are."""
-        answer = await self._link.run(_CENSUS, "census", [self._link.names.processes], [self._id, repr(GONE)], _read)
+        """Tell that this process is there, and find out which are, and what time it is."""
+        names, told = (
+            self._link.names,
+            [self._id, repr(GONE), repr(self._hybrid.now()), repr(END), int(self._keep * 1000)],
+        )
+        answer = await self._link.run(_CENSUS, "census", [names.processes, names.clock], told, _read)
         if answer is None:
             return
-        (new, found), now = answer, self._clock()
+        latest, new, found = answer
+        self._hybrid.reach(latest)
+        now = self._clock()
         # Its last call, or the answer to this one, may have been under way when one ended.
         self._ended = {one: at for one, at in self._ended.items() if now - at < FORGOTTEN}
         there = len(found - self._ended.keys())
@@ -108,6 +129,6 @@ class Census:
         await client.publish(names.news, f"ends {self._id}")
 
 
-def _read(answer: Sequence[Any]) -> tuple[bool, set[str]]:
-    new, found = answer
-    return new == 1, {one.decode(errors="replace") for one in found}
+def _read(answer: Sequence[Any]) -> tuple[float, bool, set[str]]:
+    latest, new, found = answer
+    return float(latest), new == 1, {one.decode(errors="replace") for one in found}

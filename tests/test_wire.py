@@ -211,7 +211,7 @@ async def test_a_page_that_has_left_memory_is_looked_up_anew() -> None:
     async with line() as it:
         await it.known()
         first = await it.way.ask(GET)
-        memory = it.way.app.state[WIRE]._express._at_hand._known._memory
+        memory = it.way.app.state[WIRE]._express._at_hand._judging._memory
         for key in list(memory._pages):
             memory._drop(key)
         again = await it.way.ask(GET)
@@ -242,7 +242,7 @@ async def test_what_is_answered_by_its_bytes_counts_as_shown() -> None:
 async def test_memory_that_is_not_trusted_is_not_served_by_bytes() -> None:
     async with line() as it:
         await it.known()
-        it.way.app.state[WIRE]._express._at_hand._known.trust.others = True
+        it.way.app.state[WIRE]._express._at_hand._trust.others = True
         before = it.way.answered
         assert (await it.way.ask(GET))[0] == "HTTP/1.1 200 OK"
         assert it.way.answered == before

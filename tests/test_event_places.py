@@ -418,6 +418,24 @@ def test_what_is_no_place_is_nowhere(text: str) -> None:
     assert read_place(text) == NOWHERE
 
 
+@pytest.mark.parametrize("last", [None, "nonsense"])
+async def test_who_comes_too_late_is_told_so_once(last: str | None) -> None:
+    """Where nothing happens after that, another return is no reason to ask the other endpoints again."""
+    it = Fleet()
+    await it.begin()
+    await it.complete()
+    caller = it.callers[0]
+    caller.take()
+    it.clock.advance(KEPT_FOR + 1)
+    await it.complete()
+    it.clock.advance(KEPT_FOR + 1)
+    caller.last = caller.last if last is None else f"{it.processes[0].log.tag}-{last}"
+    for _ in range(3):
+        await caller.join(it.processes[0])
+        caller.take()
+    assert (caller.numbers, caller.gaps) == ([0], 1)
+
+
 @pytest.mark.parametrize("text", ["0-0", "1790000004120-3", "1790000004120-3~0a1b2c3d.17"])
 def test_a_place_is_read_as_written(text: str) -> None:
     assert str(read_place(text)) == text

@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.callers.caller import ANONYMOUS, Caller
 from proxy.errors import TooManyListeners
-from proxy.events.entry import Entry
+from proxy.events.entry import Entry, order
 from proxy.events.listener import Listener, Source
 from proxy.events.log import EventLog
 from proxy.events.place import NOWHERE, Place, read_place
@@ -58,9 +58,12 @@ class Feed:
             place = known.get(log.tag)
             number = None if place is None else await _found(log, place)
             gap = gap or (last is not None and number is None)
-            if number is None and place is not None and place != NOWHERE:
-                had[name] = place
-            places[name] = log.tail.end if number is None else number, place or log.tail.place
+            if place is not None and number is not None:
+                places[name] = number, place
+            elif place is not None and _may_come(log, place):
+                places[name], had[name] = (log.tail.end, place), place
+            else:
+                places[name] = log.tail.end, log.tail.place
         self._make_sure_of_room(caller)
         listener = Listener(caller, self._sources, places, had, gap=gap)
         self._listeners.add(listener)
@@ -112,9 +115,15 @@ async def _found(log: EventLog, place: Place) -> int | None:
     return log.after(place)
 
 
+def _may_come(log: EventLog, place: Place) -> bool:
+    """Whether an entry that is not known here may become so; else it is too old."""
+    return place.own is not None or order(place.id) > order(log.last)
+
+
 def _read(position: str) -> dict[str, Place]:
     """Places by the tags of their logs; what cannot be read is no position in any log."""
     if len(position) > MAX_POSITION:
         return {}
     parts = (part.strip().partition("-") for part in position.split(","))
-    return {tag: read_place(place) for tag, _, place in parts if place}
+    places = ((tag, read_place(place)) for tag, _, place in parts)
+    return {tag: place for tag, place in places if place != NOWHERE}

@@ -111,6 +111,15 @@ async def test_a_preflight_is_answered_without_credentials() -> None:
         assert it.hub_requests == 0
 
 
+@pytest.mark.parametrize("names", ["traceparent", "authorization,traceparent,tracestate"])
+async def test_a_page_may_send_its_trace(names: str) -> None:
+    """As instrumented browsers do (W3C Trace Context): refused, each of their requests would be lost."""
+    async with rig(origins=(APP,)) as it:
+        answer = await it.caller.options(LIST, headers=PREFLIGHT | {"access-control-request-headers": names})
+        assert answer.status_code == 204
+        assert {*names.split(",")} <= {*answer.headers["access-control-allow-headers"].split(", ")}
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from proxy.events.entry import Entry, entry_of, order, read_entry, write_entry
 from proxy.events.log import EventLog
+from proxy.events.place import read_place
 from proxy.events.shared_log import KEPT_FOR, Appended, SharedLog
 from proxy.events.tail import KEPT_BYTES
 from proxy.known import completion
@@ -121,10 +122,10 @@ async def test_without_redis() -> None:
         == [None, 1, 2]
         == [one and one.completion and uuid.UUID(one.completion.generation_id).int for one in told]
     )
-    assert log.after(log.last) == log.tail.end == 3
-    assert log.after("1-0") == 1
-    assert log.after("0-0") == 0
-    assert log.after("7-0") is None
+    assert log.after(log.tail.place) == log.tail.end == 3
+    assert log.after(read_place("1-0")) == 1
+    assert log.after(read_place("0-0")) == 0
+    assert log.after(read_place("7-0")) is None
 
 
 async def test_news_is_enough() -> None:
@@ -135,7 +136,7 @@ async def test_news_is_enough() -> None:
     for news in it.news:
         it.logs[1].hear(news)
     assert ids(it.logs[0]) == ids(it.logs[1]) == [0, 1, 2]
-    assert it.logs[1].after("2-0") == 2
+    assert it.logs[1].after(read_place("2-0")) == 2
 
 
 FATES = st.lists(
@@ -233,7 +234,7 @@ async def test_what_comes_too_late_is_a_gap_where_none_was_told() -> None:
     await it.settle()
     assert ids(it.logs[0]) == [1, 2, 3]
     assert ids(it.logs[1]) == [3, None], "one for both"
-    assert it.logs[1].after(it.logs[1].last) == it.logs[1].tail.end
+    assert it.logs[1].after(it.logs[1].tail.place) == it.logs[1].tail.end
 
 
 async def test_what_others_have_missed_is_told_before_what_comes_next() -> None:
@@ -392,7 +393,7 @@ async def test_another_log_begins_with_a_gap() -> None:
     log.open(None)
     assert ids(log) == [1, None]
     assert log.tag != tag
-    assert log.after("1-0") is None
+    assert log.after(read_place("1-0")) is None
 
 
 async def test_what_is_old_or_dead_is_forgotten() -> None:
@@ -403,11 +404,11 @@ async def test_what_is_old_or_dead_is_forgotten() -> None:
     await log.append(done(2, f"https://s3/x?Expires={int(clock()) + 100}"))
     await log.append(done(3))
     assert ids(log) == [2, 3]
-    assert log.after("1-0") == log.tail.first, "what follows it is known"
+    assert log.after(read_place("1-0")) == log.tail.first, "what follows it is known"
     clock.advance(81)  # a fifth of the link's life is left
-    assert log.after("3-0") == log.tail.end
+    assert log.after(read_place("3-0")) == log.tail.end
     assert ids(log) == [3]
-    assert log.after("1-0") is None
+    assert log.after(read_place("1-0")) is None
 
 
 @pytest.mark.parametrize("value", [b"", b"\xc1", b"\x92\xcb", write_entry(Entry(1.0, None))[:-1], b"\x92\x01\xa1x"])

@@ -23,6 +23,7 @@ from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.errors import HubRateLimited
 from proxy.events.hearing import Hearing, Pace
 from proxy.events.log import EventLog
+from proxy.events.place import read_place
 from proxy.events.shared_log import SharedLog
 from proxy.events.subscription import Subscription
 from proxy.hub.credential import Credential
@@ -352,7 +353,7 @@ async def test_what_was_heard_with_another_token_is_not_replayed(
         done = it.complete()
         await until(lambda: done in told(one))
         assert one.log.tag != tag, f"so that {tag}-{last} is not looked for"
-        from_the_beginning = one.log.after("0-0")
+        from_the_beginning = one.log.after(read_place("0-0"))
         assert from_the_beginning is not None
         replayed = [one.log.tail.entry(number) for number in range(from_the_beginning, one.log.tail.end)]
         assert [entry.completion.generation_id for entry in replayed if entry and entry.completion] == [done]

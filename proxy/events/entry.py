@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from proxy.answer import links
+from proxy.events.place import NOWHERE, Own, Place
 from proxy.known import completion
 from proxy.known.completion import Completion
 
@@ -22,7 +23,10 @@ class Entry(Struct):
         at: when it was heard of, Unix seconds.
         completion: None: events may have been missed before this, unless it is where the log ``begins``.
         dead_at: from when on a link in it is dead.
-        id: in the log; None while it is this process' own.
+        id: in the log in Redis; None while it is this process' own.
+        own: by which the one knows it who has heard it.
+        follows: the id of the latest entry of the log in Redis when it came, if it had none itself by then. What has an
+            id by then comes before it, or a gap for it; its own id, given later, says nothing of that.
         namespace: of the generation, once ``settled``; None if it has none, or if it could not be found out.
         lost: it could not.
         late: when it was heard, Redis could not be told; others may have been told of newer ones before it.
@@ -32,6 +36,8 @@ class Entry(Struct):
     completion: Completion | None
     dead_at: float | None = None
     id: str | None = None
+    own: Own | None = None
+    follows: str | None = None
     namespace: str | None = None
     settled: bool = False
     lost: bool = False
@@ -44,6 +50,19 @@ class Entry(Struct):
         return 0 if self.completion is None else len(self.completion.data)
 
     @property
+    def place(self) -> Place:
+        """Where a listener is that has read up to this."""
+        if self.follows is not None:
+            return Place(self.follows, self.own)
+        return NOWHERE if self.id is None else Place(self.id)
+
+    def comes_before(self, place: Place) -> bool:
+        """Whether who is there has read this, or a gap for it; it is not known of all that it has read."""
+        if self.own is not None and place.own is not None and self.own.run == place.own.run:
+            return self.own <= place.own
+        return self.id is not None and place != NOWHERE and order(self.id) <= order(place.id)
+
+    @property
     def gap(self) -> bool:
         """Whether events may have been missed before this."""
         return self.completion is None and not self.begins
@@ -53,6 +72,7 @@ class _Value(Struct, frozen=True, array_like=True):
     at: float
     data: str | None
     late: bool = False
+    own: Own | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -61,7 +81,8 @@ _decode = msgspec.msgpack.Decoder(_Value).decode
 
 def write_entry(entry: Entry) -> bytes:
     """An entry as the log in Redis has it."""
-    return _encode(_Value(entry.at, None if entry.completion is None else entry.completion.data, entry.late))
+    data = None if entry.completion is None else entry.completion.data
+    return _encode(_Value(entry.at, data, entry.late, entry.own))
 
 
 def read_entry(value: bytes, lead: float = 0.0) -> Entry:
@@ -75,7 +96,7 @@ def read_entry(value: bytes, lead: float = 0.0) -> Entry:
     except msgspec.MsgspecError as error:
         raise ValueError("no entry of the log") from error
     entry = entry_of(found.at, None if found.data is None else completion.read(found.data), lead)
-    entry.late = found.late
+    entry.late, entry.own = found.late, found.own
     return entry
 
 

@@ -8,8 +8,9 @@ from functools import partial
 
 from proxy.clock import HybridClock
 from proxy.events.entry import Entry
-from proxy.events.feed import Feed, Source
+from proxy.events.feed import Feed
 from proxy.events.hearing import Hearing, Pace
+from proxy.events.listener import Source
 from proxy.events.log import EventLog
 from proxy.events.owners import Owners
 from proxy.events.shared_log import SharedLog

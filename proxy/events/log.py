@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.events.entry import BEGINNING, Entry, entry_after, entry_of, order, write_entry
+from proxy.events.place import Own, Place
 from proxy.events.shared_log import SharedLog
 from proxy.events.tail import Tail
 from proxy.known.completion import Completion
@@ -42,11 +43,12 @@ class EventLog:
         self._lead = lead
         self._shared: SharedLog | None = None
         self._last: str | None = None
-        self._untold: deque[Entry] = deque(maxlen=UNTOLD)
+        self._untold: deque[Entry] = deque()
         self._catching_up = Detached()
         self._task: asyncio.Task[None] | None = None
         self._behind = False
-        self._number = 0
+        self._alone = False
+        self._own = Own("", 0)
         self.on_entry: list[Callable[[Entry], None]] = []
         self.tail = Tail()
         self.tag = ""
@@ -59,10 +61,12 @@ class EventLog:
         self._behind = shared is not None
         self._untold.clear()
         self.tag = hashlib.blake2b((secrets.token_hex(8) if shared is None else shared.name).encode()).hexdigest()[:8]
-        self.tail.reopen(self._last)
+        self._begin_run()
+        base = Entry(self._clock(), None, id=self._last, own=self._own, follows=None if self._last else BEGINNING)
+        self.tail.disown()
         if self.tail:
-            self._add(Entry(self._clock(), None))
-        self.tail.own = self.tail.end  # what comes before is read on from only by who was there
+            self._add(base)
+        self.tail.begin(base)
 
     @property
     def name(self) -> str:
@@ -74,26 +78,30 @@ class EventLog:
         """The id of the latest entry."""
         return self._last or BEGINNING
 
-    def after(self, event_id: str) -> int | None:
-        """The number of the entry that follows this one; None: it is not known here (any more)."""
+    def after(self, place: Place) -> int | None:
+        """The number of the entry that follows; None: what follows is not known here (any more)."""
         self.tail.forget(self._clock())
-        return self.tail.end if event_id == self._last else self.tail.after(event_id)
+        return self.tail.after(place)
 
     async def append(self, heard: Completion | None) -> None:
         """This process has heard something of the hub, or that it may have missed something (None)."""
         entry = entry_of(self._clock(), heard, self._lead())
+        entry.own = self._own = Own(self._own.run, self._own.number + 1)
         waiting = bool(self._untold)  # Redis may be back, but what comes before this is to be told before it
         if not waiting and await self._tell(entry):
+            if self._behind:  # Redis has it, and it is to be read here first: who reads on here may not have had it
+                self._begin_run()
             return
         if self._shared is None:
-            entry.begins = self._last == BEGINNING
-            event_id = f"{self._number + 1}-0"
-            if self._take(entry, event_id):
-                self._number, self._last = self._number + 1, event_id
+            entry.begins, event_id = self._last == BEGINNING, f"{self._own.number}-0"
+            self._last = event_id if self._take(entry, event_id) else self._last
             return
         entry.late = waiting or heard is not None  # a gap that comes first is not told: others have their own by then
         if self._take(entry) and entry.late:
             self._untold.append(entry)
+            if len(self._untold) > UNTOLD:
+                self._forget_untold()
+        self._alone = True
         if waiting:
             self._catch_up()
 
@@ -144,12 +152,21 @@ class EventLog:
                 break
 
     async def _tell_others(self) -> bool:
+        self._forget_untold()
         entry = self._untold[0]
-        forgotten = entry.completion is not None and self.tail.known(entry) is not entry
-        told = forgotten or await self._tell(entry)
+        told = await self._tell(entry)
         if told and self._untold and self._untold[0] is entry:  # else another log was opened, or there were too many
             self._untold.popleft()
         return told
+
+    def _forget_untold(self) -> None:
+        """What is not kept here any more is told to nobody else; a gap stands for it."""
+        now, before = self._clock(), len(self._untold)
+        self.tail.forget(now)
+        while self._untold and not self.tail.holds(self._untold[0]):
+            self._untold.popleft()
+        if len(self._untold) < before:
+            self._untold.appendleft(Entry(now, None, late=True))
 
     async def _tell(self, entry: Entry) -> bool:
         """Append to the log in Redis, and so tell all replicas."""
@@ -177,10 +194,13 @@ class EventLog:
             self._behind = True
             return False
         if last is None:
-            self._last = self.tail.base = BEGINNING
-        elif self._last == last and last != BEGINNING and (not found or found[0][0] != last) and not self.tail.alone:
+            self._last = BEGINNING
+            if self.tail.end == self.tail.own:  # else what this process has heard comes before what is read now
+                self.tail.base.id, self.tail.base.follows = BEGINNING, None
+        elif self._last == last and last != BEGINNING and (not found or found[0][0] != last) and not self._alone:
             # The log was cut short, or is another. Who has heard the hub without it has missed nothing, or said so.
             self._add(Entry(self._clock(), None))
+        self._alone = not found
         for event_id, value in found:
             if order(event_id) > order(self.last):
                 entry = entry_after(self.last, value, self._clock(), self._lead())
@@ -195,7 +215,7 @@ class EventLog:
         if before != self._last:  # or nothing has been read yet: what is being read may be of before this
             self.missed()
             return
-        self._last = event_id
+        self._last, self._alone = event_id, False
         self._take(entry, event_id)
 
     def _take(self, entry: Entry, event_id: str | None = None) -> bool:
@@ -210,13 +230,22 @@ class EventLog:
 
     def _leaves_out(self, entry: Entry) -> bool:
         """Whether an entry of the log in Redis comes too late; what is missing for that, a gap tells of."""
-        if self.tail.overtakes(entry):
-            if entry.completion is not None and not self.tail.covers(entry):
-                self._add(Entry(self._clock(), None, id=entry.id))
-            return True
-        return entry.late and entry.completion is None and self.tail.covers(entry)
+        if entry.late and entry.completion is None:
+            return self.tail.covers(entry)
+        if not self.tail.overtakes(entry):
+            return False
+        if entry.completion is not None and not self.tail.covers(entry):
+            self._add(Entry(self._clock(), None))
+        return True
+
+    def _begin_run(self) -> None:
+        """What is heard from now on does not follow at once what was heard before."""
+        self._own = Own(secrets.token_hex(4), 0)
 
     def _add(self, entry: Entry) -> None:
+        if entry.id is None:
+            entry.follows = self.last
+            entry.own = entry.own or Own(secrets.token_hex(4), 0)
         self.tail.add(entry, self._clock())
         for tell in self.on_entry:
             tell(entry)

@@ -26,8 +26,9 @@ AT_ONCE: Final = 4
 GIVE_UP: Final = 30.0
 """Seconds after which a generation that cannot be looked up is nobody's."""
 FIRST_WAIT: Final = 0.5
-"""Seconds before another attempt, doubled from then on."""
+"""Seconds before another attempt, doubled from then on. One that the hub does not know is looked up twice."""
 _ANY_AGE: Final = Directives(max_stale=math.inf)
+_ANEW: Final = Directives(max_age=0.0)
 
 
 class Owners:
@@ -68,14 +69,16 @@ class Owners:
 
     async def _find(self, entry: Entry, generation_id: str) -> None:
         now = asyncio.get_running_loop().time
-        until, wait, found = now() + self._give_up, FIRST_WAIT, False
+        until, wait, found, wishes = now() + self._give_up, FIRST_WAIT, None, _ANY_AGE
         try:
             async with self._asked:
                 while not self._closing.is_set():
-                    found, after = await self._look(entry, generation_id)
+                    found, after = await self._look(entry, generation_id, wishes)
                     wait = max(wait, after)
-                    if found or now() + wait > until:
+                    if found or (found is False and wishes is _ANEW) or now() + wait > until:
                         return
+                    if found is False:  # the event may have come before the row, and that there is none may be kept
+                        wishes = _ANEW
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(wait):
                             await self._closing.wait()
@@ -86,14 +89,14 @@ class Owners:
                 self._under_way.discard(entry.completion.identity)
             self._settled()
 
-    async def _look(self, entry: Entry, generation_id: str) -> tuple[bool, float]:
-        """Look once; return whether that told, and after how many seconds to look again."""
+    async def _look(self, entry: Entry, generation_id: str, wishes: Directives) -> tuple[bool | None, float]:
+        """Look once; return whether there is one (None: unknown), and after how many seconds to look again."""
         name = self._credential.name
         question = generation_question(self._credential.id, "generation", generation_id, credential=name)
         try:
-            outcome = await self._pages.answer(question, _ANY_AGE)
+            outcome = await self._pages.answer(question, wishes)
         except ProxyError as error:
-            return False, error.retry_after or 0.0
+            return None, error.retry_after or 0.0
         if not outcome.page.found:
             return False, 0.0
         entry.namespace = namespace_of(question, outcome.page)

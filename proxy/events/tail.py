@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
-from proxy.events.entry import Entry
+from proxy.events.entry import BEGINNING, Entry
+from proxy.events.place import Place
 from proxy.events.shared_log import KEPT, KEPT_FOR
 
 KEPT_BYTES: Final = 4 * 2**20
@@ -17,7 +19,7 @@ class Tail:
 
     Attributes:
         first, end: the entries that can be read are numbered from ``first``, and ``end`` is the next one's number.
-        base: the id of what the first entry follows, if that is known.
+        base: what the first entry follows; it cannot be read (any more).
         own: from that number on entries are this log's; those before are another's.
     """
 
@@ -26,7 +28,7 @@ class Tail:
         self._known: dict[str, Entry] = {}
         self._bytes = 0
         self.first = self.own = 0
-        self.base: str | None = None
+        self.base = Entry(0.0, None, id=BEGINNING)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -37,20 +39,41 @@ class Tail:
         return self.first + len(self._entries)
 
     @property
-    def alone(self) -> bool:
-        """Whether the latest entry is one that this process came by without Redis."""
-        return bool(self._entries) and self._entries[-1].id is None
+    def place(self) -> Place:
+        """Where a listener is that has read all."""
+        return (self._entries[-1] if self._entries else self.base).place
 
     def entry(self, number: int) -> Entry | None:
         """The entry of that number, if it can still be read."""
         return self._entries[number - self.first] if self.first <= number < self.end else None
 
-    def after(self, event_id: str) -> int | None:
-        """The number of the entry that follows this one; None: it is not known here (any more)."""
-        for offset, entry in enumerate(self._entries):
-            if entry.id == event_id:
-                return self.first + offset + 1
-        return max(self.first, self.own) if event_id == self.base else None
+    def after(self, place: Place) -> int | None:
+        """The number of the entry that follows; None: what follows is not known here (any more).
+
+        Others may have had more before an entry that they had told to Redis late: of one that somebody else has
+        heard without Redis it is known what precedes it only if nobody but them has heard that either.
+        """
+        behind = self._behind(lambda entry: entry.id == place.id)
+        if place.own is None:
+            return None if behind is None else behind[0]
+        own = self._behind(lambda entry: entry.own == place.own)
+        if own is None or own[1].follows is not None:
+            return None if own is None else own[0]
+        between = None if behind is None else [self._entries[one - self.first] for one in range(behind[0], own[0])]
+        theirs = between is not None and all(one.own and one.own.run == place.own.run for one in between)
+        return own[0] if theirs else None
+
+    def _behind(self, wanted: Callable[[Entry], bool]) -> tuple[int, Entry] | None:
+        """The latest of this log's entries that is wanted, and the number of what follows it."""
+        for number in range(self.end, max(self.first, self.own), -1):
+            entry = self._entries[number - 1 - self.first]
+            if wanted(entry):
+                return number, entry
+        return (max(self.first, self.own), self.base) if wanted(self.base) else None
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether this very entry can be read."""
+        return any(one is entry for one in self._entries)
 
     def known(self, entry: Entry) -> Entry | None:
         """The entry that tells of the same event."""
@@ -69,11 +92,14 @@ class Tail:
         newest = next((one for one in own if one.completion is not None), None)
         return newest is not None and (entry.late or newest.id is None) and entry.at < newest.at
 
-    def reopen(self, base: str | None) -> None:
-        """What comes now is of another log, in which the ids of this one mean nothing."""
-        self.base = base
+    def disown(self) -> None:
+        """What comes now is of another log, in which the places of this one mean nothing."""
         for entry in self._entries:
-            entry.id = None
+            entry.id = entry.own = entry.follows = None
+
+    def begin(self, base: Entry) -> None:
+        """The log begins here, after ``base``; what comes before is read on from only by who was there."""
+        self.base, self.own = base, self.end
 
     def add(self, entry: Entry, now: float) -> None:
         """Add an entry, and forget what is too old or too much."""
@@ -93,6 +119,7 @@ class Tail:
             gone = self._entries.popleft()
             self.first += 1
             self._bytes -= gone.size
-            self.base = gone.id or self.base
+            if self.first > self.own:
+                self.base = gone
             if gone.completion is not None:
                 self._known.pop(gone.completion.identity, None)

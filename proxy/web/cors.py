@@ -17,6 +17,7 @@ METHODS: Final = frozenset({"GET", "HEAD"})
 HEADERS: Final = frozenset(
     {"authorization", "x-api-key", "cache-control", "pragma", "if-none-match", "listing-moment"}
     | {"accept", "last-event-id"}
+    | {"traceparent", "tracestate"}  # sent by instrumented pages, whose requests are lost where they may not
 )
 MAX_AGE: Final = b"600"
 """Seconds for which a browser need not ask again."""

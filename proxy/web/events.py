@@ -13,7 +13,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import HubFoundNothing, Unauthorized
 from proxy.events.events import Events
-from proxy.events.feed import Behind, Feed, Listener
+from proxy.events.feed import Feed
+from proxy.events.listener import Behind, Listener
 from proxy.hub import sse
 from proxy.hub.credential import Credentials
 from proxy.hub.stream import EVENTS_PATH

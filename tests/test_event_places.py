@@ -6,10 +6,11 @@ import asyncio
 import json
 import uuid
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from proxy.callers.caller import ANONYMOUS
@@ -83,7 +84,7 @@ class Somebody:
         self.at, self.listener = process, await process.feed.join(ANONYMOUS, [""], self.last)
         if self.last is None:
             self.since = self.clock()
-        self.last = self.listener.position
+        self.last = self.listener.greeting or self.last
 
     def leave(self) -> None:
         if self.at is not None and self.listener is not None:
@@ -237,8 +238,17 @@ FATES = st.lists(
 )
 
 
+LEFT_BEFORE_THE_GAP = [
+    ("connect", 1, 0),
+    *((kind, 0, 0) for kind in ("restart", "replace", "complete", "join", "join")),
+]
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(FATES, st.randoms(use_true_random=False))
+@example(
+    [("connect", 1, 0), ("restart", 0, 0), ("replace", 0, 0), ("complete", 0, 0), *[("join", 0, 0)] * 2], Random(0)
+)
 async def test_whatever_redis_does(fates: list[tuple[str, int, int]], chance: Any) -> None:
     """Nobody misses an event without a gap after it; and where there is no gap, each comes once and in order."""
     it = Fleet()

@@ -77,6 +77,11 @@ class Listener:
         """Where it is in all logs: the id of the last event, and the ``Last-Event-ID`` to come back with."""
         return ",".join(f"{self._sources[name].log.tag}-{last}" for name, (_, last) in self._places.items())
 
+    @property
+    def greeting(self) -> str:
+        """Where it begins. Empty while a gap is to be told first: who took that on would come back without the gap."""
+        return "" if self._gap else self.position
+
     def take(self, most: int) -> list[sse.Event]:
         """The next events, of about so many bytes; none if there is nothing new yet.
 

@@ -46,8 +46,7 @@ class EventLog:
         self._untold: deque[Entry] = deque()
         self._catching_up = Detached()
         self._task: asyncio.Task[None] | None = None
-        self._behind = False
-        self._alone = False
+        self._behind = self._alone = False
         self._own = Own("", 0)
         self.on_entry: list[Callable[[Entry], None]] = []
         self.tail = Tail()

@@ -103,8 +103,9 @@ def write(event: Event) -> bytes:
 
 
 def greet(last_id: str, retry: float) -> bytes:
-    """The beginning of a stream: where it begins, and after how many seconds to come back when it breaks."""
-    return f"id: {last_id}\n{hint(retry).decode()}".encode()
+    """The beginning of a stream: where it begins, unless that is "", and after how many seconds to come back."""
+    place = f"id: {last_id}\n" if last_id else ""
+    return place.encode() + hint(retry)
 
 
 def hint(retry: float) -> bytes:

@@ -117,7 +117,7 @@ class _Stream:
             TimeoutError, Behind: the listener reads too slowly.
         """
         now = asyncio.get_running_loop().time
-        await writer.write(sse.greet(self._listener.position, RETRY))
+        await writer.write(sse.greet(self._listener.greeting, RETRY))
         due = now() + KEEP_ALIVE
         while not gone.done() and not self._ending and not self._feed.closing:
             self._listener.wake.clear()

@@ -83,7 +83,8 @@ class Somebody:
         self.at, self.listener = process, await process.feed.join(ANONYMOUS, [""], self.last)
         if self.last is None:
             self.since = self.clock()
-        self.last = self.listener.position
+        if not self.listener.gap:
+            self.last = self.listener.position
 
     def leave(self) -> None:
         if self.at is not None and self.listener is not None:

@@ -45,6 +45,7 @@ class Listener:
         had: by the credential's name: a place that is not known here, up to which it has had what is heard of later.
 
     Attributes:
+        gap: what it is told of first is a gap; until then it is where it was before.
         wake: set when there may be something new.
     """
 
@@ -61,7 +62,7 @@ class Listener:
         self._sources = sources
         self._places = places
         self._had = had
-        self._gap = gap
+        self.gap = gap
         self.wake = asyncio.Event()
         self._blocked: set[str] = set()
         """Logs in which it has read up to an entry of which it was not known whose it is."""
@@ -83,8 +84,8 @@ class Listener:
         Raises:
             Behind: the listener is too slow.
         """
-        events = [self._missed()] if self._gap else []
-        self._gap = False
+        events = [self._missed()] if self.gap else []
+        self.gap = False
         for name in self._places:
             if name in self._blocked and self._places[name][0] < self._sources[name].log.tail.first:
                 events.append(self._skip(name))

@@ -115,7 +115,8 @@ class _Stream:
             TimeoutError, Behind: the listener reads too slowly.
         """
         now = asyncio.get_running_loop().time
-        await writer.write(sse.greet(self._listener.position, RETRY))
+        # With its place, a listener whose stream broke before it was told of a gap would come back behind that.
+        await writer.write(sse.hint(RETRY) if self._listener.gap else sse.greet(self._listener.position, RETRY))
         due = now() + KEEP_ALIVE
         while not gone.done() and not self._ending and not self._feed.closing:
             self._listener.wake.clear()

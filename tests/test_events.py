@@ -328,6 +328,8 @@ async def test_a_gap_is_marked(last: str) -> None:
         await until(lambda: heard.completions == [done])
         assert heard.gaps == 1
         assert heard.blocks[1]["event"] == "gap"
+        assert "id" not in heard.blocks[0], "whose stream breaks before the gap is to be told of it again"
+        assert "id" in heard.blocks[1]
 
 
 async def test_too_long_an_absence_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:

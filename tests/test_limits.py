@@ -169,6 +169,15 @@ async def test_who_wants_more_than_there_is_keeps_it_from_nobody_who_wants_less(
     ]
 
 
+async def test_what_is_taken_for_some_is_not_taken_again_for_others() -> None:
+    """They come at once, and need not as much: each kind looks into Redis for itself."""
+    clock = Clock()
+    one, terms = limiter(fakeredis.FakeServer(), clock=clock), Terms(0.001, 64)
+    assert all(await asyncio.gather(*(passes(one, terms=terms, units=units) for units in (*[1.0] * 30, 0.125))))
+    clock.advance(2)
+    assert sum([await passes(one, terms=terms) for _ in range(34)]) >= 31, "but for what was taken ahead"
+
+
 async def test_without_redis_each_keeps_to_its_share() -> None:
     one = limiter(None, 5)
     assert sum([await passes(one) for _ in range(60)]) == 10

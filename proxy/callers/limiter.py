@@ -43,6 +43,7 @@ class _Held(Struct):
         shared_full_at: when Redis' bucket will be, as it said last and by its own clock.
         untold: units granted from the own bucket, which Redis has yet to hear of.
         waiting: units that are being waited for.
+        coming: units that are being taken.
     """
 
     terms: Terms
@@ -53,6 +54,7 @@ class _Held(Struct):
     shared_full_at: float = 0.0
     untold: float = 0.0
     waiting: float = 0.0
+    coming: float = 0.0
 
 
 class Balance(Struct, frozen=True):
@@ -140,8 +142,13 @@ class Limiter:
         replicas = max(1, self._replicas())
         own = held.terms.share(replicas)
         least = max(units - held.units, 1e-9)
-        wanted = max(least, held.waiting - held.units, held.terms.burst * AHEAD / replicas)
-        taken = await self._take_shared(caller, held, own, wanted, least)
+        # Looks overlap; were each to take for all who wait, what is left over would be lost to the caller.
+        wanted = max(least, held.waiting - held.units - held.coming, held.terms.burst * AHEAD / replicas)
+        held.coming += wanted
+        try:
+            taken = await self._take_shared(caller, held, own, wanted, least)
+        finally:
+            held.coming -= wanted
         if taken is None:
             held.full_at, taken = take(held.full_at, self._clock(), own, wanted, least)
             held.untold += taken.granted

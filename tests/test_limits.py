@@ -156,6 +156,31 @@ async def test_what_is_given_back_can_be_spent_again() -> None:
     assert sum([await passes(one, terms=terms) for _ in range(10)]) == 9
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("waited", [0.5, 5.0])
+async def test_what_is_given_back_after_a_long_wait_can_be_spent_too(waited: float, *, shared: bool) -> None:
+    clock, terms = Clock(), Terms(0.001, 32)
+    one = limiter(fakeredis.FakeServer() if shared else None, clock=clock)
+    assert all([await passes(one, terms=terms) for _ in range(32)])
+    clock.advance(waited)
+    for _ in range(8):
+        one.refund("ann", terms, 0.75)
+    assert one.balance("ann", terms).left == pytest.approx(6, abs=0.1)
+    assert sum([await passes(one, terms=terms) for _ in range(32)]) == 6
+    clock.advance(waited)
+    assert not await passes(one, terms=terms), "once"
+
+
+async def test_what_came_back_by_itself_is_not_given_back_once_more() -> None:
+    clock, terms = Clock(), Terms(1.0, 32)
+    one = limiter(clock=clock)
+    assert all([await passes(one, terms=terms) for _ in range(32)])
+    clock.advance(30)
+    for _ in range(32):
+        one.refund("ann", terms, 0.75)
+    assert sum([await passes(one, terms=terms) for _ in range(64)]) == 32
+
+
 async def test_who_wants_more_than_there_is_keeps_it_from_nobody_who_wants_less() -> None:
     """They come at once, and the look into Redis of one is no answer to the other."""
     one = limiter(fakeredis.FakeServer())

@@ -112,8 +112,14 @@ class Limiter:
         return self.balance(caller, terms) if self._spend(self._of(caller, terms), units) else None
 
     def refund(self, caller: str, terms: Terms, units: float) -> None:
-        """Give back what a request was charged and has not cost; it is held as what was taken ahead is."""
-        self._of(caller, terms).units += units
+        """Give back what a request was charged and has not cost; it is held as what was taken ahead is.
+
+        It may have waited for long: what the bucket has got back by itself meanwhile is not given back once more.
+        """
+        held, now = self._of(caller, terms), self._clock()
+        kept = held.units if now < held.until else 0.0
+        held.units = max(kept, min(kept + units, (held.full_at - now) * terms.rate))
+        held.until = now + HELD
 
     def balance(self, caller: str, terms: Terms) -> Balance:
         """What the caller may ask, as far as this process knows."""

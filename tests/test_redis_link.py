@@ -113,7 +113,7 @@ async def test_calls_of_one_question_share_the_time_of_one(link: RedisLink, serv
         assert (await called(link, server))[0] == "answer"
         answer, took = await called(link, server)
         assert answer is None
-        assert 0.2 * TIMEOUT < took < 0.5 * TIMEOUT
+        assert 0.2 * TIMEOUT < took < 0.75 * TIMEOUT, "a busy machine is late"
     assert link.faults == {"get: TimeoutError": 1}
 
 

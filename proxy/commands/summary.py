@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy import __version__
+from proxy import NAME, __version__
 from proxy.redis.address import shown
 from proxy.settings import Settings
 
@@ -14,6 +14,6 @@ def summary(settings: Settings, address: str, process: int) -> str:
     if settings.jwt.algorithm is not None:
         callers.append(f"JWT ({settings.jwt.algorithm})")
     return (
-        f"generations-proxy {__version__} on {address}, {settings.server.workers} worker(s), process {process}:"
+        f"{NAME} {__version__} on {address}, {settings.server.workers} worker(s), process {process}:"
         f" hub {settings.hub.url}, Redis {redis}, callers {', '.join(callers) or 'anybody'}"
     )

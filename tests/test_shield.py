@@ -15,7 +15,7 @@ import pytest
 from proxy import errors
 from proxy.admission.forgetting import LASTING
 from proxy.admission.gate import Allowance
-from proxy.admission.gates import Gates
+from proxy.admission.gates import CROWDED, Gates
 from proxy.admission.grant import Asker, Grant
 from proxy.admission.later import Later
 from proxy.admission.leftovers import Leftovers
@@ -1002,3 +1002,23 @@ async def test_one_slot_of_each_gate_finds_out_whether_redis_takes_them(takes: t
         leftovers.free("ab"[number % 2], str(number))
     await leftovers.drain(1.0)
     assert told == {gate: 20 if gate in takes else 1 for gate in "ab"}
+
+
+async def test_where_others_hold_all_slots_an_answer_that_is_late_gives_none_besides() -> None:
+    """On a busy machine one answer in some thousands is; what a process' share has would come on top of all."""
+    server, clock = fakeredis.FakeServer(), Clock()
+    here, there = shield(server, replicas=lambda: 2, clock=clock), shield(server)
+    held = await holding(there, 2)
+    waiting = Held(here)
+    await asyncio.sleep(0.02)
+    switch(here, on=False)
+    here.make_room()
+    await asyncio.sleep(0.02)
+    assert not waiting.begun.is_set()
+    clock.now += CROWDED
+    async with asyncio.timeout(2.0):  # one who waits looks for itself four times a second
+        await waiting.begun.wait()
+    for each in (*held, waiting):
+        await each.end()
+    for one in (here, there):
+        await one.drain(1)

@@ -30,7 +30,7 @@ from proxy.redis_keys import Kind
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, LimitSettings, RedisSettings, Settings
 from proxy.simulator import Fault
-from tests.support import LIST, RedisServer, rig, socket_rig
+from tests.support import LIST, UNHURRIED, RedisServer, rig, socket_rig
 
 MANY = 300
 ROUTER = 1024
@@ -169,7 +169,7 @@ def cycles() -> Iterator[list[Any]]:
 
 async def test_neither_requests_nor_connections_are_left_to_the_garbage_collector(own_redis: RedisServer) -> None:
     """It comes seldom, and then frees all at once: 40,000 objects held up all callers for 40 ms."""
-    settings = Settings(redis=RedisSettings(url=Secret(own_redis.url)))
+    settings = Settings(redis=RedisSettings(url=Secret(own_redis.url), timeout=UNHURRIED))
     async with socket_rig(settings, rate=1e6, burst=1_000_000) as it:
 
         async def ask(number: int) -> None:

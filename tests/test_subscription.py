@@ -34,7 +34,7 @@ from proxy.secret import Secret
 from proxy.settings import HubSettings
 from proxy.simulator import Controlled, Fault, Simulator
 from proxy.simulator.streaming import label
-from tests.support import KEY, RedisServer, free_port, still_world
+from tests.support import KEY, UNHURRIED, RedisServer, free_port, still_world
 
 PACE = Pace(beat=0.02, first_wait=0.02, longest_wait=0.1, steady=0.5, rest=60.0, silence=20.0)
 EVENTS = "/api/events"
@@ -67,7 +67,7 @@ class Rig:
         stream = HubStream(self.settings, credential, silence=self.pace.silence)
         share = None
         if self.redis is not None:
-            link = RedisLink(connect(Secret(self.redis.url)), 0.5)
+            link = RedisLink(connect(Secret(self.redis.url)), UNHURRIED)
             self.stack.push_async_callback(link.aclose)
             share = lambda credential_id: SharedLog(link, f"{self.name}{credential_id}")  # noqa: E731
         made = Subscription(

@@ -473,7 +473,7 @@ async def test_patience() -> None:
 
 async def test_patience_counts_from_when_the_hub_began_to_dawdle() -> None:
     """Who joins a fetch for which others have waited already does not wait as long once more, in vain."""
-    async with fixture(patience=0.2) as it:
+    async with fixture(patience=1.0) as it:
         await it.ask()
         it.clock.advance(6)
         it.hub.gate.clear()
@@ -483,15 +483,15 @@ async def test_patience_counts_from_when_the_hub_began_to_dawdle() -> None:
             began = now()
             assert isinstance(await it.ask(), StaleHit)
             waited.append(now() - began)
-        assert waited[0] >= 0.19
-        assert max(waited[1:]) < 0.1
+        assert waited[0] >= 0.99
+        assert max(waited[1:]) < 0.6
         it.hub.gate.set()
         await it.pages.drain(5)
         it.clock.advance(6)
         it.hub.gate.clear()
         began = now()
         assert isinstance(await it.ask(), StaleHit)
-        assert now() - began >= 0.19, "each fetch is waited for"
+        assert now() - began >= 0.99, "each fetch is waited for"
         it.hub.gate.set()
         assert it.hub.asked == 3
 

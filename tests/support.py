@@ -106,11 +106,13 @@ async def rig(
     **hub: Any,
 ) -> AsyncIterator[Rig]:
     """A proxy and a simulator, joined without sockets; time stands still."""
-    clock = clock or Clock()
+    clock, cache = clock or Clock(), cache or CacheSettings()
+    if cache.patience == CacheSettings().patience:  # of real time: nor is a machine that is busy a hub that dawdles
+        cache = msgspec.structs.replace(cache, patience=UNHURRIED)
     simulator = simulator or Simulator(still_world(clock), api_key=KEY, clock=clock)
     settings = Settings(
         hub=HubSettings(**{"url": "http://hub.test", "api_key": Secret(KEY), **hub}),
-        cache=cache or CacheSettings(),
+        cache=cache,
         auth=auth or AuthSettings(),
         cors=CorsSettings(origins=origins),
         jwt=jwt or JwtSettings(),

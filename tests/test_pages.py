@@ -41,7 +41,7 @@ from proxy.redis_keys import record_key
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, HubSettings
 from proxy.upstream import Upstream
-from tests.support import Clock
+from tests.support import UNHURRIED, Clock
 
 QUESTION = page_question("c", ListQuery())
 OTHER = page_question("c", ListQuery(page=2))
@@ -106,7 +106,10 @@ class Fixture:
 
 
 @asynccontextmanager
-async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> AsyncIterator[Fixture]:
+async def fixture(
+    redis: fakeredis.FakeServer | None = None, *, patience: float = UNHURRIED, **cache: float
+) -> AsyncIterator[Fixture]:
+    """``patience`` is of real time, as nothing else here."""
     scripted, clock = ScriptedHub(), Clock()
     scripted.gate.set()
     settings = HubSettings(url="http://hub.test", api_key=Secret("k"))
@@ -118,7 +121,7 @@ async def fixture(redis: fakeredis.FakeServer | None = None, **cache: float) -> 
         hub = Hub(settings, credential, transport=scripted, clock=clock)
         link = RedisLink(fakeredis.FakeAsyncRedis(server=redis), 1.0) if redis else None
         shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
-        given = CacheSettings(**cache)  # type: ignore[arg-type]
+        given = CacheSettings(patience=patience, **cache)  # type: ignore[arg-type]
         barred = Barred(link, keep=keep_record(given), clock=clock)
         knowledge = Knowledge(given, Memory(2**20), shared, None, barred, rows_bytes=2**20, clock=clock)
         allowance = Allowance(settings.rate, settings.burst, settings.concurrency)

@@ -265,7 +265,7 @@ async def test_a_burst_at_a_redis_that_hangs_costs_each_about_its_timeout(link: 
     server.seconds = 3.0
     answers = await asyncio.gather(*(called(link, server) for _ in range(40)))
     assert {answer for answer, _ in answers} == {None}
-    assert max(took for _, took in answers) < 1.5
+    assert max(took for _, took in answers) < 2.5
     assert link.faults.total() <= 4
     await link._calls.drain(9)
 

@@ -180,18 +180,18 @@ async def test_a_request_under_way_keeps_its_slot_of_all_replicas(*, garbage: bo
 
 
 async def test_leaving_comes_after_the_answer_unless_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.admission.shield.SOON", 0.2)
+    monkeypatch.setattr("proxy.admission.shield.SOON", 1.0)
     one = shield(fakeredis.FakeServer())
     held = await holding(one, 2)
     waiting = Held(one)
     await asyncio.sleep(0.02)
     await held[0].end()
-    async with asyncio.timeout(0.1):
+    async with asyncio.timeout(0.9):
         await waiting.begun.wait()
     await waiting.end()
     await held[1].end()
     assert (await one.standing()).held == 2
-    await one.drain(1)
+    await one.drain(5)
     assert (await one.standing()).held == 0
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from proxy import errors
 from proxy.admission.forgetting import LASTING
-from proxy.admission.gate import Allowance
+from proxy.admission.gate import Allowance, Gate
 from proxy.admission.gates import Gates
-from proxy.admission.grant import Asker, Grant
+from proxy.admission.grant import LATE, Asker, Grant
 from proxy.admission.later import Later
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.refusals import GaveWay
@@ -1002,3 +1002,11 @@ async def test_one_slot_of_each_gate_finds_out_whether_redis_takes_them(takes: t
         leftovers.free("ab"[number % 2], str(number))
     await leftovers.drain(1.0)
     assert told == {gate: 20 if gate in takes else 1 for gate in "ab"}
+
+
+def test_a_turn_is_good_for_the_time_of_a_burst_and_for_that_of_a_busy_machine() -> None:
+    turn = Grant("t", 0.0, 100.0, "gate", Gate(0.0), 0)
+    for burst, good_for in ((40.0, 2.0), (1.0, LATE)):
+        allowance = Allowance(rate=20.0, burst=burst, concurrency=1)
+        assert turn.good(100.0 + good_for - 0.01, allowance)
+        assert not turn.good(100.0 + good_for + 0.01, allowance)

@@ -231,3 +231,33 @@ def test_what_can_be_no_time_is_not_gone_on_from() -> None:
     for at in (END, float("inf"), float("nan"), NOW - 1):
         machine.hybrid.reach(at)
     assert machine.now() == 0
+
+
+@pytest.mark.parametrize("first", [0.0, -STEP / 4, STEP / 2])
+def test_it_does_not_go_back_by_a_step_that_is_too_small_to_be_noticed_either(first: float) -> None:
+    machine = Machine()
+    for seconds in (0.0, CHECKED / 4):
+        machine.go_on(seconds, step=first)
+        before = machine.now()
+        machine.go_on(0.0, step=-STEP / 4)
+        assert machine.now() >= before
+
+
+def test_it_follows_a_clock_that_is_put_right_little_by_little() -> None:
+    machine = Machine()
+    for _ in range(10):
+        machine.go_on(2 * CHECKED, step=-STEP / 10)
+        machine.now()
+    assert machine.now() == pytest.approx(20 * CHECKED - STEP)
+    assert machine.hybrid.lead() == 0
+
+
+def test_it_stays_as_far_ahead_as_the_times_were_that_it_has_gone_on_from() -> None:
+    machine, ahead = Machine(), 0.0
+    for more in (0.3, 0.3, 30.0):
+        ahead += more
+        machine.hybrid.reach(machine.hybrid.now() + more)
+        assert machine.hybrid.lead() == pytest.approx(ahead), "also before it is asked for the time"
+        machine.go_on(2 * CHECKED)
+        assert machine.now() == pytest.approx(machine.real + ahead)
+        assert machine.hybrid.lead() == pytest.approx(ahead)

@@ -321,3 +321,43 @@ def test_both_ways_give_the_same_answers_to_thousands_of_requests(loop: asyncio.
     sent, answered = differ(loop, 70)
     assert sent > 5000
     assert answered > sent / 20
+
+
+HEADERS = {
+    "none": ("Authorization: Bearer gp_all",),
+    "other credentials": ("Authorization: Bearer nobody",),
+    "a key": ("X-API-Key: gp_ox",),
+    "another's key": ("X-API-Key: nobody",),
+    "gzip": ("Authorization: Bearer gp_all", "Accept-Encoding: gzip"),
+    "zstd": ("Authorization: Bearer gp_all", "Accept-Encoding: zstd"),
+    "a condition": ("Authorization: Bearer gp_all", "If-None-Match: *"),
+    "Cache-Control": ("Authorization: Bearer gp_all", "Cache-Control: no-cache"),
+    "Pragma": ("Authorization: Bearer gp_all", "Pragma: no-cache"),
+    "a moment": ("Authorization: Bearer gp_all", "Listing-Moment: of-none"),
+}
+
+
+@pytest.mark.parametrize(
+    ("known", "other"),
+    [
+        ("none", "other credentials"),
+        ("a key", "another's key"),
+        ("gzip", "zstd"),
+        *(("none", name) for name in ("gzip", "a condition", "Cache-Control", "Pragma", "a moment")),
+    ],
+)
+async def test_a_request_that_differs_by_a_header_that_bears_on_its_answer_is_another(known: str, other: str) -> None:
+    """One that is parsed too: its head is not known yet."""
+    async with two_ways() as ways:
+        for name in (known, other, known):  # a second later, as no page is asked for more often
+            await compare(ways, Asked("GET", LIST, "?namespace=ox", HEADERS[name], 3, 1.0), "none")
+        assert ways.express.answered > 1
+
+
+@pytest.mark.parametrize(("method", "path", "query"), [("HEAD", 0, 1), ("GET", 1, 1), ("GET", 0, 3)])
+async def test_a_request_of_another_first_line_is_another(method: str, path: int, query: int) -> None:
+    async with two_ways() as ways:
+        first, other = ("GET", PATHS[0], QUERIES[1]), (method, PATHS[path], QUERIES[query])
+        for line in (first, other, first):
+            await compare(ways, Asked(*line, HEADERS["none"], 3, 0.0), "none")
+        assert ways.express.answered > 1

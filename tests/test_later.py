@@ -29,3 +29,11 @@ async def test_the_turn_of_who_is_gone_is_for_the_next() -> None:
     assert await stays == "0"
     assert not later
     await asyncio.sleep(0.05)  # what is due then is for nobody
+
+
+async def test_a_turn_that_is_due_when_nobody_waits_any_more_is_no_fault() -> None:
+    later, faults = Later[str](), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    assert await later.due(0, "turn", 0.002, 0.0) is None
+    await asyncio.sleep(0.004)
+    assert not faults

@@ -469,3 +469,58 @@ def test_the_command_shows_no_key_that_cannot_be_sent() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: PROXY_ADMIN_KEY is no token")
     assert ADMIN not in done.stderr
+
+
+def test_what_is_dropped_is_forgotten_unless_there_was_another() -> None:
+    purges = Watermarks()
+    purges.add(Extent("everything"), 5.0)
+    purges.drop(Extent("everything"), 4.0)
+    purges.drop(Extent("listing"), 5.0)
+    assert purges.times == {Extent("everything"): 5.0}
+    purges.drop(Extent("everything"), 5.0)
+    assert not purges
+
+
+async def test_what_was_told_at_last_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And by itself: nothing has to end for that."""
+    monkeypatch.setattr(telling, "AGAIN", 0.0)
+    shared = Away()
+    it = Agreed(shared, keep=60.0, clock=Clock())
+    assert not await it.agree(Extent("everything"))
+    await asked(shared, 3)
+    shared.back.set()
+    async with asyncio.timeout(5):
+        while it._telling._detached:
+            await asyncio.sleep(0)
+    before = shared.asked
+    it.note(Extent("listing"), Clock().now)
+    async with asyncio.timeout(5):
+        while it._telling._detached:
+            await asyncio.sleep(0)
+    assert (shared.asked, len(shared.told)) == (before + 1, 2)
+
+
+async def test_what_redis_cannot_say_is_not_known_and_no_fault() -> None:
+    it = Agreed(Kept(None, {Extent("everything"): 5.0}), keep=60.0, clock=Clock())
+    assert not await it.read()
+    assert await it.read()
+    assert it.since(page_question("c", ListQuery())) == 5.0
+
+
+def test_what_is_purged_does_not_count_among_many_when_nothing_is_kept_that_it_covers() -> None:
+    """As soon as there are too many, everything is purged."""
+    it, now = Agreed(None, keep=60.0, clock=Clock()), Clock().now
+    for number in range(MOST):
+        it.note(Extent("namespace", str(number)), now)
+    it.note(Extent("namespace", "ox"), now + 61)
+    assert it.since(page_question("c", ListQuery(namespace="ox"))) == now + 61
+    assert it.since(page_question("c", ListQuery(namespace="another"))) == 0.0
+
+
+def test_a_purge_leaves_the_others_in_force() -> None:
+    it, now = Agreed(None, keep=60.0, clock=Clock()), Clock().now
+    for name, at in (("ox", now), ("moo", now + 59), ("cow", now - 59)):
+        it.note(Extent("namespace", name), at)
+    assert [it.since(page_question("c", ListQuery(namespace=name))) for name in ("ox", "moo", "cow")] == [
+        *(now, now + 59, now - 59)
+    ]

@@ -214,3 +214,43 @@ async def test_nobody_is_asked_for_in_the_time_that_redis_may_cost_the_first() -
         current().charge(10.0)
         await queue.wait(ask, left.append, 5.0, place=0)  # type: ignore[arg-type]
     assert left == [1.0]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+async def test_who_has_no_time_is_not_asked_for(seconds: float) -> None:
+    queue, room = Queue[str](8), Room(1)
+    assert await room.enter(queue, "late", seconds) is None
+    await settled()
+    assert room.asked == 0
+
+
+async def test_who_is_cancelled_with_a_fault_is_cancelled_and_gives_nothing_back() -> None:
+    queue, back = Queue[str](8), list[str | None]()
+
+    async def broken() -> str:
+        asyncio.get_running_loop().call_soon(gone.cancel)  # before anything else that the fault leads to
+        raise ZeroDivisionError
+
+    gone = asyncio.create_task(queue.wait(broken, back.append, 5.0, place=0))
+    await asyncio.wait([gone])
+    assert gone.cancelled()
+    assert not back
+
+
+async def test_no_more_ask_at_a_time_than_there_may_be_room_for() -> None:
+    """Twice as many as had room the last time, and as many as had it where it did not do for all."""
+    queue, room = Queue[str](8), Room(6)
+    waiting = [room.enter(queue, str(number)) for number in range(20)]
+    await settled()
+    assert (room.asked, len(room.order)) == (1 + 2 + 4, 6)
+    room.asked, room.places = 0, 2
+    queue.make_room()
+    await settled()
+    assert (room.asked, room.most, len(room.order)) == (3, 4, 8)
+    room.most, room.places = 0, 2
+    queue.make_room()
+    await settled()
+    assert (room.most, len(room.order)) == (4, 10), "two had room, so twice as many may"
+    room.places = 20
+    queue.make_room()
+    assert len(await asyncio.gather(*waiting)) == 20

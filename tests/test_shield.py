@@ -14,9 +14,9 @@ import pytest
 
 from proxy import errors
 from proxy.admission.forgetting import LASTING
-from proxy.admission.gate import Allowance
+from proxy.admission.gate import Allowance, Gate
 from proxy.admission.gates import CROWDED, Gates
-from proxy.admission.grant import Asker, Grant
+from proxy.admission.grant import LATE, Asker, Grant
 from proxy.admission.later import Later
 from proxy.admission.leftovers import Leftovers
 from proxy.admission.refusals import GaveWay
@@ -1022,3 +1022,11 @@ async def test_where_others_hold_all_slots_an_answer_that_is_late_gives_none_bes
         await each.end()
     for one in (here, there):
         await one.drain(1)
+
+
+def test_a_turn_is_good_for_the_time_of_a_burst_and_for_that_of_a_busy_machine() -> None:
+    turn = Grant("t", 0.0, 100.0, "gate", Gate(0.0), 0)
+    for burst, good_for in ((40.0, 2.0), (1.0, LATE)):
+        allowance = Allowance(rate=20.0, burst=burst, concurrency=1)
+        assert turn.good(100.0 + good_for - 0.01, allowance)
+        assert not turn.good(100.0 + good_for + 0.01, allowance)

@@ -11,6 +11,7 @@ from proxy.answer.record import Record, Stamp
 from proxy.known.memory import Memory
 from proxy.known.untold import Untold
 from proxy.redis import telling
+from proxy.redis.allotment import allotted, current
 from proxy.redis.shared import Shared
 
 
@@ -118,3 +119,23 @@ async def test_no_more_is_kept_than_memory_knows() -> None:
     redis.most = 10**6
     await tell(one)
     assert len(redis.heard) == one._memory.most_listings
+
+
+async def test_one_tells_at_a_time_and_in_a_time_of_its_own() -> None:
+    """Not in what the question that it comes from has left: it is for others too."""
+    heard, left = asyncio.Event(), list[float]()
+
+    async def tell() -> bool:
+        left.append(current().left(1.0))
+        await heard.wait()
+        return True
+
+    it = telling.Telling(tell)
+    with allotted():
+        current().charge(10.0)
+        for _ in range(3):
+            it.begin()
+            await asyncio.sleep(0)
+        heard.set()
+        assert await it.drain(1) == 0
+    assert left == [1.0]

@@ -16,6 +16,8 @@ from proxy.answer.outcome import Hit, Miss, StaleHit
 from proxy.known.barred import Barred
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
+from proxy.questions.watermarks import Extent
+from proxy.redis.link import RedisLink
 from proxy.redis_keys import names
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
@@ -120,3 +122,19 @@ async def test_it_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> 
                 await asyncio.sleep(0.02)
         walked = await caller.get(f"{there.list_url}?{query}", headers=moment)
         assert walked.json()["error"]["type"] == errors.HubRefusedCredential.type
+
+
+async def test_what_is_purged_and_what_is_withdrawn_are_read_and_each_is_a_change() -> None:
+    """Were one not counted, or counted against the other, what is remembered of a page would outlive it."""
+    server = fakeredis.FakeServer()
+    here, there = (
+        Barred(RedisLink(fakeredis.FakeAsyncRedis(server=server), 1.0), keep=60.0, clock=Clock()) for _ in range(2)
+    )
+    assert await here.purged.agree(Extent("listing", LISTING.filters))
+    here.refused(ANOTHER, 403, NOW + 1)
+    assert await here.drain(1) == 0
+    before = there.changes
+    assert await there.read()
+    assert (there.since(LISTING), there.since(ANOTHER)) == (NOW, NOW + 1)
+    assert (there.purged.since(ANOTHER), there.withdrawn.since(LISTING)) == (0.0, 0.0)
+    assert there.changes == before + 2

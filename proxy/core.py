@@ -100,9 +100,7 @@ def make_core(
     memory = Memory(settings.cache.memory_bytes - rows_bytes)
     shared = None if link is None else Shared(link)
     barred = Barred(link, keep=keep, clock=now)
-    knowledge = Knowledge(
-        settings.cache, memory, shared, news, barred, rows_bytes=rows_bytes, clock=now, lead=hybrid.lead
-    )
+    knowledge = Knowledge(settings.cache, memory, shared, news, barred, rows_bytes=rows_bytes, clock=now)
     encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=now))
 
     landings = Landings()

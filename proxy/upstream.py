@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from proxy.admission.shield import Shield
+from proxy.answer import links
 from proxy.answer.page import Page, not_found, read
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubRejectedQuestion, HubResting
 from proxy.hub.client import Hub
@@ -88,10 +89,11 @@ class Upstream:
         async with self.shield.turn(max(0.0, until - now()) / 2, ahead=ahead, wanted=turn):
             asked_at, sent = self._clock(), now()
             try:
-                body = await self.hub.get(question.path, question.query, deadline=max(0.0, until - now()))
+                answer = await self.hub.ask(question.path, question.query, deadline=max(0.0, until - now()))
             except HubFoundNothing as nothing:  # an answer like any other, but for its status
                 return not_found(question, nothing.body, asked_at), now() - sent
             seconds = now() - sent
-            if len(body) > OFF_LOOP:
-                return await asyncio.to_thread(read, question, body, asked_at, self._lead()), seconds
-            return read(question, body, asked_at, self._lead()), seconds
+            reckoned = links.sent(asked_at, self._lead(), answer.dated, answer.age)
+            if len(answer.body) > OFF_LOOP:
+                return await asyncio.to_thread(read, question, answer.body, asked_at, *reckoned), seconds
+            return read(question, answer.body, asked_at, *reckoned), seconds

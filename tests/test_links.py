@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answer.links import _DATE, dead_at, unsigned
+from proxy.answer.links import _DATE, IMPLAUSIBLE, UNSURE, dead_at, sent, unsigned
 
 NOW = 1_790_000_000.0
 
@@ -142,6 +142,53 @@ def test_times_that_are_ahead_of_the_links_own() -> None:
     for lead in (0.0, 120.0, 7200.0):
         assert dead_at(body, NOW + lead, lead) == NOW + 540 + lead
     assert dead_at(json.dumps(s3(NOW - 7200, 3600)).encode(), NOW + 7200, 7200) is None
+
+
+AHEAD = 120.0
+"""Seconds by which the time that pages are judged by is ahead of the machine's clock."""
+
+
+@pytest.mark.parametrize(
+    ("dated", "age", "sent_at", "now"),
+    [
+        (None, 0.0, 0.0, 0.0),
+        (-0.9, 0.0, -0.9, 0.0),  # a Date has whole seconds
+        (-1.9, 0.0, -1.9, 0.0),  # which some servers look at once a second
+        (-30.0, 0.0, -30.0, UNSURE - 30),
+        (30.0, 0.0, 30.0, 30.0),
+        (3600.0, 0.0, 3600.0, 3600.0),
+        (-50.0, 60.0, -50.0, 0.0),  # a cache's answer, or the machine's clock is ahead
+        (-90.0, 60.0, -90.0, UNSURE - 30),
+        (30.0, 60.0, 30.0, 30.0),
+        (-IMPLAUSIBLE - 1, 0.0, 0.0, 0.0),
+        (IMPLAUSIBLE + 1, 0.0, 0.0, 0.0),
+        (-NOW, 0.0, 0.0, 0.0),
+    ],
+)
+def test_what_time_it_is_by_the_hubs_clock(dated: float | None, age: float, sent_at: float, now: float) -> None:
+    """Times since the hub was asked, by the machine's clock."""
+    lead, at = sent(NOW + AHEAD, AHEAD, None if dated is None else NOW + dated, age)
+    assert NOW + AHEAD - lead == pytest.approx(NOW + now)
+    assert at == NOW + sent_at
+
+
+@pytest.mark.parametrize("off", [-7200.0, -30.0, 0.0, 30.0, 7200.0])
+@pytest.mark.parametrize("lifetime", [20, 3600])
+def test_links_live_by_the_clock_of_the_hub_that_signed_them(off: float, lifetime: int) -> None:
+    """However far the machine's clock is off; a second or two too short, as a Date is no more exact."""
+    asked_at, body = NOW + off, json.dumps([s3(NOW, lifetime), s3(NOW - 7200, 3600)]).encode()
+    dead = dead_at(body, asked_at, *sent(asked_at, 0.0, NOW, 0.0))
+    left = lifetime - min(60, lifetime / 5)
+    assert dead is not None
+    assert left - UNSURE <= dead - asked_at <= left
+
+
+def test_links_of_a_caches_answer_die_when_they_do() -> None:
+    """Also those that have died in the cache: they are not ones that were dead when the hub sent them."""
+    for lifetime, left in ((600, 300 - 60), (100, -200)):
+        dead = dead_at(json.dumps(s3(NOW - 300, lifetime)).encode(), NOW, *sent(NOW, 0.0, NOW - 300, 300.0))
+        assert dead is not None
+        assert dead - NOW <= left
 
 
 LINKS = [

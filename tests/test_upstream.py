@@ -9,6 +9,8 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import httpx
 import pytest
@@ -21,6 +23,7 @@ from proxy.hub.client import Hub
 from proxy.hub.credential import Credential
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
+from proxy.rows.reading import read_window
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 from proxy.upstream import Upstream
@@ -38,6 +41,8 @@ class Asked:
         self.clock = Clock()
         self.answer: int | Exception = 200
         self.retry_after: str | None = None
+        self.body = BODY
+        self.headers: dict[str, str] = {}
         self.hub = Hub(
             SETTINGS, Credential(SETTINGS, SETTINGS.url), transport=httpx.MockTransport(self._answer), clock=self.clock
         )
@@ -47,8 +52,8 @@ class Asked:
     def _answer(self, _: httpx.Request) -> httpx.Response:
         if isinstance(self.answer, Exception):
             raise self.answer
-        headers = {} if self.retry_after is None else {"retry-after": self.retry_after}
-        return httpx.Response(self.answer, headers=headers, stream=httpx.ByteStream(BODY))
+        headers = self.headers if self.retry_after is None else {"retry-after": self.retry_after}
+        return httpx.Response(self.answer, headers=headers, stream=httpx.ByteStream(self.body))
 
     async def ask(self, answer: int | Exception = 200, *, after: float = 0.0) -> errors.ProxyError | None:
         """What it came to."""
@@ -192,3 +197,23 @@ async def test_a_refused_token_is_an_error_in_the_log_also_where_the_hub_failed_
         refused, timeout = lines(caplog)
         assert refused == ("ERROR", "the hub refuses the token of credential default: renew it")
         assert timeout[0] == "WARNING", "and not that it takes the token again"
+
+
+# Whose clock.
+
+
+@pytest.mark.parametrize("off", [-7200, -30, 0, 30, 7200])
+async def test_links_are_judged_by_the_clock_of_the_hub_that_signed_them(off: int) -> None:
+    """A replica whose clock was off while it asked kept dead links for all, long after it had been put right."""
+    async with asked() as it:
+        now = datetime.fromtimestamp(it.clock.now - off, UTC)
+        link = f"https://b.example/k.png?X-Amz-Date={now:%Y%m%dT%H%M%SZ}&X-Amz-Expires=20"
+        rows = [{"generation_id": "a", "result_url": link}, {"generation_id": "b", "result_url": None}]
+        it.body = json.dumps({**PAGE, "count": 2, "generations": rows, "total_entries": 2, "total_cost": None}).encode()
+        it.headers = {"date": format_datetime(now, usegmt=True)}
+        until = asyncio.get_running_loop().time() + 5
+        page, _ = await it.upstream.ask(QUESTION, until, ahead=False, turn=None)
+        first, second = read_window(QUESTION, page).rows
+        assert page.dead_at is not None
+        assert 14 <= page.dead_at - it.clock.now <= 16
+        assert (first.dead_at, second.dead_at) == (page.dead_at, None)

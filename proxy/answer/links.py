@@ -5,6 +5,9 @@ parameters may hold further ones. An answer handed out after that is broken, so 
 every use of a page. The body is searched as bytes, not decoded: the cost is that of two searches, and of
 little more for each link.
 
+Links go by the clock of the hub that signs them, which its answers tell: the machine's own may be wrong, and what
+is judged by it is kept for all replicas, also when it has been put right.
+
 Known forms: S3 and Google V4 (``X-Amz-Date`` with ``X-Amz-Expires``; ``X-Goog-…``), the older
 ``Expires=<Unix seconds>`` of S3, Google and CloudFront, and CloudFront's custom ``Policy``.
 """
@@ -23,6 +26,10 @@ MARGIN: Final = 60.0
 """Seconds before a link's end at which it counts as dead, so that a caller can still follow it."""
 MARGIN_SHARE: Final = 0.2
 """The margin is at most this share of the link's lifetime; of what is left of that, where it came within its margin."""
+UNSURE: Final = 2.0
+"""Seconds by which a ``Date`` may be behind the hub's clock: it has whole ones, and some servers look once a second."""
+IMPLAUSIBLE: Final = 86_400.0
+"""Seconds by which a ``Date`` that is to count differs from the machine's clock at the most."""
 
 _SAYS_EXPIRES: Final = re.compile(rb"Expires")
 _SAYS_POLICY: Final = re.compile(rb"Policy")
@@ -38,10 +45,30 @@ _SIGNED: Final = re.compile(rb'\?[^"\s?]*?(?:Expires|Policy)[^"\s?]*')
 _LESS_THAN: Final = re.compile(rb'"DateLessThan"\s*:\s*\{\s*"AWS:EpochTime"\s*:\s*([0-9]{1,12})\s*\}')
 
 
-def dead_at(body: bytes, asked_at: float, lead: float = 0.0) -> float | None:
+def sent(asked_at: float, lead: float, dated: float | None, age: float) -> tuple[float, float]:
+    """Return the ``lead`` and ``sent_at`` of ``dead_at`` for an answer.
+
+    The machine's clock counts as far as the answer's ``Date`` leaves room for it. With an ``Age`` the answer may come
+    from a cache in between, or, as the hub forbids that, from something that says so without being one: then the links
+    are as old as that allows.
+
+    Args:
+        asked_at: Unix seconds that do not step back.
+        lead: by how many seconds they are ahead of the machine's clock.
+        dated: the answer's ``Date``, in Unix seconds.
+        age: its ``Age``, in seconds.
+    """
+    now = asked_at - lead
+    if dated is None or abs(dated - now) > IMPLAUSIBLE:
+        return lead, now
+    return asked_at - min(max(now, dated), dated + age + UNSURE), dated
+
+
+def dead_at(body: bytes, asked_at: float, lead: float = 0.0, sent_at: float | None = None) -> float | None:
     """Return the time from which the answer must not be used, or None if no link in it expires.
 
-    ``lead``: by how many seconds that time, and ``asked_at``, are ahead of Unix time, which links go by.
+    ``lead``: by how many seconds that time, and ``asked_at``, are ahead of the clock that links go by; ``sent_at``:
+    when the hub sent the answer, by that clock, if that was not when it was asked.
 
     A link that was dead when the hub sent it does not count: rows keep the request's own parameters,
     such as an input image signed last week, and no cache can make that worse. Where one came within
@@ -53,7 +80,7 @@ def dead_at(body: bytes, asked_at: float, lead: float = 0.0) -> float | None:
         expiry - _margin(lifetime, expiry - signed) + lead
         for string in _strings_with(body, _SAYS_EXPIRES, _SAYS_POLICY)
         for expiry, lifetime in _expiries(string, signed)
-        if expiry > signed
+        if expiry > (signed if sent_at is None else sent_at)
     }
     return min(ends, default=None)
 
@@ -66,7 +93,7 @@ def unsigned(body: bytes) -> bytes:
 def _margin(lifetime: float, left: float) -> float:
     """Seconds before a link's end at which it counts as dead, with ``left`` of them to come."""
     margin = min(MARGIN, MARGIN_SHARE * lifetime)
-    return margin if margin < left else MARGIN_SHARE * left
+    return margin if margin < left else max(0.0, MARGIN_SHARE * left)
 
 
 def _strings_with(body: bytes, *words: re.Pattern[bytes]) -> Iterator[bytes]:

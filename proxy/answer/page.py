@@ -37,6 +37,7 @@ class Page(Struct, frozen=True, gc=False):
             live page, of those in flight. None: with all of it, at ``asked_at``.
         composed: put together from rows of several answers.
         moment: the token of the moment that it is of, if that can be returned to.
+        lead, sent_at: as ``links.dead_at`` takes them, of an answer that has just come: its rows have links, too.
         variants: the body as it has been encoded so far; no part of what the page says. Once the page is in memory,
             only ``Memory.enrich`` adds to them.
     """
@@ -53,6 +54,8 @@ class Page(Struct, frozen=True, gc=False):
     rows_at: float | None = None
     composed: bool = False
     moment: str = ""
+    lead: float = 0.0
+    sent_at: float | None = None
     variants: dict[Coding, bytes] = {}
 
     @property
@@ -116,10 +119,10 @@ _decode_shown_owned = msgspec.json.Decoder(_ShownOwned).decode
 _decode_owned = msgspec.json.Decoder(_Owned).decode
 
 
-def read(question: Question, body: bytes, asked_at: float, lead: float = 0.0) -> Page:
+def read(question: Question, body: bytes, asked_at: float, lead: float = 0.0, sent_at: float | None = None) -> Page:
     """Judge the body of a hub's 200 to be an answer to the question. It is read, never rewritten.
 
-    ``lead``: of ``asked_at``, before the Unix time that links go by.
+    ``lead``, ``sent_at``: as of ``links.dead_at``.
 
     Unlisted members and statuses pass (hub facts: rows); a row without a terminal status is in flight.
 
@@ -145,14 +148,16 @@ def read(question: Question, body: bytes, asked_at: float, lead: float = 0.0) ->
         asked_at=asked_at,
         stamp=stamp,
         settled=question.settles and all(row.status in TERMINAL for row in rows),
-        dead_at=links.dead_at(body, asked_at, lead),
+        dead_at=links.dead_at(body, asked_at, lead, sent_at),
         single=question.single,
+        lead=lead,
+        sent_at=sent_at,
     )
 
 
 def of_moment(page: Page, moment: str) -> Page:
-    """The page, with the token of its moment. Its variants are its own: memory counts what it keeps."""
-    return replace(page, moment=moment, variants=dict(page.variants))
+    """The page as it is kept, with the token of its moment. Its variants are its own: memory counts what it keeps."""
+    return replace(page, moment=moment, lead=0.0, sent_at=None, variants=dict(page.variants))
 
 
 def not_found(question: Question, body: bytes | None, asked_at: float) -> Page:

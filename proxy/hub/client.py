@@ -26,6 +26,7 @@ from msgspec import Struct
 from proxy import NAME, errors, tracing
 from proxy.hub.body import echoes, read_body, read_error
 from proxy.hub.credential import Credential
+from proxy.hub.dates import dated
 from proxy.hub.faults import named, refusal
 from proxy.hub.network import Exchange, Network, current
 from proxy.hub.tls import tls_context
@@ -41,6 +42,14 @@ KEPT_ALIVE: Final = 55.0
 """Seconds for which an idle connection is kept: less than the 60 s after which servers and balancers usually close."""
 URLS: Final = 1024
 """Targets whose URL is remembered: httpx takes as long to make one as the hub's connection to carry the request."""
+
+
+class Answer(Struct, frozen=True):
+    """A 200 of the hub; ``dated``, ``age``: as of ``dates.dated``."""
+
+    body: bytes
+    dated: float | None = None
+    age: float = 0.0
 
 
 class HubCall(Struct):
@@ -90,7 +99,11 @@ class Hub:
         self._closed = False
 
     async def get(self, path: str, query: str, *, deadline: float | None = None) -> bytes:
-        """Return the body of the hub's 200 for ``path`` with the already encoded ``query``.
+        """Return the body of what ``ask`` returns."""
+        return (await self.ask(path, query, deadline=deadline)).body
+
+    async def ask(self, path: str, query: str, *, deadline: float | None = None) -> Answer:
+        """Return the hub's 200 for ``path`` with the already encoded ``query``.
 
         It comes within ``deadline`` seconds, ``hub.deadline`` if that is not given.
 
@@ -114,7 +127,7 @@ class Hub:
         self._closed = True  # what ends with its connection now would else be repeated on a new one
         await self._transport.aclose()
 
-    async def _exchange(self, path: str, query: str, until: float) -> bytes:
+    async def _exchange(self, path: str, query: str, until: float) -> Answer:
         if self._closed:
             raise errors.HubUnreachable("This process ends, and asks no more.")
         token = self._credential.token()
@@ -139,7 +152,7 @@ class Hub:
             for tell in self.on_call:
                 tell(call)
 
-    async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> bytes:
+    async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> Answer:
         connected, exchange = False, Exchange(until)
         current.set(exchange)  # of this task, which runs nothing else
 
@@ -175,7 +188,7 @@ class Hub:
     def _make_url(self, target: str) -> httpx.URL:
         return self._base.copy_with(raw_path=self._base.raw_path.rstrip(b"/") + target.encode("ascii"))
 
-    async def _read(self, response: httpx.Response, token: Secret, until: float) -> bytes:
+    async def _read(self, response: httpx.Response, token: Secret, until: float) -> Answer:
         status = response.status_code
         if status == 200:
             body = await read_body(response, self._settings.answer_bytes, until)
@@ -183,7 +196,7 @@ class Hub:
                 raise errors.HubAnswerNotAPage(
                     "The hub's answer holds the token that it was asked with.", hub_status=200
                 )
-            return body
+            return Answer(body, *dated(response.headers))
         if status in (400, 404, 422):
             said = await read_error(response, token, until)
             cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion

@@ -10,6 +10,7 @@ import httpx
 from proxy import errors
 from proxy.causes import reason
 from proxy.hub import retry_after
+from proxy.hub.dates import date
 from proxy.settings import HubSettings
 
 
@@ -28,7 +29,7 @@ _OWN: Final = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, e
 def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
     """Name an answer that is neither a page nor the hub's own word on the question. ``now``: Unix seconds."""
     lines = headers.get_list("retry-after")
-    wait = retry_after.parse(lines, retry_after.date(headers.get("date", "")) or now)  # whichever clock the hub has
+    wait = retry_after.parse(lines, date(headers.get("date", "")) or now)  # whichever clock the hub has
     if status in (401, 403):  # after a 403, its answers to other questions may be pages
         meaning = "an operator has to renew the token" if status == 401 else "its token may not see this"
         return errors.HubRefusedCredential(f"The hub answered {status}: {meaning}.", hub_status=status)

@@ -6,9 +6,9 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Final
+
+from proxy.hub.dates import date
 
 LONGEST: Final = 3600.0
 """Seconds; a hub that asks for more is asked again after this."""
@@ -30,16 +30,6 @@ def _wait(line: str, now: float) -> float | None:
         return min(max(map(float, numbers)), LONGEST)
     until = date(line)
     return None if until is None else min(max(0.0, until - now), LONGEST)
-
-
-def date(line: str) -> float | None:
-    """An HTTP date (RFC 9110 §5.6.7) in Unix seconds; None if it is none."""
-    try:
-        moment = parsedate_to_datetime(line)
-        # That of asctime names no zone, as all are of UTC; Python would take it for the machine's.
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def jittered() -> float:

@@ -52,7 +52,6 @@ class Knowledge:
         *,
         rows_bytes: int,
         clock: Callable[[], float],
-        lead: Callable[[], float] = float,
     ) -> None:
         self._settings = settings
         self._memory = memory
@@ -68,7 +67,7 @@ class Knowledge:
         self.barred = barred
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, UNDER_WAY))
         self._untold = None if shared is None else Untold(shared, memory, keep_record=keep_record(settings))
-        self.rows = KnownRows(settings, rows_bytes, shared, clock=clock, lead=lead)
+        self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
         self.judging = Judging(settings, memory, self.rows, self.trust, barred, self.doubts, clock=clock)
         if news is not None:
             news.on_gap.append(self.trust.gap)

@@ -60,7 +60,7 @@ class KnownRows:
 
     Args:
         limit: bytes of rows in memory.
-        clock: Unix seconds that do not step back; ``lead``: by how much they are ahead of the machine's.
+        clock: Unix seconds that do not step back.
 
     Attributes:
         listings: in memory.
@@ -73,12 +73,10 @@ class KnownRows:
         shared: Shared | None,
         *,
         clock: Callable[[], float],
-        lead: Callable[[], float] = float,
     ) -> None:
         self._settings = settings
         self._shared = shared
         self._clock = clock
-        self._lead = lead
         self._strangers = Strangers()
         self.listings = Listings(limit)
 
@@ -151,9 +149,9 @@ class KnownRows:
             return None
         try:
             if len(page.body) > OFF_LOOP:
-                window = await asyncio.to_thread(read_window, question, page, self._lead())
+                window = await asyncio.to_thread(read_window, question, page)
             else:
-                window = read_window(question, page, self._lead())
+                window = read_window(question, page)
         except Unfit as unfit:
             self.listings.learned[str(unfit)] += 1
             return None

@@ -80,8 +80,8 @@ _decode = msgspec.json.Decoder(_Answer).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
-def read_window(question: Question, page: Page, lead: float = 0.0) -> Window:
-    """Read a page of a listing as rows; ``lead``: as of ``links.dead_at``.
+def read_window(question: Question, page: Page) -> Window:
+    """Read a page of a listing as rows.
 
     Raises:
         Unfit: nothing can be composed of it: a row without an id, one that is there twice, an amount that is no
@@ -101,7 +101,8 @@ def read_window(question: Question, page: Page, lead: float = 0.0) -> Window:
     amount(page.stamp.total_cost)
     own_links = page.dead_at is not None and page.dead_at - page.asked_at < SOON
     asked_at, dead_at = page.asked_at, page.dead_at
-    deaths = [links.dead_at(text, asked_at, lead) if own_links else dead_at for text in texts]
+    reckoned = asked_at, page.lead, page.sent_at
+    deaths = [links.dead_at(text, *reckoned) if own_links else dead_at for text in texts]
     rows = tuple([read_row(text, asked_at, at) for text, at in zip(texts, deaths, strict=True)])
     if len({row.id for row in rows}) != len(rows):
         raise Unfit("twice")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from proxy.answer.freshness import MANY
 from proxy.answer.outcome import Hit
 from proxy.simulator.faults import Fault
 from proxy.web.express.lane import words_of
+from proxy.web.express.recollection import PLACE
 from proxy.web.express.wire import WIRE
 from proxy.web.protocol import BoundedProtocol
 from tests.support import KEY, LIST, NOW
@@ -360,3 +362,16 @@ async def test_an_idle_connection_is_closed_after_its_last_answer() -> None:
         protocol._answered_at -= protocol.timeout_keep_alive
         protocol.timeout_keep_alive_handler()
         assert protocol.transport.is_closing()
+
+
+async def test_a_request_that_was_told_of_another_origin_is_charged_for_itself() -> None:
+    """Else what is remembered of requests could grow beyond its bound, by origins alone."""
+    async with line() as it:
+        for origin in ("", f"Origin: {ORIGIN}\r\n", "Origin: https://elsewhere.example\r\n"):
+            await it.known(GET.replace(b"\r\n\r\n", f"\r\n{origin}\r\n".encode()))
+        known = it.way.app.state[WIRE]._express._known
+        places = Counter(id(heard) for heard in known._found.values())
+        things = {id(heard): heard for heard in known._found.values()}
+        assert len(things) == 2
+        assert {key: heard.places for key, heard in things.items()} == places
+        assert known.bytes == PLACE * len(known) + sum(heard.cost for heard in things.values())

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -375,3 +376,41 @@ async def test_a_request_that_was_told_of_another_origin_is_charged_for_itself()
         assert len(things) == 2
         assert {key: heard.places for key, heard in things.items()} == places
         assert known.bytes == PLACE * len(known) + sum(heard.cost for heard in things.values())
+
+
+async def test_a_generation_that_is_anothers_now_is_not_shown_for_its_bytes() -> None:
+    """What it was when the caller was found to see it says nothing of what it is."""
+    async with line() as it:
+        row = it.way.hub.world.enqueue("ox")
+        raw = GET.replace(b"?namespace=ox", f"/{row.id}".encode())
+        await it.known(raw)
+        row.namespace = "bessie"
+        it.way.hub.world.start(row)
+        it.way.clock.advance(1.1)
+        assert b"bessie" in (await it.way.ask(raw.replace(b"gp_ox", b"gp_all")))[2]
+        for _ in range(3):
+            assert (await it.way.ask(raw))[0] == "HTTP/1.1 404 Not Found"
+
+
+async def test_what_the_hub_does_not_find_any_more_is_not_found_for_its_bytes_either() -> None:
+    async with line() as it:
+        row = it.way.hub.world.enqueue("ox")
+        raw = GET.replace(b"?namespace=ox", f"/{row.id}".encode())
+        for known in (raw, raw.replace(b"gp_ox", b"gp_all")):
+            await it.known(known)
+        it.way.hub.world.delete(row)
+        it.way.clock.advance(1.1)
+        for _ in range(3):
+            for known in (raw, raw.replace(b"gp_ox", b"gp_all")):
+                assert (await it.way.ask(known))[0] == "HTTP/1.1 404 Not Found"
+
+
+async def test_how_long_an_answer_by_its_bytes_took_is_told() -> None:
+    async with line() as it:
+        await it.known()
+        it.way.events.clear()
+        before = time.perf_counter()
+        await it.way.ask(GET)
+        took = time.perf_counter() - before
+        (event,) = it.way.events
+        assert 0 < event.seconds < took

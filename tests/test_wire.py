@@ -414,3 +414,34 @@ async def test_how_long_an_answer_by_its_bytes_took_is_told() -> None:
         took = time.perf_counter() - before
         (event,) = it.way.events
         assert 0 < event.seconds < took
+
+
+async def test_who_has_an_expired_token_is_not_shown_a_page_that_is_fresh() -> None:
+    async with line() as it:
+        raw = GET.replace(b"gp_ox", token(NOW + 25).encode())
+        fresher = GET.replace(b"\r\n\r\n", b"\r\nCache-Control: no-cache\r\n\r\n")
+        await it.known(raw)
+        it.way.clock.advance(20)
+        await it.way.ask(fresher)
+        it.way.clock.advance(4.9)
+        await it.known(raw)
+        it.way.clock.advance(0.2)
+        before = it.way.answered
+        assert (await it.way.ask(raw))[0] == "HTTP/1.1 200 OK", "by the leeway that is granted to clocks"
+        assert it.way.answered == before, "which is for the slow way to know"
+        it.way.clock.advance(20)
+        await it.way.ask(fresher)
+        it.way.clock.advance(10)
+        assert (await it.way.ask(raw))[0] == "HTTP/1.1 401 Unauthorized"
+        assert dict((await it.way.ask(GET))[1])["age"] == "10"
+
+
+async def test_what_a_request_wishes_counts_each_time_that_its_bytes_come() -> None:
+    async with line() as it:
+        raw = GET.replace(b"\r\n\r\n", b"\r\nCache-Control: max-age=3\r\n\r\n")
+        for _ in range(2):
+            await it.known(raw)
+            it.way.clock.advance(2.9)
+            assert dict((await it.way.ask(raw))[1])["age"] == "2"
+            it.way.clock.advance(0.2)
+            assert "fwd=request" in dict((await it.way.ask(raw))[1])["cache-status"]

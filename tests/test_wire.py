@@ -445,3 +445,16 @@ async def test_what_a_request_wishes_counts_each_time_that_its_bytes_come() -> N
             assert dict((await it.way.ask(raw))[1])["age"] == "2"
             it.way.clock.advance(0.2)
             assert "fwd=request" in dict((await it.way.ask(raw))[1])["cache-status"]
+
+
+@pytest.mark.parametrize(
+    "header", ["X: y", "Accept-Encoding: gzip", "Accept-Encoding: zstd", "If-None-Match: *", f"Origin: {ORIGIN}"]
+)
+@pytest.mark.parametrize("caller", [b"gp_ox", b"gp_brisk"])
+async def test_an_answer_by_its_bytes_is_none_that_failed_and_went_the_slow_way(
+    header: str, caller: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which would look the same, and cost more than if nothing were remembered."""
+    async with line() as it:
+        await it.known(GET.replace(b"\r\n\r\n", f"\r\n{header}\r\n\r\n".encode()).replace(b"gp_ox", caller))
+    assert "the express lane failed" not in caplog.text

@@ -300,7 +300,7 @@ def test_callers_who_hang_up_leave_a_healthy_pool(calm: Fleet) -> None:
     eventually(lambda: calm.hub.under_way == 0)
     urls = [calm.urls(calm.fresh_query(), 3)[number % 3] for number in range(60)]
     _, answers = asyncio.run(herd(urls))
-    assert {answer.status for answer in answers} == {200}
+    assert {answer.status for answer in answers} == {200}, Counter(one.body for one in answers if one.status != 200)
 
 
 # Redis.
@@ -427,7 +427,7 @@ UNANSWERED = ("hung", "silent", "too slow")
 
 @pytest.fixture(scope="module")
 def relayed() -> Iterator[Fleet]:
-    with fleet(2, relayed=True, **WIDE, PROXY_CACHE_SETTLED_TTL="0.2", PROXY_REDIS_TIMEOUT="0.05") as it:
+    with fleet(2, relayed=True, **WIDE, PROXY_CACHE_SETTLED_TTL="0.5", PROXY_REDIS_TIMEOUT="0.05") as it:
         yield it
 
 
@@ -435,29 +435,32 @@ def relayed() -> Iterator[Fleet]:
 def test_no_fault_of_redis_is_a_callers(relayed: Fleet, fault: str) -> None:
     """Callers keep asking while it comes and goes. Each gets 200; what was shared before is shared again after.
 
-    What the machine has them wait is told by others, who ask the same replicas for what needs neither Redis nor hub.
+    How long the machine has a caller wait is measured before, and meanwhile by others who ask the same replicas for
+    what needs neither Redis nor hub.
     """
     it = relayed
     it.together()
     break_it, heal_it = REDIS_FAULTS[fault]
     urls = it.urls(KEPT, 4) + [f"{replica.url}{LIST}?{it.fresh_query()}" for replica in it.replicas for _ in range(4)]
 
-    async def under_load() -> tuple[Load, Load]:
+    async def under_load() -> tuple[Load, list[float]]:
         health = [replica.url + LIVE_PATH for replica in it.replicas]
         async with load(urls, every=0.03) as seen, load(health, every=0.01) as others:
-            await asyncio.sleep(0.5)
+            while seen.statuses.total() < 5 * len(urls):
+                await asyncio.sleep(0.05)
+            before = seen.seconds.copy()
             await asyncio.to_thread(break_it, it)
             await asyncio.sleep(2.5 if fault in UNANSWERED else 1.0)
             await asyncio.to_thread(heal_it, it)
             await asyncio.sleep(0.5)
-        return seen, others
+        return seen, [*before, *others.seconds]
 
     seen, others = asyncio.run(under_load())
     assert set(seen.statuses) == {200}
-    assert seen.statuses.total() > 2 * len(urls)
-    busy = 4 * max(others.seconds)  # a page takes more steps than that
+    assert seen.statuses.total() > 6 * len(urls)
+    busy = 2 * max(others)
     slow = [seconds for seconds in seen.seconds if seconds > 0.25 + busy]
-    print(f"{fault}: {seen.statuses.total()} answers, longest {max(seen.seconds):.3f} s, of others {busy / 4:.3f} s")
+    print(f"{fault}: {seen.statuses.total()} answers, longest {max(seen.seconds):.3f} s, else {busy / 2:.3f} s")
     assert len(slow) < seen.statuses.total() / 20
     assert max(seen.seconds) < LEASE / 2 + busy, "nobody waits for who does not know that he leads"
     it.shares_again()

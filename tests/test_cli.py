@@ -33,7 +33,8 @@ from tests.support import KEY, LIST, ROOT, RedisServer, free_port
 from tests.test_jwks import ED, jwk, key_set
 
 COMMAND = [sys.executable, "-m", "proxy"]
-PATIENCE = 20.0
+PATIENCE = 60.0
+"""Seconds in which anything comes about, also where several processes start on a machine that is busy."""
 _NOT_INHERITED = ("PROXY_", "OXEN_", "REDIS_", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -222,7 +223,7 @@ def test_serve_ends_as_it_should_if_started_with_closed_descriptors(
 
 def test_serve_answers_and_drains(hub: str) -> None:
     """SIGTERM: readiness turns false while requests are still answered; then it ends with 0."""
-    with serving(hub, PROXY_SERVER_DRAIN_DELAY="1") as (url, process):
+    with serving(hub, PROXY_SERVER_DRAIN_DELAY="60") as (url, process):
         status, headers, body = get(f"{url}{LIST}?page_size=2")
         assert status == 200
         assert json.loads(body)["count"] == 2
@@ -233,7 +234,8 @@ def test_serve_answers_and_drains(hub: str) -> None:
         assert status == 200, "still serving"
         assert headers["connection"] == "close"
         assert json.loads(get(f"{url}/health/ready")[2])["status"] == "draining"
-        assert process.wait(PATIENCE) == 0
+        process.terminate()
+        assert process.wait(PATIENCE / 2) == 0, "a second signal skips the delay"
         said = process.stdout.read() if process.stdout else ""
         assert "not ready any more" in said
         assert "Traceback" not in said
@@ -278,14 +280,7 @@ def test_workers(hub: str, redis_server: RedisServer) -> None:
         assert {line["worker"] for line in lines if line["logger"] == "proxy.access"} <= {0, 1}
 
 
-DRAINING: Final[dict[str, Any]] = {"PROXY_SERVER_DRAIN_DELAY": "2", "PROXY_WORKERS": "2"}
-
-
-def ends(process: subprocess.Popen[str]) -> float:
-    """Seconds until the process has ended, without a fault."""
-    began = time.monotonic()
-    assert process.wait(PATIENCE) == 0
-    return time.monotonic() - began
+DRAINING: Final[dict[str, Any]] = {"PROXY_SERVER_DRAIN_DELAY": "5", "PROXY_WORKERS": "2"}
 
 
 @pytest.mark.slow
@@ -293,12 +288,14 @@ def test_sigterm_to_all_processes_at_once_drains_them_too(hub: str) -> None:
     """As systemd sends it. Each worker then has a second one from its supervisor, which used to skip the delay."""
     with serving(hub, **DRAINING) as (url, process):
         workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        began = time.monotonic()
         for pid in (process.pid, *map(int, workers)):
             os.kill(pid, signal.SIGTERM)
         eventually(lambda: not is_ready(url))
         time.sleep(1)  # what the supervisor sends comes half a second later
         assert get(f"{url}{LIST}")[0] == 200
-        assert ends(process) > 0.5
+        assert process.wait(PATIENCE) == 0
+        assert time.monotonic() - began > 5
 
 
 @pytest.mark.slow
@@ -308,7 +305,7 @@ def test_a_second_signal_to_the_supervisor_skips_the_delay(hub: str, second: sig
         process.send_signal(signal.SIGTERM)
         eventually(lambda: not is_ready(url))
         process.send_signal(second)
-        assert ends(process) < 10
+        assert process.wait(PATIENCE / 2) == 0
 
 
 @pytest.mark.slow

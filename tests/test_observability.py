@@ -20,7 +20,7 @@ import yaml
 
 from proxy.commands.sockets import LOOPBACK
 from tests.support import ROOT, free_port, rig
-from tests.test_cli import eventually, get, running
+from tests.test_cli import PATIENCE, eventually, get, running
 from tests.test_metrics import families
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -118,7 +118,7 @@ def test_every_panel_has_data_of_a_running_demo(tmp_path: Path) -> None:
     ):
         eventually(lambda: get(f"http://{LOOPBACK}:{port}/health/ready")[0] == 200)
         pending = list(QUERIES)
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE
         while pending and time.monotonic() < until:
             time.sleep(1)
             pending = [one for one in pending if not any(math.isfinite(value) for value in asked(url, one[1]))]

@@ -17,7 +17,8 @@ from proxy.redis.reasons import reason
 from proxy.redis.refusals import REMEMBERED
 from tests.support import Clock
 
-TIMEOUT = 0.05
+TIMEOUT = 0.2
+"""More than a busy machine has somebody wait who is to go on."""
 NOPERM = "User gp has no permissions to run the 'evalsha' command"
 KEYS = "NOPERM, missing is the right to keys ~gp1:*"
 SCRIPTS = "NOPERM, missing is the right to a command that scripts use"
@@ -63,10 +64,10 @@ async def called(link: RedisLink, server: Callable[[], Awaitable[str]]) -> tuple
 
 async def test_what_takes_too_long_costs_its_time_and_goes_on_by_itself(link: RedisLink, server: Server) -> None:
     """Not cancelled: it may be a TLS handshake or a look at a cluster's topology, which would never be done."""
-    server.seconds = 0.5
+    server.seconds = 1.0
     answer, took = await called(link, server)
     assert answer is None
-    assert TIMEOUT * 0.9 < took < 0.5
+    assert TIMEOUT * 0.9 < took < 1.0
     assert link.faults == {"get: TimeoutError": 1}
     assert (await called(link, server))[0] is None
     assert server.under_way == 1, "the next one is not even tried"
@@ -89,7 +90,7 @@ async def test_a_process_that_was_held_up_does_not_blame_redis(link: RedisLink, 
 
 
 async def test_slow_for_a_moment_is_no_fault_for_longer_is(link: RedisLink, server: Server) -> None:
-    server.seconds = 0.03
+    server.seconds = 0.6 * TIMEOUT
     slow_since = time.monotonic()
     answers = 0
     async with asyncio.timeout(10):
@@ -136,7 +137,10 @@ async def test_a_short_call_in_what_is_left_is_a_quick_one(link: RedisLink, serv
         assert link._slow_since is None
 
 
-async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(link: RedisLink, server: Server) -> None:
+async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(
+    link: RedisLink, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.redis.link.SLOW_FOR", 60.0)
     server.seconds = 0.8 * TIMEOUT
     answered, released = asyncio.Event(), asyncio.Event()
 
@@ -261,12 +265,12 @@ async def test_a_burst_waits_for_its_turn_and_that_is_no_fault(link: RedisLink, 
 
 
 async def test_a_burst_at_a_redis_that_hangs_costs_each_about_its_timeout(link: RedisLink, server: Server) -> None:
-    server.seconds = 1.0
+    server.seconds = 3.0
     answers = await asyncio.gather(*(called(link, server) for _ in range(40)))
     assert {answer for answer, _ in answers} == {None}
-    assert max(took for _, took in answers) < 0.9
+    assert max(took for _, took in answers) < 2.5
     assert link.faults.total() <= 4
-    await link._calls.drain(5)
+    await link._calls.drain(9)
 
 
 async def test_a_link_that_is_closed_makes_no_call() -> None:

@@ -39,7 +39,7 @@ from proxy.redis.variants import SharedVariants
 from proxy.redis_keys import NOBODYS, record_key
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings
-from tests.support import Clock, RedisServer, free_port
+from tests.support import UNHURRIED, Clock, RedisServer, free_port
 
 QUESTION = page_question("c", ListQuery())
 PAGE = Page(QUESTION.key, b'{"a": 1}', '"e"', 1.5, Stamp(3, "0.10"), settled=True, dead_at=99.0)
@@ -210,7 +210,7 @@ async def test_after_a_fault_redis_is_left_alone_for_longer_and_longer() -> None
 
 @pytest.fixture
 async def real(own_redis: RedisServer) -> AsyncIterator[Shared]:
-    link = RedisLink(connect(Secret(own_redis.url)), RedisSettings().timeout)
+    link = RedisLink(connect(Secret(own_redis.url)), UNHURRIED)
     yield Shared(link)
     await link.aclose()
 
@@ -260,6 +260,7 @@ async def test_killed_and_started_again(real: Shared, own_redis: RedisServer) ->
 async def test_hung(real: Shared, own_redis: RedisServer) -> None:
     """A frozen server costs its timeout a few times, then nothing."""
     await put(real)
+    real._link._timeout = RedisSettings().timeout
     own_redis.signal(signal.SIGSTOP)
     try:
         for _ in range(50):

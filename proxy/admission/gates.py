@@ -5,6 +5,7 @@ What Redis says is taken over by the process' own gate; what Redis could not be 
 
 from __future__ import annotations
 
+import math
 import random
 import secrets
 import time
@@ -23,6 +24,8 @@ NO_EPOCH: Final = -1
 """Of no gate: what is said of a turn with it changes nothing but that its slot is free."""
 FULL: Final = Refused("concurrency", 0.0)
 """There is no slot."""
+CROWDED: Final = 0.5
+"""Seconds for which there is none in this process' share either, once Redis has said that all slots are held."""
 
 
 class Gates:
@@ -59,6 +62,7 @@ class Gates:
         self._name = gate_name()
         self._local = Gate(clock())
         self._alone = False
+        self._crowded_until = -math.inf
         self._unheard = Unheard()
         self._forgetting = Forgetting(clock)
         self._leftovers = Leftovers(self._tell_free, clock=clock)
@@ -92,6 +96,7 @@ class Gates:
             return FULL
         decision, pause, born = answer
         self._forgetting.note(born)
+        self._note_crowd(decision, self.allowance)
         return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, decision, pause)
 
     def free(self, asker: Asker) -> None:
@@ -131,8 +136,11 @@ class Gates:
                 self._forgetting.note(born)
                 if not looks:
                     self._alone = False
+                    self._note_crowd(decision, allowance)
                     return self._taken(name, local, ticket, decision, pause)
                 self._mirror(local, pause)
+            elif self._clock() < self._crowded_until:
+                return FULL  # others hold all slots, and Redis may but be late: it is asked again before they are done
         allowance = allowance.share(self._replicas())
         if self._shared is not None and not self._alone:
             self._alone = True
@@ -197,6 +205,10 @@ class Gates:
             local.renew(ticket, self._clock())
         due = self._clock() + decision.wait
         return Grant(ticket, decision.wait, due, name, local, local.epoch, decision.epoch)
+
+    def _note_crowd(self, decision: Turn | Refused, allowance: Allowance) -> None:
+        if decision == FULL and allowance.concurrency == self.allowance.concurrency:
+            self._crowded_until = self._clock() + CROWDED
 
     async def _tell_free(self, name: str, ticket: str) -> bool:
         """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""

@@ -20,6 +20,7 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from proxy.log_throttle import LogThrottle
 from proxy.redis.allotment import current
 from proxy.redis.client import GIVEN_UP, Client, close
+from proxy.redis.concurrency import ConcurrencyLimit
 from proxy.redis.formats import OtherRelease
 from proxy.redis.reasons import kind, reason
 from proxy.redis.refusals import Refusals
@@ -50,8 +51,8 @@ class RedisLink:
 
     Args:
         timeout: seconds that a call may cost.
-        connections: how many calls are waited for at once; more wait for their turn, which is no fault of Redis. One
-            that has timed out ends by itself, beside these.
+        connections: how many calls are waited for at once, at the most; more wait for their turn, which is no fault of
+            Redis. One that has timed out ends by itself, beside these.
 
     Attributes:
         names: of what the deployment has in Redis.
@@ -71,7 +72,7 @@ class RedisLink:
         self.names = names
         self.faults: Counter[str] = Counter()
         self._timeout = timeout
-        self._connections = asyncio.Semaphore(connections)
+        self._concurrency = ConcurrencyLimit(connections)
         self._clock = clock
         self._throttle = LogThrottle(clock)
         self._refusals = Refusals(self._throttle, clock)
@@ -126,7 +127,7 @@ class RedisLink:
 
     async def call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Return what ``call`` returns, or None if Redis cannot be had or says no."""
-        async with self._connections:
+        async with self._concurrency:
             if self.resting or self._closed:
                 return None
             self._rest_until = self._clock() + self._rest  # the others go on resting while this call tries
@@ -194,6 +195,7 @@ class RedisLink:
         if self._faults_in_a_row:
             _log.info("Redis is back after %d faults in a row", self._faults_in_a_row)
         self._faults_in_a_row = 0
+        self._concurrency.widen()
 
     def _fault(self, command: str, what: str, why: str = "") -> None:
         """Leave Redis alone after a fault; the first of a row is worth a line in the log, its followers are not."""
@@ -202,6 +204,7 @@ class RedisLink:
             _log.warning("Redis fault, going on without it: %s: %s", command, why or what)
         self._rest_until = self._clock() + self._rest
         self._faults_in_a_row += 1
+        self._concurrency.narrow()
 
     def count(self, command: str, what: str) -> None:
         """Count a fault that is no reason to leave Redis alone."""

@@ -108,6 +108,85 @@ def test_what_is_no_page(raw: bytes, error: type[HubError]) -> None:
     assert caught.value.hub_status == 200
 
 
+ROW = f'{{"generation_id": "{ID}", "status": STATUS, "prompt": "x", "cost": null}}'
+
+
+@pytest.mark.parametrize("status", ["3", "0.5", "true", '{"status": "succeeded"}', '["succeeded"]', "null"])
+@pytest.mark.parametrize("kind", ["page", "queue", "generation", "queued"])
+def test_a_status_that_is_no_text_is_one_that_no_contract_lists(kind: str, status: str) -> None:
+    """Any one row like that lost the page to all who see it."""
+    row, other = ROW.replace("STATUS", status), ROW.replace("STATUS", '"succeeded"').replace(ID, "another")
+    totals = '"page_number": 1, "page_size": 50, "total_pages": 1, "total_entries": 2, "total_cost": null'
+    body = {
+        "page": f'{{"status": "success", "count": 2, {totals}, "generations": [{other},\n{row} ]}}',
+        "queue": f'{{"count": 2, "generations": [{other}, {row}]}}',
+        "generation": f'{{"status": "success", "generation": {row}}}',
+        "queued": row,
+    }[kind].encode()
+    question = {
+        "page": page_question("c", ListQuery()),
+        "queue": queue_question("c", ListQuery(status="succeeded")),
+        "generation": generation_question("c", "generation", ID),
+        "queued": generation_question("c", "queued", ID),
+    }[kind]
+    page = read(question, body, 1.0)
+    assert (page.body, page.settled) == (body, False)
+    if kind == "page":
+        assert [row.settled for row in read_window(question, page).rows] == [True, False]
+
+
+NUMBERS = ["count", "page_number", "page_size", "total_pages", "total_entries"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("spelling", ["7.0", "7e0", "7E+0", "0.7E1", "70e-1", "7.000"])
+def test_whole_numbers_are_whole_however_they_are_spelled(name: str, spelling: str) -> None:
+    """For JSON, and for JSON Schema from draft 6 on."""
+    text = json.dumps({**ENVELOPE, name: -1}).replace("-1", spelling).encode()
+    page = read(QUESTION, text, 1.0)
+    assert (page.body, page.stamp) == (text, Stamp(7, "1.20"))
+    with pytest.raises(Unfit):  # nothing is composed of it, which would be spelled otherwise
+        read_window(QUESTION, page)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "true",
+        "1.5",
+        "7e-1",
+        '"7"',
+        "null",
+        "1e400",
+        "1e16",
+        "9007199254740993.0",
+        "1e-999999999",
+        "0." + "0" * 9999 + "1",
+    ],
+)
+def test_what_is_no_whole_number_is_none(spelling: str) -> None:
+    text = json.dumps({**ENVELOPE, "total_entries": -1}).replace("-1", spelling).encode()
+    with pytest.raises(HubAnswerNotAPage):
+        read(QUESTION, text, 1.0)
+
+
+def test_all_that_is_odd_may_be_so_at_once() -> None:
+    odd = r'"prompt": "\ud83d", "deep": ' + "[" * 5000 + "]" * 5000
+    for row in (ROW.replace("STATUS", "3").replace('"prompt": "x"', odd), f'{{{odd}, "status": {{}}}}'):
+        text = body(generations=[None], total_entries=-1).replace(b"null", row.encode()).replace(b"-1", b"7.0")
+        page = read(QUESTION, text, 1.0)
+        assert (page.body, page.settled, page.stamp) == (text, False, Stamp(7, "1.20"))
+
+
+def test_rows_within_rows_are_none() -> None:
+    """Somebody's parameters may look like an answer, and are read as deep as they go by nobody."""
+    deep = b'{"generation": ' * 900 + b"1" + b"}" * 900
+    text = body(generations=[None]).replace(
+        b"null", b'{"status": 3, "generation": %s, "generations": [%s]}' % (deep, deep)
+    )
+    assert read(QUESTION, text, 1.0).settled is False
+
+
 HALVES = [r"\ud83d", r"\ude00", r"\uD83D and \uDE00", r"\ude00\ud83d", r"\ud83d\n\ude00", r"\\\ud83d"]
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import fakeredis
@@ -266,6 +267,22 @@ async def test_a_page_is_not_used_past_its_links() -> None:
         assert isinstance(await it.ask(), Hit)
         it.clock.advance(1)
         it.hub.status = 500
+        with pytest.raises(errors.HubFailed):
+            await it.ask()
+
+
+async def test_a_link_that_came_within_its_margin_leaves_the_page_of_use() -> None:
+    """As of an input image: for a minute, one row had every page that shows it asked for each time."""
+    async with fixture(settled_ttl=5) as it:
+        signed = datetime.fromtimestamp(it.clock.now - 3560, UTC).strftime("%Y%m%dT%H%M%SZ")
+        it.hub.link = f"https://x.example/in.png?X-Amz-Date={signed}&X-Amz-Expires=3600"
+        await it.ask()
+        it.clock.advance(4)
+        assert isinstance(await it.ask(), Hit)
+        it.hub.status = 500
+        it.clock.advance(27)
+        assert isinstance(await it.ask(), StaleHit)
+        it.clock.advance(1)
         with pytest.raises(errors.HubFailed):
             await it.ask()
 

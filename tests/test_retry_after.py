@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,28 @@ NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
 )
 def test_parse(value: str, seconds: float | None) -> None:
     assert parse([value], NOW) == seconds
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Mon Sep 21 14:13:50 2026",
+        "Mon, 21 Sep 2026 14:13:50",
+        "Mon, 21 Sep 2026 14:13:50 -0000",
+        "Mon, 21 Sep 2026 16:13:50 +0200",
+    ],
+)
+def test_a_date_that_names_no_zone_is_of_greenwich(zone: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of asctime, which any recipient has to take (RFC 9110 §5.6.7); wherever the proxy's machine stands."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", zone)
+        time.tzset()
+        try:
+            assert parse([value], NOW) == 30
+        finally:
+            patched.undo()
+            time.tzset()
 
 
 def test_of_several_lines_the_longest_counts() -> None:

@@ -1,12 +1,15 @@
-"""JSON as RFC 8259 allows it, where msgspec does not: escapes of surrogates that have no other half (§8.2), any depth.
+"""What is read of an answer that msgspec refuses, though JSON allows it: else one row is its page's end, for everybody.
 
-How deep a parser reads is its own affair (§9), and would lose a page to all who see a row that somebody else asked for.
+That are escapes of surrogates that have no other half (RFC 8259 §8.2), any depth (how deep a parser reads is its own
+affair, §9), whole numbers that are spelled with a fraction or an exponent, and a status that is no text, which is one
+that nobody knows. A body is read as it is first; only where that fails is it made plain, and read again.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Final, TypeVar
 
 import msgspec
@@ -15,10 +18,16 @@ T = TypeVar("T")
 
 LEVELS: Final = 64
 """Levels of nesting that are read of a body that has too many; what judging needs is above them."""
+LARGEST: Final = 2**53
+"""Up to there, numbers with a fraction or an exponent are exact for whoever reads JSON."""
 _HIGH: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW: Final = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPES: Final = re.compile(_HIGH + _LOW + rb"|(?P<lone>" + _HIGH + rb"|" + _LOW + rb")|\\.", re.DOTALL)
 _NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[{]+|[\]}]+', re.DOTALL)
+_NUMBER: Final = re.compile(rb"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def lenient(decode: Callable[[bytes], T], body: bytes) -> T:
@@ -35,12 +44,37 @@ def lenient(decode: Callable[[bytes], T], body: bytes) -> T:
             raise msgspec.DecodeError("nested too deeply") from None
         return lenient(decode, shallow)
     except msgspec.ValidationError:
-        raise
+        plain = _plain(body)
+        if plain == body:
+            raise
+        return decode(plain)
     except msgspec.DecodeError:
         plain = _ESCAPES.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], body)
         if plain == body:
             raise
-        return decode(plain)
+        return lenient(decode, plain)
+
+
+def _plain(body: bytes, *, whole: bool = True) -> bytes:
+    """An answer, or (not ``whole``) a row in it, with whole numbers in digits, and ``null`` for statuses of no text."""
+    if not body.lstrip().startswith(b"{"):
+        return body
+    members = {name: bytes(value) for name, value in lenient(_decode_members, body).items()}
+    plain = {name: _plain_member(name, value, whole=whole) for name, value in members.items()}
+    return body if plain == members else _encode({name: msgspec.Raw(value) for name, value in plain.items()})
+
+
+def _plain_member(name: str, value: bytes, *, whole: bool) -> bytes:
+    if whole and name == "generations" and value.startswith(b"["):
+        return _encode([msgspec.Raw(_plain(bytes(row), whole=False)) for row in _decode_items(value)])
+    if whole and name == "generation":
+        return _plain(value, whole=False)
+    if name == "status":
+        return value if value.startswith(b'"') else b"null"
+    if _NUMBER.fullmatch(value):
+        number, divisor = Decimal(value.decode()).as_integer_ratio()
+        return b"%d" % number if divisor == 1 and abs(number) <= LARGEST else value
+    return value
 
 
 def _shallow(body: bytes) -> bytes:

@@ -22,7 +22,7 @@ from typing import Final
 MARGIN: Final = 60.0
 """Seconds before a link's end at which it counts as dead, so that a caller can still follow it."""
 MARGIN_SHARE: Final = 0.2
-"""The margin is at most this share of the link's lifetime."""
+"""The margin is at most this share of the link's lifetime; of what is left of that, where it came within its margin."""
 
 _SAYS_EXPIRES: Final = re.compile(rb"Expires")
 _SAYS_POLICY: Final = re.compile(rb"Policy")
@@ -44,11 +44,13 @@ def dead_at(body: bytes, asked_at: float, lead: float = 0.0) -> float | None:
     ``lead``: by how many seconds that time, and ``asked_at``, are ahead of Unix time, which links go by.
 
     A link that was dead when the hub sent it does not count: rows keep the request's own parameters,
-    such as an input image signed last week, and no cache can make that worse.
+    such as an input image signed last week, and no cache can make that worse. Where one came within
+    its margin, the answer is of use all the same: else one such row would, for a minute, switch the cache off for
+    every page that shows it.
     """
     signed = asked_at - lead
     ends = {
-        expiry - min(MARGIN, MARGIN_SHARE * lifetime) + lead
+        expiry - _margin(lifetime, expiry - signed) + lead
         for string in _strings_with(body, _SAYS_EXPIRES, _SAYS_POLICY)
         for expiry, lifetime in _expiries(string, signed)
         if expiry > signed
@@ -59,6 +61,12 @@ def dead_at(body: bytes, asked_at: float, lead: float = 0.0) -> float | None:
 def unsigned(body: bytes) -> bytes:
     """What of an answer stays the same as its links are signed afresh; only to be compared."""
     return _SIGNED.sub(b"", body)
+
+
+def _margin(lifetime: float, left: float) -> float:
+    """Seconds before a link's end at which it counts as dead, with ``left`` of them to come."""
+    margin = min(MARGIN, MARGIN_SHARE * lifetime)
+    return margin if margin < left else MARGIN_SHARE * left
 
 
 def _strings_with(body: bytes, *words: re.Pattern[bytes]) -> Iterator[bytes]:

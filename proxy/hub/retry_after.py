@@ -6,6 +6,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -34,7 +35,9 @@ def _wait(line: str, now: float) -> float | None:
 def date(line: str) -> float | None:
     """An HTTP date (RFC 9110 §5.6.7) in Unix seconds; None if it is none."""
     try:
-        return parsedate_to_datetime(line).timestamp()
+        moment = parsedate_to_datetime(line)
+        # That of asctime names no zone, as all are of UTC; Python would take it for the machine's.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from proxy.answer import links
+from proxy.answer.lenient import lenient
 from proxy.answer.page import Page
 from proxy.answer.record import Stamp
 from proxy.contract import TERMINAL
@@ -115,7 +116,10 @@ def read_row(text: bytes, asked_at: float, dead_at: float | None, name: bytes = 
         Unfit: it has no id, or its cost is no decimal.
     """
     try:
-        head = _decode_head(text)
+        try:
+            head = _decode_head(text)
+        except msgspec.ValidationError:
+            head = lenient(_decode_head, text)
     except (msgspec.MsgspecError, RecursionError):
         raise Unfit("row") from None
     cost = amount(head.cost)

@@ -43,6 +43,7 @@ class Core(Struct, frozen=True):
         upstreams: by the credential's name.
         link, news, census: Redis, if there is one.
         replicas: how many processes share budget and limits, as far as is known.
+        clock: the time by which is judged what is kept.
     """
 
     credentials: Credentials
@@ -57,6 +58,7 @@ class Core(Struct, frozen=True):
     pages: Pages
     events: Events
     replicas: Callable[[], int]
+    clock: HybridClock
 
     async def standings(self) -> dict[str, Standing]:
         """What is left of each credential's budget; asked of Redis, if there is one."""
@@ -129,7 +131,7 @@ def make_core(
         clock=clock,
     )
     return Core(
-        credentials, upstreams, link, news, census, memory, knowledge, encoder, fetcher, pages, events, replicas
+        credentials, upstreams, link, news, census, memory, knowledge, encoder, fetcher, pages, events, replicas, hybrid
     )
 
 

@@ -150,3 +150,32 @@ async def test_whatever_stands_in_the_place_of_processes(kept: bytes | dict[str,
     await it.all[0].count()
     assert it.known() == (1, 1)
     assert 0 < await redis.pttl(NOBODYS.processes) <= 1000 * GONE
+
+
+async def test_one_that_is_missed_again_has_its_share_for_as_long_again(three: Processes) -> None:
+    for _ in range(2):
+        for _ in range(int(0.7 * ABSENCE / INTERVAL)):
+            await three.count(0, 1)
+            assert three.known() == (2, 3)
+        await three.count(0, 1, 2)
+        assert three.known() == (3, 3)
+
+
+async def test_a_count_that_fails_changes_nothing(three: Processes) -> None:
+    three.server.connected = False
+    await three.all[0].count()
+    assert three.known() == (3, 3)
+
+
+async def test_one_that_ends_is_not_there_for_those_who_did_not_hear_of_it(three: Processes) -> None:
+    await three.all[2].aclose()
+    assert await three.redis().zscore(NOBODYS.processes, three.all[2]._id) is None
+    await three.all[0].count()
+    assert three.known() == (2, 3)
+
+
+async def test_who_hears_of_an_end_is_there_itself() -> None:
+    it = Processes(1)
+    await it.count(0)
+    it.all[0].hear_end(b"another, that was never counted")
+    assert it.known() == (1, 1)

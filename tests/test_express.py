@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MethodType
 from typing import Any
 
@@ -361,3 +361,18 @@ async def test_a_request_of_another_first_line_is_another(method: str, path: int
         for line in (first, other, first):
             await compare(ways, Asked(*line, HEADERS["none"], 3, 0.0), "none")
         assert ways.express.answered > 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("headers", ["none", "gzip", "a condition"])
+async def test_a_header_of_no_interest_makes_no_other_request(method: str, headers: str) -> None:
+    """Its head is not known, what it means is: it is parsed, and no more than that."""
+    async with two_ways() as ways:
+        express = ways.express.app.state[WIRE]._express
+        first = Asked(method, LIST, "?namespace=ox", HEADERS[headers], 2, 0.0)
+        await compare(ways, first, "none")
+        parsed = {id(heard) for heard in express._known._found.values()}
+        for number in range(2):
+            traced = replace(first, headers=(*first.headers, f"X-Trace: {number}"), times=1)
+            await compare(ways, traced, "none")
+        assert {id(heard) for heard in express._known._found.values()} == parsed, "it is the same"

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ WIDE: dict[str, Any] = {"PROXY_HUB_RATE": "1000", "PROXY_HUB_BURST": "1000"}
 @pytest.fixture(scope="module")
 def three() -> Iterator[Fleet]:
     """Three replicas for tests that leave them as they were."""
-    with fleet(3, **WIDE) as it:
+    with fleet(3, **WIDE, PROXY_HUB_DEADLINE="60") as it:
         yield it
 
 
@@ -61,14 +60,23 @@ def begin(it: Fleet) -> None:
 # One question, one request.
 
 
-def asked_at_once(it: Fleet, urls: list[str]) -> list[Answered]:
-    """What a herd gets to whom the hub answers when all of them wait for that."""
+def asked_at_once(it: Fleet, urls: list[str], *, hang_up: float = 0.0) -> list[Answered]:
+    """What a herd gets to whom the hub answers when all of them wait for that, or have left."""
+
+    def waiting() -> float:
+        return sum(one.gauge("waiting_callers") for one in it.replicas)
+
+    def all_wait() -> bool:
+        seen = waiting()
+        if not hang_up:
+            return seen == len(urls)
+        time.sleep(0.5)
+        return len(urls) * (1 - hang_up) * 0.9 < seen == waiting()
 
     async def asking() -> list[Answered]:
         with it.hub.silent():
-            answers = asyncio.create_task(herd(urls))
-            waiting = partial(eventually, lambda: sum(one.gauge("waiting_callers") for one in it.replicas) == len(urls))
-            await asyncio.to_thread(waiting)
+            answers = asyncio.create_task(herd(urls, hang_up=hang_up))
+            await asyncio.to_thread(eventually, all_wait)
         return (await answers)[1]
 
     return asyncio.run(asking())
@@ -80,9 +88,8 @@ def test_a_thousand_cold_callers_cost_one_request(lasting: Fleet, query: str, ha
     begin(lasting)
     if "status" not in query:
         lasting.hub.enqueue()
-    lasting.hub.faults({"latency": 0.3})
     page = 2 if hang_up else 1
-    _, answers = asyncio.run(herd(lasting.urls(f"{query}&page={page}&media_type=video", 1000), hang_up=hang_up))
+    answers = asked_at_once(lasting, lasting.urls(f"{query}&page={page}&media_type=video", 1000), hang_up=hang_up)
     stayed = [answer for answer in answers if answer.status]
     assert {answer.status for answer in stayed} == {200}
     assert len(stayed) > 400
@@ -170,7 +177,7 @@ def test_the_budget_holds_over_all_replicas() -> None:
     On a machine where Redis has to wait for the processor, a process would take it for lost, and use its share besides.
     """
     allowance: dict[str, Any] = {"PROXY_HUB_RATE": "10", "PROXY_HUB_BURST": "20", "PROXY_HUB_CONCURRENCY": "4"}
-    with fleet(3, **allowance, PROXY_HUB_DEADLINE="4", PROXY_REDIS_TIMEOUT="2") as it:
+    with fleet(3, **allowance, PROXY_HUB_DEADLINE="10", PROXY_REDIS_TIMEOUT="2") as it:
         time.sleep(2.5)  # fills the bucket again after what it took to get the fleet together
         it.hub.clear()
         it.hub.faults({"latency": 0.1})
@@ -193,7 +200,7 @@ def test_the_budget_holds_over_all_replicas() -> None:
 
 def test_the_budget_is_shared_out_while_redis_is_away() -> None:
     """Nobody counts for all, so each keeps to a third; nobody begins with a burst that others may just have had."""
-    with fleet(3, PROXY_HUB_RATE="12", PROXY_HUB_BURST="30", PROXY_HUB_CONCURRENCY="6", PROXY_HUB_DEADLINE="4") as it:
+    with fleet(3, PROXY_HUB_RATE="12", PROXY_HUB_BURST="30", PROXY_HUB_CONCURRENCY="6", PROXY_HUB_DEADLINE="8") as it:
         eventually(lambda: [replica.gauge("replicas") for replica in it.replicas] == [3, 3, 3])
         it.redis.kill()
         it.hub.clear()
@@ -212,11 +219,11 @@ def test_a_replica_that_is_cut_off_from_redis_has_its_share_of_the_budget_left_t
     """The others find out that it is missing; what they have beyond theirs until then is bounded."""
     rate, burst = 20.0, 4
     given: dict[str, Any] = {"PROXY_HUB_RATE": str(rate), "PROXY_HUB_BURST": str(burst), "PROXY_HUB_CONCURRENCY": "40"}
-    with fleet(2, relayed=True, PROXY_HUB_DEADLINE="4", PROXY_REDIS_TIMEOUT="0.2", **given) as it:
+    with fleet(2, relayed=True, PROXY_HUB_DEADLINE="8", PROXY_REDIS_TIMEOUT="0.2", **given) as it:
         eventually(lambda: [replica.gauge("replicas") for replica in it.replicas] == [2, 2])
         it.hub.clear()
         it.relays[0].open = False
-        for _ in range(5):
+        for _ in range(3):
             urls = [it.urls(it.fresh_query(), 2)[number % 2] for number in range(120)]
             _, answers = asyncio.run(herd(urls))
             assert {answer.status for answer in answers} == {200, 503}
@@ -301,10 +308,10 @@ def test_callers_who_hang_up_leave_a_healthy_pool(calm: Fleet) -> None:
         _, answers = asyncio.run(herd(urls, hang_up=1.0))
         assert {answer.status for answer in answers} == {0}
     calm.hub.faults()
-    eventually(lambda: calm.hub.under_way == 0)
+    calm.rests()  # what was asked for nobody goes on
     urls = [calm.urls(calm.fresh_query(), 3)[number % 3] for number in range(60)]
     _, answers = asyncio.run(herd(urls))
-    assert {answer.status for answer in answers} == {200}
+    assert {answer.status for answer in answers} == {200}, Counter(one.body for one in answers if one.status != 200)
 
 
 # Redis.
@@ -431,7 +438,7 @@ UNANSWERED = ("hung", "silent", "too slow")
 
 @pytest.fixture(scope="module")
 def relayed() -> Iterator[Fleet]:
-    with fleet(2, relayed=True, **WIDE, PROXY_CACHE_SETTLED_TTL="0.2", PROXY_REDIS_TIMEOUT="0.05") as it:
+    with fleet(2, relayed=True, **WIDE, PROXY_CACHE_SETTLED_TTL="0.5", PROXY_REDIS_TIMEOUT="0.05") as it:
         yield it
 
 
@@ -439,29 +446,32 @@ def relayed() -> Iterator[Fleet]:
 def test_no_fault_of_redis_is_a_callers(relayed: Fleet, fault: str) -> None:
     """Callers keep asking while it comes and goes. Each gets 200; what was shared before is shared again after.
 
-    What the machine has them wait is told by others, who ask the same replicas for what needs neither Redis nor hub.
+    How long the machine has a caller wait is measured before, and meanwhile by others who ask the same replicas for
+    what needs neither Redis nor hub.
     """
     it = relayed
     it.together()
     break_it, heal_it = REDIS_FAULTS[fault]
     urls = it.urls(KEPT, 4) + [f"{replica.url}{LIST}?{it.fresh_query()}" for replica in it.replicas for _ in range(4)]
 
-    async def under_load() -> tuple[Load, Load]:
+    async def under_load() -> tuple[Load, list[float]]:
         health = [replica.url + LIVE_PATH for replica in it.replicas]
         async with load(urls, every=0.03) as seen, load(health, every=0.01) as others:
-            await asyncio.sleep(0.5)
+            while seen.statuses.total() < 5 * len(urls):
+                await asyncio.sleep(0.05)
+            before = seen.seconds.copy()
             await asyncio.to_thread(break_it, it)
             await asyncio.sleep(2.5 if fault in UNANSWERED else 1.0)
             await asyncio.to_thread(heal_it, it)
             await asyncio.sleep(0.5)
-        return seen, others
+        return seen, [*before, *others.seconds]
 
     seen, others = asyncio.run(under_load())
     assert set(seen.statuses) == {200}
-    assert seen.statuses.total() > 2 * len(urls)
-    busy = 4 * max(others.seconds)  # a page takes more steps than that
+    assert seen.statuses.total() > 6 * len(urls)
+    busy = 2 * max(others)
     slow = [seconds for seconds in seen.seconds if seconds > 0.25 + busy]
-    print(f"{fault}: {seen.statuses.total()} answers, longest {max(seen.seconds):.3f} s, of others {busy / 4:.3f} s")
+    print(f"{fault}: {seen.statuses.total()} answers, longest {max(seen.seconds):.3f} s, else {busy / 2:.3f} s")
     assert len(slow) < seen.statuses.total() / 20
     assert max(seen.seconds) < LEASE / 2 + busy, "nobody waits for who does not know that he leads"
     it.shares_again()

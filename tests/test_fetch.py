@@ -22,8 +22,9 @@ from proxy.known.trust import Trust
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.questions.watermarks import Extent
-from proxy.redis.leases import REFUSALS
+from proxy.redis.leases import REFUSALS, Leases
 from proxy.redis.link import RedisLink
+from proxy.redis.shared import Shared
 from proxy.secret import Secret
 from tests.test_pages import GATE, OTHER, QUESTION, Fixture, fixture
 
@@ -551,3 +552,20 @@ async def test_too_many_who_wait_are_turned_away_or_served_what_is_kept(monkeypa
         it.hub.gate.set()
         await asyncio.gather(*waiting)
         assert isinstance(await it.ask(), Miss), "who has been served makes room"
+
+
+async def test_a_claim_that_comes_after_its_end_takes_no_lease() -> None:
+    """A network may deliver it long after its answer was given up: nobody would end that lease."""
+    link = RedisLink(fakeredis.FakeAsyncRedis(), 2.0)
+    leases, it = Leases(link), Shared(link)
+    leases.end(QUESTION, "late", unsure=True)
+    assert await leases.drain(1) == 0
+    holders = [await it.lead(QUESTION, token) for token in ("late", "another")]
+    assert [lease and lease.holder for lease in holders] == ["", "another"]
+
+
+async def test_a_lease_is_kept_for_no_longer_than_its_flight() -> None:
+    leases = Leases(RedisLink(fakeredis.FakeAsyncRedis(), 2.0))
+    with leases.kept(QUESTION, "t"):
+        assert leases._held == {"t": QUESTION}
+    assert not leases._held

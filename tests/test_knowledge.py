@@ -1,4 +1,4 @@
-"""What an answer makes of what is known, where Redis is asked meanwhile and does not answer."""
+"""What an answer makes of what is known, where Redis does not answer, or comes back without what it took."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import asyncio
 from typing import Any, cast
 
 import fakeredis
+import pytest
 
+from proxy.answer.freshness import Fresh
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.known.barred import Barred
 from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.questions.query import ListQuery
-from proxy.questions.question import Question, page_question
+from proxy.questions.question import Question, generation_question, page_question
+from proxy.questions.watermarks import Extent
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
 from proxy.redis_keys import NOBODYS
@@ -21,6 +24,7 @@ from proxy.settings import CacheSettings
 from tests.support import NOW, Clock
 
 FIRST, SECOND = (page_question("c", ListQuery(page=number)) for number in (1, 2))
+ITEM = generation_question("c", "generation", "524550a4-65a2-4e8a-b000-000000000000")
 
 
 class Hung:
@@ -79,3 +83,118 @@ async def test_what_was_learned_without_redis_is_news_to_others_when_it_is_told(
     other.hear_record(news)
     assert other.judging.best(FIRST)[0] is None
     await subscription.aclose()  # type: ignore[no-untyped-call]
+
+
+class Replicas:
+    """Of one Redis, which can lose what it has taken since it was saved."""
+
+    def __init__(self) -> None:
+        self.clock, self.redis = Clock(), fakeredis.FakeAsyncRedis()
+        self.saved: dict[str, bytes] = {}
+
+    def one(self) -> Knowledge:
+        link = RedisLink(self.redis, 2.0)
+        barred = Barred(link, keep=60.0, clock=self.clock)
+        return Knowledge(
+            *(CacheSettings(compose=False), Memory(2**20), Shared(link), None, barred),
+            rows_bytes=2**20,
+            clock=self.clock,
+        )
+
+    async def learn(self, question: Question, entries: int, *, contradicts: bool = False) -> str:
+        """Have one of them, which then ends, learn something new of the listing."""
+        self.clock.advance(1)
+        learned = Page(
+            question.key,
+            *(b"{}", f'"{self.clock()}"', self.clock(), Stamp(entries, None)),
+            settled=True,
+            dead_at=None,
+            single=question.single,
+        )
+        shared = Shared(RedisLink(self.redis, 2.0))
+        heard_at = self.clock() + 0.1
+        await shared.learn(
+            question, learned, heard_at=heard_at, keep_page=60.0, keep_record=60.0, contradicts=contradicts
+        )
+        self.clock.advance(1)
+        return learned.etag
+
+    async def save(self) -> None:
+        self.saved = await self.kept()
+
+    async def kept(self) -> dict[str, bytes]:
+        keys: Any = await self.redis.keys()
+        return {key.decode(): await self.redis.dump(key) or b"" for key in keys}
+
+    async def lose(self) -> None:
+        await self.redis.flushall()
+        for key, value in self.saved.items():
+            await self.redis.restore(key, 0, value)
+
+
+async def shown(by: Knowledge, question: Question) -> str | None:
+    """The tag of what a caller is shown without that the hub is asked."""
+    await by.look(question)
+    page, verdict = by.judging.best(question)
+    return page.etag if page is not None and isinstance(verdict, Fresh) else None
+
+
+@pytest.mark.parametrize("question", [FIRST, ITEM])
+@pytest.mark.parametrize("contradicts", [False, True])
+async def test_what_redis_has_lost_is_shown_by_none_who_has_not_heard_of_it(
+    question: Question, *, contradicts: bool
+) -> None:
+    """Once those who know of it have told Redis again; whoever learned it may be gone. Others have shown it."""
+    them = Replicas()
+    knows, another = them.one(), them.one()
+    before = await them.learn(question, 180)
+    assert await shown(knows, question) == before
+    await them.save()
+    after = await them.learn(question, 180 if contradicts else 181, contradicts=contradicts)
+    assert await shown(knows, question) == after
+    await them.lose()
+    knows.trust.gap()
+    assert await knows.drain(1) == 0
+    assert await shown(another, question) is None
+    assert await shown(knows, question) != before
+
+
+async def test_a_redis_that_has_lost_nothing_is_changed_by_nothing() -> None:
+    them = Replicas()
+    knows = them.one()
+    for entries in (180, 181, 181):
+        await them.learn(FIRST, entries)
+        await shown(knows, FIRST)
+    await them.save()
+    knows.trust.gap()
+    assert await knows.drain(1) == 0
+    assert await them.kept() == them.saved
+
+
+async def test_what_redis_has_lost_takes_nobody_back_who_knows_it() -> None:
+    them = Replicas()
+    knows = them.one()
+    before = await them.learn(FIRST, 180)
+    assert await shown(knows, FIRST) == before
+    await them.save()
+    await them.learn(FIRST, 181)
+    await shown(knows, FIRST)
+    await them.lose()
+    assert await shown(knows, FIRST) != before
+
+
+async def test_a_purge_that_redis_has_lost_is_told_again() -> None:
+    """Whatever it was told when: a purge is as good as what it covers is kept."""
+    them = Replicas()
+    here, there = them.one(), them.one()
+    await them.learn(FIRST, 180)
+    await them.save()
+    assert await here.barred.purged.agree(Extent("everything"))
+    here.barred.refused(FIRST, 403, them.clock())
+    assert await here.barred.drain(1) == 0
+    await them.lose()
+    here.trust.gap()
+    assert await here.barred.drain(1) == 0
+    assert await there.barred.read()
+    assert there.barred.purged.since(FIRST) == there.barred.withdrawn.since(FIRST) == them.clock()
+    assert await shown(there, FIRST) is None

@@ -96,3 +96,29 @@ async def test_a_failure_that_cannot_be_read() -> None:
     landings = Landings()
     with landings.listening(QUESTION.page_key), pytest.raises(ValueError, match="no failure"):
         landings.hear(news("t", b"\xc1"))
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("kind", [errors.HubFailed, errors.HubBusy])
+def test_whether_the_hub_was_asked_is_told_too(kind: type[errors.HubError], *, asked: bool) -> None:
+    """Callers are charged by it, in all replicas."""
+    error = kind("what happened")
+    error.asked = asked
+    again = read_failure(write_failure(error))
+    assert isinstance(again, errors.HubError)
+    assert again.asked is asked
+
+
+def test_what_is_no_error_of_the_hub_arrives_as_one_for_which_it_was_not_asked() -> None:
+    again = read_failure(write_failure(errors.NotCached("what happened")))
+    assert isinstance(again, errors.HubError)
+    assert (again.detail, again.asked) == ("what happened", False)
+
+
+async def test_a_failure_is_told_whole_whatever_is_in_it() -> None:
+    landings, body = Landings(), b'{"error": {"detail": "of several words"}}'
+    with landings.listening(QUESTION.page_key) as ear:
+        landings.hear(news("t", write_failure(errors.HubRejectedQuestion("what happened", body))))
+        with pytest.raises(errors.HubRejectedQuestion, match="what happened") as caught:
+            await hears(ear, "t")
+    assert caught.value.body == body

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.callers import quota
 from proxy.callers.caller import digest
-from proxy.callers.limiter import CALLERS, Limiter
+from proxy.callers.limiter import AHEAD, CALLERS, HELD, Balance, Limiter
 from proxy.callers.quota import Taken, Terms, take
 from proxy.errors import TooManyRequests
 from proxy.questions.question import LIST_PATH
@@ -24,6 +24,7 @@ from proxy.redis.scripts import Script
 from proxy.redis_keys import names
 from proxy.settings import AuthSettings, CacheSettings, CallerSettings, LimitSettings
 from proxy.simulator import Fault
+from proxy.web.limits import rate_limit_headers
 from tests.support import Clock, Rig, rig
 from tests.test_callers import CALLERS as KNOWN
 from tests.test_callers import OX, bearer
@@ -434,3 +435,65 @@ async def test_bad_questions_are_charged_too() -> None:
 async def test_without_a_limit_nothing_is_said() -> None:
     async with rig(auth=KNOWN) as it:
         assert "ratelimit" not in (await it.get("namespace=ox", **OXS)).headers
+
+
+def test_what_is_said_of_a_balance() -> None:
+    """As in the draft: 40 of 100 are left, all are there again in 6 seconds."""
+    balance = Balance(Terms(10.0, 100), 40.9)
+    assert balance.reset == pytest.approx(5.91)
+    assert rate_limit_headers(balance) == [
+        (b"ratelimit-policy", b'"caller";q=100;w=10'),
+        (b"ratelimit", b'"caller";r=40;t=6'),
+    ]
+    assert rate_limit_headers(Balance(Terms(10.0, 100), -0.5))[1] == (b"ratelimit", b'"caller";r=0;t=11')
+
+
+async def test_one_look_into_redis_takes_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, looks = limiter(fakeredis.FakeServer()), 0
+    look = one._take_shared
+
+    async def counted(*arguments: Any) -> Taken | None:
+        nonlocal looks
+        looks += 1
+        return await look(*arguments)
+
+    monkeypatch.setattr(one, "_take_shared", counted)
+    for _ in range(2):
+        assert all(await asyncio.gather(*(passes(one, terms=Terms(0.001, 320)) for _ in range(100))))
+    assert looks == 2
+
+
+async def test_who_asked_last_is_remembered_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Redis, who is forgotten has all again."""
+    monkeypatch.setattr("proxy.callers.limiter.CALLERS", 3)
+    one, terms = limiter(), Terms(0.001, 2)
+    assert await passes(one, "ann", terms, 2.0)
+    for number in range(9):
+        await passes(one, f"caller {number}", terms)
+        assert not await passes(one, "ann", terms)
+
+
+async def test_who_has_other_terms_now_is_charged_by_these() -> None:
+    one = limiter()
+    assert sum([await passes(one, terms=Terms(0.001, 50)) for _ in range(3)]) == 3
+    assert sum([await passes(one, terms=Terms(0.001, 5)) for _ in range(9)]) == 5
+
+
+async def test_what_is_given_back_does_not_bring_back_what_was_held_for_too_long() -> None:
+    clock, terms = Clock(), Terms(0.001, 320)
+    one = limiter(fakeredis.FakeServer(), clock=clock)
+    await one.charge("ann", terms, 1.0)
+    held = 320 * AHEAD - 1.0
+    assert one.balance("ann", terms).left == pytest.approx(319, abs=0.1)
+    clock.advance(HELD)
+    one.refund("ann", terms, 0.75)
+    assert one.balance("ann", terms).left == pytest.approx(319 - held + 0.75, abs=0.1)
+
+
+async def test_what_is_given_back_takes_nothing_of_what_is_held() -> None:
+    clock, terms = Clock(), Terms(10.0, 320)
+    one = limiter(clock=clock)
+    await one.charge("ann", terms, 1.0)
+    clock.advance(0.9 * HELD)  # a unit is all that the bucket lacks by then
+    one.refund("ann", terms, 0.5)
+    assert sum(one.pay("ann", terms, 1.0) is not None for _ in range(20)) == 320 * AHEAD - 1

@@ -204,6 +204,14 @@ async def test_redis_and_its_faults() -> None:
         assert any(name.startswith("redis_faults_total ") for name in found)
 
 
+async def test_a_clock_that_steps_back() -> None:
+    async with rig(monotonic=Clock()) as it:
+        assert (await scraped(it))["clock_lead_seconds"] == 0
+        it.clock.now -= 90
+        await it.get()
+        assert (await scraped(it))["clock_lead_seconds"] == pytest.approx(90, abs=1)
+
+
 async def test_labels_are_bounded() -> None:
     async with rig() as it:
         for number in range(50):

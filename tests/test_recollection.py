@@ -127,3 +127,19 @@ async def test_what_a_caller_has_remembered_is_bounded(kind: str) -> None:
         assert places > 100
         assert held - rest < charged
         assert rest < 3 * 2**20, "a few thousand names that are shared"
+
+
+async def test_what_an_answer_of_a_token_that_was_renewed_meanwhile_meant_is_not_remembered() -> None:
+    async with rig() as it:
+        express = it.app.state[WIRE]._express
+        (credential,) = express._credentials.values()
+        scope: Any = {
+            "method": "GET",
+            "path": LIST_PATH,
+            "raw_path": LIST_PATH.encode(),
+            "query_string": QUERY.encode(),
+        }
+        scope |= {"headers": [], "state": {}}
+        for credential_id, known in (("of the old token", 0), (credential.id, 1)):
+            express.remember(scope, page_question(credential_id, query.parse(QUERY.encode())), meaning())
+            assert len(express) == known

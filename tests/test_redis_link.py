@@ -11,7 +11,7 @@ import fakeredis
 import pytest
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
-from proxy.redis.allotment import allotted, unallotted
+from proxy.redis.allotment import LEAST, allotted, current, unallotted
 from proxy.redis.link import SLOW_FOR, RedisLink
 from proxy.redis.reasons import reason
 from proxy.redis.refusals import REMEMBERED
@@ -137,7 +137,10 @@ async def test_a_short_call_in_what_is_left_is_a_quick_one(link: RedisLink, serv
         assert link._slow_since is None
 
 
-async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(link: RedisLink, server: Server) -> None:
+async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(
+    link: RedisLink, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.redis.link.SLOW_FOR", 60.0)
     server.seconds = 0.8 * TIMEOUT
     answered, released = asyncio.Event(), asyncio.Event()
 
@@ -282,3 +285,16 @@ async def test_a_link_that_is_closed_makes_no_call() -> None:
     await link.aclose()
     assert await link.call("get", call) is None
     assert len(made) == 1
+
+
+def test_what_a_call_may_take_of_what_a_question_may_cost() -> None:
+    with allotted():
+        mine = current()
+        assert mine.left(2.0) == 2.0
+        mine.charge(0.5)
+        assert mine.left(2.0) == 1.5
+        mine.charge(10.0)
+        assert mine.left(2.0) == LEAST * 2.0, "enough for a Redis that is well"
+        assert current() is mine
+    assert mine.left(2.0) == 2.0, "nobody waits any more"
+    assert current() is not mine

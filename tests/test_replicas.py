@@ -202,6 +202,19 @@ async def test_a_flushed_redis_costs_requests_not_truth(own_redis: RedisServer) 
         await admin.aclose()
 
 
+async def test_a_redis_that_comes_back_with_older_data_is_told_what_it_has_lost(own_redis: RedisServer) -> None:
+    """As after a failover without the last writes: nothing else would say to the others that a listing has moved."""
+    query = "page_size=5&status=succeeded"
+    async with fleet(own_redis, settled_ttl=600, min_refresh=0) as it:
+        before, _ = await it.ask(0, query)
+        own_redis.command("SAVE")
+        it.move()
+        assert (await it.ask(0, query, **{"cache-control": "no-cache"}))[0] == before + 1
+        own_redis.kill()
+        own_redis.start()
+        await it.until(lambda seen: seen[0] == before + 1, 1, query)
+
+
 async def test_a_redis_that_takes_no_writes_makes_nobody_trust_long(own_redis: RedisServer) -> None:
     async with fleet(own_redis, settled_ttl=60, live_ttl=0.3) as it:
         admin = connect(Secret(own_redis.url))

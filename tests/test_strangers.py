@@ -15,7 +15,8 @@ from tests.support import KEY, Clock, rig, still_world
 
 ENTRIES = 120
 
-KINDS = ("none", "of the hub", "has_more", "next_page", "next, but on the last", "offset", "first", "links")
+KINDS = ["none", "of the hub", "has_more", "next_page", "next, but on the last", "offset", "first", "links"]
+KINDS += ["limit", "limit on all"]
 
 
 def further(kind: str, page: int, size: int, *, last: bool) -> dict[str, object]:
@@ -29,6 +30,8 @@ def further(kind: str, page: int, size: int, *, last: bool) -> dict[str, object]
         "offset": {"offset": (page - 1) * size},
         "first": {"first": page == 1},
         "links": {"links": {"self": f"?page={page}&page_size={size}"}},
+        "limit": {"limit": size, "next_cursor": None if last else f"row {page * size}"},
+        "limit on all": {"limit": size},
     }
     return kinds[kind]
 
@@ -70,7 +73,8 @@ async def test_every_page_is_as_the_hub_would_have_sent_it(kind: str, seed: int)
             answer = await it.get(f"page_size={size}&page={number}")
             assert unsigned(answer.content) == said(hub, number, size, clock())
             composed += "composed" in answer.headers["cache-status"]
-        assert (composed > 20) == (kind in ("none", "of the hub")), composed
+        assert composed > {"none": 20, "of the hub": 5}.get(kind, -1), composed
+        assert not composed or kind in ("none", "of the hub")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,6 +87,37 @@ async def test_a_walk_has_each_row_once_and_each_page_as_it_was(kind: str) -> No
             answer = await it.get(f"page_size=20&page={number}", **moment)
             assert unsigned(answer.content) == said(hub, number, 20, clock())
             moment = {"listing-moment": answer.headers["listing-moment"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_page_of_a_size_that_was_not_seen_is_composed_of_what_the_contract_lists_only(kind: str) -> None:
+    clock = Clock()
+    hub = hub_with(kind, clock)
+    async with rig(simulator=hub, clock=clock) as it:
+        await it.get("page_size=100")
+        for _ in range(2):
+            for size in (20, 50):
+                answer = await it.get(f"page_size={size}")
+                assert unsigned(answer.content) == said(hub, 1, size, clock())
+        assert hub.journal.count == (1 if kind == "none" else 3)
+        if kind == "of the hub":
+            hub.world.end(hub.world.enqueue("ox"))
+            clock.advance(6)
+            await it.get("page_size=100")
+            assert "composed" in (await it.get("page_size=20")).headers["cache-status"], "what its answer had is known"
+
+
+async def test_the_hub_is_asked_for_no_other_page_of_which_none_could_be_composed() -> None:
+    clock = Clock()
+    hub = hub_with("limit on all", clock)
+    async with rig(simulator=hub, clock=clock) as it:
+        for _ in range(3):
+            hub.world.end(hub.world.enqueue("ox"))
+            clock.advance(6)
+            for number in range(1, 4):
+                answer = await it.get(f"page_size=20&page={number}")
+                assert unsigned(answer.content) == said(hub, number, 20, clock())
+        assert all("page_size=20" in request.query for request in hub.journal.requests)
 
 
 async def test_a_member_that_the_hub_has_from_now_on_is_soon_understood() -> None:
@@ -102,6 +137,7 @@ async def test_a_member_that_the_hub_has_from_now_on_is_soon_understood() -> Non
             for number in (1, 2, 3):
                 answer = await it.get(f"page_size=50&page={number}")
                 assert unsigned(answer.content) == said(hub, number, 50, clock())
-        answer = await it.get("page_size=7&page=3")
+        await it.get("page_size=7&page=3")
+        answer = await it.get("page_size=7&page=4")
         assert "composed" in answer.headers["cache-status"]
-        assert unsigned(answer.content) == said(hub, 3, 7, clock())
+        assert unsigned(answer.content) == said(hub, 4, 7, clock())

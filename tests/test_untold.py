@@ -1,4 +1,4 @@
-"""What Redis could not be told is told when it is back, however much that is and however often it goes again."""
+"""What Redis could not be told, or may have lost, is told when it is back, however much and often that is."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 
 from proxy.answer.record import Record, Stamp
 from proxy.known.memory import Memory
-from proxy.known.untold import Untold
+from proxy.known.untold import LOSABLE, MOST_TAKEN, Untold
 from proxy.redis import telling
 from proxy.redis.allotment import allotted, current
 from proxy.redis.shared import Shared
+from tests.support import Clock
 
 
 def record(entries: int) -> Record:
@@ -40,8 +41,14 @@ class Redis:
         return told
 
 
-def untold(redis: Redis) -> Untold:
-    return Untold(cast("Shared", redis), Memory(2**20), keep_record=60.0)
+def untold(redis: Redis, clock: Clock | None = None) -> Untold:
+    return Untold(cast("Shared", redis), Memory(2**21), keep_record=60.0, clock=clock or Clock())
+
+
+def move(one: Untold, listing: str, entries: int) -> None:
+    """It is known here, and Redis has it."""
+    one._memory.learn(listing, record(entries - 1))
+    one._memory.learn(listing, record(entries))
 
 
 async def tell(one: Untold) -> None:
@@ -50,6 +57,7 @@ async def tell(one: Untold) -> None:
 
 
 async def test_all_is_told_once() -> None:
+    """But what has moved also when Redis goes again: it may have lost that."""
     redis = Redis()
     one = untold(redis)
     for number in range(300):
@@ -58,7 +66,52 @@ async def test_all_is_told_once() -> None:
     assert redis.heard == {f"l{number}": (record(number), number % 2 == 0) for number in range(300)}
     redis.heard = {}
     await tell(one)
-    assert redis.heard == {}
+    assert redis.heard == {f"l{number}": (record(number), True) for number in range(0, 300, 2)}
+
+
+async def test_what_redis_took_last_is_told_again_when_it_is_back() -> None:
+    """It may have lost that; not what it took long before, nor what nothing has moved."""
+    redis, clock = Redis(), Clock()
+    one = untold(redis, clock)
+    move(one, "long ago", 5)
+    clock.advance(LOSABLE + 1)
+    move(one, "l", 5)
+    one._memory.learn("l", record(5))
+    one._memory.learn("new", record(5))
+    clock.advance(60)  # for which nothing moves, or Redis is away
+    await tell(one)
+    assert redis.heard == {"l": (record(5), True)}
+
+
+async def test_how_a_listing_moved_is_told_again_not_what_confirmed_it_since() -> None:
+    """Else a Redis that has lost nothing would take the listing for one that has moved once more."""
+    redis = Redis()
+    one = untold(redis)
+    move(one, "l", 5)
+    one._memory.learn("l", Record(Stamp(5, None), 0.0, 6.0, 6.0, 8))
+    await tell(one)
+    assert redis.heard == {"l": (record(5), True)}
+
+
+async def test_what_moved_on_without_redis_is_told_as_it_is_by_then() -> None:
+    redis = Redis()
+    one = untold(redis)
+    move(one, "l", 5)
+    one.note("l", record(6), moved=False)
+    one._memory.learn("l", record(6))
+    await tell(one)
+    assert redis.heard == {"l": (record(6), True)}
+
+
+async def test_no_more_than_so_much_is_told_again() -> None:
+    redis = Redis()
+    one = untold(redis)
+    for number in range(MOST_TAKEN + 9):
+        move(one, f"l{number}", 5)
+    for _ in range(2):
+        redis.heard = {}
+        await tell(one)
+        assert sorted(redis.heard) == sorted(f"l{number}" for number in range(9, MOST_TAKEN + 9))
 
 
 async def test_what_was_not_heard_is_told_the_next_time() -> None:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from proxy.answer.freshness import MANY
 from proxy.answer.outcome import Hit
 from proxy.simulator.faults import Fault
 from proxy.web.express.lane import words_of
+from proxy.web.express.recollection import PLACE
 from proxy.web.express.wire import WIRE
 from proxy.web.protocol import BoundedProtocol
 from tests.support import KEY, LIST, NOW
@@ -360,3 +363,98 @@ async def test_an_idle_connection_is_closed_after_its_last_answer() -> None:
         protocol._answered_at -= protocol.timeout_keep_alive
         protocol.timeout_keep_alive_handler()
         assert protocol.transport.is_closing()
+
+
+async def test_a_request_that_was_told_of_another_origin_is_charged_for_itself() -> None:
+    """Else what is remembered of requests could grow beyond its bound, by origins alone."""
+    async with line() as it:
+        for origin in ("", f"Origin: {ORIGIN}\r\n", "Origin: https://elsewhere.example\r\n"):
+            await it.known(GET.replace(b"\r\n\r\n", f"\r\n{origin}\r\n".encode()))
+        known = it.way.app.state[WIRE]._express._known
+        places = Counter(id(heard) for heard in known._found.values())
+        things = {id(heard): heard for heard in known._found.values()}
+        assert len(things) == 2
+        assert {key: heard.places for key, heard in things.items()} == places
+        assert known.bytes == PLACE * len(known) + sum(heard.cost for heard in things.values())
+
+
+async def test_a_generation_that_is_anothers_now_is_not_shown_for_its_bytes() -> None:
+    """What it was when the caller was found to see it says nothing of what it is."""
+    async with line() as it:
+        row = it.way.hub.world.enqueue("ox")
+        raw = GET.replace(b"?namespace=ox", f"/{row.id}".encode())
+        await it.known(raw)
+        row.namespace = "bessie"
+        it.way.hub.world.start(row)
+        it.way.clock.advance(1.1)
+        assert b"bessie" in (await it.way.ask(raw.replace(b"gp_ox", b"gp_all")))[2]
+        for _ in range(3):
+            assert (await it.way.ask(raw))[0] == "HTTP/1.1 404 Not Found"
+
+
+async def test_what_the_hub_does_not_find_any_more_is_not_found_for_its_bytes_either() -> None:
+    async with line() as it:
+        row = it.way.hub.world.enqueue("ox")
+        raw = GET.replace(b"?namespace=ox", f"/{row.id}".encode())
+        for known in (raw, raw.replace(b"gp_ox", b"gp_all")):
+            await it.known(known)
+        it.way.hub.world.delete(row)
+        it.way.clock.advance(1.1)
+        for _ in range(3):
+            for known in (raw, raw.replace(b"gp_ox", b"gp_all")):
+                assert (await it.way.ask(known))[0] == "HTTP/1.1 404 Not Found"
+
+
+async def test_how_long_an_answer_by_its_bytes_took_is_told() -> None:
+    async with line() as it:
+        await it.known()
+        it.way.events.clear()
+        before = time.perf_counter()
+        await it.way.ask(GET)
+        took = time.perf_counter() - before
+        (event,) = it.way.events
+        assert 0 < event.seconds < took
+
+
+async def test_who_has_an_expired_token_is_not_shown_a_page_that_is_fresh() -> None:
+    async with line() as it:
+        raw = GET.replace(b"gp_ox", token(NOW + 25).encode())
+        fresher = GET.replace(b"\r\n\r\n", b"\r\nCache-Control: no-cache\r\n\r\n")
+        await it.known(raw)
+        it.way.clock.advance(20)
+        await it.way.ask(fresher)
+        it.way.clock.advance(4.9)
+        await it.known(raw)
+        it.way.clock.advance(0.2)
+        before = it.way.answered
+        assert (await it.way.ask(raw))[0] == "HTTP/1.1 200 OK", "by the leeway that is granted to clocks"
+        assert it.way.answered == before, "which is for the slow way to know"
+        it.way.clock.advance(20)
+        await it.way.ask(fresher)
+        it.way.clock.advance(10)
+        assert (await it.way.ask(raw))[0] == "HTTP/1.1 401 Unauthorized"
+        assert dict((await it.way.ask(GET))[1])["age"] == "10"
+
+
+async def test_what_a_request_wishes_counts_each_time_that_its_bytes_come() -> None:
+    async with line() as it:
+        raw = GET.replace(b"\r\n\r\n", b"\r\nCache-Control: max-age=3\r\n\r\n")
+        for _ in range(2):
+            await it.known(raw)
+            it.way.clock.advance(2.9)
+            assert dict((await it.way.ask(raw))[1])["age"] == "2"
+            it.way.clock.advance(0.2)
+            assert "fwd=request" in dict((await it.way.ask(raw))[1])["cache-status"]
+
+
+@pytest.mark.parametrize(
+    "header", ["X: y", "Accept-Encoding: gzip", "Accept-Encoding: zstd", "If-None-Match: *", f"Origin: {ORIGIN}"]
+)
+@pytest.mark.parametrize("caller", [b"gp_ox", b"gp_brisk"])
+async def test_an_answer_by_its_bytes_is_none_that_failed_and_went_the_slow_way(
+    header: str, caller: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which would look the same, and cost more than if nothing were remembered."""
+    async with line() as it:
+        await it.known(GET.replace(b"\r\n\r\n", f"\r\n{header}\r\n\r\n".encode()).replace(b"gp_ox", caller))
+    assert "the express lane failed" not in caplog.text

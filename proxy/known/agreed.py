@@ -27,6 +27,7 @@ class Agreed:
         self._known = Watermarks()
         self.since = self._known.since
         self._untold = Watermarks()
+        self._compared = True
         self._telling = Telling(self._tell)
 
     @property
@@ -56,10 +57,13 @@ class Agreed:
 
     async def read(self) -> bool:
         """Take in what all replicas have agreed on; return whether it could be had."""
-        found = {} if self._shared is None else await self._shared.times()
-        for extent, at in (found or {}).items():
-            self._known.add(extent, at)
-        return found is not None
+        return await self._read() is not None
+
+    def reunite(self) -> None:
+        """Redis is back, perhaps without what it took last: it is told again what it lacks, in a task of its own."""
+        if self._shared is not None and self._known:
+            self._compared = False
+            self._telling.begin()
 
     def hear(self, news: bytes) -> None:
         """Take in news of one: ``<at> <scope> <what>``.
@@ -81,11 +85,31 @@ class Agreed:
         self._untold.add(extent, at)
         self._telling.begin()
 
+    async def _read(self) -> dict[Extent, float] | None:
+        found = {} if self._shared is None else await self._shared.times()
+        for extent, at in (found or {}).items():
+            self._known.add(extent, at)
+        return found
+
+    async def _compare(self) -> bool:
+        """Find out what Redis lacks of what is known here; return whether it could be asked."""
+        self._compared = True  # before it is asked: it may be another by the time that it has answered
+        found = await self._read()
+        if found is None:
+            self._compared = False
+            return False
+        for extent, at in self._known.times.items():
+            if found.get(extent, 0.0) < at:
+                self._untold.add(extent, at)
+        return True
+
     async def _tell(self) -> bool:
-        """Tell of what Redis was not told of, as long as it matters."""
+        """Tell of what Redis was not told of or has lost, as long as it matters."""
+        if not self._compared and not await self._compare():
+            return False
         self._untold.forget(self._clock() - self._keep)
         for extent, at in self._untold.times.items():
             if self._shared is None or not await self._shared.add(extent, at, keep=self._keep):
                 break
             self._untold.drop(extent, at)
-        return not self._untold
+        return self._compared and not self._untold

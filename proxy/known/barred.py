@@ -52,6 +52,11 @@ class Barred:
         """Take in what all replicas have agreed on; return whether it could be had."""
         return await self.purged.read() and await self.withdrawn.read()
 
+    def reunite(self) -> None:
+        """Redis is back: it is told again what it has lost of both."""
+        self.purged.reunite()
+        self.withdrawn.reunite()
+
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
         return await drained(timeout, self.purged, self.withdrawn)

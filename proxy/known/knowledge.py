@@ -66,7 +66,9 @@ class Knowledge:
         )
         self.barred = barred
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, UNDER_WAY))
-        self._untold = None if shared is None else Untold(shared, memory, keep_record=keep_record(settings))
+        self._untold = (
+            None if shared is None else Untold(shared, memory, keep_record=keep_record(settings), clock=clock)
+        )
         self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
         self.judging = Judging(settings, memory, self.rows, self.trust, barred, self.doubts, clock=clock)
         if news is not None:
@@ -238,7 +240,8 @@ class Knowledge:
         self._memory.hear(listing.decode(), read_record(record))
 
     def _reunite(self) -> None:
-        """It is not known what others learned, nor do they know what was learned here."""
+        """It is not known what others learned, nor do they know what was learned here; Redis may have lost some."""
         self._memory.suspect_all()
+        self.barred.reunite()
         if self._untold is not None:
             self._untold.tell()

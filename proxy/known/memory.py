@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
@@ -50,10 +51,12 @@ class Memory:
         evictions: how many pages have gone for want of room.
         changes: counts what may alter the verdict of any page. Where only a few pages are concerned, they are told
             one by one instead.
+        on_move: called with a listing that is known to have moved, and its record.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.on_move: Callable[[str, Record], object] = _nothing
         self.most_listings = limit // RECORD
         self._pages: OrderedDict[str, Kept] = OrderedDict()
         self._listings: OrderedDict[str, _Listing] = OrderedDict()
@@ -109,6 +112,7 @@ class Memory:
                 if before.stamp != record.stamp or before.since != record.since:  # else all are as current as ever
                     for key in [key for key in known.pages if not current(self._pages[key].page, record)]:
                         self._drop(key)
+                    self.on_move(listing, record)
         return known.record
 
     def hear(self, listing: str, record: Record) -> None:
@@ -183,6 +187,10 @@ class Memory:
         known.live.pop(key, None)
         self.bytes -= _cost(gone.page)
         gone.clear()
+
+
+def _nothing(_listing: str, _record: Record) -> None:
+    """Nobody wants to know."""
 
 
 def _overtake(kept: Kept, asked_at: float) -> None:

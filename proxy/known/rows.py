@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -130,9 +131,12 @@ class KnownRows:
     def to_ask(self, question: Question, wanted: list[Place]) -> Question:
         """The question to ask the hub for this one, with these pages of the listing in demand."""
         listing = self.listings.get(question.listing) if self._serves(question) else None
-        if listing is None or not self._strangers.fit(question, listing.stamp.total_entries, listing.envelope):
+        if listing is None:
             return question
-        return to_ask(question, listing, wanted)
+        target = to_ask(question, listing, wanted)
+        # An answer to the target is of use only if pages of another size can be composed with what it has.
+        fit = partial(self._strangers.fit, entries=listing.stamp.total_entries, envelope=listing.envelope)
+        return target if fit(question) and fit(target) else question
 
     def whole(self, question: Question) -> Question:
         """The question that shows as much of the listing as is kept, from the top."""

@@ -1,24 +1,47 @@
-"""What this process learned while Redis could not be told, until it has been."""
+"""What this process learned while Redis could not be told, until it has been; and what Redis may lose again.
+
+A Redis that comes back may lack what it took last: its file is written up to 2 seconds late (``appendfsync everysec``),
+and a replica that takes over lags behind. Whoever asks it then would be handed older moments than others have seen. So
+all who know of a listing that moved a short while before tell it again. To a Redis that has lost nothing that is
+nothing new, and changes nothing.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
 
 from proxy.answer.record import Record
 from proxy.known.memory import Memory
 from proxy.redis.shared import Shared
 from proxy.redis.telling import Telling
 
+LOSABLE: Final = 10.0
+"""Seconds up to the last that Redis took: it may have lost what it took in these. A replica that takes over may lag by
+so much where that is bounded at all (``min-replicas-max-lag``, which is 10 by default)."""
+MOST_TAKEN: Final = 1000
+"""Listings that are told again at the most; the hub's budget lets fewer move in that time."""
+
 
 class Untold:
-    """Records that the other replicas do not know; of no more listings than memory knows."""
+    """Records that the other replicas do not know, or will not if Redis has lost them.
 
-    def __init__(self, shared: Shared, memory: Memory, *, keep_record: float) -> None:
+    Of no more listings than memory knows.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, shared: Shared, memory: Memory, *, keep_record: float, clock: Callable[[], float]) -> None:
         self._shared = shared
         self._memory = memory
         self._keep_record = keep_record
+        self._clock = clock
         self._records: OrderedDict[str, tuple[Record, bool]] = OrderedDict()
+        self._taken: OrderedDict[str, tuple[Record, float]] = OrderedDict()
         self._telling = Telling(self._tell)
+        memory.on_move = self._moved
 
     def note(self, listing: str, record: Record, *, moved: bool) -> None:
         """Others are to be told of this when Redis is back; that a listing has ``moved`` even if it moved back."""
@@ -28,6 +51,10 @@ class Untold:
 
     def tell(self) -> None:
         """Redis is back: tell it, in a task of its own, and learn what it knows."""
+        for listing, (record, _) in self._taken.items():
+            later, _ = self._records.get(listing, (record, True))
+            self._records[listing] = (later, True)
+        self._taken.clear()
         if self._records:
             self._telling.begin()
 
@@ -45,5 +72,22 @@ class Untold:
                 self._records[listing] = (later, moved or moved_since)
                 self._records.move_to_end(listing, last=False)
                 break
+            if moved:
+                self._note_taken(listing, record)
             self._memory.hear(listing, latest)
         return not self._records
+
+    def _moved(self, listing: str, record: Record) -> None:
+        untold = self._records.get(listing)
+        if untold is None or untold[0] != record:
+            self._note_taken(listing, record)
+
+    def _note_taken(self, listing: str, record: Record) -> None:
+        """Redis has taken it, and told of it. How the listing moved counts, not what has confirmed it since.
+
+        Nothing goes while Redis takes nothing: what it took last before that is what it may have lost.
+        """
+        now, (before, _) = self._clock(), self._taken.pop(listing, (record, 0.0))
+        self._taken[listing] = (before if before.is_after(record) else record, now)
+        while len(self._taken) > MOST_TAKEN or next(iter(self._taken.values()))[1] < now - LOSABLE:
+            self._taken.popitem(last=False)

@@ -42,6 +42,8 @@ class StateMetrics(Collector):
         yield from self._events()
         yield gauge("build_info", "The running release.", ["version"], {(__version__,): 1})
         yield gauge("draining", "1 while this process ends and wants no requests.", [], self._readiness.draining)
+        text = "Seconds by which the replicas' time is ahead of this machine's clock."
+        yield gauge("clock_lead_seconds", text, [], self._core.clock.lead())
         lost = "Log lines that could not be written, or not as fast as they came."
         yield counter("log_lines_dropped", lost, [], _dropped())
 

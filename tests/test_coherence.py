@@ -25,6 +25,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from proxy.admission.gate import Gate
 from proxy.admission.shield import Shield
 from proxy.admission.unheard import Unheard
+from proxy.known.knowledge import Knowledge
 from proxy.redis.client import connect
 from proxy.redis.news import TRUSTED_FOR, News
 from proxy.secret import Secret
@@ -67,6 +68,7 @@ class Coherence(RuleBasedStateMachine):
     history = 12
     news: ClassVar[list[News]] = []
     shields: ClassVar[list[Shield]] = []
+    knowledge: ClassVar[list[NotedKnowledge]] = []
     in_flight: Bundle[Generation] = Bundle("in_flight")
 
     @initialize()
@@ -74,6 +76,7 @@ class Coherence(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.news.clear()
         self.shields.clear()
+        self.knowledge.clear()
         self.stop = asyncio.Event()
         self.running: list[asyncio.Task[None]] = []
         self.clock = Clock()
@@ -182,6 +185,32 @@ class Coherence(RuleBasedStateMachine):
     def redis_forgets(self) -> None:
         self.run(self.admin.flushall())
 
+    @rule(replica=st.integers(0, REPLICAS - 1), filters=st.sampled_from(FILTERS), cents=st.integers(1, 99))
+    def redis_loses_what_it_took_last(self, replica: int, filters: str, cents: int) -> None:
+        """It comes back as it was a moment ago, of which one replica has shown what came after, and is told again."""
+        self.ask(replica, filters, 1, 5, None)
+        found = [(key, self.run(self.admin.dump(key))) for key in self.run(self.admin.keys())]
+        self.charge_late(0, cents)
+        self.clock.advance(0.5)
+        self.ask(replica, filters, 1, 5, "no-cache")
+        back = self.admin.pipeline()
+        back.flushall()
+        for key, value in found:
+            if value is not None:  # some have gone meanwhile
+                back.restore(key, 0, value)
+        self.run(back.execute())
+        before = [known.gaps for known in self.knowledge]
+        self.subscriptions_break()
+
+        async def told() -> None:
+            while any(known.gaps == gaps for known, gaps in zip(self.knowledge, before, strict=True)):
+                await asyncio.sleep(0.001)
+            for known in self.knowledge:
+                assert await known.drain(10) == 0
+
+        self.run(asyncio.wait_for(told(), 10))
+        self.ask(REPLICAS - 1 - replica, filters, 1, 5, None)
+
     @rule()
     def subscriptions_break(self) -> None:
         self.run(self.admin.client_kill_filter(_type="pubsub"))
@@ -275,6 +304,19 @@ class Noted(News):
         Coherence.news.append(self)
 
 
+class NotedKnowledge(Knowledge):
+    """Knowledge that the state machine can wait for."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.gaps = 0
+        super().__init__(*arguments, **named)
+        Coherence.knowledge.append(self)
+
+    def _reunite(self) -> None:
+        super()._reunite()
+        self.gaps += 1
+
+
 class NotedShield(Shield):
     """Admission that the state machine can have forget."""
 
@@ -286,6 +328,7 @@ class NotedShield(Shield):
 def test_one_truth(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.core.News", Noted)
     monkeypatch.setattr("proxy.core.Shield", NotedShield)
+    monkeypatch.setattr("proxy.core.Knowledge", NotedKnowledge)
     monkeypatch.setattr("proxy.redis.news.HEARTBEAT", 0.005)  # so that waiting for news costs little
     monkeypatch.setattr("proxy.redis.news.FIRST_WAIT", 0.02)
     Coherence.redis_url = own_redis.url

@@ -127,6 +127,26 @@ async def test_rows_in_flight_that_were_seen_again_are_so_everywhere(own_redis: 
         assert (detail(live), live.headers["age"], it.asked) == ("detail=composed", "0", asked)
 
 
+async def test_rows_that_redis_has_lost_are_written_anew_by_who_knows_them(own_redis: RedisServer) -> None:
+    """As it comes back with older data: nobody may go on from that, nor be kept from going on."""
+    async with pair(own_redis) as it:
+        await it.one.get("page_size=100")
+        keys = it.keys("*")
+        saved = {key: it.redis.command("DUMP", key) for key in keys}
+        for _ in range(3):
+            it.arrive()
+            await it.one.get(TOP)
+        for key in keys:
+            it.redis.command("RESTORE", key, "60000", saved[key], "REPLACE")
+        it.arrive()
+        await it.one.get(TOP)
+        asked = it.asked
+        for replica in (it.one, it.other):
+            deep = await replica.get("page_size=20&page=4")
+            assert (detail(deep), it.asked) == ("detail=composed", asked)
+            assert ids(deep) == [row.id for row in list(it.hub.world.newest_first("ox"))[60:80]]
+
+
 async def test_two_that_learn_at_once_both_count(own_redis: RedisServer) -> None:
     """Whoever comes second learns again, from what the first made of it."""
     async with pair(own_redis) as it:

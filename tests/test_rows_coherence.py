@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from proxy.simulator.world import Generation
 from tests.support import LIST, RedisServer
-from tests.test_coherence import CACHE, FILTERS, REPLICAS, TERMINAL, Coherence, Noted, NotedShield
+from tests.test_coherence import CACHE, FILTERS, REPLICAS, TERMINAL, Coherence, Noted, NotedKnowledge, NotedShield
 
 pytestmark = pytest.mark.slow
 
@@ -202,6 +202,7 @@ def composed_before_it_is_contradicted() -> None:
 def test_rows_of_one_moment(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.core.News", Noted)
     monkeypatch.setattr("proxy.core.Shield", NotedShield)
+    monkeypatch.setattr("proxy.core.Knowledge", NotedKnowledge)
     monkeypatch.setattr("proxy.redis.news.HEARTBEAT", 0.005)
     monkeypatch.setattr("proxy.redis.news.FIRST_WAIT", 0.02)
     for name, rows in {"STEP": 4, "CHEAP": 8, "WIDE": 24}.items():

@@ -102,7 +102,7 @@ class Knowledge:
         await self._take_in(question, found)
         return None if found is None else self.judging.newer(question, found.page, since=since)
 
-    async def _take_in(self, question: Question, found: Found | None) -> None:
+    async def _take_in(self, question: Question, found: Found | None, *, outrun: bool = False) -> None:
         """Take in what Redis said, or that it cannot be asked."""
         self.trust.looked(answered=found is not None)
         if found is None:
@@ -110,7 +110,7 @@ class Knowledge:
         if not self.trust.together:
             await self.barred.read()  # as news of them does not come
         page, record = found.page, found.record
-        self.rows.take_in(question, found)
+        self.rows.take_in(question, found, outrun=outrun)
         if record is None:
             if not self.trust.together and not self.trust.apart:  # a Redis that takes nothing need not have it
                 self._memory.suspect(question.listing)
@@ -212,7 +212,7 @@ class Knowledge:
             if not isinstance(told, Found):
                 record, learned = told
                 return replace(step, record=record, learned=learned), "agreed"
-            await self._take_in(question, told)
+            await self._take_in(question, told, outrun=True)
             # Where Redis has lost the record, what is known here goes on: there were other moments before its since.
             step = step_from(told.record or self._memory.record(question.listing, suspect=True))
             step = step if left > 1 else replace(step, change=None)

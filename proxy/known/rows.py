@@ -179,8 +179,11 @@ class KnownRows:
         else:
             self.listings.put(question.listing, change.listing)
 
-    def take_in(self, question: Question, found: Found) -> None:
-        """Take in what Redis has, as far as it is not known here."""
+    def take_in(self, question: Question, found: Found, *, outrun: bool = False) -> None:
+        """Take in what Redis has, as far as it is not known here.
+
+        ``outrun``: it has refused what was to be written, as that does not go on from what it has.
+        """
         if found.head is None or not self._serves(question):
             return
         key = question.listing
@@ -189,7 +192,9 @@ class KnownRows:
             return
         version = version_of(found.head)
         if _is_before(version, self.listings.told_version(key)):
-            return  # it was read before this process wrote
+            if outrun:  # it has lost what this process wrote: the next to write it writes all of it
+                self.listings.part(key, version)
+            return  # else it was read before this process wrote
         try:
             listing = read(key, found.head, found.rows, self.listings.told(key))
         except ValueError as error:

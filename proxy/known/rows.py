@@ -83,16 +83,15 @@ class KnownRows:
         self._strangers = Strangers()
         self.listings = Listings(limit)
 
-    def outlined(self, question: Question, record: Record, *, purged_at: float, suspect: bool = False) -> Page | None:
+    def outlined(self, question: Question, record: Record, *, purged_at: float, confirmed_at: float) -> Page | None:
         """What judging a composed page needs, if one can be had that is of the listing's latest moment.
 
-        ``suspect``: for when the alternative is no answer at all, also with rows in flight of a moment before.
+        ``confirmed_at``: rows in flight that no answer asked for since then has shown count as unknown.
         """
         listing = self._current(question, record)
         if listing is None or not self._strangers.fit(question, record.stamp.total_entries, listing.envelope):
             return None
-        confirmed_at = 0.0 if suspect else record.confirmed_at - EXACT
-        return outline(question, listing, purged_at=purged_at, confirmed_at=confirmed_at)
+        return outline(question, listing, purged_at=purged_at, confirmed_at=confirmed_at - EXACT)
 
     def overtake(self, question: Question, page: Page, record: Record) -> bool:
         """Whether later answers have shown rows of this page, which may be others by now though the totals are not."""

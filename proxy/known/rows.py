@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -135,9 +134,10 @@ class KnownRows:
         if listing is None:
             return question
         target = to_ask(question, listing, wanted)
-        # An answer to the target is of use only if pages of another size can be composed with what it has.
-        fit = partial(self._strangers.fit, entries=listing.stamp.total_entries, envelope=listing.envelope)
-        return target if fit(question) and fit(target) else question
+        # The answer to the target is of use only if this page can be composed with what it has.
+        around = listing.stamp.total_entries, listing.envelope
+        of_use = self._strangers.fit(question, *around) and self._strangers.may_fit(target, *around)
+        return target if of_use else question
 
     def whole(self, question: Question) -> Question:
         """The question that shows as much of the listing as is kept, from the top."""

@@ -124,7 +124,7 @@ class AtHand:
         rest = self._hold_off(question.credential)
         if rest is None or rest.error is HubRefusedCredential:
             return None
-        if not page.settled and self._trust.others and not self._is_newest(question):
+        if not page.settled and self._trust.others and not self.is_newest(question):
             return None
         return stand_in(page, verdict, rest.error.type)
 
@@ -134,7 +134,7 @@ class AtHand:
         if kept is not None:
             kept.looked_at = self._clock()
 
-    def _is_newest(self, question: Question) -> bool:
-        """Whether somebody has just looked."""
+    def is_newest(self, question: Question) -> bool:
+        """Whether somebody has just looked into Redis."""
         kept = self._judging.slot(question)
         return kept is not None and 0 <= self._clock() - kept.looked_at < GRAIN

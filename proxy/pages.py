@@ -154,6 +154,9 @@ class Pages:
         except HubRefusedCredential:
             raise  # the right to see what is kept may have been withdrawn with it
         except HubError as error:
+            # While the hub was asked in vain, others may have shown newer rows in flight.
+            if refusal is None and self._known.trust.others and not self.at_hand.is_newest(question):
+                await self._looks.look(question)
             if stale := self._stand_in(question, error.type, wishes):
                 return stale
             raise

@@ -262,7 +262,7 @@ class Coherence(RuleBasedStateMachine):
         self.settle()
         ids: list[str] = []
         totals = set()
-        for page in range(1, 12):
+        for page in range(1, 60):
             answer = self.run(self.replicas[replica].caller.get(f"{LIST}?{filters}page={page}&page_size=5"))
             self.hold(filters, answer)
             ids += [row["generation_id"] for row in answer.json()["generations"]]

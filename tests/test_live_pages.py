@@ -9,9 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
-from proxy.simulator import Simulator
+from proxy.redis.client import connect
+from proxy.secret import Secret
+from proxy.simulator import Fault, Simulator
+from proxy.simulator.world import Generation
 from tests.support import KEY, Clock, RedisServer, Rig, rig, still_world
 from tests.test_known_rows import pair
+from tests.test_strangers import hub_with
 
 FRESH = {"cache-control": "no-cache"}
 
@@ -166,3 +170,117 @@ async def test_an_answer_that_is_behind_gives_way_to_what_others_have_shown_mean
         assert answer["total_entries"] == shown["total_entries"]
         assert answer["generations"] == shown["generations"][7:14]
         assert hub.journal.count == 2
+
+
+def two_in_flight(hub: Simulator) -> Generation:
+    """The newest generation of the hub's, and one too far down for a small page to confirm it, are in flight."""
+    for place in range(41):
+        row = hub.world.enqueue("ox")
+        if 0 < place < 40:
+            hub.world.end(row, "failed")
+    return row
+
+
+async def shown_by_a_small_page(it: Rig, change: str, *, large: Rig | None = None) -> Generation:
+    """A caller has seen a change of a row that changes no total; the large page that is kept shows it as before."""
+    row = two_in_flight(it.hub)
+    assert status(await (large or it).get("page_size=50"), row.id) == "queued"
+    it.clock.advance(12)
+    if change == "processing":
+        it.hub.world.start(row)
+    else:
+        it.hub.world.end(row, change)
+    assert status(await it.get("page_size=20"), row.id) == change
+    it.clock.advance(1.1)
+    return row
+
+
+@pytest.mark.parametrize("change", ["processing", "cancelled"])
+@pytest.mark.parametrize("failing", [429, 500, 503])
+async def test_what_stands_in_is_no_older_than_what_was_shown(failing: int, change: str) -> None:
+    clock = Clock()
+    hub = Simulator(still_world(clock, history=40), api_key=KEY, clock=clock)
+    async with rig(simulator=hub, clock=clock) as it:
+        row = await shown_by_a_small_page(it, change)
+        hub.faults.set(Fault(status=failing))
+        for _ in range(8):  # more than the hub needs to be left alone
+            answer = await it.get("page_size=50")
+            assert "detail=stale-" in answer.headers["cache-status"]
+            assert status(answer, row.id) == change
+        clock.advance(60)
+        assert (await it.get("page_size=50")).status_code == 503, "a row was last seen long ago"
+
+
+@pytest.mark.parametrize("failing", [429, 500])
+async def test_nor_does_it_in_another_replica(own_redis: RedisServer, failing: int) -> None:
+    async with pair(own_redis) as it:
+        row = await shown_by_a_small_page(it.one, "processing", large=it.other)
+        it.hub.faults.set(Fault(status=failing))
+        for replica in (it.other, it.one):
+            answer = await replica.get("page_size=50")
+            assert "detail=stale-" in answer.headers["cache-status"]
+            assert status(answer, row.id) == "processing"
+
+
+async def test_where_no_page_can_be_composed_what_is_older_than_what_was_shown_does_not_stand_in() -> None:
+    """As after a move: an error is no older moment."""
+    clock = Clock()
+    hub = hub_with("limit", clock)
+    async with rig(simulator=hub, clock=clock) as it:
+        row = await shown_by_a_small_page(it, "processing")
+        hub.faults.set(Fault(status=500))
+        assert (await it.get("page_size=50")).status_code == 502
+        assert status(await it.get("page_size=20"), row.id) == "processing"
+
+
+async def test_what_another_replica_has_shown_while_the_hub_was_asked_is_not_taken_back(own_redis: RedisServer) -> None:
+    """Redis is looked into before the hub is asked; where the hub fails much later, once more."""
+    own_redis.command("FLUSHALL")
+    clock = Clock()
+    hub = Simulator(still_world(clock, history=40), api_key=KEY, clock=clock)
+    hold = Held(hub, lambda request: "page_size=50" in str(request.url) and len(seen) > 0)
+    seen: list[str] = []
+
+    def client() -> Any:
+        return connect(Secret(own_redis.url))
+
+    async with (
+        rig(simulator=hub, clock=clock, redis=client()) as one,
+        rig(simulator=hub, clock=clock, redis=client(), transport=hold) as other,
+    ):
+        row = two_in_flight(hub)
+        seen.append(status(await other.get("page_size=50"), row.id))
+        clock.advance(12)
+        hub.faults.set(Fault(status=500))
+        waiting = asyncio.create_task(other.get("page_size=50"))
+        await hold.made.wait()
+        hub.faults.clear()
+        clock.advance(1.1)
+        hub.world.start(row)
+        assert status(await one.get("page_size=20"), row.id) == "processing"
+        hold.come.set()
+        answer = await waiting
+        assert "detail=stale-hub_failed" in answer.headers["cache-status"]
+        assert status(answer, row.id) == "processing"
+
+
+async def test_no_page_is_composed_in_place_of_one_that_has_a_row_as_it_was_later() -> None:
+    """An answer too far down for what is known is a page only; its rows came to be known as they had been before it."""
+    clock = Clock()
+    hub = Simulator(still_world(clock, history=40), api_key=KEY, clock=clock)
+    hold = Held(hub, lambda request: "page_size=50" in str(request.url) and not hold.come.is_set())
+    async with rig(simulator=hub, clock=clock, transport=hold) as it:
+        two_in_flight(hub)
+        low = [row for row in hub.world.newest_first("ox") if row.status == "queued"][1]
+        top = asyncio.create_task(it.get("page_size=50"))
+        await hold.made.wait()
+        clock.advance(0.3)
+        hub.world.start(low)
+        assert status(await it.get("page=5&page_size=10"), low.id) == "processing"
+        hold.come.set()
+        await top
+        clock.advance(12)
+        await it.get("page=10&page_size=5")
+        clock.advance(1.1)
+        hub.faults.set(Fault(status=500))
+        assert (await it.get("page=5&page_size=10")).status_code == 502

@@ -41,6 +41,8 @@ class Composed(Coherence):
     def begin_rows(self) -> None:
         self.orders: dict[str, list[tuple[float, tuple[int, str | None], list[str]]]] = {}
         self.states: dict[str, list[tuple[float, str, str | None]]] = {}
+        self.latest: dict[tuple[str, str], int] = {}
+        self.all_told = True
 
     def note_moments(self) -> None:
         """Write down what is true of each listing and each row, where it changed, and when."""
@@ -128,6 +130,36 @@ class Composed(Coherence):
         assert ids == expected, "each generation of the moment once, in its order"
         self.walked.append(len(ids))
 
+    @rule(
+        replica=st.integers(0, REPLICAS - 1),
+        page_size=st.sampled_from([3, 5]),
+        seconds=st.sampled_from([1.1, 12.0]),
+        status=st.sampled_from([429, 500]),
+        change=st.sampled_from(["start", "cancel", "enqueue", "pass"]),
+    )
+    def change_before_the_hub_fails(
+        self, replica: int, page_size: int, seconds: float, status: int, change: str
+    ) -> None:
+        """A small page shows a row anew that larger ones, with others in flight, are kept with as it was."""
+        self.hub.faults.clear()
+        self.cooldowns_end()
+        for _ in range(page_size - 1):
+            self.happen("enqueue")
+        row = self.hub.world.enqueue("ox")
+        self.note_moments()
+        self.ask(replica, "", 1, page_size, None)
+        self.clock.advance(seconds)
+        if change == "start":
+            self.hub.world.start(row)
+        elif change == "cancel":
+            self.hub.world.end(row, "cancelled")
+        self.happen(change)
+        self.ask((replica + 1) % REPLICAS, "", 1, 2, None)
+        self.clock.advance(1.1)
+        self.the_hub_fails_or_recovers(status)
+        for other in range(REPLICAS):
+            self.ask(other, "", 1, page_size, None)
+
     def happen(self, what: str) -> None:
         self.clock.advance(0.05)
         world = self.hub.world
@@ -146,7 +178,27 @@ class Composed(Coherence):
     async def get(self, replica: int, query: str, **headers: str) -> httpx.Response:
         return await self.replicas[replica].caller.get(f"{LIST}?{query}", headers=headers)
 
+    @rule()
+    def redis_forgets(self) -> None:
+        super().redis_forgets()
+        self.all_told = False
+
+    @rule()
+    def subscriptions_break(self) -> None:
+        super().subscriptions_break()
+        self.all_told = False
+
+    def hold_rows(self, filters: str, answer: httpx.Response) -> None:
+        """No row is shown as it was before it was shown later, stale or not, while replicas can tell each other."""
+        for row in answer.json()["generations"] if self.all_told else ():
+            told = [state for _, *state in self.states[row["generation_id"]]]
+            state = len(told) - 1 - told[::-1].index([row["status"], row["cost"]])
+            key = (filters, row["generation_id"])
+            assert state >= self.latest.get(key, 0), f"{row} was {told[self.latest[key]]} before"
+            self.latest[key] = state
+
     def hold(self, filters: str, answer: httpx.Response) -> None:
+        self.hold_rows(filters, answer)
         if answer.content in self.hub.said:
             super().hold(filters, answer)
             return

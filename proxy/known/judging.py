@@ -76,9 +76,9 @@ class Judging:
             return None if kept is None else kept.page, Gone()
         if kept is None:
             return self._composed(question, record, None, Gone(), suspect=suspect)
-        overtaken = kept.overtaken_at > 0 or self._rows.overtake(question, kept.page, record)
-        if overtaken and not suspect:
-            return self._composed(question, record, kept.page, Gone())
+        # That another replica may have seen newer rows is suspicion; that there are some here is none.
+        if self._rows.overtake(question, kept.page, record) or (kept.overtaken_at > 0 and not suspect):
+            return self._composed(question, record, kept.page, Gone(), suspect=suspect)
         verdict = self._reckoned(question, kept, record, keep=not suspect, show=show)
         if isinstance(verdict, Fresh):
             return kept.page, verdict
@@ -104,7 +104,8 @@ class Judging:
         """The hub's page, or, if answers asked later have come first, one composed of them; None: it is not known."""
         if not self._rows.overtake(question, page, record):
             return page
-        outline = self._rows.outlined(question, record, purged_at=self._purged_at(question))
+        purged_at = self._purged_at(question)
+        outline = self._rows.outlined(question, record, purged_at=purged_at, confirmed_at=record.confirmed_at)
         return None if outline is None else self._rows.composed(question, record)
 
     def newer(self, question: Question, page: Page | None, *, since: float) -> Landed | None:
@@ -170,9 +171,15 @@ class Judging:
     def _composed(
         self, question: Question, record: Record, page: Page | None, verdict: Verdict, *, suspect: bool = False
     ) -> tuple[Page | None, Verdict]:
-        """A page composed of rows, if that is better than the one that is kept."""
-        purged_at = self._purged_at(question)
-        outline = self._rows.outlined(question, record, purged_at=purged_at, suspect=suspect)
+        """A page composed of rows, if that is better than the one that is kept.
+
+        Rows in flight that the latest answer does not show may have ended by then. Instead of no answer at all they do,
+        unless the page that is kept has them as they were later.
+        """
+        purged_at, confirmed_at = self._purged_at(question), record.confirmed_at
+        if suspect:
+            confirmed_at = 0.0 if page is None else page.seen_at
+        outline = self._rows.outlined(question, record, purged_at=purged_at, confirmed_at=confirmed_at)
         if outline is None:
             return page, verdict
         better = self.term(question, outline, record).verdict(self._clock())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -81,16 +80,15 @@ class KnownRows:
         self._strangers = Strangers()
         self.listings = Listings(limit)
 
-    def outlined(self, question: Question, record: Record, *, purged_at: float, suspect: bool = False) -> Page | None:
+    def outlined(self, question: Question, record: Record, *, purged_at: float, confirmed_at: float) -> Page | None:
         """What judging a composed page needs, if one can be had that is of the listing's latest moment.
 
-        ``suspect``: for when the alternative is no answer at all, also with rows in flight of a moment before.
+        ``confirmed_at``: rows in flight that no answer asked for since then has shown count as unknown.
         """
         listing = self._current(question, record)
         if listing is None or not self._strangers.fit(question, record.stamp.total_entries, listing.envelope):
             return None
-        confirmed_at = 0.0 if suspect else record.confirmed_at - EXACT
-        return outline(question, listing, purged_at=purged_at, confirmed_at=confirmed_at)
+        return outline(question, listing, purged_at=purged_at, confirmed_at=confirmed_at - EXACT)
 
     def overtake(self, question: Question, page: Page, record: Record) -> bool:
         """Whether later answers have shown rows of this page, which may be others by now though the totals are not."""
@@ -134,9 +132,10 @@ class KnownRows:
         if listing is None:
             return question
         target = to_ask(question, listing, wanted)
-        # An answer to the target is of use only if pages of another size can be composed with what it has.
-        fit = partial(self._strangers.fit, entries=listing.stamp.total_entries, envelope=listing.envelope)
-        return target if fit(question) and fit(target) else question
+        # The answer to the target is of use only if this page can be composed with what it has.
+        around = listing.stamp.total_entries, listing.envelope
+        of_use = self._strangers.fit(question, *around) and self._strangers.may_fit(target, *around)
+        return target if of_use else question
 
     def whole(self, question: Question) -> Question:
         """The question that shows as much of the listing as is kept, from the top."""

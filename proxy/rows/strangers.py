@@ -18,29 +18,31 @@ Ends: TypeAlias = tuple[bool, bool]
 
 
 class Strangers:
-    """What the latest answers to the questions of each credential have had, by the place of their pages.
-
-    With it go the sizes of pages that had just that: a size of which nobody asks any more holds up no other.
-    """
+    """What the latest answers to the questions of each credential have had, by place and size of their pages."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, dict[Ends, tuple[bytes, set[int]]]] = {}
+        self._seen: dict[str, dict[Ends, bytes]] = {}
+        self._by_size: dict[tuple[str, Ends, int], bytes] = {}
 
     def note(self, question: Question, entries: int, envelope: Envelope) -> None:
         """Take in what the hub's answer to a question has; its listing has so many ``entries``."""
-        seen, ends = self._seen.setdefault(question.credential, {}), _ends(question, entries)
-        before, sizes = seen.get(ends, (b"", set()))
-        seen[ends] = envelope.strangers, sizes if before == envelope.strangers else set()
-        seen[ends][1].add(question.page_size)
+        self._seen.setdefault(question.credential, {})[_ends(question, entries)] = envelope.strangers
+        self._by_size[_place(question, entries)] = envelope.strangers
 
     def fit(self, question: Question, entries: int, envelope: Envelope) -> bool:
         """Whether a page with this envelope would be as the hub's answer to the question."""
-        seen = self._seen.get(question.credential, {})
-        if any(one != envelope.strangers for one, _ in seen.values()):
+        if any(one != envelope.strangers for one in self._seen.get(question.credential, {}).values()):
             return False
-        _, sizes = seen.get(_ends(question, entries), (b"", set()))
-        return not envelope.strangers or question.page_size in sizes
+        return not envelope.strangers or self._by_size.get(_place(question, entries)) == envelope.strangers
+
+    def may_fit(self, question: Question, entries: int, envelope: Envelope) -> bool:
+        """Whether the hub's answer to the question may have such an envelope: none that is known had another."""
+        return self._by_size.get(_place(question, entries), envelope.strangers) == envelope.strangers
 
 
 def _ends(question: Question, entries: int) -> Ends:
     return question.page == 1, question.page * question.page_size >= entries
+
+
+def _place(question: Question, entries: int) -> tuple[str, Ends, int]:
+    return question.credential, _ends(question, entries), question.page_size

@@ -19,7 +19,7 @@ from proxy.questions.question import Question, generation_question, page_questio
 from proxy.questions.watermarks import Extent
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
-from proxy.redis_keys import NOBODYS
+from proxy.redis_keys import NOBODYS, record_key
 from proxy.settings import CacheSettings
 from tests.support import NOW, Clock
 
@@ -181,6 +181,19 @@ async def test_what_redis_has_lost_takes_nobody_back_who_knows_it() -> None:
     await shown(knows, FIRST)
     await them.lose()
     assert await shown(knows, FIRST) != before
+
+
+async def test_what_redis_has_lost_takes_nobody_back_who_has_heard_of_it() -> None:
+    """Also where it has shown nothing of that listing: until Redis is told again, nothing else would say it."""
+    them = Replicas()
+    hears = them.one()
+    await them.learn(FIRST, 180)
+    await them.save()
+    await them.learn(FIRST, 181)
+    record: Any = await them.redis.get(record_key(FIRST.listing))
+    hears.hear_record(FIRST.listing.encode() + b" " + record)
+    await them.lose()
+    assert await shown(hears, FIRST) is None
 
 
 async def test_a_purge_that_redis_has_lost_is_told_again() -> None:

@@ -10,7 +10,7 @@ from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.known import memory as memory_module
 from proxy.known.kept import NEVER
-from proxy.known.memory import OVERHEAD, Memory
+from proxy.known.memory import HEARD, OVERHEAD, Memory
 from proxy.known.second_chance import CHANCES
 
 KIB = 1024
@@ -65,6 +65,35 @@ def test_what_does_not_fit_is_not_kept_and_displaces_nothing() -> None:
     it.put("l", page("a"))
     assert not it.put("l", page("b", 5 * KIB))
     assert it.get("a")
+
+
+def test_what_was_heard_of_a_listing_counts_though_nothing_of_it_was_kept() -> None:
+    """A look into Redis that was under way may say what was before; so may a Redis that has lost what it took."""
+    it = memory()
+    it.hear("new", record(B, 2.0))
+    assert it.record("new", suspect=True) is None, "of no use before it is asked for"
+    assert it.learn("new", record()) == record(B, 2.0)
+    assert not it.put("new", page("a"))
+    it.hear("another", record(B, 2.0))
+    assert it.learn("another", record(A, 3.0)) == record(A, 3.0)
+
+
+def test_no_more_is_remembered_of_what_was_heard_than_so_much() -> None:
+    it = memory()
+    for number in range(HEARD + 1):
+        it.hear(f"l{number}", record(B, 2.0))
+    assert it.learn("l0", record()) == record()
+    assert it.learn("l1", record()) == record(B, 2.0)
+
+
+def test_the_latest_that_was_heard_counts_and_is_the_last_to_go() -> None:
+    it = memory()
+    it.hear("l0", record(B, 3.0))
+    for number in range(HEARD - 1):
+        it.hear(f"other {number}", record())
+    it.hear("l0", record(A, 2.0))
+    it.hear("one more", record())
+    assert it.learn("l0", record()) == record(B, 3.0)
 
 
 def test_a_moved_listing_loses_its_pages_at_once() -> None:

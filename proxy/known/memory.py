@@ -23,6 +23,8 @@ RECORD: Final = 1024
 """Bytes of the limit for each record that may be kept (measured: about 700); whose record goes loses its pages."""
 FEW: Final = 64
 """Pages of a listing up to which each is told that the listing's record has changed; else all pages of all are."""
+HEARD: Final = 1000
+"""Listings of which nothing is kept, and of whose records the latest news is remembered."""
 
 
 class _Listing(Struct, gc=False):
@@ -60,6 +62,7 @@ class Memory:
         self.most_listings = limit // RECORD
         self._pages: OrderedDict[str, Kept] = OrderedDict()
         self._listings: OrderedDict[str, _Listing] = OrderedDict()
+        self._heard: OrderedDict[str, Record] = OrderedDict()
         self._epoch = 0
         self.bytes = 0
         self.evictions = 0
@@ -104,6 +107,8 @@ class Memory:
             known = self._listings[listing] = _Listing(record, self._epoch, {}, {})
             if len(self._listings) > self.most_listings:
                 self.forget(next(iter(self._listings)))
+            if heard := self._heard.pop(listing, None):
+                self.hear(listing, heard)
         else:
             self._listings.move_to_end(listing)
             if record.is_after(known.record):
@@ -116,12 +121,19 @@ class Memory:
         return known.record
 
     def hear(self, listing: str, record: Record) -> None:
-        """Take in news of a listing, if anything of it is kept.
+        """Take in news of a listing: if nothing of it is kept, for when Redis says what was before.
 
-        Its live pages may be others by now, which no total tells.
+        It may, if it was asked before that; or if it has lost what it took last. Live pages may be others by now, which
+        no total tells.
         """
         known = self._listings.get(listing)
-        if known is None or not record.is_after(known.record):
+        if known is None:
+            before = self._heard.pop(listing, record)
+            self._heard[listing] = before if before.is_after(record) else record
+            if len(self._heard) > HEARD:
+                self._heard.popitem(last=False)
+            return
+        if not record.is_after(known.record):
             return
         self.learn(listing, record)
         known.heard_at = record.confirmed_at

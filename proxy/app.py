@@ -13,12 +13,12 @@ from litestar.handlers import HTTPRouteHandler
 
 from proxy.callers.limiter import Limiter
 from proxy.core import Core, make_core
-from proxy.events.hearing import Pace
+from proxy.events.hub_subscriber import Pace
 from proxy.hub.client import Transport
 from proxy.redis.client import Client
 from proxy.settings import Settings
 from proxy.siblings import Siblings
-from proxy.tasks.detached import drained
+from proxy.tasks.detached import drain_all
 from proxy.web.admin import admin_handlers
 from proxy.web.asking import Asking
 from proxy.web.authentication import Authentication
@@ -37,11 +37,11 @@ from proxy.web.request_ids import request_ids
 from proxy.web.routes import api_handlers
 from proxy.web.telemetry.event import Sink, log_requests
 
-CLOSING: Final = 2.0
+DRAIN_TIMEOUT: Final = 2.0
 """Seconds that hub requests still under way are given when the application ends."""
-TELLING: Final = 1.0
+REPORT_TIMEOUT: Final = 1.0
 """Seconds that Redis is then given to hear of what they came to."""
-ENDING: Final = 10.0
+SHUTDOWN_TIMEOUT: Final = 10.0
 """Seconds in which the application has ended, also where the hub, Redis and a collector of traces hang."""
 
 
@@ -93,7 +93,7 @@ def create_app(
         route_handlers=[
             *api_handlers(asking, core.credentials),
             events_handler(core.events, authentication, limits, core.credentials),
-            *admin_handlers(core.knowledge.barred.purged, operators, redis=core.link is not None, alone=alone),
+            *admin_handlers(core.knowledge.invalidations.purged, operators, redis=core.link is not None, alone=alone),
             *health_handlers(core.fetcher, core.link, readiness),
             *observing.handlers,
             *handlers,
@@ -117,7 +117,7 @@ def create_app(
 async def _lifespan(core: Core, authentication: Authentication, observing: Observing) -> AsyncIterator[None]:
     """Start what runs beside requests, and end it all."""
     async with AsyncExitStack() as ending:  # from the last line up; a fault in one does not keep the rest from it
-        ending.push_async_callback(observing.aclose, CLOSING)
+        ending.push_async_callback(observing.aclose, DRAIN_TIMEOUT)
         if core.link is not None:
             ending.push_async_callback(core.link.aclose)
         if core.news is not None:
@@ -129,8 +129,10 @@ async def _lifespan(core: Core, authentication: Authentication, observing: Obser
         ending.push_async_callback(observing.withdraw)
         ending.push_async_callback(authentication.aclose)
         shields = (one.shield for one in core.upstreams.values())
-        ending.push_async_callback(drained, TELLING, core.fetcher, core.knowledge, core.knowledge.barred, *shields)
-        ending.push_async_callback(drained, CLOSING, core.pages, core.encoder)
+        ending.push_async_callback(
+            drain_all, REPORT_TIMEOUT, core.fetcher, core.knowledge, core.knowledge.invalidations, *shields
+        )
+        ending.push_async_callback(drain_all, DRAIN_TIMEOUT, core.pages, core.encoder)
         ending.push_async_callback(core.events.aclose)
         ending.push_async_callback(core.fetcher.release)  # at once: who waits for this process elsewhere goes on
         if core.census is not None:

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-STEP: Final = 1.0
+MIN_STEP: Final = 1.0
 """Seconds by which the machine's clock has to step to be noticed where nobody had read it for longer than that, so that
 it does not seem to have gone back."""
-CHECKED: Final = 1.0
+CHECK_INTERVAL: Final = 1.0
 """Seconds after which it is held against the monotonic one again."""
-END: Final = 9e9
+MAX_TIME: Final = 9e9
 """Unix seconds, in 2255, from which a time is none: up to there, Lua's numbers hold microseconds exactly."""
 
 
@@ -51,14 +51,14 @@ class HybridClock:
 
     def reach(self, at: float) -> None:
         """Go on from the time of another process, if that is later."""
-        if self.now() < at < END:
+        if self.now() < at < MAX_TIME:
             self._go_on(at, at - self._latest + self._lead)
 
     def _settle(self, wall: float) -> float:
         """The time where the machine's clock may have stepped."""
         expected = self._settled + self._monotonic() - self._settled_at
         now = wall + self._lead
-        if now < self._latest or abs(now - expected) >= STEP:
+        if now < self._latest or abs(now - expected) >= MIN_STEP:
             now = max(wall, self._latest, expected)
         return self._go_on(now, now - wall)
 
@@ -66,5 +66,5 @@ class HybridClock:
         self._lead = lead
         self._latest = self._settled = now
         self._settled_at = self._monotonic()
-        self._due = now + CHECKED
+        self._due = now + CHECK_INTERVAL
         return now

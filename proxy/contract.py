@@ -16,7 +16,7 @@ Status = Literal["queued", "processing", "succeeded", "failed", "cancelled"]
 
 MEDIA_TYPES: Final[tuple[str, ...]] = get_args(MediaType)
 STATUSES: Final[tuple[str, ...]] = get_args(Status)
-TERMINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
+TERMINAL_STATUSES: Final = frozenset({"succeeded", "failed", "cancelled"})
 """Statuses in which a row no longer changes. Any other, listed or not, is in flight."""
 
 UUID = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]

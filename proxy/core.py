@@ -14,17 +14,17 @@ from proxy.admission.shield import Shield
 from proxy.answer.freshness import keep_record
 from proxy.clock import HybridClock
 from proxy.events.events import Events
-from proxy.events.hearing import Pace
+from proxy.events.hub_subscriber import Pace
 from proxy.fetch import Fetcher
 from proxy.hub.client import Hub, Transport
 from proxy.hub.credential import Credential, Credentials
-from proxy.known.barred import Barred
 from proxy.known.encoder import Encoder
+from proxy.known.invalidations import Invalidations
 from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.pages import Pages
 from proxy.redis.census import Census
-from proxy.redis.client import Client, connect, database
+from proxy.redis.client import Client, connect, database_number
 from proxy.redis.landings import Landings
 from proxy.redis.leases import Leases
 from proxy.redis.link import RedisLink
@@ -101,8 +101,8 @@ def make_core(
     rows_bytes = settings.cache.memory_bytes // 2 if settings.cache.compose else 0
     memory = Memory(settings.cache.memory_bytes - rows_bytes)
     shared = None if link is None else Shared(link)
-    barred = Barred(link, keep=keep, clock=now)
-    knowledge = Knowledge(settings.cache, memory, shared, news, barred, rows_bytes=rows_bytes, clock=now)
+    invalidations = Invalidations(link, keep=keep, clock=now)
+    knowledge = Knowledge(settings.cache, memory, shared, news, invalidations, rows_bytes=rows_bytes, clock=now)
     encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=now))
 
     landings = Landings()
@@ -110,11 +110,14 @@ def make_core(
     fetcher = Fetcher(upstreams, knowledge, leases, landings, deadline=settings.hub.deadline, clock=now)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=now)
     if news is not None and census is not None:
-        news.on_subscribed = barred.read
-        news.topics[b"purged"], news.topics[b"withdrawn"] = barred.purged.hear, barred.withdrawn.hear
-        news.topics[b"ends"] = census.hear_end
-        news.topics[b"landed"] = landings.hear
-        news.topics[b"learned"] = partial(_hear_learned, knowledge, landings)
+        news.on_subscribed = invalidations.read
+        news.topics[b"purged"], news.topics[b"withdrawn"] = (
+            invalidations.purged.on_news,
+            invalidations.withdrawn.on_news,
+        )
+        news.topics[b"ends"] = census.on_end
+        news.topics[b"landed"] = landings.on_news
+        news.topics[b"learned"] = partial(_on_learned, knowledge, landings)
         news.topics[b"room"] = partial(_make_room, upstreams)
         news.on_gap.append(landings.wake_all)
     events = Events(
@@ -141,7 +144,7 @@ def _link(settings: Settings, client: Client | None) -> RedisLink | None:
         client = connect(redis.url)
     if client is None:
         return None
-    return RedisLink(client, redis.timeout, redis.connections, names=names(settings.hub.url, database(client)))
+    return RedisLink(client, redis.timeout, redis.connections, names=names(settings.hub.url, database_number(client)))
 
 
 def _shield(
@@ -160,10 +163,10 @@ def _shield(
     return Shield(Gates(allowance, shared, gate_name=name, replicas=replicas, agreeing=agreeing))
 
 
-def _hear_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None:
+def _on_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None:
     record, _, landing = news.partition(b"\n")
-    landings.hear(landing)  # first: who waits for it looks into Redis even if this record cannot be read here
-    knowledge.hear_record(record)
+    landings.on_news(landing)  # first: who waits for it looks into Redis even if this record cannot be read here
+    knowledge.on_record(record)
 
 
 def _make_room(upstreams: Mapping[str, Upstream], gate: bytes) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from proxy.admission.refusals import GaveWay, Rest
+from proxy.admission.refusals import Backoff, GaveWay
 from proxy.answer.outcome import Landed
 from proxy.answer.record import Learned
 from proxy.errors import HubBusy, HubRefusedCredential, ProxyError
@@ -25,15 +25,15 @@ from proxy.hub.faults import NothingLeft
 from proxy.known.knowledge import Knowledge
 from proxy.questions.question import Question
 from proxy.redis.claims import Claim
-from proxy.redis.landings import Ear, Landings, write_failure
+from proxy.redis.landings import Landings, LandingWaiter, write_failure
 from proxy.redis.leases import Leases
 from proxy.upstream import Upstream
 
 ATTEMPTS: Final = 3
 """How often the hub is asked for one question when its answers overlap with others of another moment."""
-DEAF: Final = 0.05
+NEWS_CHECK_INTERVAL: Final = 0.05
 """Seconds between looks at whether news still flows; while it does not, between looks into Redis."""
-LATE: Final = 0.05
+LEASE_GRACE: Final = 0.05
 """Seconds after a lease's end at which those who waited for its holder look again."""
 
 
@@ -87,7 +87,7 @@ class Fetcher:
             return await self._lead_or_follow(question, claim, since, ahead=ahead)
         except HubRefusedCredential as error:  # also where nobody waits any more
             if error.asked:  # by this replica, or by the one that it has waited for
-                self._known.refused(question, error.hub_status, began)
+                self._known.note_refusal(question, error.hub_status, began)
             raise
         finally:
             self._give_back(claim)  # the turn of a look whose answer was lost, where others have asked meanwhile
@@ -101,10 +101,10 @@ class Fetcher:
         claim = claim or Claim(question, secrets.token_hex(8))
         if claim.held:
             return await self._lead(self._leases, claim, None, until, ahead=ahead)
-        with self._landings.listening(question.page_key) as ear:
+        with self._landings.listening(question.page_key) as waiter:
             while (left := until - asyncio.get_running_loop().time()) > 0:
-                sent = not self._leases.resting
-                leader = await self._known.lead(question, claim.token, since=since)
+                sent = not self._leases.backing_off
+                leader = await self._known.take_lease(question, claim.token, since=since)
                 if leader is None:
                     # What was sent Redis may have done all the same: the lease may be ours, and others wait.
                     claim = replace(claim, unsure=claim.unsure or sent)
@@ -115,11 +115,13 @@ class Fetcher:
                 if claim.unsure:  # not to be taken when that one has ended: nobody would know of it
                     self._leases.end(question, claim.token, unsure=True)
                     claim = Claim(question, secrets.token_hex(8), turn=claim.turn)
-                if landed := await self._follow(question, ear, leader.holder, min(left, leader.seconds + LATE), since):
+                if landed := await self._follow(
+                    question, waiter, leader.holder, min(left, leader.seconds + LEASE_GRACE), since
+                ):
                     return landed
         raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
 
-    def hold_off(self, credential: str) -> Rest | None:
+    def hold_off(self, credential: str) -> Backoff | None:
         """As of the credential's shield."""
         return self._upstreams[credential].shield.hold_off()
 
@@ -148,14 +150,16 @@ class Fetcher:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
         return 0 if self._leases is None else await self._leases.drain(timeout)
 
-    async def _follow(self, question: Question, ear: Ear, holder: str, timeout: float, since: float) -> Landed | None:
+    async def _follow(
+        self, question: Question, waiter: LandingWaiter, holder: str, timeout: float, since: float
+    ) -> Landed | None:
         """Wait for the flight of another replica; None if it brought nothing, or news has broken off."""
         now = asyncio.get_running_loop().time
         until = now() + timeout
-        while not await ear.hears(holder, max(0.0, min(DEAF, until - now()))):
-            if now() >= until or not self._known.trust.together:
+        while not await waiter.wait(holder, max(0.0, min(NEWS_CHECK_INTERVAL, until - now()))):
+            if now() >= until or not self._known.trust.in_sync:
                 break
-        return await self._known.handed(question, since=since)
+        return await self._known.handed_over(question, since=since)
 
     async def _lead(self, leases: Leases, claim: Claim, landed: Landed | None, until: float, *, ahead: bool) -> Landed:
         """Ask the hub for all replicas, unless it has just been (``landed``), and tell them how it ended."""
@@ -172,7 +176,7 @@ class Fetcher:
         else:
             return landed
         finally:
-            if claim.unsure or (claim.held and (landed is None or not landed.told)):
+            if claim.unsure or (claim.held and (landed is None or not landed.announced)):
                 leases.end(question, token, failure, unsure=claim.unsure)
 
     async def _ask(self, question: Question, until: float, *, ahead: bool, claim: Claim | None = None) -> Landed:

@@ -36,7 +36,7 @@ class LogEvent(Struct, frozen=True):
         return " ".join(f"{name}={value}" for name, value in msgspec.to_builtins(self.shown()).items())
 
 
-Said: TypeAlias = logging.LogRecord | tuple[float, str, Sequence[LogEvent]]
+LogItem: TypeAlias = logging.LogRecord | tuple[float, str, Sequence[LogEvent]]
 """What becomes lines: a record, or events at INFO with their time (Unix seconds) and logger."""
 
 
@@ -53,7 +53,7 @@ class LineFormatter(logging.Formatter, ABC):
     def of_events(self, at: float, logger: str, events: Sequence[LogEvent]) -> list[str]:
         """Their lines."""
 
-    def lines(self, said: Iterable[Said]) -> str:
+    def lines(self, said: Iterable[LogItem]) -> str:
         """All of it, in its order."""
         made: list[str] = []
         for one in said:

@@ -1,8 +1,8 @@
 """Logging that never makes a caller wait, and hardly costs one.
 
 Lines are written by a thread of their own, some milliseconds' worth at a time: a full pipe, a slow disk or a stuck
-log collector then costs lines, not answers. Of a busy process' requests (``Writing.later``), many lines are made at
-once by whoever logs, as two threads that both want the interpreter cost each other more than the lines do.
+log collector then costs lines, not answers. Of a busy process' requests (``LogWriter.event_sink``), many lines are made
+at once by whoever logs, as two threads that both want the interpreter cost each other more than the lines do.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from itertools import islice
 from logging.handlers import QueueHandler
 from typing import Final, Literal, Self
 
-from proxy.log_format import JSONFormatter, LineFormatter, LogEvent, Said, TextFormatter, wants_colours
+from proxy.log_format import JSONFormatter, LineFormatter, LogEvent, LogItem, TextFormatter, wants_colours
 
-QUEUED: Final = 20_000
+MAX_QUEUED: Final = 20_000
 """Lines that may wait to be written; what comes on top is dropped and counted."""
-COLLECTED: Final = 0.05
+BATCH_SECONDS: Final = 0.05
 """Seconds for which lines are collected before they are written: a thread that wakes often costs a busy process more
 than what it writes."""
-AT_ONCE: Final = 128
+BATCH_LINES: Final = 128
 """Lines that are made at once, which takes some 100 µs."""
 VECTORS: Final = 64
 """Pieces that are written in one call."""
-ENDING: Final = 1.0
+FINISH_TIMEOUT: Final = 1.0
 """Seconds that :func:`finish` gives to the lines that still wait."""
 
 
@@ -52,7 +52,7 @@ class DroppingQueueHandler(QueueHandler):
         self._put(record)
 
 
-class Writing:
+class LogWriter:
     """Everything logged in this process goes through here, from start to finish; also a context manager.
 
     Attributes:
@@ -63,7 +63,7 @@ class Writing:
         """``write``: writes these pieces, one after the other. If it fails, those that it has left are dropped."""
         self._write = write
         self.formatter = formatter or TextFormatter()
-        self._said: deque[Said] = deque()
+        self._said: deque[LogItem] = deque()
         self._waiting = 0
         self._counting = threading.RLock()  # collecting garbage may log, at any moment
         self._made: deque[bytes] = deque()
@@ -90,13 +90,13 @@ class Writing:
         logging.getLogger("httpx").setLevel(logging.WARNING)
 
     def finish(self) -> None:
-        """Write what waits, but wait for that at most ENDING seconds: whoever reads may be gone."""
+        """Write what waits, but wait for that at most FINISH_TIMEOUT seconds: whoever reads may be gone."""
         logging.getLogger().removeHandler(self.handler)
         self._ending.set()
         self._waking.set()
-        self._thread.join(ENDING)
+        self._thread.join(FINISH_TIMEOUT)
 
-    def later(self, logger: str) -> Callable[[Sequence[LogEvent]], None]:
+    def event_sink(self, logger: str) -> Callable[[Sequence[LogEvent]], None]:
         """What logs events at INFO, past ``logging``."""
 
         def put(events: Sequence[LogEvent]) -> None:
@@ -104,18 +104,18 @@ class Writing:
 
         return put
 
-    def _put(self, said: Said) -> None:
+    def _put(self, said: LogItem) -> None:
         """Take what was said, as far as there is room for its lines."""
         lines = _count(said)
         with self._counting:
-            room = max(0, QUEUED - self._waiting - AT_ONCE * len(self._made))
+            room = max(0, MAX_QUEUED - self._waiting - BATCH_LINES * len(self._made))
             if lines > room:
                 self.handler.dropped += lines - room
                 said, lines = _first(said, room), room
             if lines:
                 self._waiting += lines
                 self._said.append(said)
-        if self._waiting > AT_ONCE and self._making.acquire(blocking=False):
+        if self._waiting > BATCH_LINES and self._making.acquire(blocking=False):
             self._make()
         if not self._awake:
             self._awake = True
@@ -126,7 +126,7 @@ class Writing:
         try:
             while self._said:
                 many, lines = [], 0
-                while self._said and lines < AT_ONCE:
+                while self._said and lines < BATCH_LINES:
                     many.append(self._said.popleft())
                     lines += _count(many[-1])
                 self._made.append(self._lines(many))
@@ -140,7 +140,7 @@ class Writing:
         while not self._ending.is_set() or self._waiting or self._made:  # by whoever logged, while this was writing
             self._waking.wait()
             self._waking.clear()
-            self._ending.wait(COLLECTED)
+            self._ending.wait(BATCH_SECONDS)
             self._awake = False  # before looking: whoever comes later wakes this again
             self._making.acquire()
             self._make()
@@ -154,7 +154,7 @@ class Writing:
                 with self._counting:
                     self.handler.dropped += sum(piece.count(b"\n") for piece in pieces)
 
-    def _lines(self, said: Iterable[Said]) -> bytes:
+    def _lines(self, said: Iterable[LogItem]) -> bytes:
         return self.formatter.lines(said).encode(errors="backslashreplace")
 
 
@@ -163,17 +163,17 @@ def _report(dropped: int) -> logging.LogRecord:
     return logging.LogRecord("proxy.logs", logging.WARNING, "", 0, text, (), None)
 
 
-def _count(said: Said) -> int:
+def _count(said: LogItem) -> int:
     """How many lines it becomes."""
     return 1 if isinstance(said, logging.LogRecord) else len(said[2])
 
 
-def _first(said: Said, lines: int) -> Said:
+def _first(said: LogItem, lines: int) -> LogItem:
     """So many of its lines."""
     return said if isinstance(said, logging.LogRecord) else (*said[:2], said[2][:lines])
 
 
-def to_stderr(style: Literal["auto", "json", "text"] = "auto") -> Writing:
+def to_stderr(style: Literal["auto", "json", "text"] = "auto") -> LogWriter:
     """A way for lines to standard error; ``auto``: text for a terminal, JSON for everything else.
 
     Written past ``sys.stderr`` and ``logging``'s own handlers, both of which hold a lock while they write,
@@ -183,7 +183,7 @@ def to_stderr(style: Literal["auto", "json", "text"] = "auto") -> Writing:
     plain = style == "text" or (style == "auto" and terminal)
     colours = terminal and wants_colours(os.environ)
     formatter = TextFormatter(colours=colours) if plain else JSONFormatter()
-    return Writing(partial(_write_whole, 2), formatter)
+    return LogWriter(partial(_write_whole, 2), formatter)
 
 
 def _write_whole(descriptor: int, waiting: deque[bytes]) -> None:

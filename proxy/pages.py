@@ -19,27 +19,26 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from proxy.ahead import Ahead
-from proxy.answer import directives as callers
-from proxy.answer.directives import Directives
-from proxy.answer.freshness import MOMENT, Fresh, Gone, Stale
+from proxy.answer.directives import NO_DIRECTIVES, Directives
+from proxy.answer.freshness import DOUBT_GRACE, Fresh, Gone, Stale
 from proxy.answer.outcome import Hit, Landed, Miss, Outcome, StaleHit
-from proxy.at_hand import AtHand, stand_in
 from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
+from proxy.fetch_queue import FetchQueue, StartedFetch, Wait
 from proxy.known.knowledge import Knowledge
-from proxy.line import Begun, Line, Wait
-from proxy.looks import Looks
+from proxy.lookups import Lookups
+from proxy.memory_hits import MemoryHits, stand_in
 from proxy.questions.demand import Demand
 from proxy.questions.question import Question
+from proxy.refresh_ahead import RefreshAhead
 from proxy.settings import CacheSettings, HubSettings
-from proxy.tasks.detached import drained
+from proxy.tasks.detached import drain_all
 
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""
-NOT_KEPT: Final = "Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub."
+NOT_KEPT_DETAIL: Final = "Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub."
 """What who may not have the hub asked is told."""
-WINDOWS: Final = 2
+MAX_VAIN_WINDOWS: Final = 2
 """Answers to other questions about the listing that may leave a page unknown before it is asked for itself."""
 
 
@@ -59,14 +58,14 @@ class Pages:
         self._known = knowledge
         self._judging = knowledge.judging
         self._clock = clock
-        self._line = Line(fetcher, hub)
+        self._queue = FetchQueue(fetcher, hub)
         self._hold_off = fetcher.hold_off
         self.demand = Demand(clock)
-        self.ahead = Ahead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
-        self.at_hand = AtHand(cache, knowledge, self.demand, self.ahead, fetcher.hold_off, clock=clock)
-        self._looks = Looks(cache, knowledge, self._line, self.at_hand, self._to_ask, clock=clock)
+        self.refresh_ahead = RefreshAhead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
+        self.memory_hits = MemoryHits(cache, knowledge, self.demand, self.refresh_ahead, fetcher.hold_off, clock=clock)
+        self._lookups = Lookups(cache, knowledge, self._queue, self.memory_hits, self._to_ask, clock=clock)
 
-    async def answer(self, question: Question, wishes: Directives = callers.NONE, moment: str = "") -> Outcome:
+    async def answer(self, question: Question, directives: Directives = NO_DIRECTIVES, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
 
         Raises:
@@ -76,49 +75,51 @@ class Pages:
             MomentGone: the moment cannot be returned to.
         """
         if moment:
-            return await self._at(question, wishes, moment)
-        if outcome := self.at_hand.answer(question, wishes):
+            return await self._at(question, directives, moment)
+        if outcome := self.memory_hits.answer(question, directives):
             return outcome
-        begun, refusal = None, self._refusal(question)
-        if self._known.trust.others:
-            looked, joined = await self._looks.look(question, wishes if refusal is None else None)
-            begun = looked.begun
+        started, refusal = None, self._refusal(question)
+        if self._known.trust.has_peers:
+            lookup, joined = await self._lookups.look_up(question, directives if refusal is None else None)
+            started = lookup.started
             # Where a fetch was begun, Redis had nothing of use to whoever began it; who joined may wish for less.
-            source: Literal["redis", "memory"] = "redis" if looked.answered else "memory"
-            if (joined or begun is None) and (outcome := self.at_hand.kept(question, wishes, source)):
+            source: Literal["redis", "memory"] = "redis" if lookup.answered else "memory"
+            if (joined or started is None) and (outcome := self.memory_hits.serve_kept(question, directives, source)):
                 return outcome
-            begun = begun and replace(begun, joined=begun.joined or joined)
-        if wishes.only_if_cached:
-            raise NotCached(NOT_KEPT)
-        return await self._from_hub(question, wishes, begun, refusal if begun is None else None)
+            started = started and replace(started, joined=started.joined or joined)
+        if directives.only_if_cached:
+            raise NotCached(NOT_KEPT_DETAIL)
+        return await self._from_hub(question, directives, started, refusal if started is None else None)
 
     @property
     def flights(self) -> int:
         """How many questions are being put to the hub."""
-        return len(self._line)
+        return len(self._queue)
 
     @property
     def waiting(self) -> int:
         """How many callers wait for the hub."""
-        return self._line.waiting
+        return self._queue.waiting
 
-    async def _at(self, question: Question, wishes: Directives, moment: str) -> Outcome:
+    async def _at(self, question: Question, directives: Directives, moment: str) -> Outcome:
         """Serve the page of a moment; if its rows are not known, the hub is asked for all that can be kept, once.
 
         What lies deeper is served as long as the moment lasts.
         """
         page, landed = self._judging.at(question, moment), None
-        if page is None and self._known.trust.others:
-            await self._looks.look(question)
+        if page is None and self._known.trust.has_peers:
+            await self._lookups.look_up(question)
             page = self._judging.at(question, moment)
         if page is None and self._known.rows.lasts(question, moment):
-            if wishes.only_if_cached:
+            if directives.only_if_cached:
                 raise NotCached("The moment's page is not known here, and only-if-cached forbids to ask the hub.")
             whole = self._known.rows.whole(question)
             with contextlib.suppress(HubAnswerTooLarge):
-                landed = await self._line.fetch(whole, Wait(self._line.deadline()), since=self._judging.vouched(whole))
+                landed = await self._queue.fetch(
+                    whole, Wait(self._queue.deadline()), since=self._judging.vouched(whole)
+                )
             page = self._judging.at(question, moment)
-            if page is None and (outcome := await self.answer(question, wishes)).page.moment == moment:
+            if page is None and (outcome := await self.answer(question, directives)).page.moment == moment:
                 return outcome
         if page is None:
             raise MomentGone(
@@ -132,32 +133,32 @@ class Pages:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
-        return await drained(timeout, self._looks, self.ahead, self._line)
+        return await drain_all(timeout, self._lookups, self.refresh_ahead, self._queue)
 
     def _refusal(self, question: Question) -> HubError | None:
         """What a flight would end in, where nothing is kept and the hub is known not to be asked: then none begins."""
-        rest = self._hold_off(question.credential)
-        if rest is None or question in self._line or rest.error is HubRefusedCredential:
+        backoff = self._hold_off(question.credential)
+        if backoff is None or question in self._queue or backoff.error is HubRefusedCredential:
             return None  # the last: the token may just have been renewed
-        return rest.refusal() if isinstance(self._judging.best(question)[1], Gone) else None
+        return backoff.refusal() if isinstance(self._judging.best(question)[1], Gone) else None
 
     async def _from_hub(
-        self, question: Question, wishes: Directives, begun: Begun | None, refusal: HubError | None
+        self, question: Question, directives: Directives, started: StartedFetch | None, refusal: HubError | None
     ) -> Outcome:
-        """Have the hub asked, unless that has ``begun``; a page that may stand in bounds what the caller waits."""
+        """Have the hub asked, unless that has ``started``; a page that may stand in bounds what the caller waits."""
         before, verdict = self._judging.best(question)
-        patience = self._settings.patience if isinstance(verdict, Stale) and wishes.max_age == math.inf else None
+        patience = self._settings.patience if isinstance(verdict, Stale) and directives.max_age == math.inf else None
         try:
             if refusal is not None:
                 raise refusal
-            landed = await self._wait_for_hub(question, wishes, patience, begun)
+            landed = await self._wait_for_hub(question, directives, patience, started)
         except HubRefusedCredential:
             raise  # the right to see what is kept may have been withdrawn with it
         except HubError as error:
             # While the hub was asked in vain, others may have shown newer rows in flight.
-            if refusal is None and self._known.trust.others and not self.at_hand.is_newest(question):
-                await self._looks.look(question)
-            if stale := self._stand_in(question, error.type, wishes):
+            if refusal is None and self._known.trust.has_peers and not self.memory_hits.is_newest(question):
+                await self._lookups.look_up(question)
+            if stale := self._stand_in(question, error.type, directives):
                 return stale
             raise
         if isinstance(landed, StaleHit):
@@ -169,7 +170,7 @@ class Pages:
         return Miss(landed.page, age, landed.ttl, forward, landed.stored, landed.collapsed, landed.hub_seconds)
 
     async def _wait_for_hub(
-        self, question: Question, wishes: Directives, patience: float | None, begun: Begun | None
+        self, question: Question, directives: Directives, patience: float | None, started: StartedFetch | None
     ) -> Landed | StaleHit:
         """Have a question fetched that answers this one; return what landed.
 
@@ -177,19 +178,19 @@ class Pages:
         large; then the page itself is asked for. What others had asked for may be too old for this caller; then it
         asks again.
         """
-        impatient = partial(self._stand_in, question, PATIENCE, wishes)
-        max_age, doubted_at = max(wishes.max_age, self._settings.min_refresh), self._known.doubts.since(question)
-        wait = Wait(self._line.deadline(), patience, impatient, self._clock(), max_age, doubted_at)
+        impatient = partial(self._stand_in, question, PATIENCE, directives)
+        max_age, doubted_at = max(directives.max_age, self._settings.min_refresh), self._known.doubts.since(question)
+        wait = Wait(self._queue.deadline(), patience, impatient, self._clock(), max_age, doubted_at)
         since, in_vain = self._judging.vouched(question), 0
         while True:
-            target = question if in_vain >= WINDOWS else self._to_ask(question)
-            target = begun.target if begun else target
+            target = question if in_vain >= MAX_VAIN_WINDOWS else self._to_ask(question)
+            target = started.target if started else target
             try:
-                landed = await self._line.fetch(target, wait, since=since, begun=begun)
+                landed = await self._queue.fetch(target, wait, since=since, started=started)
             except HubAnswerTooLarge:
                 if target.key == question.key:
                     raise
-                in_vain = WINDOWS
+                in_vain = MAX_VAIN_WINDOWS
             else:
                 if isinstance(landed, StaleHit):
                     return landed
@@ -200,7 +201,7 @@ class Pages:
                     return shown
                 else:
                     since = shown.vouched_at
-            begun = None
+            started = None
 
     def _shown(self, question: Question, target: Question, landed: Landed, since: float) -> Landed | None:
         """What the answer to ``target`` makes of the question; None: its page is still unknown."""
@@ -209,13 +210,13 @@ class Pages:
         made = self._known.landed(question, since=since)
         return None if made is None else replace(made, collapsed=landed.collapsed)
 
-    def _stand_in(self, question: Question, reason: str, wishes: Directives) -> StaleHit | None:
+    def _stand_in(self, question: Question, reason: str, directives: Directives) -> StaleHit | None:
         """Serve a kept page though it is not fresh. Judged now: the listing may have moved meanwhile.
 
         What may be an older moment than others have been shown stands in for a failed hub, not for a slow one.
         """
         page, verdict = self._judging.best(question, suspect=reason != PATIENCE)
-        if page is None or isinstance(verdict, Gone) or not wishes.accept_instead(verdict):
+        if page is None or isinstance(verdict, Gone) or not directives.accept_instead(verdict):
             return None
         return stand_in(page, verdict, reason)
 
@@ -227,14 +228,14 @@ class Pages:
         """Refresh a page unless another replica has; again, if it is still, or once more, doubtful."""
         target = self._to_ask(question)
         while True:
-            if self._known.trust.others:
-                await self._looks.look(question)
+            if self._known.trust.has_peers:
+                await self._lookups.look_up(question)
             page, verdict = self._judging.best(question)
             if page is not None and verdict.doubted:
-                await asyncio.sleep(max(0.0, MOMENT - verdict.age))
+                await asyncio.sleep(max(0.0, DOUBT_GRACE - verdict.age))
             elif page is not None and isinstance(verdict, Fresh) and not verdict.due:
                 return
-            await self._line.refresh(target, since=self._judging.vouched(question))
+            await self._queue.refresh(target, since=self._judging.vouched(question))
             if not (self._judging.best(question)[1].doubted and self.demand.has(question)):
                 return
             target = question  # the other may have shown too little of the listing

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-from proxy.shared_texts import shared
+from proxy.text_cache import text_cache
 
 PREFIX: Final = "gp1"
 """Changes when values of an earlier release must not be read: both releases then run side by side."""
@@ -84,7 +84,7 @@ def credential_id(hub_url: str, token: str) -> str:
     return _digest(f"{hub_url.rstrip('/')} {token}", 8)
 
 
-@shared(TAGS)
+@text_cache(TAGS)
 def hash_tag(text: str) -> str:
     """What the keys of a listing, of a gate or of a log begin with, by what it is about.
 

@@ -31,12 +31,12 @@ class Reloaded(Generic[T]):
         self._seen = _version(path)  # before it is read: what is written meanwhile is another
         self.value = read(path)
 
-    def look(self) -> bool:
+    def reload_if_changed(self) -> bool:
         """Read the file again if it changed, which one ``stat`` tells; return whether it holds something new."""
         before, self._seen = self._seen, _version(self._path)
-        return self._seen != before and self.reread()
+        return self._seen != before and self.reload()
 
-    def reread(self) -> bool:
+    def reload(self) -> bool:
         """Read the file again in any case; return whether it holds something new."""
         try:
             value = self._read(self._path)

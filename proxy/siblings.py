@@ -17,7 +17,7 @@ from typing import Final
 
 DIRECTORY: Final = "_GENERATIONS_PROXY_SIBLINGS"
 """The variable by which ``serve`` tells its workers of the directory; nothing for people to set."""
-ANSWERED: Final = 1.0
+ANSWER_TIMEOUT: Final = 1.0
 """Seconds in which the others have to answer; who does not is left out."""
 
 
@@ -69,7 +69,7 @@ class Siblings:
         if number == self.number:
             return await self.answers[word]()
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(ANSWERED):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
                 reader, writer = await asyncio.open_unix_connection(self._path(number))
                 try:
                     writer.write(f"{word}\n".encode())

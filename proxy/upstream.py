@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from proxy.admission.shield import Shield
 from proxy.answer import links
-from proxy.answer.page import Page, not_found, read
+from proxy.answer.page import Page, not_found, parse_page
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubRejectedQuestion, HubResting
 from proxy.hub.client import Hub
 from proxy.hub.state import HubState
 from proxy.questions.question import Question
 from proxy.redis.claims import WantedTurn
-from proxy.redis.stored import OFF_LOOP
+from proxy.redis.stored import OFF_LOOP_BYTES
 
 
 class Upstream:
@@ -94,6 +94,6 @@ class Upstream:
                 return not_found(question, nothing.body, asked_at), now() - sent
             seconds = now() - sent
             reckoned = links.sent(asked_at, self._lead(), answer.dated, answer.age)
-            if len(answer.body) > OFF_LOOP:
-                return await asyncio.to_thread(read, question, answer.body, asked_at, *reckoned), seconds
-            return read(question, answer.body, asked_at, *reckoned), seconds
+            if len(answer.body) > OFF_LOOP_BYTES:
+                return await asyncio.to_thread(parse_page, question, answer.body, asked_at, *reckoned), seconds
+            return parse_page(question, answer.body, asked_at, *reckoned), seconds

@@ -8,7 +8,7 @@ from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.answer.page import Page
 from proxy.answer.record import Stamp
 from proxy.errors import HubFailed, HubUnreachable, InvalidParameter
-from proxy.web.answers import cache_status, error_cache_status, listed, matching, page_headers
+from proxy.web.answers import cache_status, error_cache_status, etags_in, matching_etag, page_headers
 
 PAGE = Page("k", b"{}", '"abc"', 100.0, Stamp(0, None), settled=True, dead_at=None)
 
@@ -37,7 +37,7 @@ PAGE = Page("k", b"{}", '"abc"', 100.0, Stamp(0, None), settled=True, dead_at=No
     ],
 )
 def test_if_none_match(values: list[str], expected: bool) -> None:
-    assert (matching('"abc"', None, listed(values)) == '"abc"') is expected
+    assert (matching_etag('"abc"', None, etags_in(values)) == '"abc"') is expected
 
 
 @pytest.mark.parametrize(

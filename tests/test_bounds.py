@@ -14,7 +14,7 @@ import fakeredis
 import pytest
 
 from proxy.admission.gate import Allowance
-from proxy.admission.shared_gate import NOTHING, SharedGate
+from proxy.admission.shared_gate import NOTHING_REPORTED, SharedGate
 from proxy.clock import HybridClock
 from proxy.commands.serve import freeze_heap
 from proxy.commands.sockets import LOOPBACK
@@ -102,7 +102,7 @@ async def test_nothing_in_redis_is_kept_for_good(own_redis: RedisServer) -> None
             await SharedWatermarks(link, kind).add(Extent("everything"), it.clock(), keep=60.0)
         await Census(link, 1, HybridClock(), keep=60.0).count()
         turn = Allowance(rate=1.0, burst=1.0, concurrency=1)
-        await SharedGate(link).admit("gp1:{gate}", "ticket", turn, patience=0.0, paid=None, told=NOTHING)
+        await SharedGate(link).admit("gp1:{gate}", "ticket", turn, patience=0.0, paid=None, reported=NOTHING_REPORTED)
         keys = [key.decode() for key in own_redis.command("KEYS", "*")]
         assert [kind for kind in KINDS if not any(kind in key for key in keys)] == []
         assert [key for key in keys if own_redis.command("PTTL", key) < 0] == []
@@ -174,7 +174,7 @@ async def test_neither_requests_nor_connections_are_left_to_the_garbage_collecto
     """It comes seldom, and then frees all at once: 40,000 objects held up all callers for 40 ms."""
     # An error's traceback is a cycle: so nothing is to fail that is under way while a full collection takes its time,
     # and no script is to be unknown to Redis when it is first run, as that of a lease by a request that takes long.
-    monkeypatch.setattr("proxy.redis.client.GIVEN_UP", 60.0)
+    monkeypatch.setattr("proxy.redis.client.SOCKET_TIMEOUT", 60.0)
     for script in [one for one in gc.get_objects() if isinstance(one, Script)]:
         own_redis.command("SCRIPT", "LOAD", script._text)
     settings = Settings(redis=RedisSettings(url=Secret(own_redis.url), timeout=UNHURRIED))

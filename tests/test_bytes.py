@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from proxy.answer.page import read
+from proxy.answer.page import parse_page
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.redis.client import connect
@@ -165,7 +165,7 @@ async def test_a_living_world() -> None:
         while len(totals) < 40 or totals[-1] == totals[0]:
             answer = await caller.get(it.list_url)
             assert answer.status_code == 200
-            totals.append(read(QUESTION, answer.content, 0.0).stamp.total_entries)
+            totals.append(parse_page(QUESTION, answer.content, 0.0).stamp.total_entries)
             await asyncio.sleep(0.01)
         assert totals == sorted(totals)
         assert it.hub.journal.count < len(totals)

@@ -6,7 +6,7 @@ import fakeredis
 import pytest
 
 from proxy.clock import HybridClock
-from proxy.redis.census import ABSENCE, GONE, INTERVAL, Census
+from proxy.redis.census import ABSENCE_TIMEOUT, HEARTBEAT_TIMEOUT, INTERVAL, Census
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.redis_keys import NOBODYS
@@ -66,7 +66,7 @@ async def test_one_that_says_that_it_ends_is_not_counted_any_more(three: Process
         pass
     topic, _, news = message["data"].partition(b" ")
     assert topic == b"ends"
-    three.all[0].hear_end(news)
+    three.all[0].on_end(news)
     await three.all[0].count()
     assert three.known() == (2, 2)
     await listening.aclose()  # type: ignore[no-untyped-call]
@@ -74,7 +74,7 @@ async def test_one_that_says_that_it_ends_is_not_counted_any_more(three: Process
 
 async def test_the_share_of_one_that_is_missing_is_left_to_it_for_a_while(three: Processes) -> None:
     """It may be cut off from Redis, and ask the hub all the same."""
-    for _ in range(int(ABSENCE / INTERVAL) - 1):
+    for _ in range(int(ABSENCE_TIMEOUT / INTERVAL) - 1):
         await three.count(0, 1)
         assert three.known() == (2, 3)
     for _ in range(2):
@@ -86,7 +86,7 @@ async def test_the_share_of_one_that_is_missing_is_left_to_it_for_a_while(three:
 
 async def test_a_redis_that_evicts_again_and_again_leaves_nobody_alone(three: Processes) -> None:
     """Each would take the whole budget for its own, which it has without Redis' gate: that is evicted too."""
-    for _ in range(int(ABSENCE / INTERVAL) + 2):
+    for _ in range(int(ABSENCE_TIMEOUT / INTERVAL) + 2):
         await three.redis().delete(NOBODYS.processes)
         await three.all[0].count()
         three.clock.advance(INTERVAL)
@@ -94,7 +94,7 @@ async def test_a_redis_that_evicts_again_and_again_leaves_nobody_alone(three: Pr
 
 
 async def test_one_that_is_cut_off_goes_by_how_many_there_were_however_long(three: Processes) -> None:
-    three.clock.advance(10 * ABSENCE)
+    three.clock.advance(10 * ABSENCE_TIMEOUT)
     assert three.known() == (3, 3), "whoever is asked about this by Redis is not cut off"
     await three.count(0)
     assert three.known() == (1, 3), "the others may be on their way back, too"
@@ -106,7 +106,7 @@ async def test_while_they_cannot_be_counted_there_are_as_many_as_are_set() -> No
     it = Processes(2, configured=5)
     await it.count(0, 1)
     assert it.known() == (2, 2)
-    it.clock.advance(GONE)
+    it.clock.advance(HEARTBEAT_TIMEOUT)
     assert it.known() == (5, 5)
 
 
@@ -120,7 +120,7 @@ async def test_those_that_die_and_are_replaced_do_not_add_up() -> None:
 
 async def test_one_that_has_ended_is_not_counted_by_what_was_under_way(three: Processes) -> None:
     """Neither by an answer from before, nor by its own last call, which Redis may have got after its end."""
-    three.all[0].hear_end(three.all[2]._id.encode())
+    three.all[0].on_end(three.all[2]._id.encode())
     assert three.known() == (2, 2)
     await three.count(0, 1, 2)
     assert three.known() == (2, 2)
@@ -149,12 +149,12 @@ async def test_whatever_stands_in_the_place_of_processes(kept: bytes | dict[str,
     await (redis.set(NOBODYS.processes, kept) if isinstance(kept, bytes) else redis.zadd(NOBODYS.processes, kept))
     await it.all[0].count()
     assert it.known() == (1, 1)
-    assert 0 < await redis.pttl(NOBODYS.processes) <= 1000 * GONE
+    assert 0 < await redis.pttl(NOBODYS.processes) <= 1000 * HEARTBEAT_TIMEOUT
 
 
 async def test_one_that_is_missed_again_has_its_share_for_as_long_again(three: Processes) -> None:
     for _ in range(2):
-        for _ in range(int(0.7 * ABSENCE / INTERVAL)):
+        for _ in range(int(0.7 * ABSENCE_TIMEOUT / INTERVAL)):
             await three.count(0, 1)
             assert three.known() == (2, 3)
         await three.count(0, 1, 2)
@@ -177,5 +177,5 @@ async def test_one_that_ends_is_not_there_for_those_who_did_not_hear_of_it(three
 async def test_who_hears_of_an_end_is_there_itself() -> None:
     it = Processes(1)
     await it.count(0)
-    it.all[0].hear_end(b"another, that was never counted")
+    it.all[0].on_end(b"another, that was never counted")
     assert it.known() == (1, 1)

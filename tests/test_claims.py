@@ -16,12 +16,12 @@ from msgspec.structs import replace
 from proxy.admission.gate import Allowance, Pause, Standing
 from proxy.admission.shared_gate import SharedGate
 from proxy.answer import record as records
-from proxy.answer.freshness import Fresh, current, oldest_fresh, term
+from proxy.answer.freshness import Fresh, is_current, lifetime_of, oldest_fresh
 from proxy.answer.outcome import Hit, Miss, StaleHit
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.errors import HubRateLimited
-from proxy.line import Wait
+from proxy.fetch_queue import Wait
 from proxy.pages import Pages
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
@@ -65,7 +65,7 @@ class Redis:
     async def claim(self, known: Page | None = None, confirmed_at: float | None = None, **named: Any) -> Found:
         claim = Claim(**{"question": QUESTION, "token": "t", "useless": USELESS, **named})
         heard = None if confirmed_at is None else record(confirmed_at)
-        found = await self.shared.look(QUESTION, page=known, record=heard, claim=claim)
+        found = await self.shared.look_up(QUESTION, page=known, record=heard, claim=claim)
         assert found is not None
         assert not self.shared._link.faults
         return found
@@ -103,7 +103,7 @@ async def test_who_claims_once_more_has_the_lease_and_the_turn_already() -> None
 
 async def test_a_look_without_a_bid_takes_nothing() -> None:
     it = Redis()
-    found = await it.shared.look(QUESTION)
+    found = await it.shared.look_up(QUESTION)
     assert found == Found(head=b"")
     assert not await it.fake.exists(LEASE_KEY)
 
@@ -180,7 +180,7 @@ async def test_garbage_keeps_nobody_from_asking(garbage: bytes) -> None:
     it = Redis()
     await it.keep(confirmed_at=NOW - 9)
     await it.fake.set(QUESTION.page_key, garbage)
-    found = await it.shared.look(QUESTION, claim=Claim(QUESTION, "t", USELESS))
+    found = await it.shared.look_up(QUESTION, claim=Claim(QUESTION, "t", USELESS))
     assert found is not None
     assert found.leased
     assert found.page is None
@@ -199,7 +199,7 @@ async def test_what_is_fresh_is_never_asked_for(
     await it.keep(kept, of_now.confirmed_at)
     mine = None if known is None else page(known[0], settled=known[1])
     leased = await it.leased(mine, heard)
-    is_fresh = current(kept, of_now) and isinstance(term(kept, of_now, CACHE).verdict(NOW), Fresh)
+    is_fresh = is_current(kept, of_now) and isinstance(lifetime_of(kept, of_now, CACHE).verdict(NOW), Fresh)
     if known == (asked_at, settled) and heard == of_now.confirmed_at:
         assert leased
     else:
@@ -215,10 +215,10 @@ def test_records_are_written_as_they_were_read(one: Record) -> None:
 async def test_scripts_write_records_in_the_same_way() -> None:
     it = Redis()
     one = replace(page(NOW - 1 / 3), asked_at=NOW - 1 / 3)
-    learned = await it.shared.learn(QUESTION, one, heard_at=NOW + 1 / 7, keep_page=9, keep_record=9)
+    learned = await it.shared.store(QUESTION, one, received_at=NOW + 1 / 7, keep_page=9, keep_record=9)
     assert isinstance(learned, tuple)
     assert await it.fake.get(record_key(QUESTION.listing)) == write_record(learned[0]).encode()
-    assert learned[1] == records.learn(None, one.stamp, one.asked_at, NOW)[1]
+    assert learned[1] == records.advance_record(None, one.stamp, one.asked_at, NOW)[1]
     assert await it.fake.get(QUESTION.page_key) == await write_page(one)
     assert (await write_page(one)).startswith(write_mark(one))
 
@@ -404,7 +404,7 @@ async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.Mo
         it.hub.gate.clear()
         with monkeypatch.context() as patch:
             patch.setattr(it.fetcher, "_leases", None)
-            alone = asyncio.create_task(it.pages._line.fetch(QUESTION, Wait(it.pages._line.deadline()), since=0.0))
+            alone = asyncio.create_task(it.pages._queue.fetch(QUESTION, Wait(it.pages._queue.deadline()), since=0.0))
             await until_asked(it.hub, 1)
         joined = asyncio.create_task(it.ask())
         await asyncio.sleep(0.05)
@@ -425,7 +425,7 @@ async def test_a_turn_that_came_in_a_lost_look_is_given_back_where_another_has_a
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
         hears_news(it.pages)
-        look, other = it.shared.look, it.replica()
+        look, other = it.shared.look_up, it.replica()
 
         async def lost(*arguments: Any, **named: Any) -> None:
             await look(*arguments, **named)
@@ -433,13 +433,13 @@ async def test_a_turn_that_came_in_a_lost_look_is_given_back_where_another_has_a
             assert (await it.shield.standing()).held == 1
             assert isinstance(await other.answer(QUESTION), Miss)
 
-        monkeypatch.setattr(it.shared, "look", lost)
+        monkeypatch.setattr(it.shared, "look_up", lost)
         outcome = await it.ask()
         assert isinstance(outcome, Miss)
         assert outcome.collapsed
         assert it.hub.asked == 1
         for pages in (it.pages, other):
-            await pages._line._fetcher._upstreams["default"].shield.drain(5)
+            await pages._queue._fetcher._upstreams["default"].shield.drain(5)
         assert (await it.shield.standing()).held == 0
 
 
@@ -456,8 +456,8 @@ async def test_who_asks_for_kept_pages_only_claims_nothing() -> None:
 async def test_too_many_who_wait_begin_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         hears_news(it.pages)
-        limits = it.pages._line._limits
-        monkeypatch.setattr(it.pages._line, "_limits", type(limits)(max_waiting=1))
+        limits = it.pages._queue._limits
+        monkeypatch.setattr(it.pages._queue, "_limits", type(limits)(max_waiting=1))
         it.hub.gate.clear()
         waiting = asyncio.create_task(it.ask())
         await until_asked(it.hub, 1)
@@ -474,9 +474,9 @@ async def test_a_redis_that_takes_no_writes_can_be_read(own_redis: RedisServer) 
 
     link = RedisLink(connect(Secret(own_redis.url)), 1.0)
     shared, kept = Shared(link), page(NOW - 9)
-    await shared.learn(QUESTION, kept, heard_at=NOW - 9, keep_page=60, keep_record=60)
+    await shared.store(QUESTION, kept, received_at=NOW - 9, keep_page=60, keep_record=60)
     own_redis.command("CONFIG", "SET", "maxmemory", "1")
-    found = await shared.look(QUESTION, claim=Claim(QUESTION, "t", USELESS))
+    found = await shared.look_up(QUESTION, claim=Claim(QUESTION, "t", USELESS))
     assert found is not None
     assert found.page == kept
     assert not found.leased

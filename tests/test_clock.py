@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.answer import links
-from proxy.answer.freshness import Fresh, term
+from proxy.answer.freshness import Fresh, lifetime_of
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
-from proxy.clock import CHECKED, END, STEP, HybridClock
+from proxy.clock import CHECK_INTERVAL, MAX_TIME, MIN_STEP, HybridClock
 from proxy.redis.census import Census
 from proxy.redis.link import RedisLink
 from proxy.redis_keys import NOBODYS, names
@@ -51,8 +51,8 @@ def test_time_goes_on_when_the_clock_steps_back(idle: float) -> None:
     machine = Machine()
     machine.go_on(idle, step=-120)
     machine.now()
-    machine.go_on(CHECKED)
-    assert machine.now() == pytest.approx(idle + CHECKED)
+    machine.go_on(CHECK_INTERVAL)
+    assert machine.now() == pytest.approx(idle + CHECK_INTERVAL)
     assert machine.hybrid.lead() == pytest.approx(120)
 
 
@@ -76,7 +76,7 @@ def test_a_clock_that_goes_to_and_fro_adds_nothing_up() -> None:
 
 Passing: TypeAlias = tuple[float, float, bool]
 """Seconds that pass, by how much the clock steps meanwhile, and whether somebody asks then what time it is."""
-steps = st.one_of(st.just(0.0), st.floats(-1e5, -STEP), st.floats(STEP, 1e5))
+steps = st.one_of(st.just(0.0), st.floats(-1e5, -MIN_STEP), st.floats(MIN_STEP, 1e5))
 passing = st.lists(st.tuples(st.floats(0, 500), steps, st.booleans()), max_size=20)
 
 
@@ -91,8 +91,8 @@ def test_it_never_goes_back_nor_stands_still(given_passing: list[Passing]) -> No
             assert machine.now() >= before
             before = machine.now()
     machine.now()
-    machine.go_on(CHECKED)
-    assert machine.now() >= machine.real - stepped * STEP - 1e-3
+    machine.go_on(CHECK_INTERVAL)
+    assert machine.now() >= machine.real - stepped * MIN_STEP - 1e-3
 
 
 @given(passing, st.booleans())
@@ -103,14 +103,14 @@ def test_nothing_is_fresh_for_longer_as_a_clock_steps(given_passing: list[Passin
     machine, cache = Machine(), CacheSettings(live_ttl=1, settled_ttl=5)
     asked_at, stamp = machine.hybrid.now(), Stamp(1, None)
     page = Page("k", b"{}", '"e"', asked_at, stamp, settled=settled, dead_at=None)
-    reckoned = term(page, Record(stamp, 0.0, asked_at, asked_at), cache)
+    reckoned = lifetime_of(page, Record(stamp, 0.0, asked_at, asked_at), cache)
     stepped = 0
     for seconds, step, _ in given_passing:
         machine.go_on(seconds, step)
         machine.hybrid.now()
-        machine.go_on(CHECKED)
+        machine.go_on(CHECK_INTERVAL)
         stepped += step != 0
-        verdict, real = reckoned.verdict(machine.hybrid.now()), machine.real - stepped * STEP - 1e-3
+        verdict, real = reckoned.verdict(machine.hybrid.now()), machine.real - stepped * MIN_STEP - 1e-3
         assert not isinstance(verdict, Fresh) or real < (5 if settled else 1)
         assert isinstance(verdict, Fresh) or stepped or machine.real >= (5 if settled else 1) - 1e-3
 
@@ -228,27 +228,27 @@ async def test_whatever_stands_in_the_place_of_the_time(kept: bytes | list[str])
 
 def test_what_can_be_no_time_is_not_gone_on_from() -> None:
     machine = Machine()
-    for at in (END, float("inf"), float("nan"), NOW - 1):
+    for at in (MAX_TIME, float("inf"), float("nan"), NOW - 1):
         machine.hybrid.reach(at)
     assert machine.now() == 0
 
 
-@pytest.mark.parametrize("first", [0.0, -STEP / 4, STEP / 2])
+@pytest.mark.parametrize("first", [0.0, -MIN_STEP / 4, MIN_STEP / 2])
 def test_it_does_not_go_back_by_a_step_that_is_too_small_to_be_noticed_either(first: float) -> None:
     machine = Machine()
-    for seconds in (0.0, CHECKED / 4):
+    for seconds in (0.0, CHECK_INTERVAL / 4):
         machine.go_on(seconds, step=first)
         before = machine.now()
-        machine.go_on(0.0, step=-STEP / 4)
+        machine.go_on(0.0, step=-MIN_STEP / 4)
         assert machine.now() >= before
 
 
 def test_it_follows_a_clock_that_is_put_right_little_by_little() -> None:
     machine = Machine()
     for _ in range(10):
-        machine.go_on(2 * CHECKED, step=-STEP / 10)
+        machine.go_on(2 * CHECK_INTERVAL, step=-MIN_STEP / 10)
         machine.now()
-    assert machine.now() == pytest.approx(20 * CHECKED - STEP)
+    assert machine.now() == pytest.approx(20 * CHECK_INTERVAL - MIN_STEP)
     assert machine.hybrid.lead() == 0
 
 
@@ -258,6 +258,6 @@ def test_it_stays_as_far_ahead_as_the_times_were_that_it_has_gone_on_from() -> N
         ahead += more
         machine.hybrid.reach(machine.hybrid.now() + more)
         assert machine.hybrid.lead() == pytest.approx(ahead), "also before it is asked for the time"
-        machine.go_on(2 * CHECKED)
+        machine.go_on(2 * CHECK_INTERVAL)
         assert machine.now() == pytest.approx(machine.real + ahead)
         assert machine.hybrid.lead() == pytest.approx(ahead)

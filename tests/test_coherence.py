@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule, run_state_machine_as_test
 
 from proxy.admission.gate import Gate
+from proxy.admission.pending_state import PendingState
 from proxy.admission.shield import Shield
-from proxy.admission.unheard import Unheard
 from proxy.known.knowledge import Knowledge
 from proxy.redis.client import connect
-from proxy.redis.news import TRUSTED_FOR, News
+from proxy.redis.news import TRUST_SECONDS, News
 from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Fault, Simulator, World
@@ -125,7 +125,7 @@ class Coherence(RuleBasedStateMachine):
         now = time.monotonic()
 
         async def heard() -> None:
-            while any(news.flowing and news._good_until < now + TRUSTED_FOR for news in self.news):
+            while any(news.flowing and news._good_until < now + TRUST_SECONDS for news in self.news):
                 await asyncio.sleep(0.001)
 
         self.run(heard())
@@ -229,7 +229,7 @@ class Coherence(RuleBasedStateMachine):
         for key in self.run(self.admin.keys("gp1:*:gate")):
             self.run(self.admin.delete(key))
         for shield in self.shields:  # which would tell Redis of them again
-            shield._rest, shield._gates._local, shield._gates._unheard = None, Gate(0.0), Unheard()
+            shield._backoff, shield._gates._local, shield._gates._pending_state = None, Gate(0.0), PendingState()
 
     # What callers see.
 

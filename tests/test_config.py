@@ -14,7 +14,7 @@ from proxy.config.faults import TO_SERVE, is_loopback, require_credential, requi
 from proxy.config.fields import FIXED_NAMES, fields, regular_name
 from proxy.config.sources import SettingsError, is_secret, load
 from proxy.redis.address import read_address
-from proxy.redis.client import check as check_redis_url
+from proxy.redis.client import check_redis_url
 from proxy.secret import MASK, Secret
 from proxy.setting_types import Token
 from proxy.settings import Settings

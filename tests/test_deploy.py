@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.app import ENDING
+from proxy.app import SHUTDOWN_TIMEOUT
 from proxy.config.fields import fields
 from proxy.settings import CacheSettings
 from tests.support import ROOT, free_port
@@ -113,9 +113,9 @@ def test_compose_names_what_exists() -> None:
 
 def test_compose_gives_the_drain_its_time() -> None:
     defaults = {field.variable: field.default for field in fields()}
-    needed = defaults["PROXY_SERVER_DRAIN_DELAY"] + defaults["PROXY_SERVER_SHUTDOWN_TIMEOUT"] + ENDING  # type: ignore[operator]
+    needed = defaults["PROXY_SERVER_DRAIN_DELAY"] + defaults["PROXY_SERVER_SHUTDOWN_TIMEOUT"] + SHUTDOWN_TIMEOUT  # type: ignore[operator]
     assert float(COMPOSE["services"]["proxy-a"]["stop_grace_period"].removesuffix("s")) > needed
-    assert f"at most {ENDING:g} s later" in (ROOT / "README.md").read_text()
+    assert f"at most {SHUTDOWN_TIMEOUT:g} s later" in (ROOT / "README.md").read_text()
 
 
 def test_no_log_of_a_container_fills_the_disk() -> None:

@@ -13,7 +13,7 @@ import pytest
 from litestar import Litestar
 
 from proxy.app import create_app
-from proxy.redis.client import connect, database
+from proxy.redis.client import connect, database_number
 from proxy.redis_keys import credential_id, hash_tag, names
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, CacheSettings, EventSettings, HubSettings, RedisSettings, Settings
@@ -128,7 +128,7 @@ async def test_deployments_do_not_meet(
     ],
 )
 async def test_the_database_is_that_of_the_url(url: str, number: int) -> None:
-    assert database(connect(Secret(url))) == number
+    assert database_number(connect(Secret(url))) == number
 
 
 def test_names_are_those_of_one_deployment() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answer.directives import NONE, Directives, parse
+from proxy.answer.directives import NO_DIRECTIVES, Directives, parse_directives
 from proxy.answer.freshness import Fresh, Gone, Stale
 from proxy.web.asking import as_of_nothing
 
@@ -16,8 +16,8 @@ from proxy.web.asking import as_of_nothing
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([], NONE),
-        ([""], NONE),
+        ([], NO_DIRECTIVES),
+        ([""], NO_DIRECTIVES),
         (["no-cache"], Directives(max_age=0)),
         (["NO-CACHE"], Directives(max_age=0)),
         (["max-age=7"], Directives(max_age=7)),
@@ -26,40 +26,40 @@ from proxy.web.asking import as_of_nothing
         (["max-age=9", "only-if-cached"], Directives(max_age=9, only_if_cached=True)),
         (["min-fresh=3,max-stale=20"], Directives(min_fresh=3, max_stale=20)),
         (["max-stale"], Directives(max_stale=math.inf)),
-        (["max-age=-1"], NONE),
-        (["max-age=1.5"], NONE),
-        (["max-age=x, min-fresh="], NONE),
+        (["max-age=-1"], NO_DIRECTIVES),
+        (["max-age=1.5"], NO_DIRECTIVES),
+        (["max-age=x, min-fresh="], NO_DIRECTIVES),
         (["max-age=" + "9" * 40], Directives(max_age=2**31)),
         (["max-stale=99999999999, min-fresh=99999999999"], Directives(max_stale=2**31, min_fresh=2**31)),
-        (["no-store, no-transform, unknown, =, ;;"], NONE),
+        (["no-store, no-transform, unknown, =, ;;"], NO_DIRECTIVES),
         (["stale-if-error=4"], Directives(stale_if_error=4)),
         (["stale-if-error=0"], Directives(stale_if_error=0)),
-        (["x_no-cache"], NONE),
-        ([r'foo="a\", no-cache"'], NONE),
+        (["x_no-cache"], NO_DIRECTIVES),
+        ([r'foo="a\", no-cache"'], NO_DIRECTIVES),
         ([r'foo="\\", no-cache'], Directives(max_age=0)),
     ],
 )
 def test_parse(values: list[str], expected: Directives) -> None:
-    assert parse(values) == expected
+    assert parse_directives(values) == expected
 
 
 def test_pragma_counts_only_without_cache_control() -> None:
-    assert parse([], ["no-cache"]) == Directives(max_age=0)
-    assert parse(["max-age=5"], ["no-cache"]) == Directives(max_age=5)
+    assert parse_directives([], ["no-cache"]) == Directives(max_age=0)
+    assert parse_directives(["max-age=5"], ["no-cache"]) == Directives(max_age=5)
 
 
 @pytest.mark.parametrize("pragma", ["max-age=5", "only-if-cached", "min-fresh=9, max-stale", "x-no-cache", ""])
 def test_pragma_knows_nothing_but_no_cache(pragma: str) -> None:
-    assert parse([], [pragma]) == NONE
-    assert parse([], ["No-Cache", pragma]) == Directives(max_age=0)
+    assert parse_directives([], [pragma]) == NO_DIRECTIVES
+    assert parse_directives([], ["No-Cache", pragma]) == Directives(max_age=0)
 
 
 @pytest.mark.parametrize(
     ("directives", "verdict", "accepted"),
     [
-        (NONE, Fresh(0.1, 4.9), True),
-        (NONE, Stale(0, 5), False),
-        (NONE, Gone(), False),
+        (NO_DIRECTIVES, Fresh(0.1, 4.9), True),
+        (NO_DIRECTIVES, Stale(0, 5), False),
+        (NO_DIRECTIVES, Gone(), False),
         (Directives(max_age=3), Fresh(2, 3), True),
         (Directives(max_age=3), Fresh(1.9, 3.1), False),
         (Directives(max_age=0), Fresh(4.6, 0.4), True),  # younger than min_refresh is fresh for anybody
@@ -82,8 +82,8 @@ def test_accept(directives: Directives, verdict: Fresh | Stale | Gone, accepted:
 @pytest.mark.parametrize(
     ("directives", "verdict", "accepted"),
     [
-        (NONE, Stale(-1e6, 1e6), True),
-        (NONE, Fresh(2, 3), True),
+        (NO_DIRECTIVES, Stale(-1e6, 1e6), True),
+        (NO_DIRECTIVES, Fresh(2, 3), True),
         (Directives(stale_if_error=1), Stale(-0.5, 5.5), True),
         (Directives(stale_if_error=1), Stale(-1, 6), False),
         (Directives(stale_if_error=1), Fresh(2, 3), True),
@@ -94,7 +94,9 @@ def test_accept_instead_of_an_answer(directives: Directives, verdict: Fresh | St
     assert directives.accept_instead(verdict) is accepted
 
 
-@pytest.mark.parametrize("asked", [NONE, Directives(max_stale=math.inf), Directives(max_stale=9, stale_if_error=9)])
+@pytest.mark.parametrize(
+    "asked", [NO_DIRECTIVES, Directives(max_stale=math.inf), Directives(max_stale=9, stale_if_error=9)]
+)
 def test_what_is_to_be_as_nothing_is_never_accepted_stale(asked: Directives) -> None:
     """There is no stale 404: whoever wants nothing newer than what is hidden would learn that it is there."""
     hidden = Stale(-0.5, 3600.5)
@@ -107,7 +109,7 @@ def test_what_is_to_be_as_nothing_is_never_accepted_stale(asked: Directives) -> 
 @pytest.mark.parametrize(
     "asked",
     [
-        NONE,
+        NO_DIRECTIVES,
         *(Directives(min_fresh=seconds) for seconds in (0.5, 0.75, 1.5, 2.0, 2**31)),
         *(Directives(max_age=seconds) for seconds in (0.0, 0.5, 1.25, 2**31)),
         Directives(max_age=1.25, min_fresh=1.5),
@@ -123,7 +125,7 @@ def test_what_is_to_be_as_nothing_is_accepted_as_a_kept_404(asked: Directives, a
 
 @given(st.lists(st.text(max_size=40), max_size=4), st.lists(st.text(max_size=20), max_size=2))
 def test_any_text_is_survived(values: list[str], pragma: list[str]) -> None:
-    found = parse(values, pragma)
+    found = parse_directives(values, pragma)
     assert found.max_age >= 0
     assert found.min_fresh >= 0
     assert found.max_stale >= 0

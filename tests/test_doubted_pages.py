@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 
 from proxy.answer.directives import Directives
-from proxy.answer.freshness import MOMENT
+from proxy.answer.freshness import DOUBT_GRACE
 from proxy.answer.outcome import Hit, Miss, StaleHit
 from proxy.known.completion import Completion
 from proxy.pages import Pages
@@ -30,7 +30,7 @@ def happen(it: Fixture, *others: Pages, after: float = 1.0) -> None:
 
 
 async def look_through(pages: Pages) -> None:
-    pages.ahead.refresh_doubted("default")
+    pages.refresh_ahead.refresh_doubted("default")
     await asyncio.sleep(0)
 
 
@@ -70,9 +70,9 @@ async def test_min_refresh_yields_to_an_event() -> None:
 async def test_many_events_cost_no_more_than_a_request_each_moment() -> None:
     async with fixture(settled_ttl=3600) as it:
         await it.ask()
-        happen(it, after=MOMENT / 2)
+        happen(it, after=DOUBT_GRACE / 2)
         assert isinstance(await it.ask(), Hit)
-        it.clock.advance(MOMENT / 2)
+        it.clock.advance(DOUBT_GRACE / 2)
         assert isinstance(await it.ask(), Miss)
 
 
@@ -165,16 +165,16 @@ async def test_a_crowd_of_events_is_worth_one_look(monkeypatch: pytest.MonkeyPat
     async with fixture(settled_ttl=3600) as it:
         await it.ask()
         looks = []
-        lately = it.pages.demand.lately
+        lately = it.pages.demand.in_demand
 
         def counted() -> Iterator[Question]:
             looks.append(it.clock())
             return lately()
 
-        monkeypatch.setattr(it.pages.demand, "lately", counted)
+        monkeypatch.setattr(it.pages.demand, "in_demand", counted)
         for _ in range(100):
             happen(it, after=0.01)
-            it.pages.ahead.refresh_doubted("default")
+            it.pages.refresh_ahead.refresh_doubted("default")
         await asyncio.sleep(0)
         assert len(looks) == 1
         await drained(it.pages)
@@ -188,7 +188,7 @@ async def test_a_crowd_of_events_is_worth_one_look(monkeypatch: pytest.MonkeyPat
 async def test_what_nobody_asked_lately_is_not_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(settled_ttl=3600) as it:
         await it.ask()
-        monkeypatch.setattr("proxy.questions.demand.LATELY", -1.0)
+        monkeypatch.setattr("proxy.questions.demand.DEMAND_SECONDS", -1.0)
         happen(it)
         await look_through(it.pages)
         await drained(it.pages)

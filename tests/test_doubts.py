@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.contract import MEDIA_TYPES, STATUSES, TERMINAL
+from proxy.contract import MEDIA_TYPES, STATUSES, TERMINAL_STATUSES
 from proxy.known import completion
 from proxy.known.completion import Completion, Origin
 from proxy.known.doubts import GENERATIONS, TRAITS, Doubts
@@ -70,7 +70,12 @@ FILTERS = st.fixed_dictionaries(
 )
 
 
-@given(FILTERS, st.sampled_from(sorted(TERMINAL)), st.sampled_from(MEDIA_TYPES), st.sampled_from(["veo-4", "kling-3"]))
+@given(
+    FILTERS,
+    st.sampled_from(sorted(TERMINAL_STATUSES)),
+    st.sampled_from(MEDIA_TYPES),
+    st.sampled_from(["veo-4", "kling-3"]),
+)
 def test_no_listing_that_changes_is_missed(filters: dict[str, str | None], status: str, media: str, model: str) -> None:
     """The row was in a listing before or is in it after, exactly if its filters match."""
     fits = all(filters[name] in (None, value) for name, value in (("media_type", media), ("model", model)))
@@ -115,7 +120,7 @@ def test_later_events_count() -> None:
 COMPLETIONS = st.builds(
     Completion,
     st.sampled_from([ID, OTHER]),
-    st.sampled_from(sorted(TERMINAL)),
+    st.sampled_from(sorted(TERMINAL_STATUSES)),
     st.sampled_from(MEDIA_TYPES),
     st.none() | st.sampled_from(["veo-4", "kling-3"]),
     st.just(""),

@@ -9,14 +9,14 @@ import httpx
 import pytest
 import zstandard
 
-from proxy.answer.encodings import MIN_BODY, Coding, encode, preferred, tag, worthwhile
+from proxy.answer.encodings import MIN_BODY, Coding, encode, preferred_coding, variant_etag, worthwhile_coding
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.known.encoder import Encoder
 from proxy.known.memory import OVERHEAD, Memory
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
-from proxy.redis.stored import OFF_LOOP
+from proxy.redis.stored import OFF_LOOP_BYTES
 from tests.support import LIST, rig
 
 STAMP = Stamp(1, None)
@@ -64,15 +64,15 @@ def page(size: int, key: str = "k") -> Page:
     ],
 )
 def test_what_a_caller_likes_best(values: list[str], expected: Coding | None) -> None:
-    assert preferred(values) == expected
+    assert preferred_coding(values) == expected
 
 
 def test_small_bodies_stay_as_they_are() -> None:
-    assert worthwhile("gzip", b"x" * (MIN_BODY - 1)) is None
-    assert worthwhile("gzip", b"x" * MIN_BODY) == "gzip"
+    assert worthwhile_coding("gzip", b"x" * (MIN_BODY - 1)) is None
+    assert worthwhile_coding("gzip", b"x" * MIN_BODY) == "gzip"
 
 
-@pytest.mark.parametrize("size", [0, 1, MIN_BODY, OFF_LOOP + 1, 3_000_000])
+@pytest.mark.parametrize("size", [0, 1, MIN_BODY, OFF_LOOP_BYTES + 1, 3_000_000])
 def test_bodies_come_back_byte_for_byte(size: int) -> None:
     body = page(size).body
     assert gzip.decompress(encode(body, "gzip")) == body
@@ -85,7 +85,7 @@ def test_bodies_come_back_byte_for_byte(size: int) -> None:
 
 
 def test_tags() -> None:
-    assert [tag('"abc"', coding) for coding in (None, "gzip", "zstd")] == ['"abc"', '"abc-gzip"', '"abc-zstd"']
+    assert [variant_etag('"abc"', coding) for coding in (None, "gzip", "zstd")] == ['"abc"', '"abc-gzip"', '"abc-zstd"']
 
 
 def variants_made(monkeypatch: pytest.MonkeyPatch) -> list[Coding]:
@@ -100,7 +100,7 @@ def variants_made(monkeypatch: pytest.MonkeyPatch) -> list[Coding]:
     return made
 
 
-@pytest.mark.parametrize("size", [2000, OFF_LOOP + 1])
+@pytest.mark.parametrize("size", [2000, OFF_LOOP_BYTES + 1])
 async def test_a_variant_is_made_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made = variants_made(monkeypatch)
     encoder, one = Encoder(Memory(10**9)), page(size)
@@ -114,7 +114,7 @@ async def test_a_variant_is_made_once(size: int, monkeypatch: pytest.MonkeyPatch
 async def test_another_copy_of_the_page_is_given_the_variant_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """As two looks into Redis may have read it."""
     made = variants_made(monkeypatch)
-    encoder, copies = Encoder(Memory(10**9)), [page(OFF_LOOP + 1) for _ in range(2)]
+    encoder, copies = Encoder(Memory(10**9)), [page(OFF_LOOP_BYTES + 1) for _ in range(2)]
     await asyncio.gather(*(encoder.body(QUESTION, one, "gzip") for one in copies))
     for one in copies:
         assert await encoder.body(QUESTION, one, "gzip") is copies[0].variants["gzip"]
@@ -150,7 +150,7 @@ async def test_answers_in_codings() -> None:
         for coding in ("gzip", "zstd"):
             encoded = await it.get(**{"accept-encoding": coding})
             assert encoded.headers["content-encoding"] == coding
-            assert encoded.headers["etag"] == tag(plain.headers["etag"], coding)
+            assert encoded.headers["etag"] == variant_etag(plain.headers["etag"], coding)
             assert encoded.headers["vary"] == plain.headers["vary"]
             assert int(encoded.headers["content-length"]) < len(plain.content) / 4
             assert encoded.content == plain.content, "httpx has decoded it"
@@ -163,14 +163,14 @@ async def test_a_tag_of_any_variant_is_known_and_comes_back() -> None:
     async with rig() as it:
         etag = (await it.get()).headers["etag"].replace("-zstd", "").replace("-gzip", "")
         for coding in ("identity", "gzip", "zstd"):
-            for known in (etag, tag(etag, "gzip"), tag(etag, "zstd")):
+            for known in (etag, variant_etag(etag, "gzip"), variant_etag(etag, "zstd")):
                 answer = await it.get(**{"accept-encoding": coding, "if-none-match": f'"x", W/{known}'})
                 assert (answer.status_code, answer.headers["etag"]) == (304, known)
                 assert not {"content-encoding", "content-length", "content-type"} & set(answer.headers)
-            answer = await it.get(**{"accept-encoding": coding, "if-none-match": tag(etag, "br")})  # type: ignore[arg-type]
+            answer = await it.get(**{"accept-encoding": coding, "if-none-match": variant_etag(etag, "br")})  # type: ignore[arg-type]
             assert answer.status_code == 200
         answer = await it.get(**{"accept-encoding": "gzip", "if-none-match": "*"})
-        assert (answer.status_code, answer.headers["etag"]) == (304, tag(etag, "gzip"))
+        assert (answer.status_code, answer.headers["etag"]) == (304, variant_etag(etag, "gzip"))
 
 
 async def test_errors_are_not_encoded() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.settings import StatusSettings
 from proxy.simulator import Simulator
-from proxy.tasks.detached import Detached, drained
+from proxy.tasks.detached import Detached, drain_all
 from tests.support import KEY as TOKEN
 from tests.support import Clock, rig, still_world
 
@@ -42,7 +42,7 @@ async def leases(redis: fakeredis.FakeAsyncRedis) -> list[bytes]:
 
 
 async def test_leases_are_given_up_before_anything_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.app.CLOSING", 60.0)
+    monkeypatch.setattr("proxy.app.DRAIN_TIMEOUT", 60.0)
     server, transport = fakeredis.FakeServer(), hub()
     redis = fakeredis.FakeAsyncRedis(server=server)
     ending = asyncio.Event()
@@ -94,7 +94,7 @@ async def test_parts_share_one_deadline() -> None:
         one.spawn(never.wait())
     loop = asyncio.get_running_loop()
     began = loop.time()
-    assert await drained(0.1, *holders) == len(holders)
+    assert await drain_all(0.1, *holders) == len(holders)
     assert loop.time() - began < 1.5
     never.set()
-    assert await drained(5, *holders) == 0
+    assert await drain_all(5, *holders) == 0

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from proxy.events.entry import Entry, entry_of, order, read_entry, write_entry
 from proxy.events.log import EventLog
 from proxy.events.place import read_place
-from proxy.events.shared_log import KEPT_FOR, Appended, SharedLog
-from proxy.events.tail import KEPT_BYTES
+from proxy.events.shared_log import EVENT_SECONDS, Appended, SharedLog
+from proxy.events.tail import MAX_BYTES
 from proxy.known import completion
 from proxy.known.completion import Completion
 from proxy.redis.client import connect
@@ -104,9 +104,9 @@ class Two:
     async def settle(self, *first: int) -> None:
         """All look, and hear all news, some ``first``."""
         for number in (*first, 0, 1, 0, 1):
-            await self.logs[number].look()
+            await self.logs[number].reread()
             for news in self.news:
-                self.logs[number].hear(news)
+                self.logs[number].on_news(news)
             assert await self.logs[number].drain(5) == 0
 
 
@@ -134,7 +134,7 @@ async def test_news_is_enough() -> None:
     for number in range(3):
         await it.logs[0].append(done(number))
     for news in it.news:
-        it.logs[1].hear(news)
+        it.logs[1].on_news(news)
     assert ids(it.logs[0]) == ids(it.logs[1]) == [0, 1, 2]
     assert it.logs[1].after(read_place("2-0")) == 2
 
@@ -174,7 +174,7 @@ async def test_whatever_becomes_of_the_news(fates: list[str], chance: Any) -> No
             told[number] = it.clock()
         for log in it.logs:
             for news in chance.sample(it.news, k=chance.randint(0, len(it.news))):
-                log.hear(news)
+                log.on_news(news)
         await asyncio.sleep(0)
     it.away()
     await it.settle()
@@ -287,7 +287,7 @@ async def test_what_others_missed_is_told_once_whoever_catches_up() -> None:
     redis, log = Slow([], set(), []), EventLog(Clock())
     await away_and_back(log, redis, 9)
     log.missed()
-    await asyncio.gather(log.catch_up(), log.look(), log.catch_up())
+    await asyncio.gather(log.catch_up(), log.reread(), log.catch_up())
     assert await log.drain(5) == 0
     assert redis.told == len(redis.entries) == 9
     assert ids(log) == [*range(9)]
@@ -321,10 +321,10 @@ async def test_news_that_is_missed_while_redis_is_read_is_read_too(monkeypatch: 
         return found
 
     monkeypatch.setattr(redis, "since", since)
-    looking = asyncio.create_task(log.look())
+    looking = asyncio.create_task(log.reread())
     await reading.wait()
     await it.logs[0].append(done(1))
-    again = asyncio.create_task(log.look())
+    again = asyncio.create_task(log.reread())
     await asyncio.sleep(0)
     answers.set()
     await asyncio.gather(looking, again)
@@ -346,7 +346,7 @@ async def test_what_is_told_while_the_log_is_read_for_the_first_time_is_read_too
         found = [*(await read(last) or ())]
         monkeypatch.setattr(redis, "since", read)
         await it.logs[whose].append(done(2))
-        log.hear(it.news[-1])
+        log.on_news(it.news[-1])
         return found
 
     monkeypatch.setattr(redis, "since", since)
@@ -358,10 +358,10 @@ async def test_what_was_cut_off_is_a_gap() -> None:
     it = Two()
     await it.begin()
     await it.logs[0].append(done(1))
-    it.logs[1].hear(it.news[-1])
+    it.logs[1].on_news(it.news[-1])
     await it.logs[0].append(done(2))
     it.redis[1].trimmed = 1
-    await it.logs[1].look()
+    await it.logs[1].reread()
     assert ids(it.logs[1]) == [1, None, 2]
 
 
@@ -373,12 +373,12 @@ async def test_an_entry_that_cannot_be_read_is_a_gap(garbage: bytes) -> None:
     await it.begin()
     for number in (2, 3):
         await it.logs[0].append(done(number))
-        it.logs[1].hear(it.news[-1])
+        it.logs[1].on_news(it.news[-1])
     await it.redis[0].append(garbage, None)
     for log in it.logs:
-        log.hear(it.news[-1])
+        log.on_news(it.news[-1])
     await it.logs[0].append(done(5))
-    it.logs[1].hear(it.news[-1])
+    it.logs[1].on_news(it.news[-1])
     for log in it.logs:
         assert await log.drain(5) == 0
         assert ids(log) == [None, 2, 3, None, 5]
@@ -400,7 +400,7 @@ async def test_what_is_old_or_dead_is_forgotten() -> None:
     clock = Clock()
     log = EventLog(clock)
     await log.append(done(1))
-    clock.advance(KEPT_FOR + 1)
+    clock.advance(EVENT_SECONDS + 1)
     await log.append(done(2, f"https://s3/x?Expires={int(clock()) + 100}"))
     await log.append(done(3))
     assert ids(log) == [2, 3]
@@ -483,7 +483,7 @@ async def test_the_log_is_bounded_in_bytes() -> None:
     for number in range(100):
         await log.append(done(number, "x" * 60_000))
     assert 60 <= log.tail.end - log.tail.first <= 70
-    assert log.tail._bytes == sum(entry.size for entry in log.tail._entries) <= KEPT_BYTES
+    assert log.tail._bytes == sum(entry.size for entry in log.tail._entries) <= MAX_BYTES
     assert len(log.tail._known) == log.tail.end - log.tail.first
 
 

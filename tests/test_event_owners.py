@@ -8,7 +8,7 @@ import pytest
 
 from proxy.answer.directives import Directives
 from proxy.answer.outcome import Miss, Outcome
-from proxy.answer.page import not_found, read
+from proxy.answer.page import not_found, parse_page
 from proxy.errors import HubTimeout
 from proxy.events.entry import entry_of
 from proxy.events.owners import Owners
@@ -29,12 +29,12 @@ class Answers:
         self.known = iter(known)
         self.asked: list[Directives] = []
 
-    async def answer(self, question: Question, wishes: Directives) -> Outcome:
-        self.asked.append(wishes)
+    async def answer(self, question: Question, directives: Directives) -> Outcome:
+        self.asked.append(directives)
         known = next(self.known)
         if known is None:
             raise HubTimeout("The hub is late.")
-        page = read(question, ROW % question.place.encode(), 0.0) if known else not_found(question, None, 0.0)
+        page = parse_page(question, ROW % question.place.encode(), 0.0) if known else not_found(question, None, 0.0)
         return Miss(page, 0.0, 0.0, "uri-miss", stored=True)
 
 

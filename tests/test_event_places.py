@@ -18,7 +18,7 @@ from proxy.events.feed import Feed
 from proxy.events.listener import Listener, Source
 from proxy.events.log import EventLog
 from proxy.events.place import NOWHERE, read_place
-from proxy.events.shared_log import KEPT_FOR, Appended
+from proxy.events.shared_log import EVENT_SECONDS, Appended
 from tests.support import Clock
 from tests.test_event_log import Redis, done, ids
 from tests.test_events import NoOwners
@@ -129,7 +129,7 @@ class Fleet:
             await one.log.catch_up()
         await self.connect(self.processes[0])
         for one in self.processes:
-            await one.log.look()
+            await one.log.reread()
         for number, caller in enumerate(self.callers):
             await caller.join(self.processes[number])
 
@@ -173,7 +173,7 @@ class Fleet:
             await one.redis.thaw()
         for _ in range(3):
             for one in self.processes:
-                await one.log.look()
+                await one.log.reread()
                 assert await one.log.drain(5) == 0
         for caller in self.callers:
             caller.take()
@@ -183,7 +183,7 @@ class Fleet:
         for one in self.processes:
             for news in chance.sample(self.news, k=chance.randint(0, len(self.news))):
                 if not one.redis.frozen:
-                    one.log.hear(news)
+                    one.log.on_news(news)
 
 
 async def at(it: Fleet, kind: str, process: Process, chance: Any) -> None:
@@ -197,7 +197,7 @@ async def at(it: Fleet, kind: str, process: Process, chance: Any) -> None:
             await it.connect(process)
         case "disconnect":  # another hears; who is cut off from Redis goes on
             process.hears = process.hears and (process.redis.away or process.redis.frozen)
-            await process.log.look()
+            await process.log.reread()
         case "replace":
             await it.replace(it.processes.index(process))
         case "news":
@@ -383,15 +383,15 @@ async def test_what_is_not_kept_for_others_any_more_is_one_gap() -> None:
     it.processes[0].redis.away = True
     await it.complete(3)
     await it.processes[0].log.append(None)
-    it.clock.advance(KEPT_FOR + 1)
+    it.clock.advance(EVENT_SECONDS + 1)
     await it.complete(2)
     await it.settle()
     assert [number for number, _ in it.callers[1].told] == [None, 3, 4]
 
 
 async def test_no_more_is_kept_for_others_than_can_be_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.events.log.UNTOLD", 5)
-    monkeypatch.setattr("proxy.events.tail.KEPT", 5)
+    monkeypatch.setattr("proxy.events.log.MAX_PENDING", 5)
+    monkeypatch.setattr("proxy.events.tail.MAX_EVENTS", 5)
     it = Fleet()
     await it.begin()
     log = it.processes[0].log
@@ -399,8 +399,8 @@ async def test_no_more_is_kept_for_others_than_can_be_read_here(monkeypatch: pyt
     for _ in range(8):
         await it.complete()
         await log.append(None)
-    assert len(log._untold) <= 6
-    assert log._untold[0].gap
+    assert len(log._pending) <= 6
+    assert log._pending[0].gap
 
 
 async def test_a_place_whose_entry_is_forgotten_is_not_known() -> None:
@@ -413,7 +413,7 @@ async def test_a_place_whose_entry_is_forgotten_is_not_known() -> None:
     caller.leave()
     it.processes[0].redis.away = True
     await it.complete()
-    it.clock.advance(KEPT_FOR + 1)
+    it.clock.advance(EVENT_SECONDS + 1)
     await it.complete()
     await caller.join(it.processes[0])
     caller.take()
@@ -436,9 +436,9 @@ async def test_who_comes_too_late_is_told_so_once(last: str | None) -> None:
     await it.complete()
     caller = it.callers[0]
     caller.take()
-    it.clock.advance(KEPT_FOR + 1)
+    it.clock.advance(EVENT_SECONDS + 1)
     await it.complete()
-    it.clock.advance(KEPT_FOR + 1)
+    it.clock.advance(EVENT_SECONDS + 1)
     caller.last = caller.last if last is None else f"{it.processes[0].log.tag}-{last}"
     for _ in range(3):
         await caller.join(it.processes[0])

@@ -21,9 +21,9 @@ from proxy.callers.caller import ANONYMOUS, Caller, digest
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.errors import TooManyListeners
 from proxy.events.entry import Entry
-from proxy.events.feed import Feed, _read
-from proxy.events.hearing import Pace
-from proxy.events.listener import Behind, Source
+from proxy.events.feed import Feed, _read_position
+from proxy.events.hub_subscriber import Pace
+from proxy.events.listener import Source, TooSlow
 from proxy.events.log import EventLog
 from proxy.known import completion
 from proxy.redis.client import connect
@@ -46,7 +46,7 @@ from tests.listening import EVENTS, listening
 from tests.support import KEY, LIST, UNHURRIED, Clock, RedisServer, still_world
 from tests.test_subscription import until
 
-PACE = Pace(beat=0.05, first_wait=0.05, longest_wait=0.2, steady=0.5, rest=60.0)
+PACE = Pace(beat=0.05, first_wait=0.05, longest_wait=0.2, steady=0.5, absent_wait=60.0)
 SETTLED = CacheSettings(settled_ttl=3600, live_ttl=3600, max_page_age=3600)
 CALLERS = AuthSettings(
     callers=tuple(
@@ -334,7 +334,7 @@ async def test_a_gap_is_marked(last: str) -> None:
 
 
 async def test_too_long_an_absence_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.events.tail.KEPT", 10)
+    monkeypatch.setattr("proxy.events.tail.MAX_EVENTS", 10)
     async with proxies() as it:
         async with listening(it.url) as heard:
             pass
@@ -478,7 +478,7 @@ async def test_streams_do_not_hold_up_the_servers_end() -> None:
 @pytest.mark.parametrize("waits", [True, False])
 async def test_who_waits_for_look_ups_is_told_of_a_gap(monkeypatch: pytest.MonkeyPatch, *, waits: bool) -> None:
     """It reads what it may; only who does not is cut off."""
-    monkeypatch.setattr("proxy.events.tail.KEPT", 3)
+    monkeypatch.setattr("proxy.events.tail.MAX_EVENTS", 3)
     log, clock = EventLog(Clock()), iter(range(100))
     log.open(None)
     feed = Feed({"": Source(log, NoOwners())}, 30)  # type: ignore[arg-type]
@@ -497,7 +497,7 @@ async def test_who_waits_for_look_ups_is_told_of_a_gap(monkeypatch: pytest.Monke
         assert listener.take(100) == []
     done = [await hear(settled=True) for _ in range(4)]
     if not waits:
-        with pytest.raises(Behind):
+        with pytest.raises(TooSlow):
             listener.take(100)
         return
     told = listener.take(10_000)
@@ -509,7 +509,7 @@ async def test_who_waits_for_look_ups_is_told_of_a_gap(monkeypatch: pytest.Monke
 def test_a_position_in_many_logs_is_read() -> None:
     """With many credentials it is long; else each return would begin with a gap."""
     places = {f"{number:08x}": f"{10**12 + number}-{number}" for number in range(300)}
-    read = _read(",".join(f"{tag}-{last}" for tag, last in places.items()))
+    read = _read_position(",".join(f"{tag}-{last}" for tag, last in places.items()))
     assert {tag: str(place) for tag, place in read.items()} == places
 
 
@@ -580,7 +580,7 @@ async def opened(it: Proxies, request: str) -> tuple[asyncio.StreamReader, async
 
 
 async def test_a_listener_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.web.events.STALLED", 0.3)
+    monkeypatch.setattr("proxy.web.events.STALL_TIMEOUT", 0.3)
     async with proxies() as it, listening(it.url) as reads, httpx.AsyncClient() as caller:
         host, port = it.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=1024)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from proxy.commands.sockets import LOOPBACK
-from proxy.redis.census import GONE, INTERVAL
+from proxy.redis.census import HEARTBEAT_TIMEOUT, INTERVAL
 from proxy.web.health import LIVE_PATH
 from tests.fleet import LEASE, Fleet, Load, Replica, fleet, hub_process, load
 from tests.herd import Answered, herd
@@ -234,7 +234,9 @@ def test_a_replica_that_is_cut_off_from_redis_has_its_share_of_the_budget_left_t
             for first, start in enumerate(times)
             for number, end in enumerate(times[first:], start=1)
         )
-        assert most <= burst + rate / 2 * (GONE + 2 * INTERVAL + 3) + 4, "it is noticed: 3 s late where much else runs"
+        assert most <= burst + rate / 2 * (HEARTBEAT_TIMEOUT + 2 * INTERVAL + 3) + 4, (
+            "it is noticed: 3 s late where much else runs"
+        )
         it.relays[0].open = True
         it.together()
 

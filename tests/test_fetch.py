@@ -22,7 +22,7 @@ from proxy.known.trust import Trust
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.questions.watermarks import Extent
-from proxy.redis.leases import REFUSALS, Leases
+from proxy.redis.leases import MAX_REFUSALS, Leases
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
 from proxy.secret import Secret
@@ -99,13 +99,13 @@ async def test_what_landed_since_the_look_is_not_asked_for_again(monkeypatch: py
     async with fixture(fakeredis.FakeServer()) as it:
         other = it.replica()
         known = it.fetcher._known
-        lead = known.lead
+        lead = known.take_lease
 
         async def late(*arguments: Any, **named: Any) -> Leader | None:
             await other.answer(QUESTION)
             return await lead(*arguments, **named)
 
-        monkeypatch.setattr(known, "lead", late)
+        monkeypatch.setattr(known, "take_lease", late)
         outcome = await it.ask()
         assert it.hub.asked == 1
         assert isinstance(outcome, Miss)
@@ -130,7 +130,7 @@ async def test_what_is_purged_while_it_is_under_way_is_asked_for_again_by_the_sa
         asking = asyncio.create_task(it.ask())
         await until_asked(it.hub, 1)
         it.clock.advance(1)
-        assert await it.pages._known.barred.purged.agree(Extent("everything"))
+        assert await it.pages._known.invalidations.purged.agree(Extent("everything"))
         it.clock.advance(1)
         it.hub.gate = asyncio.Event()
         first.set()
@@ -168,8 +168,8 @@ async def test_something_else_under_the_lease(how: str) -> None:
 
 
 async def test_a_long_request_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.redis.shared.LEASE", 1.0)
-    monkeypatch.setattr("proxy.redis.leases.LEASE", 1.0)
+    monkeypatch.setattr("proxy.redis.shared.LEASE_SECONDS", 1.0)
+    monkeypatch.setattr("proxy.redis.leases.LEASE_SECONDS", 1.0)
     async with fixture(fakeredis.FakeServer()) as it:
         other = it.replica()
         it.hub.gate.clear()
@@ -253,13 +253,13 @@ def _late(it: Fixture, monkeypatch: pytest.MonkeyPatch, *calls: str) -> list[Cal
 @pytest.mark.parametrize("rests", [True, False])
 async def test_a_look_whose_answer_is_lost_leaves_no_lease(monkeypatch: pytest.MonkeyPatch, *, rests: bool) -> None:
     """Whoever asks next, here or elsewhere, would wait for a holder that does not know of it."""
-    monkeypatch.setattr("proxy.redis.shared.LEASE", 60.0)
+    monkeypatch.setattr("proxy.redis.shared.LEASE_SECONDS", 60.0)
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        monkeypatch.setattr(Trust, "hears", True)
-        _lost(it, monkeypatch, "look")
+        monkeypatch.setattr(Trust, "news_flowing", True)
+        _lost(it, monkeypatch, "look_up")
         if rests:  # Redis is left alone for a while after a fault
-            monkeypatch.setattr(it.shared, "lead", _nothing)
+            monkeypatch.setattr(it.shared, "take_lease", _nothing)
         async with asyncio.timeout(5):
             outcome = await it.ask()
         assert isinstance(outcome, Miss)
@@ -272,7 +272,7 @@ async def test_a_look_whose_answer_is_lost_leaves_no_lease(monkeypatch: pytest.M
 async def test_a_lease_whose_taking_is_not_confirmed_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        _lost(it, monkeypatch, "lead")
+        _lost(it, monkeypatch, "take_lease")
         assert isinstance(await it.ask(), Miss)
         await it.fetcher.drain(5)
         assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
@@ -280,11 +280,11 @@ async def test_a_lease_whose_taking_is_not_confirmed_is_given_up_too(monkeypatch
 
 async def test_a_claim_that_redis_carries_out_after_its_flight_takes_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that was silent delivers it when the flight has long landed, be that told by another connection."""
-    monkeypatch.setattr("proxy.redis.shared.LEASE", 60.0)
+    monkeypatch.setattr("proxy.redis.shared.LEASE_SECONDS", 60.0)
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        monkeypatch.setattr(Trust, "hears", True)
-        under_way = _late(it, monkeypatch, "look", "lead")
+        monkeypatch.setattr(Trust, "news_flowing", True)
+        under_way = _late(it, monkeypatch, "look_up", "take_lease")
         assert isinstance(await it.ask(), Miss)
         await it.fetcher.drain(5)
         await it.shield.drain(5)  # the turn that was had in its place is given back a moment later
@@ -309,8 +309,8 @@ async def test_a_look_that_comes_after_another_has_landed_takes_no_lease(
         it.hub.status = status
         redis = fakeredis.FakeAsyncRedis(server=server)
         await redis.set(LEASE_KEY, "another replica", px=200)
-        monkeypatch.setattr(Trust, "hears", True)
-        under_way = _late(it, monkeypatch, "look")
+        monkeypatch.setattr(Trust, "news_flowing", True)
+        under_way = _late(it, monkeypatch, "look_up")
         asking = asyncio.create_task(it.ask())
         async with asyncio.timeout(5):
             while not under_way:
@@ -334,8 +334,8 @@ class Landing:
         self._after = taken_after
         self._land = it.leases._land
         monkeypatch.setattr(it.leases, "_land", self)
-        monkeypatch.setattr(RedisLink, "resting", property(lambda _: resting and self.calls <= taken_after))
-        monkeypatch.setattr("proxy.redis.leases.AGAIN", 0.001)
+        monkeypatch.setattr(RedisLink, "backing_off", property(lambda _: resting and self.calls <= taken_after))
+        monkeypatch.setattr("proxy.redis.leases.RETRY_INTERVAL", 0.001)
 
     async def __call__(self, *arguments: Any, **named: Any) -> bool:
         self.calls += 1
@@ -369,13 +369,13 @@ async def test_a_redis_that_does_not_take_it_is_not_told_for_ever(monkeypatch: p
         with pytest.raises(errors.HubError):
             await it.ask()
         assert await it.fetcher.drain(5) == 0
-        assert landing.calls == REFUSALS
+        assert landing.calls == MAX_REFUSALS
 
 
 async def test_ends_that_wait_for_redis_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         leases = it.leases
-        monkeypatch.setattr("proxy.redis.leases.MOST", 3)
+        monkeypatch.setattr("proxy.redis.leases.MAX_UNENDED", 3)
         Landing(it, monkeypatch, taken_after=math.inf, resting=True)
         for number in range(5):
             leases.end(QUESTION, str(number), unsure=True)
@@ -402,7 +402,7 @@ async def test_what_was_known_is_not_what_has_landed(monkeypatch: pytest.MonkeyP
         it.clock.advance(0.1)
         await it.ask()
         it.clock.advance(thirds / 3 + 0.5)
-        monkeypatch.setattr(it.shared, "lead", _nothing)
+        monkeypatch.setattr(it.shared, "take_lease", _nothing)
         assert isinstance(await it.ask(max_age=0.0), Miss)
         assert it.hub.asked == 2
 
@@ -539,8 +539,8 @@ async def test_too_many_who_wait_are_turned_away_or_served_what_is_kept(monkeypa
         kept = page_question("c", ListQuery(page=3))
         await it.ask(kept)
         it.clock.advance(10)
-        limits = it.pages._line._limits
-        monkeypatch.setattr(it.pages._line, "_limits", type(limits)(max_waiting=2))
+        limits = it.pages._queue._limits
+        monkeypatch.setattr(it.pages._queue, "_limits", type(limits)(max_waiting=2))
         it.hub.gate.clear()
         waiting = [asyncio.create_task(it.ask(page_question("c", ListQuery(model=f"m{n}")))) for n in range(2)]
         await until_asked(it.hub, 3)
@@ -560,7 +560,7 @@ async def test_a_claim_that_comes_after_its_end_takes_no_lease() -> None:
     leases, it = Leases(link), Shared(link)
     leases.end(QUESTION, "late", unsure=True)
     assert await leases.drain(1) == 0
-    holders = [await it.lead(QUESTION, token) for token in ("late", "another")]
+    holders = [await it.take_lease(QUESTION, token) for token in ("late", "another")]
     assert [lease and lease.holder for lease in holders] == ["", "another"]
 
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from proxy.errors import HubTimeout
-from proxy.tasks.detached import Detached, ended
+from proxy.tasks.detached import Detached, wait_until_done
 from proxy.tasks.flight import Flights
 
 
@@ -117,17 +117,17 @@ async def test_who_asks_again_on_waking_starts_anew() -> None:
 async def test_waiting_for_work_leaves_it_alone() -> None:
     loop = asyncio.get_running_loop()
     work = loop.create_future()
-    assert not await ended(work, 0.01)
-    assert not await ended(work, 0.0)
-    waiting = [asyncio.create_task(ended(work)), asyncio.create_task(ended(work, 5.0))]
-    hangs_up = asyncio.create_task(ended(work))
+    assert not await wait_until_done(work, 0.01)
+    assert not await wait_until_done(work, 0.0)
+    waiting = [asyncio.create_task(wait_until_done(work)), asyncio.create_task(wait_until_done(work, 5.0))]
+    hangs_up = asyncio.create_task(wait_until_done(work))
     await asyncio.sleep(0)
     hangs_up.cancel()
     await asyncio.sleep(0)
     assert not work.cancelled()
     loop.call_later(0.01, work.set_exception, ZeroDivisionError())
     assert await asyncio.gather(*waiting) == [True, True]
-    assert await ended(work)
+    assert await wait_until_done(work)
     assert hangs_up.cancelled()
     assert isinstance(work.exception(), ZeroDivisionError)
 
@@ -137,14 +137,14 @@ async def test_who_waits_comes_after_what_was_to_be_done_at_the_end() -> None:
     forgotten: list[object] = []
     work.add_done_callback(forgotten.append)
     work.set_result(None)
-    assert await ended(work)
+    assert await wait_until_done(work)
     assert forgotten == [work]
 
 
 async def test_work_that_is_cancelled_has_ended() -> None:
     work = asyncio.create_task(asyncio.sleep(9))
     asyncio.get_running_loop().call_soon(work.cancel)
-    assert await ended(work, 5.0)
+    assert await wait_until_done(work, 5.0)
     assert work.cancelled()
 
 

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answer.freshness import EARLY, Fresh, Gone, Stale, Verdict, current, gone_at, keep_record, keep_until, term
+from proxy.answer.freshness import (
+    POPULAR_REFRESH_SHARE,
+    Fresh,
+    Gone,
+    Stale,
+    Verdict,
+    gone_at,
+    is_current,
+    keep_record,
+    keep_until,
+    lifetime_of,
+)
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.settings import CacheSettings
@@ -24,7 +35,7 @@ def record(confirmed_at: float = 0.0, since: float = 0.0, stamp: Stamp = NOW) ->
 
 
 def judge(it: Page, known: Record, now: float, cache: CacheSettings, *, apart: bool = False) -> Verdict:
-    return term(it, known, cache, apart=apart).verdict(now) if current(it, known) else Gone()
+    return lifetime_of(it, known, cache, partitioned=apart).verdict(now) if is_current(it, known) else Gone()
 
 
 @pytest.mark.parametrize(
@@ -135,9 +146,9 @@ def test_a_page_is_due_in_the_last_tenth_of_its_freshness_however_short_that_is(
     """A link that dies long before the page's lifetime ends would else have it refreshed at every hit."""
     cache = CacheSettings(settled_ttl=100)
     whole = 100.0 if dead_at is None else dead_at
-    reckoned = term(page(dead_at=dead_at), record(), cache)
+    reckoned = lifetime_of(page(dead_at=dead_at), record(), cache)
     dues = [
         verdict.due for part in (0.0, 0.4, 0.89, 0.91) if isinstance(verdict := reckoned.verdict(part * whole), Fresh)
     ]
     assert dues == [False, False, False, True]
-    assert reckoned.early_at == EARLY * whole
+    assert reckoned.popular_due_at == POPULAR_REFRESH_SHARE * whole

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.simulator.faults import Fault
 from proxy.simulator.world import IMAGE_MODELS, VIDEO_MODELS
-from tests.seen import NARROW, SCHEMES, opened
+from tests.browser import NARROW, SCHEMES, opened
 from tests.support import LIST
 from tests.test_browser import PLAYWRIGHT, SHARED, browser
 

@@ -15,19 +15,19 @@ from proxy.admission.breaker import FAILURES, WINDOW
 from proxy.admission.gate import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
-    PROBING,
-    SLOT,
+    PROBE_RETRY,
+    SLOT_SECONDS,
     Allowance,
+    AskerState,
     Gate,
     Pause,
     Refused,
     Report,
     Standing,
-    Told,
     Turn,
 )
 from proxy.admission.shared_gate import SharedGate
-from proxy.hub.retry_after import LONGEST
+from proxy.hub.retry_after import MAX_WAIT
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.redis_keys import gate_tag
@@ -54,7 +54,7 @@ class Asking:
         """A turn from its beginning to its end, which takes no time."""
         ticket, turn = self.ask()
         assert isinstance(turn, Turn), turn
-        return self.gate.leave(ticket, self.now, turn.epoch, report, jitter, self.allowance)
+        return self.gate.release(ticket, self.now, turn.epoch, report, jitter, self.allowance)
 
     def refusal(self, patience: float = 0.0) -> Refused:
         _, refused = self.ask(patience)
@@ -96,11 +96,11 @@ def test_slots_are_freed_by_leaving_or_by_time() -> None:
     assert it.refusal() == Refused("concurrency", 0.0)
     ticket, turn = held[0]
     assert isinstance(turn, Turn)
-    it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5, it.allowance)
+    it.gate.release(ticket, it.now, turn.epoch, ANSWERED, 0.5, it.allowance)
     it.go()
-    it.now += SLOT / 2
+    it.now += SLOT_SECONDS / 2
     it.gate.renew(held[1][0], it.now)
-    it.now += SLOT / 2 + 0.01
+    it.now += SLOT_SECONDS / 2 + 0.01
     taken = [it.ask()[1] for _ in range(3)]
     assert [type(one) for one in taken] == [Turn, Turn, Refused], "the renewed one is still held, the other has died"
 
@@ -113,7 +113,7 @@ def test_half_is_left_to_callers_by_those_who_refresh_ahead() -> None:
         admitted += 1
     assert admitted == 2, "of four slots"
     for number in range(admitted):
-        it.gate.leave(f"a{number}", it.now, 0, ANSWERED, 0.5, it.allowance)
+        it.gate.release(f"a{number}", it.now, 0, ANSWERED, 0.5, it.allowance)
     for _ in range(2):
         it.go()
     refused = it.gate.admit("a9", it.now, ahead, patience=0.0)
@@ -131,8 +131,8 @@ def test_a_pause_as_long_as_the_hub_says_then_one_probe(outcome: Any) -> None:
     it.now += 0.25
     ticket, probe = it.ask()
     assert isinstance(probe, Turn)
-    assert it.refusal() == Refused(outcome, PROBING), "one probe"
-    assert it.gate.leave(ticket, it.now, probe.epoch, ANSWERED, 0.5, it.allowance) == Pause(0.0, outcome, 0)
+    assert it.refusal() == Refused(outcome, PROBE_RETRY), "one probe"
+    assert it.gate.release(ticket, it.now, probe.epoch, ANSWERED, 0.5, it.allowance) == Pause(0.0, outcome, 0)
     it.go()
     it.go()
 
@@ -164,7 +164,7 @@ def test_many_refusals_at_once_are_one_strike() -> None:
     pauses = []
     for ticket, turn in turns:
         assert isinstance(turn, Turn)
-        pauses.append(it.gate.leave(ticket, it.now, turn.epoch, Report("limited", None), 1.0, it.allowance))
+        pauses.append(it.gate.release(ticket, it.now, turn.epoch, Report("limited", None), 1.0, it.allowance))
     assert [pause.strikes for pause in pauses] == [1, 1, 1]
 
 
@@ -173,7 +173,7 @@ def test_an_answer_to_what_was_sent_before_a_pause_does_not_end_it() -> None:
     ticket, turn = it.ask()
     assert isinstance(turn, Turn)
     it.go(Report("limited", 5.0))
-    assert it.gate.leave(ticket, it.now, turn.epoch, ANSWERED, 0.5, it.allowance).seconds == 5.0
+    assert it.gate.release(ticket, it.now, turn.epoch, ANSWERED, 0.5, it.allowance).seconds == 5.0
 
 
 def test_a_late_429_that_names_a_time_begins_a_pause_where_there_is_none_any_more() -> None:
@@ -183,9 +183,9 @@ def test_a_late_429_that_names_a_time_begins_a_pause_where_there_is_none_any_mor
     assert isinstance(another, Turn)
     it.go(Report("limited", 0.0))
     it.go()
-    late = it.gate.leave(ticket, it.now, turn.epoch, Report("limited", 5.0), 1.0, it.allowance)
+    late = it.gate.release(ticket, it.now, turn.epoch, Report("limited", 5.0), 1.0, it.allowance)
     assert late == Pause(5.0, "limited", 1), "with a probe at its end"
-    later = it.gate.leave(other, it.now, another.epoch, Report("limited", 7.0), 1.0, it.allowance)
+    later = it.gate.release(other, it.now, another.epoch, Report("limited", 7.0), 1.0, it.allowance)
     assert later == Pause(7.0, "limited", 1)
 
 
@@ -195,7 +195,7 @@ def test_a_turn_that_is_asked_for_once_more_is_granted_again() -> None:
     ticket, turn = it.ask()
     assert it.gate.admit(ticket, it.now, it.allowance, patience=0.0) == turn
     assert it.gate.standing(it.now, it.allowance) == Standing(0.0, 1, Pause())
-    it.gate.leave(ticket, it.now, 0, ANSWERED, 0.5, it.allowance)
+    it.gate.release(ticket, it.now, 0, ANSWERED, 0.5, it.allowance)
     assert it.refusal().wait == pytest.approx(1.0)
 
 
@@ -204,7 +204,7 @@ def test_a_probe_that_dies_is_replaced() -> None:
     it.go(Report("limited", 1.0))
     it.now += 1
     assert isinstance(it.ask()[1], Turn)
-    it.now += SLOT + 0.01
+    it.now += SLOT_SECONDS + 0.01
     assert isinstance(it.ask()[1], Turn)
 
 
@@ -306,7 +306,7 @@ def test_turns_granted_for_after_a_pause_began_are_void() -> None:
     epoch = it.gate.epoch
     ticket, turn = it.ask(paid=epoch)
     assert isinstance(turn, Turn)
-    it.gate.leave(ticket, it.now, turn.epoch, Report("limited", 0.2), 0.5, it.allowance)
+    it.gate.release(ticket, it.now, turn.epoch, Report("limited", 0.2), 0.5, it.allowance)
     it.now += 0.2
     it.go()
     turns = [it.ask(patience=10, paid=epoch)[1] for _ in range(3)]
@@ -314,9 +314,9 @@ def test_turns_granted_for_after_a_pause_began_are_void() -> None:
 
 
 def test_a_share_is_never_nothing() -> None:
-    assert Allowance(20.0, 40, 8).share(3) == Allowance(20 / 3, 40 / 3, 2, LONGEST + 3 / 20)
-    assert Allowance(20.0, 40, 8).share(3, 2) == Allowance(40 / 3, 80 / 3, 5, LONGEST + 3 / 20)
-    assert Allowance(2.0, 1, 1).share(50) == Allowance(2 / 50, 1.0, 1, LONGEST + 50 / 2)
+    assert Allowance(20.0, 40, 8).share(3) == Allowance(20 / 3, 40 / 3, 2, MAX_WAIT + 3 / 20)
+    assert Allowance(20.0, 40, 8).share(3, 2) == Allowance(40 / 3, 80 / 3, 5, MAX_WAIT + 3 / 20)
+    assert Allowance(2.0, 1, 1).share(50) == Allowance(2 / 50, 1.0, 1, MAX_WAIT + 50 / 2)
     assert Allowance(2.0, 1, 1).ahead() == Allowance(2.0, 1.0, 1)
 
 
@@ -357,7 +357,7 @@ def test_never_more_than_rate_and_burst(steps: list[tuple[float, float]]) -> Non
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("pass"), st.sampled_from([0.01, 0.1, 0.5, 1.0, 2.0, 2.1, 6.0, 30.0])),
-        st.tuples(st.just("pass"), st.sampled_from([-0.5, -3.0, -20.0, -2 * LONGEST])),
+        st.tuples(st.just("pass"), st.sampled_from([-0.5, -3.0, -20.0, -2 * MAX_WAIT])),
         st.tuples(st.just("ask"), st.sampled_from([0.0, 0.15, 2.0])),
         st.tuples(st.just("ahead"), st.just(0.0)),
         st.tuples(st.just("again"), st.sampled_from([0.0, 2.0])),
@@ -389,7 +389,7 @@ async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: l
                 ticket = under_way[-1][0] if what == "again" and under_way else f"t{number}"
                 asked = allowance.ahead() if what == "ahead" else allowance
                 here = gate.admit(ticket, now, asked, patience=value)
-                answer = await shared.admit(name, ticket, asked, patience=value, paid=None, told=Told())
+                answer = await shared.admit(name, ticket, asked, patience=value, paid=None, reported=AskerState())
                 assert answer is not None
                 assert answer[0] == here
                 if isinstance(here, Turn):
@@ -397,8 +397,8 @@ async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: l
             case "leave" if under_way:
                 ticket, epoch = under_way.pop(0)
                 jitter = (number % 10) / 10
-                here_pause = gate.leave(ticket, now, epoch, value, jitter, allowance)
-                assert await shared.leave(name, ticket, epoch, value, jitter, allowance) == here_pause
+                here_pause = gate.release(ticket, now, epoch, value, jitter, allowance)
+                assert await shared.release(name, ticket, epoch, value, jitter, allowance) == here_pause
         shared.now = now
         standing = await shared.standing(name, allowance)
         assert standing is not None
@@ -453,9 +453,9 @@ async def both_in_a_pause(shared: SharedGate, redis: Any, todo: list[Any]) -> No
             case Report():
                 ticket, turn = f"t{number}", turns[number]
                 assert isinstance(turn, Turn)
-                told = gate.told(now, allowance, untold=False)
-                here = gate.leave(ticket, now, turn.epoch, what, 0.5, allowance)
-                there = await shared.leave("gate", ticket, turn.epoch, what, 0.5, allowance, told=told)
+                told = gate.asker_state(now, allowance, unreported=False)
+                here = gate.release(ticket, now, turn.epoch, what, 0.5, allowance)
+                there = await shared.release("gate", ticket, turn.epoch, what, 0.5, allowance, reported=told)
                 assert there is not None
                 assert (there.cause, there.strikes) == (here.cause, here.strikes) == ("limited", 1)
                 assert there.seconds == pytest.approx(here.seconds)
@@ -475,15 +475,15 @@ async def test_what_ends_in_a_pause_changes_as_much_where_redis_has_forgotten(to
 async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
     over, lasting = Pause(0.0, "limited", 3), Pause(5.0, "limited", 3)
-    for told in (Told(), Told(over)):
-        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=told)
+    for told in (AskerState(), AskerState(over)):
+        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=told)
         assert answer is not None
         assert isinstance(answer[0], Turn), "of one that is over, others may have heard, and ended it"
         assert answer[1] == Pause()
-    for told in (Told(lasting), Told(), Told(Pause(4.9, "limited", 3))):
-        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=told)
+    for told in (AskerState(lasting), AskerState(), AskerState(Pause(4.9, "limited", 3))):
+        answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=told)
         assert answer == (Refused("limited", 5.0), lasting, T0)
-    await shared.admit("h", "t", ALLOWANCE, patience=0.0, paid=None, told=Told(over, untold=True))
+    await shared.admit("h", "t", ALLOWANCE, patience=0.0, paid=None, reported=AskerState(over, unreported=True))
     standing = await shared.standing("h", ALLOWANCE)
     assert standing is not None
     assert standing.pause == over
@@ -493,12 +493,12 @@ async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_
     redis = fakeredis.FakeAsyncRedis()
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     pause = Pause(5.0, "limited", 3)
-    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told(pause))
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=AskerState(pause))
     assert answer == (Refused("limited", 5.0), pause, T0)
     await redis.flushall()
     allowance = Allowance(10.0, 20.0, 100)
     for turn in range(3):
-        answer = await shared.admit("g", f"{turn}", allowance, patience=9.0, paid=None, told=Told(busy=True))
+        answer = await shared.admit("g", f"{turn}", allowance, patience=9.0, paid=None, reported=AskerState(busy=True))
         assert answer is not None
         assert isinstance(answer[0], Turn)
         assert answer[0].wait == pytest.approx(turn / 10)
@@ -507,7 +507,7 @@ async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_
 async def test_redis_that_has_forgotten_is_told_even_by_who_is_turned_away() -> None:
     """The next one, who has asked for nothing of late, finds the burst used up as well."""
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
-    busy = await shared.admit("g", "a", Allowance(10.0, 4, 0), patience=0.0, paid=None, told=Told(busy=True))
+    busy = await shared.admit("g", "a", Allowance(10.0, 4, 0), patience=0.0, paid=None, reported=AskerState(busy=True))
     assert busy == (Refused("concurrency", 0.0), None, T0)
     standing = await shared.standing("g", ALLOWANCE)
     assert standing is not None
@@ -520,15 +520,15 @@ async def test_turns_that_were_had_without_redis_are_charged_when_it_is_told(
 ) -> None:
     """To the burst of all, but no further: nobody is to wait for what was had by the share of one."""
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
-    first = await shared.admit("g", "a", ALLOWANCE, patience=0.0, paid=None, told=Told())
+    first = await shared.admit("g", "a", ALLOWANCE, patience=0.0, paid=None, reported=AskerState())
     assert first is not None
     assert isinstance(first[0], Turn)
-    pause = await shared.leave("g", "a", first[0].epoch, ANSWERED, 0.0, ALLOWANCE, told=Told(spent=spent))
+    pause = await shared.release("g", "a", first[0].epoch, ANSWERED, 0.0, ALLOWANCE, reported=AskerState(spent=spent))
     assert pause == Pause()
     standing = await shared.standing("g", ALLOWANCE)
     assert standing is not None
     assert standing.turns == pytest.approx(left)
-    answer = await shared.admit("g", "b", ALLOWANCE, patience=9.0, paid=None, told=Told())
+    answer = await shared.admit("g", "b", ALLOWANCE, patience=9.0, paid=None, reported=AskerState())
     assert answer is not None
     assert answer[0].wait == pytest.approx(wait)
 
@@ -538,22 +538,22 @@ async def test_something_else_under_the_keys() -> None:
     for key in ("g:gate", "g:slots"):
         await redis.set(key, "x")
     shared = SharedGate(RedisLink(redis, 2.0))
-    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=AskerState())
     assert answer is not None
     assert isinstance(answer[0], Turn)
     for key in ("g:gate", "g:slots"):
         await redis.set(f"other:{key}", "x")
     assert await shared.standing("other:g", ALLOWANCE) == Standing(ALLOWANCE.burst, 0, Pause())
     await redis.set("g:slots", "x")
-    assert await shared.leave("g", "t", 0, ANSWERED, 0.5, ALLOWANCE) == Pause()
+    assert await shared.release("g", "t", 0, ANSWERED, 0.5, ALLOWANCE) == Pause()
     assert 0 < await redis.pttl("g:gate") <= 2 * 3600 * 1000, "nothing is kept for good"
 
 
-@pytest.mark.parametrize("told", [Told(), Told(spent=2)], ids=["asks", "tells"])
+@pytest.mark.parametrize("told", [AskerState(), AskerState(spent=2)], ids=["asks", "tells"])
 @pytest.mark.parametrize("wait", [0.0, 0.1], ids=["for now", "for later"])
 @pytest.mark.parametrize("right", ["zadd", "hset", "pexpire"])
 async def test_a_redis_that_refuses_a_part_charges_nothing(
-    redis_server: RedisServer, right: str, wait: float, told: Told
+    redis_server: RedisServer, right: str, wait: float, told: AskerState
 ) -> None:
     """It takes nothing back of what was written before: else it would charge turns, and grant none of them."""
     name, limited = f"{right} {wait} {told.spent}", f"lacks-{right}"
@@ -562,11 +562,12 @@ async def test_a_redis_that_refuses_a_part_charges_nothing(
     some = connect(Secret(redis_server.url.replace("://", f"://{limited}:x@")))
     gate, refusing = (SharedGate(RedisLink(client, 2.0), now=T0) for client in (all_rights, some))
     for turn in range(5 if wait else 2):
-        gate.now = T0 if turn else T0 - 2 * SLOT  # who is told of what a young gate has forgotten is refused that
-        await gate.admit(name, f"{turn}", ALLOWANCE, patience=0.0, paid=None, told=Told())
-        await gate.leave(name, f"{turn}", 0, ABANDONED, 0.5, ALLOWANCE)
+        # who is told of what a young gate has forgotten is refused that
+        gate.now = T0 if turn else T0 - 2 * SLOT_SECONDS
+        await gate.admit(name, f"{turn}", ALLOWANCE, patience=0.0, paid=None, reported=AskerState())
+        await gate.release(name, f"{turn}", 0, ABANDONED, 0.5, ALLOWANCE)
     for turn in range(5):
-        answer = await refusing.admit(name, f"refused {turn}", ALLOWANCE, patience=9.0, paid=None, told=told)
+        answer = await refusing.admit(name, f"refused {turn}", ALLOWANCE, patience=9.0, paid=None, reported=told)
         assert answer is None, "so this process' own gate is asked"
     standing = await gate.standing(name, ALLOWANCE)
     assert standing is not None
@@ -585,28 +586,28 @@ async def test_one_wrong_value_in_a_gate_stops_nobody(field: str, wrong: bytes) 
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
     allowance = Allowance(10.0, 4, 3, reach=15.0)
     for turn in range(4):
-        await shared.admit("g", f"{turn}", allowance, patience=0.0, paid=None, told=Told())
-        await shared.leave("g", f"{turn}", 0, ANSWERED, 0.5, allowance)
+        await shared.admit("g", f"{turn}", allowance, patience=0.0, paid=None, reported=AskerState())
+        await shared.release("g", f"{turn}", 0, ANSWERED, 0.5, allowance)
     await redis.hset("g:gate", field, wrong)
     standing = await shared.standing("g", allowance)
     assert standing is not None
     assert standing.pause.seconds == 0.0
-    answer = await shared.admit("g", "t", allowance, patience=0.1, paid=None, told=Told())
+    answer = await shared.admit("g", "t", allowance, patience=0.1, paid=None, reported=AskerState())
     assert answer is not None
     assert isinstance(answer[0], Turn)
-    pause = await shared.leave("g", "t", answer[0].epoch, Report("limited", 3.0), 0.5, allowance)
+    pause = await shared.release("g", "t", answer[0].epoch, Report("limited", 3.0), 0.5, allowance)
     assert pause == Pause(3.0, "limited", 1)
-    assert 0 < await redis.pttl("g:gate") <= 2 * LONGEST * 1000
+    assert 0 < await redis.pttl("g:gate") <= 2 * MAX_WAIT * 1000
 
 
 async def test_a_slot_without_an_end_ends() -> None:
     redis = fakeredis.FakeAsyncRedis()
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
-    await redis.zadd("g:slots", {"a": float("inf"), "b": T0 + 1e9, "c": T0 + SLOT})
-    full = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
+    await redis.zadd("g:slots", {"a": float("inf"), "b": T0 + 1e9, "c": T0 + SLOT_SECONDS})
+    full = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=AskerState())
     assert full == (Refused("concurrency", 0.0), None, T0)
-    shared.now = T0 + SLOT
-    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
+    shared.now = T0 + SLOT_SECONDS
+    answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=AskerState())
     assert answer is not None
     assert isinstance(answer[0], Turn)
 
@@ -615,17 +616,17 @@ async def test_a_clock_that_steps_back_leaves_no_pause_and_a_used_burst() -> Non
     """Redis may fail over to a host whose clock is behind: what is written there was meant by another clock."""
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
     allowance = Allowance(10.0, 4, 3, reach=15.0)
-    await shared.admit("g", "a", allowance, patience=0.0, paid=None, told=Told())
-    await shared.leave("g", "a", 0, Report("limited", 3.0), 0.5, allowance)
-    shared.now = T0 - 2 * LONGEST
+    await shared.admit("g", "a", allowance, patience=0.0, paid=None, reported=AskerState())
+    await shared.release("g", "a", 0, Report("limited", 3.0), 0.5, allowance)
+    shared.now = T0 - 2 * MAX_WAIT
     for wait in (0.0, 0.1):
-        answer = await shared.admit("g", "a", allowance, patience=1.0, paid=None, told=Told())
+        answer = await shared.admit("g", "a", allowance, patience=1.0, paid=None, reported=AskerState())
         assert answer is not None
         assert isinstance(answer[0], Turn)
         assert answer[0].wait == pytest.approx(wait)
-        await shared.leave("g", "a", answer[0].epoch, ANSWERED, 0.5, allowance)
-    shared.now += LONGEST + 3
-    answer = await shared.admit("g", "b", allowance, patience=0.0, paid=None, told=Told())
+        await shared.release("g", "a", answer[0].epoch, ANSWERED, 0.5, allowance)
+    shared.now += MAX_WAIT + 3
+    answer = await shared.admit("g", "b", allowance, patience=0.0, paid=None, reported=AskerState())
     assert answer is not None
     assert isinstance(answer[0], Turn), "it is forgotten for good, also when its time comes once more"
 
@@ -635,7 +636,7 @@ def test_a_pause_that_others_tell_of_is_an_hour_at_most(seconds: float) -> None:
     """Of another release, or garbage; and this process would tell a Redis that has forgotten of it."""
     gate = Gate(T0)
     gate.mirror(Pause(seconds, "limited", 1), T0)
-    assert gate.told(T0, ALLOWANCE, untold=True).pause == Pause(LONGEST, "limited", 1)
+    assert gate.asker_state(T0, ALLOWANCE, unreported=True).pause == Pause(MAX_WAIT, "limited", 1)
 
 
 def test_a_pause_that_others_tell_of_again_is_the_same_one() -> None:
@@ -650,7 +651,7 @@ def test_a_pause_that_others_tell_of_again_is_the_same_one() -> None:
     it.now += 0.1
     it.gate.mirror(Pause(0.0, "failing", 1), it.now)  # as a granted turn says it, which knows no cause
     assert it.gate.pause(it.now) == Pause(0.0, "limited", 1)
-    assert it.gate.leave(ticket, it.now, probe.epoch, FAILING, 1.0, it.allowance) == Pause(2.0, "failing", 2)
+    assert it.gate.release(ticket, it.now, probe.epoch, FAILING, 1.0, it.allowance) == Pause(2.0, "failing", 2)
 
 
 def test_what_began_before_a_pause_that_others_tell_of_is_no_strike() -> None:
@@ -658,18 +659,18 @@ def test_what_began_before_a_pause_that_others_tell_of_is_no_strike() -> None:
     ticket, turn = it.ask()
     assert isinstance(turn, Turn)
     it.gate.mirror(Pause(0.0, "limited", 1), it.now)
-    assert it.gate.leave(ticket, it.now, turn.epoch, Report("limited"), 1.0, it.allowance) == Pause(0.0, "limited", 1)
+    assert it.gate.release(ticket, it.now, turn.epoch, Report("limited"), 1.0, it.allowance) == Pause(0.0, "limited", 1)
 
 
 async def test_a_gate_that_is_told_of_a_pause_or_is_crowded_is_not_kept_for_good() -> None:
     redis = fakeredis.FakeAsyncRedis()
     shared = SharedGate(RedisLink(redis, 2.0), now=T0)
-    told = Told(Pause(5.0, "limited", 3))
-    await shared.admit("told", "t", ALLOWANCE, patience=0.0, paid=None, told=told)
-    await redis.zadd("crowded:slots", {f"{number}": T0 + SLOT for number in range(3)})
-    await shared.admit("crowded", "t", ALLOWANCE, patience=0.0, paid=None, told=Told())
+    told = AskerState(Pause(5.0, "limited", 3))
+    await shared.admit("told", "t", ALLOWANCE, patience=0.0, paid=None, reported=told)
+    await redis.zadd("crowded:slots", {f"{number}": T0 + SLOT_SECONDS for number in range(3)})
+    await shared.admit("crowded", "t", ALLOWANCE, patience=0.0, paid=None, reported=AskerState())
     for gate in ("told", "crowded"):
-        assert 0 < await redis.pttl(f"{gate}:gate") <= 2 * LONGEST * 1000
+        assert 0 < await redis.pttl(f"{gate}:gate") <= 2 * MAX_WAIT * 1000
 
 
 def test_the_longest_pause_is_a_minute() -> None:

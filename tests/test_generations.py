@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.answer import links
-from proxy.answer.page import Page, namespace_of, read
+from proxy.answer.page import Page, namespace_of, parse_page
 from proxy.errors import HubAnswerNotAPage, InvalidParameter
 from proxy.questions.query import ListQuery, parse_id
 from proxy.questions.question import LIST_PATH, QUEUE_PATH, generation_question, page_question, queue_question
@@ -343,8 +343,10 @@ async def test_what_is_kept_of_others_is_not_cached(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("wishes", ["min-fresh=1", "min-fresh=2", "max-age=0", "max-age=1", "max-age=1, min-fresh=2"])
-async def test_what_a_caller_wishes_does_not_tell_that_a_generation_is_there(path: str, wishes: str) -> None:
+@pytest.mark.parametrize(
+    "directives", ["min-fresh=1", "min-fresh=2", "max-age=0", "max-age=1", "max-age=1, min-fresh=2"]
+)
+async def test_what_a_caller_wishes_does_not_tell_that_a_generation_is_there(path: str, directives: str) -> None:
     """Nor what it pays for that: a 404 is fresh for ``live_ttl`` only, a generation that has ended for hours."""
     limits = LimitSettings(rate=0.001, burst=100, hit_weight=0.25)
     told = []
@@ -353,7 +355,7 @@ async def test_what_a_caller_wishes_does_not_tell_that_a_generation_is_there(pat
             one = f"{path}/{a_row(it, 'bessie').id if is_there else ID}"
             await ask(it, one, **bearer(OX))
             it.clock.advance(0.75)
-            answers = [await ask(it, one, **bearer(OX), **{"cache-control": wishes}) for _ in range(5)]
+            answers = [await ask(it, one, **bearer(OX), **{"cache-control": directives}) for _ in range(5)]
             answers.append(await ask(it, one, **bearer(OX)))
             said = [(each.json()["error"], each.headers["cache-status"], each.headers["ratelimit"]) for each in answers]
             told.append((said, it.hub_requests))
@@ -451,7 +453,7 @@ def test_another_generations_answer_is_refused() -> None:
     for kind, body in (("generation", {"generation": other}), ("queued", other)):
         question = generation_question("c", kind, ID)  # type: ignore[arg-type]
         with pytest.raises(HubAnswerNotAPage):
-            read(question, json.dumps(body).encode(), 1.0)
+            parse_page(question, json.dumps(body).encode(), 1.0)
 
 
 @given(st.lists(st.sampled_from(["queued", "processing", "succeeded", "failed", "cancelled", "new"]), max_size=4))
@@ -461,7 +463,7 @@ def test_moments_of_queues(statuses: list[str]) -> None:
     def queue(given: list[str], link: str, status: str | None = None) -> Page:
         rows = [{"generation_id": f"{n}", "status": one, "result_url": link} for n, one in enumerate(given)]
         body = json.dumps({"count": len(rows), "generations": rows}).encode()
-        return read(queue_question("c", ListQuery(status=status)), body, 1.0)
+        return parse_page(queue_question("c", ListQuery(status=status)), body, 1.0)
 
     terminal = all(one in ("succeeded", "failed", "cancelled") for one in statuses)
     assert queue(statuses, "a").settled is False
@@ -476,8 +478,8 @@ def test_whose_it_is() -> None:
     row = {"generation_id": ID, "status": "failed", "target_namespace": "ox", "generation": {"target_namespace": "no"}}
     shown = generation_question("c", "generation", ID)
     bare = generation_question("c", "queued", ID)
-    assert namespace_of(shown, read(shown, json.dumps({"generation": row}).encode(), 1.0)) == "ox"
-    assert namespace_of(bare, read(bare, json.dumps(row).encode(), 1.0)) == "ox"
+    assert namespace_of(shown, parse_page(shown, json.dumps({"generation": row}).encode(), 1.0)) == "ox"
+    assert namespace_of(bare, parse_page(bare, json.dumps(row).encode(), 1.0)) == "ox"
 
 
 def test_no_two_questions_share_a_key() -> None:

@@ -24,7 +24,7 @@ from proxy.admission.refusals import report_of
 from proxy.hub.body import echoes
 from proxy.hub.client import Hub, HubCall
 from proxy.hub.credential import Credential
-from proxy.hub.gunzip import MEMBER, Gunzip
+from proxy.hub.gunzip import MEMBER_COST, Gunzip
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 from tests.support import KEY, LIST, NOW, free_port
@@ -266,7 +266,7 @@ def test_a_gzip_of_several_members(piece: int) -> None:
         body += gunzip.feed(sent[start : start + piece], 1000)
     assert body == b"the body"
     assert gunzip.complete
-    assert gunzip.extra == 3 * MEMBER + len(b"\x1f and what is none")
+    assert gunzip.extra == 3 * MEMBER_COST + len(b"\x1f and what is none")
 
 
 @pytest.mark.parametrize("most", [100, 150])

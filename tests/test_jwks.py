@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from proxy import errors
 from proxy.callers.caller import Caller
-from proxy.callers.jwks import MAX_SET, SAME_NAME, KeySet
+from proxy.callers.jwks import MAX_SAME_NAME, MAX_SET, KeySet
 from proxy.callers.keys import KeyFault, usable_keys
 from proxy.callers.tokens import Tokens
 from proxy.settings import JwtSettings
@@ -216,7 +216,7 @@ async def test_what_the_provider_is_sent(monkeypatch: pytest.MonkeyPatch) -> Non
         it.provider.head = "set-cookie: a=b; path=/\r\n"
         await it.tokens.caller(token())
         it.clock.advance(10)
-        it.keys.look()
+        it.keys.check_for_changes()
         await it.settled()
         for seen in it.provider.seen:
             line, *fields = seen.strip().lower().split("\r\n")
@@ -272,7 +272,7 @@ async def test_a_key_that_is_gone_ends_its_tokens_also_remembered_ones() -> None
         await it.tokens.caller(token())
         it.provider.body = TWO
         it.clock.advance(300)
-        it.keys.look()
+        it.keys.check_for_changes()
         await it.settled()
         assert known(it.tokens, token()) is None
         assert "unknown" in await it.refusal(token())
@@ -287,7 +287,7 @@ async def test_a_set_without_keys_withdraws_the_last_one(body: bytes, caplog: py
         await it.tokens.caller(token())
         it.provider.body = body
         it.clock.advance(300)
-        it.keys.look()
+        it.keys.check_for_changes()
         await it.settled()
         assert known(it.tokens, token()) is None
         assert "unknown" in await it.refusal(token())
@@ -295,7 +295,7 @@ async def test_a_set_without_keys_withdraws_the_last_one(body: bytes, caplog: py
         assert "no key of the JWK set verifies" in caplog.text
         requests = it.keys.requests
         it.clock.advance(300)
-        it.keys.look()
+        it.keys.check_for_changes()
         await it.settled()
         assert it.keys.requests == requests + 1, "an empty set grows old, too"
         it.provider.body = TWO
@@ -321,9 +321,9 @@ async def test_keys_of_one_name_are_all_tried() -> None:
         other = rsa.generate_private_key(65_537, 2048)
         assert "signature" in await it.refusal(token(other, "one"))
         assert "expired" in await it.refusal(token(RSA[1], "one", exp=NOW - 600)), "what is wrong is said"
-        it.provider.body = key_set(*(jwk(RSA[0], kid="one") for _ in range(SAME_NAME)), jwk(RSA[1], kid="one"))
+        it.provider.body = key_set(*(jwk(RSA[0], kid="one") for _ in range(MAX_SAME_NAME)), jwk(RSA[1], kid="one"))
         it.clock.advance(300)
-        it.keys.look()
+        it.keys.check_for_changes()
         await it.settled()
         assert await it.tokens.caller(token(RSA[0], "one")) == ANN
         assert "signature" in await it.refusal(token(RSA[1], "one")), "not so many that each forged token costs much"
@@ -333,7 +333,7 @@ async def test_the_same_set_again_forgets_nothing() -> None:
     async with rig() as it:
         await it.tokens.caller(token())
         it.clock.advance(300)
-        it.keys.look()
+        it.keys.check_for_changes()
         await it.settled()
         assert it.keys.requests == 2
         assert known(it.tokens, token()) == ANN
@@ -377,7 +377,7 @@ async def test_a_token_that_names_no_key() -> None:
         assert "unknown" in await it.refusal(token(kid=""))
         it.provider.body = BOTH
         it.clock.advance(10)
-        it.keys.look()
+        it.keys.check_for_changes()
         await it.settled()
         requests = it.keys.requests
         assert "names no key" in await it.refusal(token(kid=None))
@@ -430,7 +430,7 @@ async def test_the_last_good_keys_outlive_an_outage(broken: dict[str, Any], capl
         assert await it.tokens.caller(token(RSA[1], "two")) == ANN
         vars(it.provider).update(broken)
         it.clock.advance(300)
-        it.keys.look()
+        it.keys.check_for_changes()
         await it.settled()
         assert len(caplog.records) == 2, "another outage, another line"
 
@@ -449,11 +449,11 @@ async def test_during_an_outage_the_provider_is_asked_now_and_then() -> None:
         it.provider.status = "500 Oops"
         it.clock.advance(300)
         for _ in range(100):
-            it.keys.look()
+            it.keys.check_for_changes()
             await it.settled()
         assert it.keys.requests == 2
         it.clock.advance(10)
-        it.keys.look()
+        it.keys.check_for_changes()
         await it.settled()
         assert it.keys.requests == 3
 

@@ -11,7 +11,7 @@ import pytest
 from proxy.answer.freshness import Fresh
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
-from proxy.known.barred import Barred
+from proxy.known.invalidations import Invalidations
 from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.questions.query import ListQuery
@@ -30,12 +30,12 @@ ITEM = generation_question("c", "generation", "524550a4-65a2-4e8a-b000-000000000
 class Hung:
     """A Redis whose calls are given up when the test says so."""
 
-    resting = False
+    backing_off = False
 
     def __init__(self) -> None:
         self.given_up = asyncio.Event()
 
-    async def learn(self, *_: Any, **__: Any) -> None:
+    async def store(self, *_: Any, **__: Any) -> None:
         await self.given_up.wait()
 
 
@@ -46,8 +46,8 @@ def page(question: Question, entries: int, asked_at: float) -> Page:
 async def test_answers_that_overlap_are_in_order_though_redis_did_not_answer() -> None:
     """The second was asked for before the first had come, and says something else: it is of no known moment."""
     clock, hung = Clock(), Hung()
-    barred, cache = Barred(None, keep=60.0, clock=clock), CacheSettings(compose=False)
-    known = Knowledge(cache, Memory(2**20), cast("Shared", hung), None, barred, rows_bytes=2**20, clock=clock)
+    invalidations, cache = Invalidations(None, keep=60.0, clock=clock), CacheSettings(compose=False)
+    known = Knowledge(cache, Memory(2**20), cast("Shared", hung), None, invalidations, rows_bytes=2**20, clock=clock)
     clock.advance(0.2)
     first = asyncio.create_task(known.learn(FIRST, page(FIRST, 181, NOW)))
     await asyncio.sleep(0)
@@ -67,20 +67,20 @@ async def test_what_was_learned_without_redis_is_news_to_others_when_it_is_told(
     """They have heard all that was told meanwhile, and trust their memory: it has the moment of before."""
     clock, redis = Clock(), fakeredis.FakeAsyncRedis()
     shared = Shared(RedisLink(redis, 2.0))
-    barred, cache = Barred(None, keep=60.0, clock=clock), CacheSettings(compose=False)
-    other = Knowledge(cache, Memory(2**20), shared, None, barred, rows_bytes=2**20, clock=clock)
+    invalidations, cache = Invalidations(None, keep=60.0, clock=clock), CacheSettings(compose=False)
+    other = Knowledge(cache, Memory(2**20), shared, None, invalidations, rows_bytes=2**20, clock=clock)
     await other.learn(FIRST, page(FIRST, 180, NOW))
     assert other.judging.best(FIRST)[0] is not None
     subscription = redis.pubsub()
     await subscription.subscribe(NOBODYS.news)
     clock.advance(1)
-    await shared.tell(FIRST.listing, Record(Stamp(181, None), 0.0, NOW + 1, NOW + 1), moved=True, keep_record=60.0)
+    await shared.report(FIRST.listing, Record(Stamp(181, None), 0.0, NOW + 1, NOW + 1), moved=True, keep_record=60.0)
     async with asyncio.timeout(2):
         while (message := await subscription.get_message(timeout=1)) is None or message["type"] != "message":
             pass
     topic, _, news = message["data"].partition(b" ")
     assert topic == b"record"
-    other.hear_record(news)
+    other.on_record(news)
     assert other.judging.best(FIRST)[0] is None
     await subscription.aclose()  # type: ignore[no-untyped-call]
 
@@ -94,9 +94,9 @@ class Replicas:
 
     def one(self) -> Knowledge:
         link = RedisLink(self.redis, 2.0)
-        barred = Barred(link, keep=60.0, clock=self.clock)
+        invalidations = Invalidations(link, keep=60.0, clock=self.clock)
         return Knowledge(
-            *(CacheSettings(compose=False), Memory(2**20), Shared(link), None, barred),
+            *(CacheSettings(compose=False), Memory(2**20), Shared(link), None, invalidations),
             rows_bytes=2**20,
             clock=self.clock,
         )
@@ -113,8 +113,8 @@ class Replicas:
         )
         shared = Shared(RedisLink(self.redis, 2.0))
         heard_at = self.clock() + 0.1
-        await shared.learn(
-            question, learned, heard_at=heard_at, keep_page=60.0, keep_record=60.0, contradicts=contradicts
+        await shared.store(
+            question, learned, received_at=heard_at, keep_page=60.0, keep_record=60.0, contradicts=contradicts
         )
         self.clock.advance(1)
         return learned.etag
@@ -134,7 +134,7 @@ class Replicas:
 
 async def shown(by: Knowledge, question: Question) -> str | None:
     """The tag of what a caller is shown without that the hub is asked."""
-    await by.look(question)
+    await by.look_up(question)
     page, verdict = by.judging.best(question)
     return page.etag if page is not None and isinstance(verdict, Fresh) else None
 
@@ -191,7 +191,7 @@ async def test_what_redis_has_lost_takes_nobody_back_who_has_heard_of_it() -> No
     await them.save()
     await them.learn(FIRST, 181)
     record: Any = await them.redis.get(record_key(FIRST.listing))
-    hears.hear_record(FIRST.listing.encode() + b" " + record)
+    hears.on_record(FIRST.listing.encode() + b" " + record)
     await them.lose()
     assert await shown(hears, FIRST) is None
 
@@ -202,12 +202,12 @@ async def test_a_purge_that_redis_has_lost_is_told_again() -> None:
     here, there = them.one(), them.one()
     await them.learn(FIRST, 180)
     await them.save()
-    assert await here.barred.purged.agree(Extent("everything"))
-    here.barred.refused(FIRST, 403, them.clock())
-    assert await here.barred.drain(1) == 0
+    assert await here.invalidations.purged.agree(Extent("everything"))
+    here.invalidations.note_refusal(FIRST, 403, them.clock())
+    assert await here.invalidations.drain(1) == 0
     await them.lose()
     here.trust.gap()
-    assert await here.barred.drain(1) == 0
-    assert await there.barred.read()
-    assert there.barred.purged.since(FIRST) == there.barred.withdrawn.since(FIRST) == them.clock()
+    assert await here.invalidations.drain(1) == 0
+    assert await there.invalidations.read()
+    assert there.invalidations.purged.since(FIRST) == there.invalidations.withdrawn.since(FIRST) == them.clock()
     assert await shown(there, FIRST) is None

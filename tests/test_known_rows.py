@@ -167,7 +167,7 @@ async def test_who_comes_second_goes_on_from_what_the_first_has_made(
 ) -> None:
     """Else it would come too late each time it tries, and the rows that it has seen would be lost."""
     tries: list[int] = []
-    learn = Shared.learn
+    learn = Shared.store
 
     async def held_up(self: Shared, asked: Question, *answer: Any, **how: Any) -> Any:
         tries.append(asked.page_size)
@@ -178,7 +178,7 @@ async def test_who_comes_second_goes_on_from_what_the_first_has_made(
     async with pair(own_redis) as it:
         await it.one.get("page_size=20")
         await it.other.get("page_size=20")
-        monkeypatch.setattr(Shared, "learn", held_up)
+        monkeypatch.setattr(Shared, "store", held_up)
         await it.other.get("page_size=40")
         assert tries == [40, 10, 40]
         asked = it.asked

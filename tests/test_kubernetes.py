@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.app import ENDING
+from proxy.app import SHUTDOWN_TIMEOUT
 from proxy.config.faults import TO_SERVE
 from proxy.config.fields import fields
 from proxy.config.sources import load
@@ -107,7 +107,7 @@ def test_the_security_context(name: str) -> None:
 def test_the_drain_has_its_time() -> None:
     server = ServerSettings()
     sleep = float(container()["lifecycle"]["preStop"]["exec"]["command"][1])
-    needed = sleep + server.drain_delay + server.shutdown_timeout + ENDING
+    needed = sleep + server.drain_delay + server.shutdown_timeout + SHUTDOWN_TIMEOUT
     assert pod()["terminationGracePeriodSeconds"] > needed
 
 

@@ -9,7 +9,7 @@ import pytest
 from proxy import errors
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
-from proxy.redis.landings import Ear, Landings, landing, read_failure, write_failure
+from proxy.redis.landings import Landings, LandingWaiter, landing, read_failure, write_failure
 
 QUESTION = page_question("c", ListQuery())
 
@@ -46,36 +46,36 @@ def news(token: str, failure: bytes = b"") -> bytes:
     return landing(QUESTION.page_key, token, failure)
 
 
-async def hears(ear: Ear, token: str) -> bool:
-    return await ear.hears(token, 0.01)
+async def hears(waiter: LandingWaiter, token: str) -> bool:
+    return await waiter.wait(token, 0.01)
 
 
 async def test_who_waits_is_woken() -> None:
     landings = Landings()
-    with landings.listening(QUESTION.page_key) as ear:
-        assert not await hears(ear, "t")
-        waiting = asyncio.create_task(ear.hears("t", 5))
+    with landings.listening(QUESTION.page_key) as waiter:
+        assert not await hears(waiter, "t")
+        waiting = asyncio.create_task(waiter.wait("t", 5))
         await asyncio.sleep(0)
-        landings.hear(news("t"))
+        landings.on_news(news("t"))
         assert await waiting
-        assert not await hears(ear, "t")
-    landings.hear(news("t"))
-    assert not landings._ears, "nothing is kept for those who do not wait"
+        assert not await hears(waiter, "t")
+    landings.on_news(news("t"))
+    assert not landings._waiters, "nothing is kept for those who do not wait"
 
 
 async def test_news_may_overtake_the_answer_that_says_whom_to_wait_for() -> None:
     landings = Landings()
-    with landings.listening(QUESTION.page_key) as ear:
-        landings.hear(news("t", write_failure(errors.HubFailed("x"))))
+    with landings.listening(QUESTION.page_key) as waiter:
+        landings.on_news(news("t", write_failure(errors.HubFailed("x"))))
         with pytest.raises(errors.HubFailed):
-            await hears(ear, "t")
+            await hears(waiter, "t")
 
 
 async def test_the_failure_of_another_flight_is_not_this_ones() -> None:
     landings = Landings()
-    with landings.listening(QUESTION.page_key) as ear:
-        landings.hear(news("other", write_failure(errors.HubFailed("x"))))
-        assert await hears(ear, "t"), "but a reason to look"
+    with landings.listening(QUESTION.page_key) as waiter:
+        landings.on_news(news("other", write_failure(errors.HubFailed("x"))))
+        assert await hears(waiter, "t"), "but a reason to look"
 
 
 async def test_a_gap_wakes_everybody() -> None:
@@ -89,13 +89,13 @@ async def test_a_gap_wakes_everybody() -> None:
 @pytest.mark.parametrize("garbage", [b"", b"one", b"one two", b"\xff\xfe a b"])
 def test_news_that_cannot_be_read(garbage: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        Landings().hear(garbage)
+        Landings().on_news(garbage)
 
 
 async def test_a_failure_that_cannot_be_read() -> None:
     landings = Landings()
     with landings.listening(QUESTION.page_key), pytest.raises(ValueError, match="no failure"):
-        landings.hear(news("t", b"\xc1"))
+        landings.on_news(news("t", b"\xc1"))
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -117,8 +117,8 @@ def test_what_is_no_error_of_the_hub_arrives_as_one_for_which_it_was_not_asked()
 
 async def test_a_failure_is_told_whole_whatever_is_in_it() -> None:
     landings, body = Landings(), b'{"error": {"detail": "of several words"}}'
-    with landings.listening(QUESTION.page_key) as ear:
-        landings.hear(news("t", write_failure(errors.HubRejectedQuestion("what happened", body))))
+    with landings.listening(QUESTION.page_key) as waiter:
+        landings.on_news(news("t", write_failure(errors.HubRejectedQuestion("what happened", body))))
         with pytest.raises(errors.HubRejectedQuestion, match="what happened") as caught:
-            await hears(ear, "t")
+            await hears(waiter, "t")
     assert caught.value.body == body

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from proxy.callers import quota
 from proxy.callers.caller import digest
-from proxy.callers.limiter import AHEAD, CALLERS, HELD, Balance, Limiter
-from proxy.callers.quota import Taken, Terms, take
+from proxy.callers.limiter import AHEAD_SHARE, CALLERS, HOLD_SECONDS, Balance, Limiter
+from proxy.callers.quota import Taken, Terms, take_units
 from proxy.errors import TooManyRequests
 from proxy.questions.question import LIST_PATH
 from proxy.redis.link import RedisLink
@@ -50,15 +50,15 @@ async def passes(one: Limiter, caller: str = "ann", terms: Terms = SLOW, units: 
 
 def test_a_burst_then_the_rate() -> None:
     terms = Terms(rate=2.0, burst=4)
-    full_at, taken = take(0.0, 100.0, terms, wanted=3, least=1)
+    full_at, taken = take_units(0.0, 100.0, terms, wanted=3, least=1)
     assert taken == Taken(3, 1)
-    full_at, taken = take(full_at, 100.0, terms, wanted=3, least=1)
+    full_at, taken = take_units(full_at, 100.0, terms, wanted=3, least=1)
     assert taken == Taken(1, 0), "as much as there is"
-    same, taken = take(full_at, 100.0, terms, wanted=1, least=1)
+    same, taken = take_units(full_at, 100.0, terms, wanted=1, least=1)
     assert (same, taken) == (full_at, Taken(0.0, 0.0, 0.5))
-    _, taken = take(full_at, 100.5, terms, wanted=1, least=1)
+    _, taken = take_units(full_at, 100.5, terms, wanted=1, least=1)
     assert taken == Taken(1, 0)
-    _, taken = take(full_at, 999.0, terms, wanted=9, least=1)
+    _, taken = take_units(full_at, 999.0, terms, wanted=9, least=1)
     assert taken == Taken(4, 0), "the burst does not grow"
 
 
@@ -82,7 +82,7 @@ async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, float
     for passed, wanted, least, known, spent in steps:
         now += passed
         told = min(max(full_at, now + known, now), now + 4) + spent / terms.rate
-        full_at, here = take(told, now, terms, max(wanted, least), least)
+        full_at, here = take_units(told, now, terms, max(wanted, least), least)
         arguments = [max(wanted, least), least, terms.rate, terms.burst, repr(now + known), spent, repr(now)]
         answer = await link.run(script, "quota_take", ["q"], arguments, list)
         assert answer is not None
@@ -483,9 +483,9 @@ async def test_what_is_given_back_does_not_bring_back_what_was_held_for_too_long
     clock, terms = Clock(), Terms(0.001, 320)
     one = limiter(fakeredis.FakeServer(), clock=clock)
     await one.charge("ann", terms, 1.0)
-    held = 320 * AHEAD - 1.0
+    held = 320 * AHEAD_SHARE - 1.0
     assert one.balance("ann", terms).left == pytest.approx(319, abs=0.1)
-    clock.advance(HELD)
+    clock.advance(HOLD_SECONDS)
     one.refund("ann", terms, 0.75)
     assert one.balance("ann", terms).left == pytest.approx(319 - held + 0.75, abs=0.1)
 
@@ -494,6 +494,6 @@ async def test_what_is_given_back_takes_nothing_of_what_is_held() -> None:
     clock, terms = Clock(), Terms(10.0, 320)
     one = limiter(clock=clock)
     await one.charge("ann", terms, 1.0)
-    clock.advance(0.9 * HELD)  # a unit is all that the bucket lacks by then
+    clock.advance(0.9 * HOLD_SECONDS)  # a unit is all that the bucket lacks by then
     one.refund("ann", terms, 0.5)
-    assert sum(one.pay("ann", terms, 1.0) is not None for _ in range(20)) == 320 * AHEAD - 1
+    assert sum(one.pay("ann", terms, 1.0) is not None for _ in range(20)) == 320 * AHEAD_SHARE - 1

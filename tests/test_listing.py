@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from proxy.answer.page import Page, read
+from proxy.answer.page import Page, parse_page
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
 from proxy.rows.composing import compose, compose_at, outline, write_token
 from proxy.rows.envelope import Unfit
-from proxy.rows.listing import Fault, Listing, learn
+from proxy.rows.listing import Fault, Listing, advance_listing
 from proxy.rows.reading import Window, read_window
 
 Spec = tuple[str, str, str | None]
@@ -45,7 +45,7 @@ def question(page: int = 1, page_size: int = 50) -> Question:
 
 def answer(rows: Sequence[Spec], page: int = 1, page_size: int = 50, at: float = 0.0, **how: Any) -> Window:
     asked = question(page, page_size)
-    return read_window(asked, read(asked, body(rows, page, page_size, **how), at))
+    return read_window(asked, parse_page(asked, body(rows, page, page_size, **how), at))
 
 
 def row(number: int, status: str = "succeeded", cost: str | None = "0.10") -> Spec:
@@ -57,9 +57,9 @@ OLD = [row(number) for number in range(10, 0, -1)]
 
 
 def after(first: Window, *others: Window, since: float = 0.0, depth: int = 1000) -> tuple[Listing, list[Fault | None]]:
-    listing, faults = learn(None, first, 0.0, since=0.0, name="a", depth=depth)[0], []
+    listing, faults = advance_listing(None, first, 0.0, since=0.0, name="a", depth=depth)[0], []
     for number, window in enumerate(others):
-        listing, fault = learn(listing, window, window.asked_at, since=since, name=f"b{number}", depth=depth)
+        listing, fault = advance_listing(listing, window, window.asked_at, since=since, name=f"b{number}", depth=depth)
         faults.append(fault)
     return listing, faults
 
@@ -230,7 +230,7 @@ def test_a_moment_can_be_returned_to_after_its_chain_has_ended() -> None:
     page = compose_at(question(2, 5), listing, token, asked_since=0.0)
     assert page is not None
     assert json.loads(page.body) == json.loads(body(OLD, 2, 5))
-    listing, _ = learn(listing, answer(OLD[:-1], at=160.0), 160.0, since=0.0, name="c", depth=99)
+    listing, _ = advance_listing(listing, answer(OLD[:-1], at=160.0), 160.0, since=0.0, name="c", depth=99)
     assert compose_at(question(2, 5), listing, token, asked_since=0.0) is None
 
 
@@ -255,7 +255,7 @@ def test_moments_pass() -> None:
     now = [row(11), *OLD]
     listing, _ = after(answer(OLD), answer(now, at=100.0), answer(now, at=240.0))
     assert compose_at(question(), listing, write_token("a", answer(OLD).stamp), asked_since=0.0) is not None
-    listing, _ = learn(listing, answer(now, at=251.0), 251.0, since=0.0, name="c", depth=99)
+    listing, _ = advance_listing(listing, answer(now, at=251.0), 251.0, since=0.0, name="c", depth=99)
     assert compose_at(question(), listing, write_token("a", answer(OLD).stamp), asked_since=0.0) is None
 
 
@@ -319,7 +319,7 @@ def test_tags_tell_pages_apart() -> None:
     again = compose(question(1, 2), after(answer(OLD))[0])
     assert again is not None
     assert again.etag == tags[1], "the same bytes, the same tag"
-    sent = read(question(1, 2), body(OLD, 1, 2), 1.0)
+    sent = parse_page(question(1, 2), body(OLD, 1, 2), 1.0)
     assert (again.body, again.etag) == (sent.body, sent.etag), "also where another replica had them of the hub itself"
 
 
@@ -346,7 +346,7 @@ def test_nothing_is_composed_of_an_answer_that_contradicts_itself(spoil: tuple[b
     spoiled = body(OLD).replace(*spoil, 1)
     asked = question()
     with pytest.raises(Unfit, match=reason):
-        read_window(asked, read(asked, spoiled, 0.0))
+        read_window(asked, parse_page(asked, spoiled, 0.0))
 
 
 def test_an_empty_answer_shows_no_form() -> None:
@@ -366,9 +366,9 @@ def test_rows_are_kept_byte_for_byte(texts: list[str], glue: str) -> None:
         f'"page_size":50,"total_entries":{len(rows)},"total_pages":1}}'
     ).encode()
     asked = question()
-    window = read_window(asked, read(asked, whole, 0.0))
+    window = read_window(asked, parse_page(asked, whole, 0.0))
     assert [row.text.decode() for row in window.rows] == rows
-    listing = learn(None, window, 0.0, since=0.0, name="a", depth=99)[0]
+    listing = advance_listing(None, window, 0.0, since=0.0, name="a", depth=99)[0]
     page = compose(asked, listing)
     assert page is not None
     assert page.body == whole
@@ -433,14 +433,14 @@ class Rows(RuleBasedStateMachine):
     @precondition(lambda self: self.table)
     @rule(page=st.integers(1, 4), page_size=st.sampled_from([1, 2, 3, 5, 8]))
     def look(self, page: int, page_size: int) -> None:
-        """The hub answers; as in ``record.learn``, other totals than before begin a new time."""
+        """The hub answers; as in ``record.advance_record``, other totals than before begin a new time."""
         try:
             window = answer(self.table, page, page_size, self.now)
         except Unfit:
             return
         if window.stamp != self.stamp:
             self.stamp, self.since = window.stamp, self.now - 0.5
-        self.listing, _ = learn(
+        self.listing, _ = advance_listing(
             self.listing, window, self.now, since=self.since, name=f"c{next(self.numbers)}", depth=12
         )
         if self.listing.stamp == window.stamp and self.listing.asked_at == self.now:

@@ -72,6 +72,6 @@ def test_of_versions_too_those_go_first_that_were_used_the_longest_ago(monkeypat
     listings, one = Listings(10**9), listing(row(1))
     for key, version in (("a", "1.aa"), ("b", "1.bb"), ("a", "2.aa"), ("c", "1.cc")):
         listings.agree(key, one, version)
-    assert [listings.told_version(key) for key in "abc"] == ["2.aa", "", "1.cc"]
+    assert [listings.agreed_version(key) for key in "abc"] == ["2.aa", "", "1.cc"]
     listings.put("a", one)
-    assert (listings.told_version("a"), listings.version("a")) == ("", "2.aa"), "Redis has it, but not this"
+    assert (listings.agreed_version("a"), listings.version("a")) == ("", "2.aa"), "Redis has it, but not this"

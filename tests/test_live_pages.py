@@ -15,7 +15,7 @@ from proxy.simulator import Fault, Simulator
 from proxy.simulator.world import Generation
 from tests.support import KEY, Clock, RedisServer, Rig, rig, still_world
 from tests.test_known_rows import pair
-from tests.test_strangers import hub_with
+from tests.test_unlisted_members import hub_with
 
 FRESH = {"cache-control": "no-cache"}
 

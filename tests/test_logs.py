@@ -44,7 +44,7 @@ class Said(LogEvent, frozen=True):
 
 def test_lines_are_written_in_order(pipe: Pipe) -> None:
     pipe.may_go.set()
-    with logs.Writing(pipe):
+    with logs.LogWriter(pipe):
         for number in range(100):
             logging.getLogger("proxy.test").info("line %d", number)
     assert pipe.written == [f"line {number}" for number in range(100)]
@@ -52,8 +52,8 @@ def test_lines_are_written_in_order(pipe: Pipe) -> None:
 
 def test_what_is_made_a_line_later_keeps_its_place_and_looks_the_same(pipe: Pipe) -> None:
     pipe.may_go.set()
-    with logs.Writing(pipe) as log:
-        later = log.later("proxy.test")
+    with logs.LogWriter(pipe) as log:
+        later = log.event_sink("proxy.test")
         for number in range(0, 100, 2):
             later([Said(f"line {number}")])
             logging.getLogger("proxy.test").info("line %d", number + 1)
@@ -64,15 +64,15 @@ def test_what_is_made_a_line_later_keeps_its_place_and_looks_the_same(pipe: Pipe
 def test_a_later_line_has_the_time_at_which_it_was_logged(at: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: at)
     written: list[bytes] = []
-    with logs.Writing(written.extend) as log:
-        log.later("proxy.test")([Said("said")])
+    with logs.LogWriter(written.extend) as log:
+        log.event_sink("proxy.test")([Said("said")])
     expected = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
     assert written == [f"{expected},{int(at * 1000) % 1000:03d} INFO proxy.test said\n".encode()]
 
 
 def test_a_stuck_pipe_drops_lines_and_says_how_many(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "QUEUED", 10)
-    with logs.Writing(pipe):
+    monkeypatch.setattr(logs, "MAX_QUEUED", 10)
+    with logs.LogWriter(pipe):
         for number in range(1000):  # nothing writes meanwhile, and nothing waits
             logging.getLogger("proxy.test").info("line %d", number)
         pipe.may_go.set()
@@ -147,7 +147,7 @@ def test_what_cannot_be_written_is_dropped_and_the_log_goes_on(fault: int, monke
 
     monkeypatch.setattr(os, "writev", write)
     with logs.to_stderr("text") as log:
-        log.later("proxy.test")([Said(f"line {number}") for number in range(10)])
+        log.event_sink("proxy.test")([Said(f"line {number}") for number in range(10)])
         assert failed.wait(10)
         logging.getLogger("proxy.test").info("line 10")
     lines = b"".join(written).decode().splitlines()
@@ -166,27 +166,27 @@ def test_lines_that_were_made_while_the_last_ones_were_written_are_written_too()
         assert may_go.wait(10)
         written.extend(pieces)
 
-    with logs.Writing(write) as log:
-        later = log.later("proxy.test")
+    with logs.LogWriter(write) as log:
+        later = log.event_sink("proxy.test")
         later([Said("first")])
         assert writes.wait(10)
-        later([Said(f"line {number}") for number in range(2 * logs.AT_ONCE)])
+        later([Said(f"line {number}") for number in range(2 * logs.BATCH_LINES)])
         log._ending.set()
         may_go.set()
-    assert b"".join(written).count(b"\n") == 1 + 2 * logs.AT_ONCE
+    assert b"".join(written).count(b"\n") == 1 + 2 * logs.BATCH_LINES
 
 
 def test_finish_does_not_wait_for_ever(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "ENDING", 0.05)
-    with logs.Writing(pipe):
+    monkeypatch.setattr(logs, "FINISH_TIMEOUT", 0.05)
+    with logs.LogWriter(pipe):
         logging.getLogger("proxy.test").info("never written in time")
 
 
 def test_of_events_that_come_together_the_first_are_kept(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "QUEUED", 10)
-    log = logs.Writing(pipe)
-    log.later("proxy.test")([Said(f"line {number}") for number in range(25)])
-    log.later("proxy.test")([Said("too late")])
+    monkeypatch.setattr(logs, "MAX_QUEUED", 10)
+    log = logs.LogWriter(pipe)
+    log.event_sink("proxy.test")([Said(f"line {number}") for number in range(25)])
+    log.event_sink("proxy.test")([Said("too late")])
     assert log.handler.dropped == 16
     pipe.may_go.set()
     with log:
@@ -199,7 +199,7 @@ def test_of_events_that_come_together_the_first_are_kept(pipe: Pipe, monkeypatch
 def test_a_line_that_is_no_utf8_is_written_and_so_are_those_after_it(formatter: LineFormatter) -> None:
     """As the name of a file may be."""
     written: list[bytes] = []
-    with logs.Writing(written.extend, formatter) as log:
+    with logs.LogWriter(written.extend, formatter) as log:
         logging.getLogger("proxy.test").info("token renewed from %s", os.fsdecode(b"schl\xfcssel"))
     assert b"schl" in written[0]
     assert b"udcfcssel" in written[0]
@@ -210,6 +210,6 @@ def test_a_line_that_is_no_utf8_is_written_and_so_are_those_after_it(formatter: 
 def test_what_logs_while_something_is_being_queued_is_queued_as_well(pipe: Pipe) -> None:
     """As a finalizer does that garbage collection runs there."""
     pipe.may_go.set()
-    with logs.Writing(pipe) as log, log._counting:
+    with logs.LogWriter(pipe) as log, log._counting:
         logging.getLogger("proxy.test").info("nested")
     assert pipe.written == ["nested"]

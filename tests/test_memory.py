@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.known import memory as memory_module
-from proxy.known.kept import NEVER
+from proxy.known.cached_page import NO_LIFETIME
 from proxy.known.memory import HEARD, OVERHEAD, Memory
 from proxy.known.second_chance import CHANCES
 
@@ -21,8 +21,8 @@ def page(key: str, size: int = KIB, asked_at: float = 0.0, stamp: Stamp = A) -> 
     return Page(key, bytes(size), '"e"', asked_at, stamp, settled=True, dead_at=None)
 
 
-def record(stamp: Stamp = A, heard_at: float = 1.0) -> Record:
-    return Record(stamp, 0.0, heard_at, heard_at)
+def record(stamp: Stamp = A, received_at: float = 1.0) -> Record:
+    return Record(stamp, 0.0, received_at, received_at)
 
 
 def memory(limit: int = 100 * KIB) -> Memory:
@@ -70,29 +70,29 @@ def test_what_does_not_fit_is_not_kept_and_displaces_nothing() -> None:
 def test_what_was_heard_of_a_listing_counts_though_nothing_of_it_was_kept() -> None:
     """A look into Redis that was under way may say what was before; so may a Redis that has lost what it took."""
     it = memory()
-    it.hear("new", record(B, 2.0))
+    it.learn_from_news("new", record(B, 2.0))
     assert it.record("new", suspect=True) is None, "of no use before it is asked for"
     assert it.learn("new", record()) == record(B, 2.0)
     assert not it.put("new", page("a"))
-    it.hear("another", record(B, 2.0))
+    it.learn_from_news("another", record(B, 2.0))
     assert it.learn("another", record(A, 3.0)) == record(A, 3.0)
 
 
 def test_no_more_is_remembered_of_what_was_heard_than_so_much() -> None:
     it = memory()
     for number in range(HEARD + 1):
-        it.hear(f"l{number}", record(B, 2.0))
+        it.learn_from_news(f"l{number}", record(B, 2.0))
     assert it.learn("l0", record()) == record()
     assert it.learn("l1", record()) == record(B, 2.0)
 
 
 def test_the_latest_that_was_heard_counts_and_is_the_last_to_go() -> None:
     it = memory()
-    it.hear("l0", record(B, 3.0))
+    it.learn_from_news("l0", record(B, 3.0))
     for number in range(HEARD - 1):
-        it.hear(f"other {number}", record())
-    it.hear("l0", record(A, 2.0))
-    it.hear("one more", record())
+        it.learn_from_news(f"other {number}", record())
+    it.learn_from_news("l0", record(A, 2.0))
+    it.learn_from_news("one more", record())
     assert it.learn("l0", record()) == record(B, 3.0)
 
 
@@ -114,17 +114,17 @@ def test_with_a_listing_its_pages_are_judged_anew_and_no_others(
     monkeypatch: pytest.MonkeyPatch, how: str, few: int
 ) -> None:
     """Unless they are too many to be told, one by one: then all pages of all listings are."""
-    monkeypatch.setattr(memory_module, "FEW", few)
+    monkeypatch.setattr(memory_module, "ONE_BY_ONE_LIMIT", few)
     it = memory()
     it.learn("other", record())
     for listing, key in (("l", "a"), ("l", "b"), ("other", "c")):
         it.put(listing, page(key))
-        it._pages[key].reckon(NEVER, it.changes)
+        it._pages[key].reckon(NO_LIFETIME, it.changes)
     if how == "confirmed":
-        it.learn("l", record(heard_at=2.0))
+        it.learn("l", record(received_at=2.0))
     else:
         it.suspect("l")
-    outdated = [key for key in "abc" if it._pages[key].reckoned != it.changes]
+    outdated = [key for key in "abc" if it._pages[key].changes_seen != it.changes]
     assert outdated == (["a", "b"] if few == 2 else ["a", "b", "c"])
 
 
@@ -137,9 +137,9 @@ def test_records_only_move_forward() -> None:
 
 def test_news_of_what_is_not_kept_is_not_kept() -> None:
     it = memory()
-    it.hear("elsewhere", record())
+    it.learn_from_news("elsewhere", record())
     assert it.record("elsewhere") is None
-    it.hear("l", record(B, 2.0))
+    it.learn_from_news("l", record(B, 2.0))
     assert it.record("l") == record(B, 2.0)
 
 

@@ -105,7 +105,7 @@ def test_what_there_is_not_is_called_none_in_each_label() -> None:
 def test_every_call_to_redis_is_documented_by_name() -> None:
     """Each may stand in a line of the log, too."""
     source = "\n".join(path.read_text() for path in sorted((ROOT / "proxy").rglob("*.py")))
-    scripts = {name: const for const, name in re.findall(r'^_([A-Z]+): Final = Script\("(\w+)"', source, re.MULTILINE)}
+    scripts = {name: const for const, name in re.findall(r'^_([A-Z_]+): Final = Script\("(\w+)"', source, re.MULTILINE)}
     called = {name for name, const in scripts.items() if re.search(rf'\b_{const},\s*"{name}"', source)}
     called |= set(re.findall(r'_?link\.(?:call|count|garbage|refused)\(\s*"(\w+)"', source))
     assert set(scripts) - called == {"rehearse", "watermark_add", "watermark_read"}, "those have the name of the kind"
@@ -260,7 +260,7 @@ async def test_several_workers_are_one_scrape(tmp_path: Path) -> None:
 
 
 async def test_a_worker_that_hangs_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.siblings.ANSWERED", 0.05)
+    monkeypatch.setattr("proxy.siblings.ANSWER_TIMEOUT", 0.05)
     stuck = Siblings(tmp_path)
 
     async def never() -> bytes:

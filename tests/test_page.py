@@ -10,8 +10,8 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from proxy.answer.lenient import LEVELS, _shallow, lenient
-from proxy.answer.page import namespace_of, read
+from proxy.answer.lenient_json import MAX_LEVELS, _shallow, decode_leniently
+from proxy.answer.page import namespace_of, parse_page
 from proxy.answer.record import Stamp
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON, HubError
 from proxy.questions.query import ListQuery
@@ -56,25 +56,25 @@ def without(name: str) -> bytes:
 )
 def test_settled(statuses: list[str | None], settled: bool) -> None:
     rows = [{"status": status, "prompt": {"status": "queued"}} for status in statuses]
-    assert read(QUESTION, body(generations=rows), 1.0).settled is settled
+    assert parse_page(QUESTION, body(generations=rows), 1.0).settled is settled
 
 
 def test_a_row_without_a_status_is_in_flight() -> None:
-    assert read(QUESTION, body(generations=[{}]), 1.0).settled is False
+    assert parse_page(QUESTION, body(generations=[{}]), 1.0).settled is False
 
 
 def test_what_is_kept() -> None:
     raw = body(later="a member of the future")
-    page = read(QUESTION, raw, 12.5)
+    page = parse_page(QUESTION, raw, 12.5)
     assert (page.key, page.body, page.asked_at) == (QUESTION.key, raw, 12.5)
     assert page.stamp == Stamp(7, "1.20")
     assert page.etag.startswith('"')
     assert page.etag.endswith('"')
-    assert page.etag != read(QUESTION, raw + b" ", 12.5).etag
+    assert page.etag != parse_page(QUESTION, raw + b" ", 12.5).etag
 
 
 def test_total_cost_may_be_null() -> None:
-    assert read(QUESTION, body(total_cost=None), 0.0).stamp == Stamp(7, None)
+    assert parse_page(QUESTION, body(total_cost=None), 0.0).stamp == Stamp(7, None)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_total_cost_may_be_null() -> None:
 )
 def test_what_is_no_page(raw: bytes, error: type[HubError]) -> None:
     with pytest.raises(error) as caught:
-        read(QUESTION, raw, 0.0)
+        parse_page(QUESTION, raw, 0.0)
     assert type(caught.value) is error
     assert caught.value.hub_status == 200
 
@@ -129,7 +129,7 @@ def test_a_status_that_is_no_text_is_one_that_no_contract_lists(kind: str, statu
         "generation": generation_question("c", "generation", ID),
         "queued": generation_question("c", "queued", ID),
     }[kind]
-    page = read(question, body, 1.0)
+    page = parse_page(question, body, 1.0)
     assert (page.body, page.settled) == (body, False)
     if kind == "page":
         assert [row.settled for row in read_window(question, page).rows] == [True, False]
@@ -143,7 +143,7 @@ NUMBERS = ["count", "page_number", "page_size", "total_pages", "total_entries"]
 def test_whole_numbers_are_whole_however_they_are_spelled(name: str, spelling: str) -> None:
     """For JSON, and for JSON Schema from draft 6 on."""
     text = json.dumps({**ENVELOPE, name: -1}).replace("-1", spelling).encode()
-    page = read(QUESTION, text, 1.0)
+    page = parse_page(QUESTION, text, 1.0)
     assert (page.body, page.stamp) == (text, Stamp(7, "1.20"))
     with pytest.raises(Unfit):  # nothing is composed of it, which would be spelled otherwise
         read_window(QUESTION, page)
@@ -167,14 +167,14 @@ def test_whole_numbers_are_whole_however_they_are_spelled(name: str, spelling: s
 def test_what_is_no_whole_number_is_none(spelling: str) -> None:
     text = json.dumps({**ENVELOPE, "total_entries": -1}).replace("-1", spelling).encode()
     with pytest.raises(HubAnswerNotAPage):
-        read(QUESTION, text, 1.0)
+        parse_page(QUESTION, text, 1.0)
 
 
 def test_all_that_is_odd_may_be_so_at_once() -> None:
     odd = r'"prompt": "\ud83d", "deep": ' + "[" * 5000 + "]" * 5000
     for row in (ROW.replace("STATUS", "3").replace('"prompt": "x"', odd), f'{{{odd}, "status": {{}}}}'):
         text = body(generations=[None], total_entries=-1).replace(b"null", row.encode()).replace(b"-1", b"7.0")
-        page = read(QUESTION, text, 1.0)
+        page = parse_page(QUESTION, text, 1.0)
         assert (page.body, page.settled, page.stamp) == (text, False, Stamp(7, "1.20"))
 
 
@@ -184,7 +184,7 @@ def test_rows_within_rows_are_none() -> None:
     text = body(generations=[None]).replace(
         b"null", b'{"status": 3, "generation": %s, "generations": [%s]}' % (deep, deep)
     )
-    assert read(QUESTION, text, 1.0).settled is False
+    assert parse_page(QUESTION, text, 1.0).settled is False
 
 
 HALVES = [r"\ud83d", r"\ude00", r"\uD83D and \uDE00", r"\ude00\ud83d", r"\ud83d\n\ude00", r"\\\ud83d"]
@@ -209,7 +209,7 @@ def test_halves_of_surrogates_are_json(kind: str, text: str) -> None:
         "generation": generation_question("c", "generation", ID),
         "queued": generation_question("c", "queued", ID),
     }[kind]
-    page = read(question, body, 0.0)
+    page = parse_page(question, body, 0.0)
     assert page.body == body
     if page.single:
         assert namespace_of(question, page) == "ox"
@@ -224,11 +224,11 @@ def test_an_escaped_backslash_is_no_surrogate() -> None:
 
     for body in (rb'"\\ud83d"', rb'"\ud83d\ude00"', rb'"\u0041"', b'"'):
         with pytest.raises(msgspec.DecodeError):
-            lenient(refuse, body)
+            decode_leniently(refuse, body)
     assert len(seen) == 4, "nothing to be lenient with"
 
 
-DEPTHS = [10, LEVELS - 1, LEVELS, LEVELS + 1, 999, 5000, 100_000]
+DEPTHS = [10, MAX_LEVELS - 1, MAX_LEVELS, MAX_LEVELS + 1, 999, 5000, 100_000]
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -240,13 +240,13 @@ def test_a_member_may_be_nested_to_any_depth(depth: int, shape: bytes) -> None:
     deep = shape * depth + b"1" + ends * depth
     row = b'{"generation_id": "%s", "prompt": %s, "status": "succeeded", "target_namespace": "ox"}'
     text = row % (ID.encode(), deep)
-    page = read(QUESTION, body(generations=[None]).replace(b"null", text), 1.0)
+    page = parse_page(QUESTION, body(generations=[None]).replace(b"null", text), 1.0)
     assert (page.settled, page.stamp) == (True, Stamp(7, "1.20"))
     single = generation_question("c", "generation", ID)
-    shown = read(single, b'{"status": "", "status_message": "", "generation": %s}' % text, 1.0)
+    shown = parse_page(single, b'{"status": "", "status_message": "", "generation": %s}' % text, 1.0)
     assert namespace_of(single, shown) == "ox"
     whole = body(generations=[None], count=1, total_entries=1, total_cost=None).replace(b"null", text, 1)
-    one = read(QUESTION, whole, 1.0)
+    one = parse_page(QUESTION, whole, 1.0)
     if depth < 500:
         assert len(read_window(QUESTION, one).rows) == 1
     else:
@@ -258,12 +258,12 @@ def test_a_member_may_be_nested_to_any_depth(depth: int, shape: bytes) -> None:
 def test_what_is_nested_deeply_and_no_json_is_refused(end: bytes) -> None:
     text = body(generations=[None]).replace(b"null", b'{"status": "succeeded", "prompt": ' + b"[" * 5000 + end)
     with pytest.raises(HubError):
-        read(QUESTION, text, 1.0)
+        parse_page(QUESTION, text, 1.0)
 
 
 def test_a_text_without_an_end_is_read_once() -> None:
     """However many signs it holds that could begin another."""
-    assert _shallow(b"[" * 100 + b'"' + b'\\"[' * 500_000).startswith(b"[" * LEVELS)
+    assert _shallow(b"[" * 100 + b'"' + b'\\"[' * 500_000).startswith(b"[" * MAX_LEVELS)
 
 
 @pytest.mark.parametrize("kind", ["generation", "queued"])
@@ -275,7 +275,7 @@ def test_a_generation_is_of_another_moment_when_anything_in_it_has_changed(
     def stamp(**members: Any) -> Stamp:
         row = {"generation_id": ID, "status": "succeeded", "cost": "0.16", **members}
         shown = {"generation": row} if kind == "generation" else row
-        return read(generation_question("c", kind, ID), json.dumps(shown).encode(), 1.0).stamp
+        return parse_page(generation_question("c", kind, ID), json.dumps(shown).encode(), 1.0).stamp
 
     def link(at: int) -> str:
         return f"https://b.example/k.png?X-Amz-Date=20260921T1345{at}Z&X-Amz-Expires=3600&X-Amz-Signature={at}f"

@@ -27,7 +27,7 @@ from proxy.answer.record import Record, Stamp
 from proxy.fetch import ATTEMPTS, Fetcher
 from proxy.hub.client import Hub
 from proxy.hub.credential import Credential
-from proxy.known.barred import Barred
+from proxy.known.invalidations import Invalidations
 from proxy.known.knowledge import Knowledge
 from proxy.known.memory import Memory
 from proxy.pages import Pages
@@ -102,8 +102,8 @@ class Fixture:
         assert leases is not None
         return leases
 
-    async def ask(self, question: Question = QUESTION, **wishes: Any) -> Any:
-        return await self.pages.answer(question, Directives(**wishes))
+    async def ask(self, question: Question = QUESTION, **directives: Any) -> Any:
+        return await self.pages.answer(question, Directives(**directives))
 
 
 @asynccontextmanager
@@ -123,8 +123,8 @@ async def fixture(
         link = RedisLink(fakeredis.FakeAsyncRedis(server=redis), 1.0) if redis else None
         shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
         given = CacheSettings(patience=patience, **cache)  # type: ignore[arg-type]
-        barred = Barred(link, keep=keep_record(given), clock=clock)
-        knowledge = Knowledge(given, Memory(2**20), shared, None, barred, rows_bytes=2**20, clock=clock)
+        invalidations = Invalidations(link, keep=keep_record(given), clock=clock)
+        knowledge = Knowledge(given, Memory(2**20), shared, None, invalidations, rows_bytes=2**20, clock=clock)
         allowance = Allowance(settings.rate, settings.burst, settings.concurrency)
         shield = Shield(Gates(allowance, gate, gate_name=lambda: GATE))
         upstreams = {"default": Upstream(hub, shield, clock=clock)}
@@ -655,7 +655,7 @@ async def test_what_was_asked_for_before_a_purge_is_asked_for_again() -> None:
         task = asyncio.create_task(it.ask())
         await asyncio.sleep(0.01)
         it.clock.advance(0.1)
-        await it.pages._known.barred.purged.agree(Extent("everything"))
+        await it.pages._known.invalidations.purged.agree(Extent("everything"))
         it.hub.gate.set()
         assert (await task).page.asked_at == it.clock.now
         assert it.hub.asked == 2
@@ -676,18 +676,18 @@ async def test_a_caller_says_how_stale_a_page_may_stand_in(accepts: float, *, st
                     await it.ask(stale_if_error=accepts)
 
 
-@pytest.mark.parametrize("wishes", [{"max_age": 0.0}, {"max_age": 1.0}])
-async def test_callers_who_want_it_fresh_share_what_a_slow_hub_says(wishes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("directives", [{"max_age": 0.0}, {"max_age": 1.0}])
+async def test_callers_who_want_it_fresh_share_what_a_slow_hub_says(directives: dict[str, Any]) -> None:
     """What was asked for after they came is fresh enough for them, however old the answer is when it comes."""
     async with fixture() as it:
         await it.ask()
         it.clock.advance(9)
         it.hub.gate.clear()
-        early = [asyncio.create_task(it.ask(**wishes)) for _ in range(5)]
+        early = [asyncio.create_task(it.ask(**directives)) for _ in range(5)]
         while it.hub.asked < 2:
             await asyncio.sleep(0)
         it.clock.advance(2)
-        late = [asyncio.create_task(it.ask(**wishes)) for _ in range(5)]
+        late = [asyncio.create_task(it.ask(**directives)) for _ in range(5)]
         await asyncio.sleep(0.01)
         it.hub.gate.set()
         for outcome in await asyncio.gather(*early, *late):

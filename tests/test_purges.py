@@ -17,12 +17,12 @@ import pytest
 from proxy.commands.purge import run_purge
 from proxy.commands.sockets import LOOPBACK
 from proxy.errors import BadPurge, InvalidParameter
-from proxy.known.agreed import Agreed
+from proxy.known.agreed_watermarks import AgreedWatermarks
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
-from proxy.questions.watermarks import MOST, Extent, Watermarks, heard, read, write
+from proxy.questions.watermarks import MAX_WATERMARKS, Extent, Watermarks, read, read_news, write
 from proxy.redis import news as redis_news
-from proxy.redis import telling
+from proxy.redis import retry_loop
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.redis.news import News
@@ -66,10 +66,10 @@ def test_what_a_purge_covers(purge: Extent, query: dict[str, str | int], covered
 def test_purges_are_bounded_and_forgotten() -> None:
     purges = Watermarks()
     assert not purges
-    for number in range(MOST + 1):
+    for number in range(MAX_WATERMARKS + 1):
         purges.add(Extent("namespace", str(number)), number + 1.0)
-    assert purges.since(page_question("c", ListQuery(namespace="any"))) == MOST + 1
-    purges.forget(MOST + 1.5)
+    assert purges.since(page_question("c", ListQuery(namespace="any"))) == MAX_WATERMARKS + 1
+    purges.forget(MAX_WATERMARKS + 1.5)
     assert not purges
 
 
@@ -88,10 +88,10 @@ def test_text_and_back() -> None:
 
 
 def test_what_news_says() -> None:
-    assert heard(b"1.25 page a=b c&page=1") == (Extent("page", "a=b c&page=1"), 1.25)
+    assert read_news(b"1.25 page a=b c&page=1") == (Extent("page", "a=b c&page=1"), 1.25)
     for news in (b"1.25", b"soon everything ", b"1.25 planet x"):
         with pytest.raises(ValueError, match=r"\w"):
-            heard(news)
+            read_news(news)
 
 
 class Kept(SharedWatermarks):
@@ -110,7 +110,7 @@ async def test_news_of_a_purge_says_what_is_purged() -> None:
     listening = redis.pubsub()
     await listening.subscribe(NOBODYS.news)
     here, there = (
-        Agreed(shared, keep=60.0, clock=Clock())
+        AgreedWatermarks(shared, keep=60.0, clock=Clock())
         for shared in (SharedWatermarks(RedisLink(redis, 1.0), "purged"), Kept())
     )
     assert await here.agree(Extent("namespace", "ox"))
@@ -118,7 +118,7 @@ async def test_news_of_a_purge_says_what_is_purged() -> None:
         pass
     topic, _, news = message["data"].partition(b" ")
     assert topic == b"purged"
-    there.hear(news)
+    there.on_news(news)
     question = page_question("c", ListQuery(namespace="ox"))
     assert there.since(question) == here.since(question) == Clock().now
     await listening.aclose()  # type: ignore[no-untyped-call]
@@ -147,9 +147,9 @@ async def asked(shared: Away, times: int) -> None:
 
 
 async def test_a_purge_that_could_not_be_told_is_told_when_redis_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "AGAIN", 0.0)
+    monkeypatch.setattr(retry_loop, "RETRY_INTERVAL", 0.0)
     shared, clock = Away(), Clock()
-    it, began = Agreed(shared, keep=60.0, clock=clock), clock()
+    it, began = AgreedWatermarks(shared, keep=60.0, clock=clock), clock()
     assert not await it.agree(Extent("everything"))
     clock.advance(1)
     assert not await it.agree(Extent("namespace", "ox"))
@@ -170,22 +170,22 @@ async def test_a_purge_that_could_not_be_told_is_told_when_redis_is_back(monkeyp
 async def test_a_purge_is_not_told_any_more_when_nothing_is_kept_that_it_covers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(telling, "AGAIN", 0.0)
+    monkeypatch.setattr(retry_loop, "RETRY_INTERVAL", 0.0)
     shared, clock = Away(), Clock()
-    it = Agreed(shared, keep=60.0, clock=clock)
+    it = AgreedWatermarks(shared, keep=60.0, clock=clock)
     assert not await it.agree(Extent("everything"))
     await asked(shared, 3)
     clock.advance(61)
-    assert len(it._telling._detached) == 1
+    assert len(it._retries._detached) == 1
     async with asyncio.timeout(5):
-        while it._telling._detached:
+        while it._retries._detached:
             await asyncio.sleep(0)
     assert not shared.told
 
 
 async def test_a_purge_that_cannot_be_told_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "AGAIN", 0.0)
-    it = Agreed(Away(), keep=60.0, clock=Clock())
+    monkeypatch.setattr(retry_loop, "RETRY_INTERVAL", 0.0)
+    it = AgreedWatermarks(Away(), keep=60.0, clock=Clock())
     assert not await it.agree(Extent("everything"))
     assert await it.drain(5) == 0
 
@@ -207,7 +207,7 @@ async def test_a_clock_that_is_behind_moves_no_purge_back(real: bool, redis_serv
 async def test_memory_is_not_trusted_until_the_purges_are_known(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_news, "AGAIN", 0.001)
+    monkeypatch.setattr(redis_news, "RETRY_INTERVAL", 0.001)
     link = RedisLink(connect(Secret(redis_server.url)), 5.0)
     news = News(link)
     asked, flowed, answers = 0, [], asyncio.Event()
@@ -483,25 +483,25 @@ def test_what_is_dropped_is_forgotten_unless_there_was_another() -> None:
 
 async def test_what_was_told_at_last_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """And by itself: nothing has to end for that."""
-    monkeypatch.setattr(telling, "AGAIN", 0.0)
+    monkeypatch.setattr(retry_loop, "RETRY_INTERVAL", 0.0)
     shared = Away()
-    it = Agreed(shared, keep=60.0, clock=Clock())
+    it = AgreedWatermarks(shared, keep=60.0, clock=Clock())
     assert not await it.agree(Extent("everything"))
     await asked(shared, 3)
     shared.back.set()
     async with asyncio.timeout(5):
-        while it._telling._detached:
+        while it._retries._detached:
             await asyncio.sleep(0)
     before = shared.asked
     it.note(Extent("listing"), Clock().now)
     async with asyncio.timeout(5):
-        while it._telling._detached:
+        while it._retries._detached:
             await asyncio.sleep(0)
     assert (shared.asked, len(shared.told)) == (before + 1, 2)
 
 
 async def test_what_redis_cannot_say_is_not_known_and_no_fault() -> None:
-    it = Agreed(Kept(None, {Extent("everything"): 5.0}), keep=60.0, clock=Clock())
+    it = AgreedWatermarks(Kept(None, {Extent("everything"): 5.0}), keep=60.0, clock=Clock())
     assert not await it.read()
     assert await it.read()
     assert it.since(page_question("c", ListQuery())) == 5.0
@@ -509,8 +509,8 @@ async def test_what_redis_cannot_say_is_not_known_and_no_fault() -> None:
 
 def test_what_is_purged_does_not_count_among_many_when_nothing_is_kept_that_it_covers() -> None:
     """As soon as there are too many, everything is purged."""
-    it, now = Agreed(None, keep=60.0, clock=Clock()), Clock().now
-    for number in range(MOST):
+    it, now = AgreedWatermarks(None, keep=60.0, clock=Clock()), Clock().now
+    for number in range(MAX_WATERMARKS):
         it.note(Extent("namespace", str(number)), now)
     it.note(Extent("namespace", "ox"), now + 61)
     assert it.since(page_question("c", ListQuery(namespace="ox"))) == now + 61
@@ -518,7 +518,7 @@ def test_what_is_purged_does_not_count_among_many_when_nothing_is_kept_that_it_c
 
 
 def test_a_purge_leaves_the_others_in_force() -> None:
-    it, now = Agreed(None, keep=60.0, clock=Clock()), Clock().now
+    it, now = AgreedWatermarks(None, keep=60.0, clock=Clock()), Clock().now
     for name, at in (("ox", now), ("moo", now + 59), ("cow", now - 59)):
         it.note(Extent("namespace", name), at)
     assert [it.since(page_question("c", ListQuery(namespace=name))) for name in ("ox", "moo", "cow")] == [

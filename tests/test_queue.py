@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from proxy.admission.queue import Queue
-from proxy.redis.allotment import allotted, current
+from proxy.redis.allotment import allotted, current_allotment
 
 
 class Room:
@@ -207,11 +207,11 @@ async def test_nobody_is_asked_for_in_the_time_that_redis_may_cost_the_first() -
     queue, left = Queue[str](8), list[float]()
 
     async def ask() -> str:
-        left.append(current().left(1.0))
+        left.append(current_allotment().left(1.0))
         return "answer"
 
     with allotted():
-        current().charge(10.0)
+        current_allotment().charge(10.0)
         await queue.wait(ask, left.append, 5.0, place=0)  # type: ignore[arg-type]
     assert left == [1.0]
 

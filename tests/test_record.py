@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.answer.page import Page
-from proxy.answer.record import Record, Stamp, learn
+from proxy.answer.record import Record, Stamp, advance_record
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.redis.client import connect
@@ -44,14 +44,14 @@ A, B = Stamp(1, None), Stamp(2, "0.10")
     ],
 )
 def test_table(record: Record | None, answer: tuple[Stamp, float, float], expected: tuple[Record, str]) -> None:
-    assert learn(record, *answer) == expected
+    assert advance_record(record, *answer) == expected
 
 
 def test_what_contradicts_confirms_nothing() -> None:
     """Pages of before are retired though the totals are the same; not by an answer that may be of before itself."""
     known = Record(A, 0, 5, 6)
-    assert learn(known, A, 6, 8, contradicts=True) == (Record(A, 6, 6, 8, 2), "moved")
-    assert learn(known, A, 5.5, 8, contradicts=True) == (known, "behind")
+    assert advance_record(known, A, 6, 8, contradicts=True) == (Record(A, 6, 6, 8, 2), "moved")
+    assert advance_record(known, A, 5.5, 8, contradicts=True) == (known, "behind")
 
 
 moments = st.integers(0, 40)
@@ -69,9 +69,9 @@ answers = st.lists(
 @given(answers)
 def test_records_only_move_forward(given_answers: list[Answer]) -> None:
     record: Record | None = None
-    for stamp, asked_at, heard_at, contradicts in given_answers:
+    for stamp, asked_at, received_at, contradicts in given_answers:
         before = record
-        record, learned = learn(record, stamp, asked_at, heard_at, contradicts=contradicts)
+        record, learned = advance_record(record, stamp, asked_at, received_at, contradicts=contradicts)
         if learned == "behind":
             assert record is before
             continue
@@ -83,8 +83,8 @@ def test_records_only_move_forward(given_answers: list[Answer]) -> None:
             assert record.since >= before.since
             confirmed = stamp == before.stamp and asked_at >= before.since and not contradicts
             assert learned == ("confirmed" if confirmed else "moved")
-            assert record.since == (before.since if confirmed else asked_at if contradicts else before.heard_at)
-            assert learned == "confirmed" or asked_at >= before.heard_at, "a move is never guessed"
+            assert record.since == (before.since if confirmed else asked_at if contradicts else before.received_at)
+            assert learned == "confirmed" or asked_at >= before.received_at, "a move is never guessed"
 
 
 def as_in_redis(record: Record | None) -> tuple[object, ...] | None:
@@ -92,7 +92,7 @@ def as_in_redis(record: Record | None) -> tuple[object, ...] | None:
         return None
     return (
         record.stamp,
-        *(round(at * 1e6) for at in (record.since, record.confirmed_at, record.heard_at)),
+        *(round(at * 1e6) for at in (record.since, record.confirmed_at, record.received_at)),
         record.version,
     )
 
@@ -101,15 +101,15 @@ async def both_ways(shared: Shared, namespace: str, given_answers: list[Answer])
     question = page_question("c", ListQuery(namespace=namespace))
     record: Record | None = None
     kept: Page | None = None
-    for stamp, asked_at, heard_at, contradicts in given_answers:
+    for stamp, asked_at, received_at, contradicts in given_answers:
         page = Page(question.key, b"{}", '"e"', asked_at, stamp, settled=True, dead_at=None)
-        record, learned = learn(record, stamp, asked_at, heard_at, contradicts=contradicts)
-        result = await shared.learn(
-            question, page, heard_at=heard_at, keep_page=60, keep_record=60, contradicts=contradicts
+        record, learned = advance_record(record, stamp, asked_at, received_at, contradicts=contradicts)
+        result = await shared.store(
+            question, page, received_at=received_at, keep_page=60, keep_record=60, contradicts=contradicts
         )
         assert isinstance(result, tuple)
         assert (as_in_redis(result[0]), result[1]) == (as_in_redis(record), learned)
-        found = await shared.look(question)
+        found = await shared.look_up(question)
         assert found is not None
         assert as_in_redis(found.record) == as_in_redis(record)
         if learned != "behind" and (kept is None or kept.asked_at <= page.asked_at):

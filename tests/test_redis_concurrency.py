@@ -140,5 +140,5 @@ async def test_a_redis_that_is_away_is_not_stormed_when_it_is_back() -> None:
     up[0] = False
     await link.call("get", call)
     up[0] = True
-    link._rest_until = 0.0
+    link._backoff_until = 0.0
     assert await crowd(STEP + 4) < 2 * STEP

@@ -11,10 +11,10 @@ import fakeredis
 import pytest
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
-from proxy.redis.allotment import LEAST, allotted, current, unallotted
-from proxy.redis.link import SLOW_FOR, RedisLink
+from proxy.redis.allotment import MIN_SHARE, allotted, current_allotment, unallotted
+from proxy.redis.link import SLOW_SECONDS, RedisLink
 from proxy.redis.reasons import reason
-from proxy.redis.refusals import REMEMBERED
+from proxy.redis.refusals import REFUSAL_SECONDS
 from tests.support import Clock
 
 TIMEOUT = 0.2
@@ -97,7 +97,7 @@ async def test_slow_for_a_moment_is_no_fault_for_longer_is(link: RedisLink, serv
         while "get: slow" not in link.faults:
             answer, _ = await called(link, server)
             answers += answer is not None
-    assert time.monotonic() - slow_since > SLOW_FOR
+    assert time.monotonic() - slow_since > SLOW_SECONDS
     assert answers >= 2, "its answers are used all the same"
     assert (await called(link, server))[0] is None, "it is left alone, as several such calls cost too much"
     server.seconds = 0.0
@@ -140,7 +140,7 @@ async def test_a_short_call_in_what_is_left_is_a_quick_one(link: RedisLink, serv
 async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(
     link: RedisLink, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.redis.link.SLOW_FOR", 60.0)
+    monkeypatch.setattr("proxy.redis.link.SLOW_SECONDS", 60.0)
     server.seconds = 0.8 * TIMEOUT
     answered, released = asyncio.Event(), asyncio.Event()
 
@@ -185,15 +185,15 @@ async def test_each_kind_of_call_is_refused_for_itself(server: Server) -> None:
     server.error = None
     assert await link.call("look", server) == "answer"
     states = [link.state]
-    clock.advance(REMEMBERED)
+    clock.advance(REFUSAL_SECONDS)
     assert [*states, link.state] == ["refusing", "up"]
 
 
 async def test_a_redis_that_is_back_and_refuses_is_there(link: RedisLink, server: Server) -> None:
-    link._rest_until, link._faults_in_a_row = 0.0, 3
+    link._backoff_until, link._faults_in_a_row = 0.0, 3
     server.error = ResponseError("DB index is out of range", status_code="ERR")
     await called(link, server)
-    assert (link.state, link.resting) == ("refusing", False)
+    assert (link.state, link.backing_off) == ("refusing", False)
 
 
 async def test_a_refusal_is_said_once_and_again_when_it_is_another_or_a_minute_has_gone(
@@ -207,7 +207,7 @@ async def test_a_refusal_is_said_once_and_again_when_it_is_another_or_a_minute_h
         await link.call("look", server)
     first = "Redis refuses look: NOPERM, missing is the right +evalsha"
     assert caplog.messages == [first, "Redis refuses look: OOM", "Redis takes look again"], "what flaps is said once"
-    clock.advance(REMEMBERED)
+    clock.advance(REFUSAL_SECONDS)
     caplog.clear()
     for server.error in [denied, denied, None]:
         await link.call("look", server)
@@ -289,12 +289,12 @@ async def test_a_link_that_is_closed_makes_no_call() -> None:
 
 def test_what_a_call_may_take_of_what_a_question_may_cost() -> None:
     with allotted():
-        mine = current()
+        mine = current_allotment()
         assert mine.left(2.0) == 2.0
         mine.charge(0.5)
         assert mine.left(2.0) == 1.5
         mine.charge(10.0)
-        assert mine.left(2.0) == LEAST * 2.0, "enough for a Redis that is well"
-        assert current() is mine
+        assert mine.left(2.0) == MIN_SHARE * 2.0, "enough for a Redis that is well"
+        assert current_allotment() is mine
     assert mine.left(2.0) == 2.0, "nobody waits any more"
-    assert current() is not mine
+    assert current_allotment() is not mine

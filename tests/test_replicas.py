@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from proxy.redis.client import connect
-from proxy.redis.news import TRUSTED_FOR
-from proxy.redis.shared import LEASE
+from proxy.redis.news import TRUST_SECONDS
+from proxy.redis.shared import LEASE_SECONDS
 from proxy.redis.stored import read_record
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, EventSettings, RedisSettings, Settings
@@ -95,7 +95,7 @@ async def test_who_waits_in_another_replica_has_the_answer_as_soon_as_it_is_ther
         assert it.hub.journal.count == 1
         assert sum("collapsed" in status for status, _ in seen) == 2
         times = [at for _, at in seen]
-        assert max(times) - min(times) < LEASE / 2, "not when the lease would have ended"
+        assert max(times) - min(times) < LEASE_SECONDS / 2, "not when the lease would have ended"
 
 
 async def test_a_move_seen_by_one_reaches_all(own_redis: RedisServer) -> None:
@@ -129,7 +129,7 @@ async def test_a_confirmation_by_one_keeps_all_fresh(own_redis: RedisServer) -> 
 async def test_nobody_goes_back_in_time(own_redis: RedisServer) -> None:
     """Callers ask all replicas at random pages while the listing moves; what one has seen, no one unsees.
 
-    News takes its time, so each looks at what had been seen TRUSTED_FOR before it asked.
+    News takes its time, so each looks at what had been seen TRUST_SECONDS before it asked.
     """
     async with fleet(own_redis, settled_ttl=0.1, live_ttl=0.05) as it:
         seen: list[tuple[float, int]] = []
@@ -142,7 +142,7 @@ async def test_nobody_goes_back_in_time(own_redis: RedisServer) -> None:
                 turn += 1
                 asked_at = time.monotonic()
                 total, _ = await it.ask((number + turn) % 3, f"page_size=5&page={1 + (number * 7 + turn) % 6}")
-                known = max((total for at, total in seen if at < asked_at - TRUSTED_FOR), default=0)
+                known = max((total for at, total in seen if at < asked_at - TRUST_SECONDS), default=0)
                 if total < known:
                     violations.append((total, known))
                 seen.append((time.monotonic(), total))

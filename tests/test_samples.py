@@ -9,8 +9,8 @@ from proxy.web.telemetry.event import Asked, Endpoint
 from proxy.web.telemetry.samples import (
     INTERVAL,
     LISTINGS,
+    MAX_SHOWN,
     SAMPLES,
-    SHOWN,
     Activity,
     Fault,
     Listing,
@@ -37,7 +37,7 @@ def test_samples_begin_at_multiples_and_none_is_lost() -> None:
     for seconds in (0.0, 1.0, 1.5, 20.0):
         clock.advance(seconds)
         it.note([EVENT])
-    told = it.tell()
+    told = it.activity()
     assert all(sample.at % INTERVAL == 0 for sample in told.samples)
     assert [sample.requests for sample in told.samples] == [{"hit": 2}, {"hit": 1}, {"hit": 1}]
     assert told.totals == Totals(pages=4, hub=0)
@@ -54,7 +54,7 @@ def test_outcomes_of_the_hub_and_of_callers() -> None:
         HubCall("default", 0, "hub_timeout"),
     ):
         it.note_hub(call)
-    told = it.tell()
+    told = it.activity()
     assert told.samples[-1].requests == {"hit": 1, "stale": 1, "refused": 1, "failed": 2}
     assert told.samples[-1].hub == {"200": 1, "404": 1, "none": 1}
     assert {(fault.where, fault.what) for fault in told.faults} == {
@@ -72,13 +72,13 @@ def test_listings_of_the_last_minute() -> None:
         it.note([replace(EVENT, asked=of("a"))])
     clock.advance(30)
     it.note([replace(EVENT, asked=of("b"), age=7.0)])
-    assert [(one.listing, one.asked) for one in it.tell().listings] == [("a", 3), ("b", 1)]
+    assert [(one.listing, one.asked) for one in it.activity().listings] == [("a", 3), ("b", 1)]
     clock.advance(40)
     it.note([replace(EVENT, asked=of("b"), age=8.0)])
-    (only,) = it.tell().listings
+    (only,) = it.activity().listings
     assert (only.listing, only.asked, only.age, only.filters) == ("b", 2, 8.0, EVENT.asked.filters)
     clock.advance(3600)
-    assert it.tell().listings == []
+    assert it.activity().listings == []
 
 
 def test_nothing_grows_without_bounds() -> None:
@@ -87,11 +87,11 @@ def test_nothing_grows_without_bounds() -> None:
     for number in range(3 * LISTINGS):
         it.note([replace(EVENT, asked=of(f"l{number}"))])
     assert len(it._last) == LISTINGS
-    assert len(it.tell().listings) == SHOWN
+    assert len(it.activity().listings) == MAX_SHOWN
     for _ in range(3 * SAMPLES):
         clock.advance(INTERVAL)
         it.note([EVENT])
-    assert len(it.tell().samples) == SAMPLES
+    assert len(it.activity().samples) == SAMPLES
     assert len(it._last) == 1
 
 

@@ -36,13 +36,13 @@ def test_what_it_holds_is_read_again_when_it_changed(path: Path, caplog: pytest.
     caplog.set_level(logging.INFO, "proxy.test")
     it = Reloaded(path, read_token, "key", LOG)
     assert it.value == Secret("first")
-    assert not it.look()
+    assert not it.reload_if_changed()
     put(path, "second")
-    assert it.look()
+    assert it.reload_if_changed()
     assert it.value == Secret("second")
-    assert not it.look()
+    assert not it.reload_if_changed()
     put(path, " second\n")
-    assert not it.look(), "it is the same"
+    assert not it.reload_if_changed(), "it is the same"
     assert [record.getMessage() for record in caplog.records] == [f"key renewed from {path}"]
 
 
@@ -50,16 +50,16 @@ def test_what_it_holds_is_read_again_when_it_changed(path: Path, caplog: pytest.
 def test_the_last_good_one_goes_on(path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     it = Reloaded(path, read_token, "key", LOG)
     path.write_bytes(text.encode("latin-1"))
-    assert not it.look()
+    assert not it.reload_if_changed()
     path.unlink()
-    assert not it.look()
-    assert not it.look()
+    assert not it.reload_if_changed()
+    assert not it.reload_if_changed()
     assert it.value == Secret("first")
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert all(line.startswith("key not renewed, the last good one goes on: ") for line in said)
     put(path, "third")
-    assert it.look()
+    assert it.reload_if_changed()
     assert it.value == Secret("third")
 
 

@@ -22,7 +22,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 README = (ROOT / "README.md").read_text()
 
 LAYERS = [  # packages, and modules outside of them, from the bottom up: each imports from lines below its own only
-    ["causes", "clock", "contract", "errors", "log_format", "log_throttle", "secret", "secret_file", "shared_texts"],
+    ["causes", "clock", "contract", "errors", "log_format", "log_throttle", "secret", "secret_file", "text_cache"],
     ["siblings", "tracing"],
     ["redis_keys", "setting_types"],
     ["logs", "questions", "settings", "tasks"],
@@ -30,14 +30,14 @@ LAYERS = [  # packages, and modules outside of them, from the bottom up: each im
     ["rows"],
     ["redis"],
     ["admission", "callers", "known"],
-    ["ahead", "config", "upstream"],
-    ["at_hand", "fetch"],
-    ["line"],
-    ["looks"],
+    ["refresh_ahead", "config", "upstream"],
+    ["memory_hits", "fetch"],
+    ["fetch_queue"],
+    ["lookups"],
     ["pages"],
     ["events"],
     ["core"],
-    ["web.cors", "web.credentials", "web.reading", "web.request_ids", "web.schemas", "web.state"],
+    ["web.cors", "web.credentials", "web.handlers", "web.request_ids", "web.schemas", "web.state"],
     ["web.answers", "web.page_files"],
     ["web.admin", "web.authentication", "web.health", "web.limits", "web.problems"],
     ["web.openapi", "web.telemetry"],

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proxy.admission.gate import Allowance, Report, Told
+from proxy.admission.gate import Allowance, AskerState, Report
 from proxy.admission.shared_gate import SharedGate
 from proxy.answer.page import Page
 from proxy.answer.record import Stamp
@@ -29,12 +29,12 @@ from proxy.redis import stored
 from proxy.redis.claims import Claim
 from proxy.redis.client import connect
 from proxy.redis.describe import describe
-from proxy.redis.link import FIRST_REST, LONGEST_REST, RedisLink
+from proxy.redis.link import FIRST_BACKOFF, MAX_BACKOFF, RedisLink
 from proxy.redis.scripts import Script
 from proxy.redis.shared import Found, Shared
 from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis.status import SharedStatus
-from proxy.redis.stored import OFF_LOOP, read_record
+from proxy.redis.stored import OFF_LOOP_BYTES, read_record
 from proxy.redis.variants import SharedVariants
 from proxy.redis_keys import NOBODYS, record_key
 from proxy.secret import Secret
@@ -56,11 +56,11 @@ def shared(fake: fakeredis.FakeAsyncRedis) -> Shared:
 
 
 async def put(shared: Shared, page: Page = PAGE, keep_page: float = 60.0) -> None:
-    await shared.learn(QUESTION, page, heard_at=2.0, keep_page=keep_page, keep_record=60.0)
+    await shared.store(QUESTION, page, received_at=2.0, keep_page=keep_page, keep_record=60.0)
 
 
 async def get(shared: Shared, question: Question = QUESTION) -> Page | None:
-    found = await shared.look(question)
+    found = await shared.look_up(question)
     return None if found is None else found.page
 
 
@@ -83,7 +83,7 @@ async def test_what_goes_in_comes_out(shared: Shared, fake: fakeredis.FakeAsyncR
 
 
 async def test_large_bodies(shared: Shared) -> None:
-    large = msgspec.structs.replace(PAGE, body=bytes(range(256)) * (OFF_LOOP // 128), variants={})
+    large = msgspec.structs.replace(PAGE, body=bytes(range(256)) * (OFF_LOOP_BYTES // 128), variants={})
     await put(shared, large)
     assert await get(shared) == large
 
@@ -119,7 +119,7 @@ async def test_what_another_release_wrote_is_a_miss_and_no_fault_of_redis(
 async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeAsyncRedis) -> None:
     await fake.rpush(QUESTION.page_key, "x")
     await fake.rpush(record_key(QUESTION.listing), "x")
-    assert await shared.look(QUESTION) == Found(head=b"")
+    assert await shared.look_up(QUESTION) == Found(head=b"")
     await put(shared)
     assert await get(shared) == PAGE
 
@@ -128,7 +128,7 @@ async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeA
 async def test_garbage_for_a_record(shared: Shared, fake: fakeredis.FakeAsyncRedis, garbage: bytes) -> None:
     await put(shared)
     await fake.set(record_key(QUESTION.listing), garbage)
-    assert await shared.look(QUESTION) == Found(head=b"")
+    assert await shared.look_up(QUESTION) == Found(head=b"")
     await put(shared)
     assert await get(shared) == PAGE
 
@@ -186,7 +186,7 @@ class Broken:
 async def test_after_a_fault_redis_is_left_alone_for_longer_and_longer() -> None:
     clock, client = Clock(1000.0), Broken(ConnectionRefusedError())
     shared = Shared(RedisLink(client, 0.05, clock=clock))  # type: ignore[arg-type]
-    rest = FIRST_REST
+    rest = FIRST_BACKOFF
     for tries in range(1, 8):
         for _ in range(5):
             assert await get(shared) is None
@@ -196,7 +196,7 @@ async def test_after_a_fault_redis_is_left_alone_for_longer_and_longer() -> None
         await get(shared)
         assert client.calls == tries
         clock.advance(rest * 0.02)
-        rest = min(2 * rest, LONGEST_REST)
+        rest = min(2 * rest, MAX_BACKOFF)
     client.failure = None
     for _ in range(5):
         await get(shared)
@@ -232,7 +232,7 @@ async def test_a_redis_that_is_full_tells_the_others_of_an_answer_all_the_same(
     pubsub = real._link.client.pubsub()
     await pubsub.subscribe(NOBODYS.news)
     newer = replace(PAGE, asked_at=3.0, stamp=Stamp(4, "0.10"))
-    assert await real.learn(QUESTION, newer, heard_at=4.0, keep_page=60, keep_record=60, token="t") is None
+    assert await real.store(QUESTION, newer, received_at=4.0, keep_page=60, keep_record=60, token="t") is None
     assert faults(real)["page_store: OutOfMemoryError"] == 1
     async with asyncio.timeout(5):
         while (message := await pubsub.get_message(timeout=1)) is None or message["type"] != "message":
@@ -285,7 +285,7 @@ async def test_out_of_memory_and_read_only(real: Shared, own_redis: RedisServer)
     await put(real)
     assert faults(real).total() == 2
     assert state(real) == "refusing"
-    assert not real.resting, "it is read all the same"
+    assert not real.backing_off, "it is read all the same"
     await admin.aclose()
 
 
@@ -325,11 +325,11 @@ async def test_the_reply_to_something_else_is_nobodys_error(
         monkeypatch.setattr(fake, name, wrong)
     allowance = Allowance(10.0, 4, 3)
     turn = gate.wanted("g", "t", allowance, patience=0.0)
-    assert await shared.look(QUESTION, claim=Claim(QUESTION, "t", (0.0, 0.0), turn)) is None
-    assert await shared.lead(QUESTION, "t") is None
-    assert await shared.learn(QUESTION, PAGE, heard_at=2.0, keep_page=60.0, keep_record=60.0) is None
-    assert await gate.admit("g", "t", allowance, patience=0.0, paid=None, told=Told()) is None
-    assert await gate.leave("g", "t", 0, Report("answered"), 0.0, allowance) is None
+    assert await shared.look_up(QUESTION, claim=Claim(QUESTION, "t", (0.0, 0.0), turn)) is None
+    assert await shared.take_lease(QUESTION, "t") is None
+    assert await shared.store(QUESTION, PAGE, received_at=2.0, keep_page=60.0, keep_record=60.0) is None
+    assert await gate.admit("g", "t", allowance, patience=0.0, paid=None, reported=AskerState()) is None
+    assert await gate.release("g", "t", 0, Report("answered"), 0.0, allowance) is None
     assert await gate.standing("g", allowance) is None
     calls = ("page_look", "lease_take", "page_store", "gate_admit", "gate_release")
     assert all(faults(shared)[f"{name}: wrong reply"] for name in calls)

@@ -15,14 +15,14 @@ from proxy.answer.page import Page
 from proxy.known.encoder import Encoder
 from proxy.known.memory import Memory
 from proxy.redis.link import RedisLink
-from proxy.redis.stored import OFF_LOOP
+from proxy.redis.stored import OFF_LOOP_BYTES
 from proxy.redis.variants import SharedVariants
 from proxy.settings import CacheSettings
 from tests.support import NOW, Clock
 from tests.test_encodings import QUESTION, STAMP, variants_made
 
 KEY = f"{QUESTION.page_key}:gzip"
-BODY = b'{"a": 1} ' * (OFF_LOOP // 9 + 1)
+BODY = b'{"a": 1} ' * (OFF_LOOP_BYTES // 9 + 1)
 PAGE = Page(QUESTION.key, BODY, '"abc"', NOW, STAMP, settled=True, dead_at=None)
 
 

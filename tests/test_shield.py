@@ -13,18 +13,18 @@ import fakeredis
 import pytest
 
 from proxy import errors
-from proxy.admission.forgetting import LASTING
+from proxy.admission.delayed_turns import DelayedTurns
 from proxy.admission.gate import Allowance, Gate
-from proxy.admission.gates import CROWDED, Gates
-from proxy.admission.grant import LATE, Asker, Grant
-from proxy.admission.later import Later
-from proxy.admission.leftovers import Leftovers
+from proxy.admission.gate_evictions import MIN_GATE_SECONDS
+from proxy.admission.gates import CROWDED_SECONDS, Gates
+from proxy.admission.grant import MIN_GRACE, Asker, Grant
+from proxy.admission.pending_releases import PendingReleases
 from proxy.admission.refusals import GaveWay
 from proxy.admission.shared_gate import SharedGate
 from proxy.admission.shield import Shield
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
-from proxy.redis.allotment import allotted, current
+from proxy.redis.allotment import allotted, current_allotment
 from proxy.redis.claims import Claim, WantedTurn
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
@@ -175,12 +175,12 @@ async def test_a_request_under_way_keeps_its_slot_of_all_replicas(*, garbage: bo
     else:
         await redis.zadd("gp1:{g}:slots", {"ticket": 1.0})
     assert (await gates.standing()).held == 0
-    await gates.stay(grant)
+    await gates.renew(grant)
     assert (await gates.standing()).held == 1
 
 
 async def test_leaving_comes_after_the_answer_unless_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.admission.shield.SOON", 1.0)
+    monkeypatch.setattr("proxy.admission.shield.RELEASE_DELAY", 1.0)
     one = shield(fakeredis.FakeServer())
     held = await holding(one, 2)
     waiting = Held(one)
@@ -202,20 +202,20 @@ async def test_a_turn_is_given_back_in_no_callers_time(monkeypatch: pytest.Monke
 
     async def noting(self: Switch, command: str, how: Any) -> Any:
         if command == "gate_release":
-            left.append(current().left(1.0))
+            left.append(current_allotment().left(1.0))
         return await call(self, command, how)
 
     monkeypatch.setattr(Switch, "call", noting)
     one = shield(fakeredis.FakeServer())
     with allotted():
-        current().charge(10.0)
+        current_allotment().charge(10.0)
         await go(one)
         await one.drain(1)
     assert left == [1.0]
 
 
 async def test_a_probe_that_was_answered_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.admission.shield.SOON", 9.0)
+    monkeypatch.setattr("proxy.admission.shield.RELEASE_DELAY", 9.0)
     one = shield(fakeredis.FakeServer())
     with pytest.raises(errors.HubRateLimited):
         await go(one, errors.HubRateLimited("x", retry_after=0.05))
@@ -437,12 +437,12 @@ async def test_a_slot_is_not_given_back_for_ever() -> None:
     clock = Clock(1000.0)
     one = await left_without_redis(clock=clock)
     await asyncio.sleep(0.05)
-    assert one._gates._leftovers._left
+    assert one._gates._pending_releases._pending
     clock.advance(10.0)
     async with asyncio.timeout(1.0):
-        while one._gates._leftovers._telling._runs:
+        while one._gates._pending_releases._retries._runs:
             await asyncio.sleep(0.01)
-    assert not one._gates._leftovers._left
+    assert not one._gates._pending_releases._pending
 
 
 async def test_who_asks_while_nobody_waits_does_not_wait_for_the_answers_to_others() -> None:
@@ -481,7 +481,7 @@ async def test_a_fault_of_ours_frees_the_slot_and_says_nothing_of_the_hub() -> N
 
 
 async def test_a_long_request_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.admission.shield.SLOT", 0.04)
+    monkeypatch.setattr("proxy.admission.shield.SLOT_SECONDS", 0.04)
     clock = itertools.count()
     one = shield(None, Allowance(1e6, 1e6, 1), clock=lambda: next(clock) * 0.001)
     held = Held(one)
@@ -504,7 +504,7 @@ async def look(one: Shield) -> WantedTurn:
     wanted = one.wanted(5.0)
     assert wanted is not None
     assert one._gates._shared is not None
-    found = await Shared(one._gates._shared._link).look(
+    found = await Shared(one._gates._shared._link).look_up(
         LOOKED_FOR, claim=Claim(LOOKED_FOR, wanted.ticket, (0.0, 0.0), wanted)
     )
     assert found is not None
@@ -577,13 +577,13 @@ async def test_who_is_cancelled_while_redis_is_asked_leaves_nothing_behind() -> 
     one = shield(fakeredis.FakeServer())
     link: Any = one._gates._shared and one._gates._shared._link
     link.hold_back("gate_admit")
-    one._gates._unheard.turns = 7
+    one._gates._pending_state.turns = 7
     asking = asyncio.create_task(go(one))
     await link.answered.wait()
     switch(one, on=False)
     asking.cancel()
     await asyncio.wait({asking})
-    assert one._gates._unheard.turns == 7, "what it was to tell is told by the next one"
+    assert one._gates._pending_state.turns == 7, "what it was to tell is told by the next one"
     switch(one, on=True)
     assert (await one.standing()).held == 1
     await one.drain(1)
@@ -621,7 +621,7 @@ async def test_a_failing_hub_is_told_once_of_a_turn_whose_grant_was_lost() -> No
     assert standing.held == 0
     assert standing.pause.strikes == 1, "others are told before anybody asks here again"
     assert standing.pause.seconds == pytest.approx(9.0, abs=1.0)
-    assert not one._gates._unheard.of_pause
+    assert not one._gates._pending_state.has_pause
 
 
 @pytest.mark.parametrize("how", ["gate_admit", "gate_release", "page_look"])
@@ -787,7 +787,7 @@ def tell_time(one: Shield, clock: Clock) -> None:
         one._gates._shared.now = clock()
 
 
-class Asleep(Later[Any]):
+class Asleep(DelayedTurns[Any]):
     """Those whose turns are for later, until they are woken."""
 
     def __init__(self) -> None:
@@ -811,7 +811,7 @@ async def test_turns_that_were_not_used_in_time_do_not_pile_up(server: str | Non
     """Five turns were paid for when the process was stopped for a second: the budget has a burst of two for then."""
     clock, asleep = Clock(1000.0), Asleep()
     one = shield(server_of(server), Allowance(rate=50.0, burst=2, concurrency=9), clock=clock)
-    one._later = asleep
+    one._delayed_turns = asleep
     tell_time(one, clock)
     for _ in range(2):
         await go(one)
@@ -834,7 +834,7 @@ async def test_a_turn_that_finds_no_slot_in_its_time_is_charged_anew(server: str
     """The hub is slow, then well again: what was paid for meanwhile is not to come on top of what may be had then."""
     clock, asleep = Clock(1000.0), Asleep()
     one = shield(server_of(server), Allowance(rate=100.0, burst=1, concurrency=2), clock=clock)
-    one._later = asleep
+    one._delayed_turns = asleep
     tell_time(one, clock)
     (slow,) = await holding(one, 1)
     other, late = Held(one), asyncio.create_task(go(one))
@@ -888,7 +888,7 @@ async def test_a_redis_that_forgets_at_each_call_grants_no_turn_at_each(by: str)
             had += 1
     assert had == 3, "one more is of this process' own gate"
     assert one.wanted(5.0) is None
-    clock.advance(LASTING)
+    clock.advance(MIN_GATE_SECONDS)
     await one.drain(1)
     await go(one, patience=0.0)
     assert one.wanted(5.0) is not None, "it lasts: all replicas' gate is asked again"
@@ -996,10 +996,10 @@ async def test_one_slot_of_each_gate_finds_out_whether_redis_takes_them(takes: t
         told[gate] += 1
         return gate in takes
 
-    leftovers = Leftovers(tell, clock=Clock())
+    releases = PendingReleases(tell, clock=Clock())
     for number in range(40):
-        leftovers.free("ab"[number % 2], str(number))
-    await leftovers.drain(1.0)
+        releases.free("ab"[number % 2], str(number))
+    await releases.drain(1.0)
     assert told == {gate: 20 if gate in takes else 1 for gate in "ab"}
 
 
@@ -1014,7 +1014,7 @@ async def test_where_others_hold_all_slots_an_answer_that_is_late_gives_none_bes
     here.make_room()
     await asyncio.sleep(0.02)
     assert not waiting.begun.is_set()
-    clock.now += CROWDED
+    clock.now += CROWDED_SECONDS
     async with asyncio.timeout(2.0):  # one who waits looks for itself four times a second
         await waiting.begun.wait()
     for each in (*held, waiting):
@@ -1025,7 +1025,7 @@ async def test_where_others_hold_all_slots_an_answer_that_is_late_gives_none_bes
 
 def test_a_turn_is_good_for_the_time_of_a_burst_and_for_that_of_a_busy_machine() -> None:
     turn = Grant("t", 0.0, 100.0, "gate", Gate(0.0), 0)
-    for burst, good_for in ((40.0, 2.0), (1.0, LATE)):
+    for burst, good_for in ((40.0, 2.0), (1.0, MIN_GRACE)):
         allowance = Allowance(rate=20.0, burst=burst, concurrency=1)
-        assert turn.good(100.0 + good_for - 0.01, allowance)
-        assert not turn.good(100.0 + good_for + 0.01, allowance)
+        assert turn.is_valid(100.0 + good_for - 0.01, allowance)
+        assert not turn.is_valid(100.0 + good_for + 0.01, allowance)

@@ -11,7 +11,7 @@ import fakeredis
 import httpx
 import pytest
 
-from proxy.redis.status import GONE
+from proxy.redis.status import REPORT_TIMEOUT
 from proxy.redis_keys import names
 from proxy.secret import Secret
 from proxy.settings import AdminSettings, StatusSettings
@@ -155,7 +155,7 @@ async def test_who_is_gone_is_left_out_and_garbage_is_no_fault() -> None:
         assert len(found["processes"]) == 2
         assert set(await client.hkeys(NAME)) >= {b"lost", b"bad"}
         assert 0 < await client.pttl(NAME) <= 60_000
-        clock.advance(GONE + 1)
+        clock.advance(REPORT_TIMEOUT + 1)
         assert len((await status(other))["processes"]) == 1
         assert b"lost" not in await client.hkeys(NAME)
 

@@ -9,7 +9,7 @@ import pytest
 from proxy.secret import Secret
 from proxy.settings import StatusSettings
 from proxy.simulator.faults import Fault
-from tests.seen import NARROW, SCHEMES, ask, opened
+from tests.browser import NARROW, SCHEMES, ask, opened
 from tests.test_browser import PLAYWRIGHT, SHARED, browser
 
 if PLAYWRIGHT:

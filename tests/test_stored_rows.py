@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from proxy.redis.formats import OtherRelease
-from proxy.redis.stored_rows import read, version_of, write
-from proxy.rows.listing import Listing, learn
+from proxy.redis.stored_rows import read_listing, version_of, write_listing
+from proxy.rows.listing import Listing, advance_listing
 from tests.test_listing import OLD, after, answer, row
 
 KEY = "gp1:{k}"
@@ -21,7 +21,7 @@ ENDED = after(answer(OLD), answer(OLD[1:], at=5.0))[0]
 
 
 def kept(listing: Listing) -> tuple[bytes, dict[bytes, bytes]]:
-    written = write(KEY, listing, None, "", "ab")
+    written = write_listing(KEY, listing, None, "", "ab")
     return written.head, written.rows
 
 
@@ -29,54 +29,54 @@ def kept(listing: Listing) -> tuple[bytes, dict[bytes, bytes]]:
 def test_what_goes_in_comes_out(listing: Listing) -> None:
     head, rows = kept(listing)
     assert version_of(head) == "1.ab"
-    assert read(KEY, head, rows.values(), None) == listing
+    assert read_listing(KEY, head, rows.values(), None) == listing
 
 
 def test_rows_with_nothing_known_between_them_are_no_listing() -> None:
     """No page could be put together of them."""
     head, rows = kept(replace(FIRST, envelope=replace(FIRST.envelope, between=None)))
     with pytest.raises(ValueError, match="between"):
-        read(KEY, head, rows.values(), None)
+        read_listing(KEY, head, rows.values(), None)
 
 
 def test_only_what_has_changed_is_written() -> None:
-    written = write(KEY, MOVED, FIRST, "7.ab", "cd")
+    written = write_listing(KEY, MOVED, FIRST, "7.ab", "cd")
     assert (written.expected, written.version, written.whole) == ("7.ab", "8.ab", False)
     assert [b'"g11"' in text for text in written.rows.values()] == [True], (
         "the others were shown again, but are the same bytes"
     )
-    assert read(KEY, written.head, written.rows.values(), FIRST) == MOVED
-    assert {one.asked_at for one in read(KEY, written.head, written.rows.values(), FIRST).rows} == {0.0, 5.0}
+    assert read_listing(KEY, written.head, written.rows.values(), FIRST) == MOVED
+    assert {one.asked_at for one in read_listing(KEY, written.head, written.rows.values(), FIRST).rows} == {0.0, 5.0}
 
 
 def test_rows_that_nothing_needs_go() -> None:
-    written = write(KEY, ENDED, FIRST, "7.ab", "cd")
+    written = write_listing(KEY, ENDED, FIRST, "7.ab", "cd")
     assert written.gone == [], "the chain that ended can be returned to"
-    later = learn(ENDED, answer(OLD[1:], at=500.0), 500.0, since=0.0, name="z", depth=99)[0]
-    assert write(KEY, later, ENDED, "8.ab", "cd").gone == [OLD_TOP.digest]
+    later = advance_listing(ENDED, answer(OLD[1:], at=500.0), 500.0, since=0.0, name="z", depth=99)[0]
+    assert write_listing(KEY, later, ENDED, "8.ab", "cd").gone == [OLD_TOP.digest]
 
 
 def test_what_is_missing_or_another_is_no_listing() -> None:
     head, rows = kept(FIRST)
     with pytest.raises(ValueError, match="missing"):
-        read(KEY, head, list(rows.values())[1:], None)
+        read_listing(KEY, head, list(rows.values())[1:], None)
     with pytest.raises(ValueError, match="another listing"):
-        read("gp1:{other}", head, rows.values(), None)
+        read_listing("gp1:{other}", head, rows.values(), None)
     other, _ = after(answer([row(10, "failed"), *OLD[1:]]))
     with pytest.raises(ValueError, match="missing"):
-        read(KEY, head, kept(other)[1].values(), None)
+        read_listing(KEY, head, kept(other)[1].values(), None)
     newer = msgspec.msgpack.decode(head.partition(b" ")[2])
     for members in (newer[1:], [], ["as it has them"]):
         with pytest.raises(OtherRelease):
-            read(KEY, b"1.ab " + msgspec.msgpack.encode([99, *members]), rows.values(), None)
+            read_listing(KEY, b"1.ab " + msgspec.msgpack.encode([99, *members]), rows.values(), None)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_no_listing(garbage: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        read(KEY, garbage, [], None)
+        read_listing(KEY, garbage, [], None)
     with pytest.raises(ValueError):  # noqa: PT011
-        read(KEY, kept(FIRST)[0], [garbage], None)
+        read_listing(KEY, kept(FIRST)[0], [garbage], None)
 
 
 @given(st.data())
@@ -86,7 +86,7 @@ def test_a_flipped_bit_in_a_row_is_found(data: st.DataObject) -> None:
     value = bytearray(rows[name])
     value[data.draw(st.integers(0, len(value) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
-        found = read(KEY, head, [*(text for other, text in rows.items() if other != name), bytes(value)], None)
+        found = read_listing(KEY, head, [*(text for other, text in rows.items() if other != name), bytes(value)], None)
     except ValueError:
         return
     assert [one.text for one in found.rows] == [one.text for one in FIRST.rows]

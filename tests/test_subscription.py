@@ -21,7 +21,7 @@ from proxy.admission.gates import Gates
 from proxy.admission.shield import Shield
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.errors import HubRateLimited
-from proxy.events.hearing import Hearing, Pace
+from proxy.events.hub_subscriber import HubSubscriber, Pace
 from proxy.events.log import EventLog
 from proxy.events.place import read_place
 from proxy.events.shared_log import SharedLog
@@ -37,7 +37,7 @@ from proxy.simulator import Controlled, Fault, Simulator
 from proxy.simulator.streaming import label
 from tests.support import KEY, UNHURRIED, RedisServer, free_port, still_world
 
-PACE = Pace(beat=0.02, first_wait=0.02, longest_wait=0.1, steady=0.5, rest=60.0, silence=20.0)
+PACE = Pace(beat=0.02, first_wait=0.02, longest_wait=0.1, steady=0.5, absent_wait=60.0, silence=20.0)
 EVENTS = "/api/events"
 ENDLESS = 0.2
 
@@ -73,7 +73,7 @@ class Rig:
             share = lambda credential_id: SharedLog(link, f"{self.name}{credential_id}")  # noqa: E731
         made = Subscription(
             credential,
-            partial(Hearing, "default", stream, shield, log, pace=self.pace),
+            partial(HubSubscriber, "default", stream, shield, log, pace=self.pace),
             log,
             share=share,
             pace=self.pace,
@@ -130,7 +130,7 @@ async def test_events_are_heard_in_order() -> None:
         await until(lambda: len(completions(one)) == 50)
         assert told(one) == [None, *done]
         assert not gaps(one), "nobody was subscribed before"
-        assert one.heard == 50
+        assert one.received == 50
         assert it.hub.streams.open == {label(KEY): 1}
         await one.aclose()
         await until(lambda: it.open == 0)
@@ -183,7 +183,7 @@ async def test_garbage_is_passed_over() -> None:
 
 
 def shield_of(one: Subscription) -> Shield:
-    shield = one._hear.args[2]  # type: ignore[attr-defined]  # a partial
+    shield = one._subscribe.args[2]  # type: ignore[attr-defined]  # a partial
     assert isinstance(shield, Shield)
     return shield
 
@@ -236,7 +236,7 @@ async def test_a_question_ends_a_pause_and_not_the_stream(monkeypatch: pytest.Mo
             async with shield_of(one).turn(0.0):
                 raise HubRateLimited("429", retry_after=0.05)
         it.hub.faults.set(Fault(path=EVENTS, status=429))
-        await one._hearing._connection.aclose()  # type: ignore[union-attr]
+        await one._subscriber._connection.aclose()  # type: ignore[union-attr]
         await asyncio.sleep(0.3)
         assert len(tries) == 1
         it.hub.faults.clear()
@@ -244,8 +244,8 @@ async def test_a_question_ends_a_pause_and_not_the_stream(monkeypatch: pytest.Mo
             async with shield_of(one).turn(0.0):
                 pass
         else:
-            monkeypatch.setattr("proxy.events.hearing.UNASKED", 0.0)
-            one._hearing._unasked_at = 0.0  # type: ignore[union-attr]
+            monkeypatch.setattr("proxy.events.hub_subscriber.PROBE_GRACE", 0.0)
+            one._subscriber._probe_from = 0.0  # type: ignore[union-attr]
         await until(lambda: one.state == "subscribed")
 
 
@@ -414,7 +414,7 @@ async def test_who_is_gone_is_replaced(redis_server: RedisServer) -> None:
         assert left - 0.1 < time.monotonic() - began, "not before its lease has ended"
         done = [it.complete() for _ in range(20)]
         await until(lambda: len(completions(second)) == 20)
-        await second.log.look()
+        await second.log.reread()
         assert completions(second) == done, "each once, though two have told of it"
 
 
@@ -441,7 +441,7 @@ async def test_without_redis_each_hears_for_itself(own_redis: RedisServer) -> No
         async def shared() -> None:
             while not all(again in told(one) for one in replicas):
                 for one in replicas:
-                    await one.log.look()
+                    await one.log.reread()
                 await asyncio.sleep(0.02)
 
         async with asyncio.timeout(20):

@@ -14,7 +14,7 @@ from proxy import logs
 from proxy.log_format import JSONFormatter, LineFormatter, TextFormatter, wants_colours
 from proxy.simulator import Fault
 from proxy.tracing import Trace
-from proxy.web.telemetry.event import RequestEvent, asked, endpoint_of, log_requests, shown
+from proxy.web.telemetry.event import RequestEvent, asked, endpoint_of, log_requests, shown_path
 from tests.support import LIST, rig
 
 
@@ -157,14 +157,14 @@ def test_an_event_is_not_put_into_words_while_a_caller_waits(monkeypatch: pytest
     monkeypatch.setattr(logging.getLogger("proxy.access"), "propagate", False)  # pytest's own handler does not wait
     for way in ("shown", "members"):
         monkeypatch.setattr(RequestEvent, way, lambda _: pytest.fail("a caller waits for this"))
-    writing = logs.Writing(lambda _: None)
+    writing = logs.LogWriter(lambda _: None)
     handler = writing.handler
     logger = logging.getLogger("proxy.access")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         log_requests([EVENT])
-        writing.later("proxy.access")([EVENT])
+        writing.event_sink("proxy.access")([EVENT])
         record, later = writing._said
     finally:
         logger.removeHandler(handler)
@@ -195,4 +195,4 @@ def test_endpoints(path: str, endpoint: str) -> None:
 
 
 def test_a_path_cannot_break_a_line() -> None:
-    assert shown("/a b\n\x1b[31m\u2028x" + "y" * 200) == "/a?b??[31m?x" + "y" * 88
+    assert shown_path("/a b\n\x1b[31m\u2028x" + "y" * 200) == "/a?b??[31m?x" + "y" * 88

@@ -391,7 +391,7 @@ async def test_what_is_refused_is_not_remembered_and_does_not_displace() -> None
 
 
 async def test_the_least_recently_used_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "REMEMBERED", 2)
+    monkeypatch.setattr(tokens, "MAX_REMEMBERED", 2)
     it = verifier()
     first, second, third = (signed(claims(sub=f"n{number}")) for number in range(3))
     await it.caller(first)

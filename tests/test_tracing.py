@@ -172,7 +172,7 @@ async def test_spans_reach_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_collector_that_cannot_be_reached_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{LOOPBACK}:1")
-    monkeypatch.setattr("proxy.app.CLOSING", 0.2)
+    monkeypatch.setattr("proxy.app.DRAIN_TIMEOUT", 0.2)
     async with rig(tracing=ON) as it:
         began = asyncio.get_running_loop().time()
         assert (await it.caller.get(LIST)).status_code == httpx.codes.OK

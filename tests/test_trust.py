@@ -13,13 +13,15 @@ class Flowing:
 
 
 def trust(news: object) -> Trust:
-    return Trust(cast("News", news), others=True, resting=lambda: False, doubt=lambda: None, reunite=lambda: None)
+    return Trust(
+        cast("News", news), has_peers=True, backing_off=lambda: False, doubt=lambda: None, reunite=lambda: None
+    )
 
 
 def test_a_replica_that_could_tell_nothing_and_is_asked_nothing_hears_all_the_same() -> None:
     """Nobody is to look for a fault of the news after one of Redis has gone."""
     one = trust(Flowing())
-    one.told(answered=False)
-    assert (one.hears, one.together) == (True, False)
-    one.told(answered=True)
-    assert (one.hears, one.together) == (True, True)
+    one.note_write(answered=False)
+    assert (one.news_flowing, one.in_sync) == (True, False)
+    one.note_write(answered=True)
+    assert (one.news_flowing, one.in_sync) == (True, True)

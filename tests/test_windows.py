@@ -47,7 +47,7 @@ def test_to_ask(
 def test_large_rows_make_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     listing = after(answer(LONG, page_size=400))[0]
     size = sum(len(row.text) for row in listing.rows) // 400
-    monkeypatch.setattr("proxy.rows.windows.LARGE", 70 * size)
+    monkeypatch.setattr("proxy.rows.windows.MAX_WINDOW_BYTES", 70 * size)
     assert to_ask(question(1, 50), listing, [(1, 50), (2, 50)]).query == question(1, 50).query
     assert to_ask(question(2, 50), listing, [(1, 50), (2, 50)]).query == question(2, 50).query
     assert to_ask(question(3, 50), listing, [(1, 50), (3, 50)]).query == question(1, 50).query

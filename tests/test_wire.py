@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proxy.answer.freshness import MANY
+from proxy.answer.freshness import POPULAR_AFTER
 from proxy.answer.outcome import Hit
 from proxy.simulator.faults import Fault
 from proxy.web.express.lane import words_of
-from proxy.web.express.recollection import PLACE
+from proxy.web.express.request_cache import KEY_OVERHEAD
 from proxy.web.express.wire import WIRE
 from proxy.web.protocol import BoundedProtocol
 from tests.support import KEY, LIST, NOW
@@ -217,7 +217,7 @@ async def test_a_page_that_has_left_memory_is_looked_up_anew() -> None:
     async with line() as it:
         await it.known()
         first = await it.way.ask(GET)
-        memory = it.way.app.state[WIRE]._express._at_hand._judging._memory
+        memory = it.way.app.state[WIRE]._express._memory_hits._judging._memory
         for key in list(memory._pages):
             memory._drop(key)
         again = await it.way.ask(GET)
@@ -240,7 +240,7 @@ async def test_what_is_answered_by_its_bytes_counts_as_shown() -> None:
     """A page that many are shown is refreshed earlier."""
     async with line() as it:
         await it.known()
-        for _ in range(MANY):
+        for _ in range(POPULAR_AFTER):
             await it.way.ask(GET)
         assert await it.cost_after(30.5 * 0.5 + 0.01) == 1
 
@@ -248,7 +248,7 @@ async def test_what_is_answered_by_its_bytes_counts_as_shown() -> None:
 async def test_memory_that_is_not_trusted_is_not_served_by_bytes() -> None:
     async with line() as it:
         await it.known()
-        it.way.app.state[WIRE]._express._at_hand._trust.others = True
+        it.way.app.state[WIRE]._express._memory_hits._trust.has_peers = True
         before = it.way.answered
         assert (await it.way.ask(GET))[0] == "HTTP/1.1 200 OK"
         assert it.way.answered == before
@@ -273,11 +273,11 @@ async def test_a_page_that_has_no_room_in_memory_is_not_mixed_up_with_another() 
         (heard,) = {id(heard): heard for heard in express._known._found.values()}.values()
         kept = heard.kept
         page = replace(kept.page, body=b"another", etag='"another"')
-        express._at_hand.again = lambda _: None
-        express._at_hand.answer = lambda *_: Hit(page, 0.0, 9.0, "composed")
+        express._memory_hits.serve_again = lambda _: None
+        express._memory_hits.answer = lambda *_: Hit(page, 0.0, 9.0, "composed")
         status, headers, body = await it.way.ask(GET)
         assert (status, dict(headers)["etag"], body) == ("HTTP/1.1 200 OK", '"another"', b"another")
-        del express._at_hand.again, express._at_hand.answer
+        del express._memory_hits.serve_again, express._memory_hits.answer
         status, headers, body = await it.way.ask(GET)
         assert (dict(headers)["etag"], body) == (kept.page.etag, kept.page.body)
 
@@ -374,8 +374,8 @@ async def test_a_request_that_was_told_of_another_origin_is_charged_for_itself()
         places = Counter(id(heard) for heard in known._found.values())
         things = {id(heard): heard for heard in known._found.values()}
         assert len(things) == 2
-        assert {key: heard.places for key, heard in things.items()} == places
-        assert known.bytes == PLACE * len(known) + sum(heard.cost for heard in things.values())
+        assert {key: heard.references for key, heard in things.items()} == places
+        assert known.bytes == KEY_OVERHEAD * len(known) + sum(heard.cost for heard in things.values())
 
 
 async def test_a_generation_that_is_anothers_now_is_not_shown_for_its_bytes() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from proxy import errors
 from proxy.answer.outcome import Hit, Miss, StaleHit
-from proxy.known.barred import Barred
+from proxy.known.invalidations import Invalidations
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.questions.watermarks import Extent
@@ -29,13 +29,13 @@ LISTING, ANOTHER = (page_question("c", ListQuery(model=model)) for model in ("m"
 
 
 def test_a_401_is_about_all_that_the_token_shows_a_403_about_one_listing() -> None:
-    barred = Barred(None, keep=60.0, clock=Clock())
-    barred.refused(LISTING, 403, NOW)
-    assert (barred.since(LISTING), barred.since(ANOTHER)) == (NOW, 0.0)
-    barred.refused(LISTING, 401, NOW + 1)
-    assert barred.since(LISTING) == barred.since(ANOTHER) == NOW + 1
-    assert barred.since(page_question("d", ListQuery(model="n"))) == 0.0, "of another token"
-    assert barred.purged.since(LISTING) == 0.0, "what is fresh is still served"
+    invalidations = Invalidations(None, keep=60.0, clock=Clock())
+    invalidations.note_refusal(LISTING, 403, NOW)
+    assert (invalidations.since(LISTING), invalidations.since(ANOTHER)) == (NOW, 0.0)
+    invalidations.note_refusal(LISTING, 401, NOW + 1)
+    assert invalidations.since(LISTING) == invalidations.since(ANOTHER) == NOW + 1
+    assert invalidations.since(page_question("d", ListQuery(model="n"))) == 0.0, "of another token"
+    assert invalidations.purged.since(LISTING) == 0.0, "what is fresh is still served"
 
 
 async def test_the_answer_after_a_401_stands_in_again_though_others_were_turned_away_meanwhile() -> None:
@@ -74,7 +74,7 @@ async def test_another_replica_knows(status: int) -> None:
         it.hub.status = status
         with pytest.raises(errors.HubRefusedCredential):
             await it.ask()
-        assert await it.pages._known.barred.drain(5) == 0
+        assert await it.pages._known.invalidations.drain(5) == 0
         assert await it.shield.drain(5) == 0
         client: Any = it.shared._link.client
         await client.delete(*await client.keys(f"{GATE}*"))  # the pause after a 401 is over
@@ -90,7 +90,7 @@ async def test_a_listing_of_which_nothing_is_kept_is_not_remembered() -> None:
         it.hub.status = 403
         with pytest.raises(errors.HubRefusedCredential):
             await it.ask()
-        assert it.pages._known.barred.since(QUESTION) == 0.0
+        assert it.pages._known.invalidations.since(QUESTION) == 0.0
 
 
 @pytest.fixture
@@ -128,10 +128,11 @@ async def test_what_is_purged_and_what_is_withdrawn_are_read_and_each_is_a_chang
     """Were one not counted, or counted against the other, what is remembered of a page would outlive it."""
     server = fakeredis.FakeServer()
     here, there = (
-        Barred(RedisLink(fakeredis.FakeAsyncRedis(server=server), 1.0), keep=60.0, clock=Clock()) for _ in range(2)
+        Invalidations(RedisLink(fakeredis.FakeAsyncRedis(server=server), 1.0), keep=60.0, clock=Clock())
+        for _ in range(2)
     )
     assert await here.purged.agree(Extent("listing", LISTING.filters))
-    here.refused(ANOTHER, 403, NOW + 1)
+    here.note_refusal(ANOTHER, 403, NOW + 1)
     assert await here.drain(1) == 0
     before = there.changes
     assert await there.read()

@@ -60,7 +60,7 @@ def test_one_that_the_others_cannot_reach_serves_all_the_same(
     if name != "gone":
         (tmp_path / name).mkdir()
     monkeypatch.setenv(DIRECTORY, str(tmp_path / name))
-    app = production_app(Settings(hub=HubSettings(api_key=Secret(KEY))), logs.Writing(lambda _: None))
+    app = production_app(Settings(hub=HubSettings(api_key=Secret(KEY))), logs.LogWriter(lambda _: None))
     assert app is not None
     (said,) = (record for record in caplog.records if record.name == "proxy.serve")
     assert (said.levelno, why in said.getMessage()) == (logging.WARNING, True)

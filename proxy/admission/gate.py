@@ -20,14 +20,14 @@ from typing import Final, Literal, TypeAlias, cast
 from msgspec import Struct
 
 from proxy.admission.breaker import Breaker
-from proxy.hub.retry_after import LONGEST
+from proxy.hub.retry_after import MAX_WAIT
 
-SLOT: Final = 2.0
+SLOT_SECONDS: Final = 2.0
 """Seconds for which a slot is held without being renewed."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds of a pause where the hub names no time, or too short a one again and again: doubled from the first on."""
-PROBING: Final = 1.0
+PROBE_RETRY: Final = 1.0
 """Seconds after which those make sense again who are turned away while a probe is under way."""
 
 Cause: TypeAlias = Literal["limited", "unavailable", "refused", "failing"]
@@ -43,7 +43,7 @@ class Allowance(Struct, frozen=True):
     rate: float
     burst: float
     concurrency: int
-    reach: float = LONGEST
+    reach: float = MAX_WAIT
 
     def share(self, replicas: int, agreeing: int = 1) -> Allowance:
         """What one of so many processes may that cannot agree, or what those may together that can."""
@@ -82,15 +82,15 @@ class Pause(Struct, frozen=True):
     strikes: int = 0
 
 
-class Told(Struct, frozen=True):
+class AskerState(Struct, frozen=True):
     """What an asker tells of a gate, as others may not know it, or have forgotten.
 
-    ``untold``: they may not know of the pause. ``busy``: turns were had of late, so that the burst may be used up.
+    ``unreported``: they may not know of the pause. ``busy``: turns were had of late, so that the burst may be used up.
     ``spent``: turns that were had without them. ``held``: the tickets of those that are under way.
     """
 
     pause: Pause = Pause()
-    untold: bool = False
+    unreported: bool = False
     busy: bool = False
     spent: int = 0
     held: tuple[str, ...] = ()
@@ -143,9 +143,9 @@ class Gate:
         self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
         if now < self._until:
             return Refused(self._cause, self._until - now)
-        self._slots = {holder: min(end, now + SLOT) for holder, end in self._slots.items() if end > now}
+        self._slots = {holder: min(end, now + SLOT_SECONDS) for holder, end in self._slots.items() if end > now}
         if self._strikes and self._probe != ticket and self._probe in self._slots:
-            return Refused(self._cause, PROBING)
+            return Refused(self._cause, PROBE_RETRY)
         held = ticket in self._slots
         if not held and len(self._slots) >= allowance.concurrency:
             return Refused("concurrency", 0.0)
@@ -156,34 +156,36 @@ class Gate:
         if not has_paid:
             self._next_at = max(self._next_at, now) + 1 / allowance.rate
         if wait == 0:
-            self._slots[ticket] = now + SLOT
+            self._slots[ticket] = now + SLOT_SECONDS
             if self._strikes:
                 self._probe = ticket
         return Turn(wait, self.epoch)
 
     def renew(self, ticket: str, now: float) -> None:
         """The request is still under way."""
-        self._slots[ticket] = now + SLOT
+        self._slots[ticket] = now + SLOT_SECONDS
         self._renewed_at = now
 
     def free(self, ticket: str) -> None:
         """The request is over."""
         self._slots.pop(ticket, None)
 
-    def leave(self, ticket: str, now: float, epoch: int, report: Report, jitter: float, allowance: Allowance) -> Pause:
+    def release(
+        self, ticket: str, now: float, epoch: int, report: Report, jitter: float, allowance: Allowance
+    ) -> Pause:
         """Take in how a turn went; return the pause that this leads to. ``jitter``: random, from 0 to 1."""
         self._until, self._next_at = self._pause_ends(now), self._next_turn(now, allowance)
         self.free(ticket)
-        told = report.outcome in ("limited", "unavailable", "refused")
-        named = report.retry_after if told else None
+        refused_by_hub = report.outcome in ("limited", "unavailable", "refused")
+        named = report.retry_after if refused_by_hub else None
         # It was under way when a pause began, and is no further strike; where that has ended, a named time begins one.
         if epoch != self.epoch and (self._strikes or named is None):
             if named is not None:
                 self._until = max(self._until, now + named)
-        elif told or report.outcome == "failing":
+        elif refused_by_hub or report.outcome == "failing":
             if report.outcome == "failing" and not self._strikes:
                 self._breaker.count(now, failed=True)
-            if told or self._strikes or self._breaker.opens:
+            if refused_by_hub or self._strikes or self._breaker.opens:
                 self._begin_pause(now, report, jitter, allowance)
         elif report.outcome == "answered":
             self._breaker.count(now, failed=False)
@@ -194,12 +196,12 @@ class Gate:
         """What is left of the pause."""
         return Pause(max(0.0, self._pause_ends(now) - now), self._cause, self._strikes)
 
-    def told(self, now: float, allowance: Allowance, *, untold: bool, spent: int = 0) -> Told:
+    def asker_state(self, now: float, allowance: Allowance, *, unreported: bool, spent: int = 0) -> AskerState:
         """What to tell of it. A pause that is over may have been ended by others since."""
         pause = self.pause(now)
         busy = now - self._renewed_at < allowance.burst / allowance.rate
         held = tuple(ticket for ticket, end in self._slots.items() if end > now)
-        return Told(pause if untold or pause.seconds else Pause(), untold, busy, spent, held)
+        return AskerState(pause if unreported or pause.seconds else Pause(), unreported, busy, spent, held)
 
     def standing(self, now: float, allowance: Allowance) -> Standing:
         """What is left; nothing changes by looking."""
@@ -208,7 +210,7 @@ class Gate:
 
     def mirror(self, pause: Pause, now: float) -> None:
         """Take over what others know of a pause: it has ended, there is another, or it has become longer."""
-        until, another = now + min(LONGEST, pause.seconds), self._strikes != pause.strikes
+        until, another = now + min(MAX_WAIT, pause.seconds), self._strikes != pause.strikes
         if pause.strikes == 0:
             self._until, self._strikes = 0.0, 0
         elif another or until > max(now, self._until):
@@ -220,7 +222,7 @@ class Gate:
         self._next_at = max(self._next_at, now + (allowance.burst - 1) / allowance.rate)
 
     def _pause_ends(self, now: float) -> float:
-        return self._until if self._until <= now + LONGEST else 0.0
+        return self._until if self._until <= now + MAX_WAIT else 0.0
 
     def _next_turn(self, now: float, allowance: Allowance) -> float:
         """When the next turn would be, of a burst of one; those who leave half of the burst to others may ask."""

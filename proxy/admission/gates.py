@@ -12,19 +12,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from proxy.admission.forgetting import Forgetting
 from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
+from proxy.admission.gate_evictions import GateEvictions
 from proxy.admission.grant import Asker, Grant
-from proxy.admission.leftovers import Leftovers
-from proxy.admission.shared_gate import LOOK, NOTHING, Answer, SharedGate
-from proxy.admission.unheard import Unheard
+from proxy.admission.pending_releases import PendingReleases
+from proxy.admission.pending_state import PendingState
+from proxy.admission.shared_gate import NO_PATIENCE, NOTHING_REPORTED, GateAnswer, SharedGate
 from proxy.redis.claims import WantedTurn
 
 NO_EPOCH: Final = -1
 """Of no gate: what is said of a turn with it changes nothing but that its slot is free."""
-FULL: Final = Refused("concurrency", 0.0)
+NO_SLOT: Final = Refused("concurrency", 0.0)
 """There is no slot."""
-CROWDED: Final = 0.5
+CROWDED_SECONDS: Final = 0.5
 """Seconds for which there is none in this process' share either, once Redis has said that all slots are held."""
 
 
@@ -63,9 +63,9 @@ class Gates:
         self._local = Gate(clock())
         self._alone = False
         self._crowded_until = -math.inf
-        self._unheard = Unheard()
-        self._forgetting = Forgetting(clock)
-        self._leftovers = Leftovers(self._tell_free, clock=clock)
+        self._pending_state = PendingState()
+        self._evictions = GateEvictions(clock)
+        self._pending_releases = PendingReleases(self._report_free, clock=clock)
 
     def is_of(self, gate: bytes) -> bool:
         """Whether news is of this credential's gate."""
@@ -81,66 +81,67 @@ class Gates:
         What others do not know of this process' gate is to be told first.
         """
         name = self._gate_name()
-        apart = self._alone or self._forgetting.again_and_again or self._unheard.of_pause or name != self._name
+        apart = self._alone or self._evictions.frequent or self._pending_state.has_pause or name != self._name
         if self._shared is None or not self._shared.whole or apart:
             return None
         ticket = secrets.token_hex(8)
-        told = self._local.told(self._clock(), self.allowance, untold=False)
+        reported = self._local.asker_state(self._clock(), self.allowance, unreported=False)
         allowance = self._of_agreeing(self.allowance)
-        return self._shared.wanted(name, ticket, allowance, patience=patience, told=told)
+        return self._shared.wanted(name, ticket, allowance, patience=patience, reported=reported)
 
     def granted(self, wanted: WantedTurn) -> Grant | Refused:
         """What another script has made of it."""
-        answer: Answer | None = wanted.answer
+        answer: GateAnswer | None = wanted.answer
         if answer is None:
-            return FULL
+            return NO_SLOT
         decision, pause, born = answer
-        self._forgetting.note(born)
+        self._evictions.note(born)
         self._note_crowd(decision, self.allowance)
         return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, decision, pause)
 
     def free(self, asker: Asker) -> None:
         """Nobody asks by this ticket any more: have the slot given back of a turn of which nothing was heard."""
         if asker.lost:
-            self._leftovers.free(asker.lost, asker.ticket)
+            self._pending_releases.free(asker.lost, asker.ticket)
 
     async def ask(self, asker: Asker, allowance: Allowance, patience: float, *, paid: Grant | None) -> Grant | Refused:
         """Ask for a turn within ``patience`` seconds.
 
         ``paid``: the turn for now that one of the gates has granted this process.
         """
-        if paid is not None and not paid.good(self._clock(), allowance):
+        if paid is not None and not paid.is_valid(self._clock(), allowance):
             paid = None
         name = self._gate_name()
         if name != self._name:  # another token: what was learned of the old one does not count
             self._name, self._local = name, Gate(self._clock())
-            self._unheard.forget()
-            self._forgetting = Forgetting(self._clock)
+            self._pending_state.forget()
+            self._evictions = GateEvictions(self._clock)
         local, ticket = self._local, asker.ticket
         if self._shared is not None:
-            told, pauses = self._unheard.tell(local, self._clock(), allowance)
-            looks = self._forgetting.again_and_again  # what is known here is told, and what it would grant is not taken
-            epoch = None if looks or paid is None or paid.name != name else paid.shared_epoch
-            longest = LOOK if looks else patience
+            reported, pauses = self._pending_state.report(local, self._clock(), allowance)
+            only_reports = self._evictions.frequent  # what is known here is told, and what it would grant is not taken
+            epoch = None if only_reports or paid is None or paid.name != name else paid.shared_epoch
+            longest = NO_PATIENCE if only_reports else patience
             agreed = self._of_agreeing(allowance)
-            sent, answer = not self._shared.resting, None
+            sent, answer = not self._shared.backing_off, None
             try:
-                answer = await self._shared.admit(name, ticket, agreed, patience=longest, paid=epoch, told=told)
+                answer = await self._shared.admit(name, ticket, agreed, patience=longest, paid=epoch, reported=reported)
             finally:
                 if answer is None:  # also where it is not waited for to the end: it may be granted all the same
-                    self._unheard.lost(told)
+                    self._pending_state.lost(reported)
                     asker.lost = name if sent else asker.lost
             if answer is not None:
-                self._unheard.heard(pauses)
+                self._pending_state.delivered(pauses)
                 decision, pause, born = answer
-                self._forgetting.note(born)
-                if not looks:
+                self._evictions.note(born)
+                if not only_reports:
                     self._alone = False
                     self._note_crowd(decision, allowance)
                     return self._taken(name, local, ticket, decision, pause)
                 self._mirror(local, pause)
             elif self._clock() < self._crowded_until:
-                return FULL  # others hold all slots, and Redis may but be late: it is asked again before they are done
+                # others hold all slots, and Redis may but be late: it is asked again before they are done
+                return NO_SLOT
         allowance = allowance.share(self._replicas())
         if self._shared is not None and not self._alone:
             self._alone = True
@@ -149,29 +150,29 @@ class Gates:
         decision = local.admit(ticket, self._clock(), allowance, patience=patience, paid=epoch)
         if isinstance(decision, Refused):
             return decision
-        self._unheard.turns += not decision.wait
+        self._pending_state.turns += not decision.wait
         return Grant(ticket, decision.wait, self._clock() + decision.wait, name, local, decision.epoch)
 
-    async def stay(self, grant: Grant) -> None:
+    async def renew(self, grant: Grant) -> None:
         """The request is still under way."""
         grant.local.renew(grant.ticket, self._clock())
         if self._shared is not None:
-            await self._shared.stay(grant.name, grant.ticket)
+            await self._shared.renew(grant.name, grant.ticket)
 
-    async def leave(self, grant: Grant, report: Report) -> Pause:
+    async def release(self, grant: Grant, report: Report) -> Pause:
         """Say how a turn went, to whoever granted it; return the pause that this leads to."""
         jitter = random.random()  # noqa: S311  not for cryptography
         ticket, local, now, pause = grant.ticket, grant.local, self._clock(), None
         local.free(ticket)  # before Redis is told: what is asked at the same time is not to tell of it as held
         if grant.shared_epoch is not None:
-            pause = await self._tell_left(grant.name, local, ticket, grant.shared_epoch, report, jitter)
+            pause = await self._report_release(grant.name, local, ticket, grant.shared_epoch, report, jitter)
         if pause is None:
-            known, pause = local.pause(now), local.leave(ticket, now, grant.epoch, report, jitter, self.allowance)
+            known, pause = local.pause(now), local.release(ticket, now, grant.epoch, report, jitter, self.allowance)
             # Only what this turn has led to is news: a pause that was known before may have been ended by others since.
             if pause.strikes and pause != known and local is self._local:
-                self._unheard.note_pause()
+                self._pending_state.note_pause()
             if self._shared is not None:
-                self._leftovers.free(grant.name, ticket)
+                self._pending_releases.free(grant.name, ticket)
         return pause
 
     async def standing(self) -> Standing:
@@ -184,7 +185,7 @@ class Gates:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for Redis to be told of what is free; return how much is not."""
-        return await self._leftovers.drain(timeout)
+        return await self._pending_releases.drain(timeout)
 
     def _of_agreeing(self, allowance: Allowance) -> Allowance:
         """What is left for those who agree over Redis."""
@@ -207,36 +208,36 @@ class Gates:
         return Grant(ticket, decision.wait, due, name, local, local.epoch, decision.epoch)
 
     def _note_crowd(self, decision: Turn | Refused, allowance: Allowance) -> None:
-        if decision == FULL and allowance.concurrency == self.allowance.concurrency:
-            self._crowded_until = self._clock() + CROWDED
+        if decision == NO_SLOT and allowance.concurrency == self.allowance.concurrency:
+            self._crowded_until = self._clock() + CROWDED_SECONDS
 
-    async def _tell_free(self, name: str, ticket: str) -> bool:
+    async def _report_free(self, name: str, ticket: str) -> bool:
         """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""
         local = self._local_of(name)
-        told = await self._tell_left(name, local, ticket, NO_EPOCH, Report("abandoned"), 0.0)
+        reported = await self._report_release(name, local, ticket, NO_EPOCH, Report("abandoned"), 0.0)
         if self.on_free is not None:
             self.on_free()
-        return told is not None
+        return reported is not None
 
-    async def _tell_left(
+    async def _report_release(
         self, name: str, local: Gate, ticket: str, epoch: int, report: Report, jitter: float
     ) -> Pause | None:
         """Tell Redis that a turn is over; return the pause that there is then, None if it could not be told."""
         if self._shared is None:
             return None
-        told, pauses = NOTHING, 0
+        reported, pauses = NOTHING_REPORTED, 0
         if local is self._local:
-            told, pauses = self._unheard.tell(local, self._clock(), self.allowance)
+            reported, pauses = self._pending_state.report(local, self._clock(), self.allowance)
         allowance = self._of_agreeing(self.allowance)
-        pause = await self._shared.leave(name, ticket, epoch, report, jitter, allowance, told=told)
+        pause = await self._shared.release(name, ticket, epoch, report, jitter, allowance, reported=reported)
         if pause is None:
-            self._unheard.lost(told)
+            self._pending_state.lost(reported)
         else:
-            self._unheard.heard(pauses)
+            self._pending_state.delivered(pauses)
             self._mirror(local, pause)
         return pause
 
     def _mirror(self, local: Gate, pause: Pause | None) -> None:
         """Take over what Redis says of it, unless a pause that it has yet to hear of began while it was asked."""
-        if pause is not None and not self._unheard.of_pause:
+        if pause is not None and not self._pending_state.has_pause:
             local.mirror(pause, self._clock())

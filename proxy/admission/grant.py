@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from proxy.admission.gate import Allowance, Gate
 
-LATE: Final = 0.1
+MIN_GRACE: Final = 0.1
 """Seconds after its time for which a turn is good at the least: so late it may be for want of processor alone."""
 
 
@@ -41,10 +41,10 @@ class Grant(Struct, frozen=True):
     epoch: int
     shared_epoch: int | None = None
 
-    def good(self, now: float, allowance: Allowance) -> bool:
+    def is_valid(self, now: float, allowance: Allowance) -> bool:
         """Whether it may still begin. What was not used in its time is kept for a burst, and no more than that.
 
         Else turns would pile up while the hub is so slow that there are no slots, or while this process is stopped, and
         all of them would begin at once thereafter.
         """
-        return now <= self.due + max(allowance.burst / allowance.rate, LATE)
+        return now <= self.due + max(allowance.burst / allowance.rate, MIN_GRACE)

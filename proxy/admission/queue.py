@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Final, Generic, TypeVar
 
 from proxy.redis.allotment import unallotted
-from proxy.tasks.detached import Detached, ended
+from proxy.tasks.detached import Detached, wait_until_done
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class Queue(Generic[T]):
             self._asking = True
             self._detached.spawn(self._ask())
         try:
-            return waiter.answer.result() if await ended(waiter.answer, seconds) else None
+            return waiter.answer.result() if await wait_until_done(waiter.answer, seconds) else None
         except asyncio.CancelledError:
             if waiter.answer.done() and waiter.answer.exception() is None:  # it came, but was not to be looked at
                 unwanted(waiter.answer.result())

@@ -14,14 +14,14 @@ from proxy.hub.faults import KeptAliveBroke, NothingLeft
 
 FALLBACK: Final = 1.0
 """Seconds to name where nobody knows how long it will take."""
-KNOWN: Final = 0.1
+CHECK_INTERVAL: Final = 0.1
 """Seconds for which a refusal is taken to hold for all: a pause may end early, by a probe of any replica."""
 
 
-class Rest(Struct):
+class Backoff(Struct):
     """A recent refusal of a turn, which holds for all who come; a turn may be had at ``ends``.
 
-    Until ``until`` nobody asks for one; from then on one caller in ``KNOWN`` seconds, after ``over`` everybody.
+    Until ``until`` nobody asks for one; then one caller in ``CHECK_INTERVAL`` seconds, after ``over`` everybody.
     """
 
     decision: Refused
@@ -31,31 +31,31 @@ class Rest(Struct):
     over: float
     clock: Callable[[], float]
 
-    def let_one_look(self) -> bool:
+    def let_one_check(self) -> bool:
         """Whether whoever asks this is to look if it is still so; it holds for the next ones meanwhile."""
         now = self.clock()
         if now < self.until:
             return False
-        self.until = min(now + KNOWN, self.over)
+        self.until = min(now + CHECK_INTERVAL, self.over)
         return True
 
     def refusal(self) -> HubError:
         """The error, with the time that is left."""
-        return refusal(Refused(self.decision.reason, max(KNOWN, self.ends - self.clock())), ahead=False)
+        return refusal_error(Refused(self.decision.reason, max(CHECK_INTERVAL, self.ends - self.clock())), ahead=False)
 
 
 class GaveWay(errors.HubBusy):
     """Nobody waits for the answer, and there is room only for callers who do."""
 
 
-def refusal(decision: Refused, *, ahead: bool) -> HubError:
+def refusal_error(decision: Refused, *, ahead: bool) -> HubError:
     """The error for who is refused a turn; ``ahead``: who wanted it for nobody."""
-    error = _refusal(decision, ahead=ahead)
+    error = _refusal_error(decision, ahead=ahead)
     error.asked = False
     return error
 
 
-def _refusal(decision: Refused, *, ahead: bool) -> HubError:
+def _refusal_error(decision: Refused, *, ahead: bool) -> HubError:
     match decision:
         case Refused("rate" | "concurrency", wait):
             return (GaveWay if ahead else errors.HubBusy)(
@@ -75,7 +75,7 @@ def _refusal(decision: Refused, *, ahead: bool) -> HubError:
             return errors.HubResting("The hub failed too often and is left alone for now.", retry_after=decision.wait)
 
 
-def rest_after(decision: Refused, error: HubError, clock: Callable[[], float], *, patience: float) -> Rest | None:
+def backoff_after(decision: Refused, error: HubError, clock: Callable[[], float], *, patience: float) -> Backoff | None:
     """What a refusal says of the requests to come, of which none waits for longer than ``patience``; None: nothing.
 
     A refusal for want of rate holds until the next turn is no further away than ``patience``. One for want of a slot
@@ -84,8 +84,8 @@ def rest_after(decision: Refused, error: HubError, clock: Callable[[], float], *
     if decision.reason == "concurrency" or isinstance(error, GaveWay):
         return None
     now = clock()
-    until = now + min(decision.wait - (patience if decision.reason == "rate" else 0.0), KNOWN)
-    return Rest(decision, type(error), now + decision.wait, until, until + 2 * KNOWN, clock)
+    until = now + min(decision.wait - (patience if decision.reason == "rate" else 0.0), CHECK_INTERVAL)
+    return Backoff(decision, type(error), now + decision.wait, until, until + 2 * CHECK_INTERVAL, clock)
 
 
 def report_of(error: ProxyError) -> Report:

@@ -10,34 +10,34 @@ from proxy.admission.breaker import FAILURES, WINDOW
 from proxy.admission.gate import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
-    PROBING,
-    SLOT,
+    PROBE_RETRY,
+    SLOT_SECONDS,
     Allowance,
+    AskerState,
     Cause,
     Pause,
     Refused,
     Report,
     Standing,
-    Told,
     Turn,
 )
-from proxy.hub.retry_after import LONGEST
+from proxy.hub.retry_after import MAX_WAIT
 from proxy.redis.claims import WantedTurn
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.redis_keys import gate_keys
 
-KEPT: Final = int(2 * LONGEST * 1000)
+GATE_MILLISECONDS: Final = int(2 * MAX_WAIT * 1000)
 """Milliseconds for which Redis keeps a gate that nobody asks: longer than any pause."""
-NOTHING: Final = Told()
-Answer: TypeAlias = tuple[Turn | Refused, Pause | None, float]
+NOTHING_REPORTED: Final = AskerState()
+GateAnswer: TypeAlias = tuple[Turn | Refused, Pause | None, float]
 """What a script says of a turn, and of the pause, if it does; and when the gate began, by Redis' clock."""
-LOOK: Final = -1.0
+NO_PATIENCE: Final = -1.0
 """Seconds, the patience of who wants no turn: none begins so soon."""
-_ADMIT: Final = Script("gate_admit", "numbers", "gate_load", "gate")
-_STAY: Final = Script("gate_renew", "numbers")
-_LEAVE: Final = Script("gate_release", "numbers", "gate_load")
-_STANDING: Final = Script("gate_read", "numbers")
+_GATE_ADMIT: Final = Script("gate_admit", "numbers", "gate_load", "gate")
+_GATE_RENEW: Final = Script("gate_renew", "numbers")
+_GATE_RELEASE: Final = Script("gate_release", "numbers", "gate_load")
+_GATE_READ: Final = Script("gate_read", "numbers")
 
 
 class SharedGate:
@@ -59,14 +59,14 @@ class SharedGate:
         *,
         patience: float,
         paid: int | None,
-        told: Told,
-    ) -> Answer | None:
+        reported: AskerState,
+    ) -> GateAnswer | None:
         """Ask for a turn.
 
-        ``told``: what this process knows.
+        ``reported``: what this process knows.
         """
-        wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, told=told)
-        return await self._link.run(_ADMIT, "gate_admit", wanted.keys, wanted.arguments, read_answer)
+        wanted = self.wanted(gate, ticket, allowance, patience=patience, paid=paid, reported=reported)
+        return await self._link.run(_GATE_ADMIT, "gate_admit", wanted.keys, wanted.arguments, read_answer)
 
     def wanted(
         self,
@@ -76,11 +76,11 @@ class SharedGate:
         *,
         patience: float,
         paid: int | None = None,
-        told: Told = NOTHING,
+        reported: AskerState = NOTHING_REPORTED,
     ) -> WantedTurn:
         """The same for a script that grants turns beside other things, on a server that is ``whole``."""
-        arguments = self._asker(ticket, allowance, told)
-        arguments += [allowance.concurrency, repr(patience), "" if paid is None else paid, repr(PROBING)]
+        arguments = self._asker(ticket, allowance, reported)
+        arguments += [allowance.concurrency, repr(patience), "" if paid is None else paid, repr(PROBE_RETRY)]
         return WantedTurn(ticket, gate, gate_keys(gate), arguments, read_answer)
 
     @property
@@ -89,15 +89,17 @@ class SharedGate:
         return self._link.whole
 
     @property
-    def resting(self) -> bool:
+    def backing_off(self) -> bool:
         """Whether it is known that Redis cannot be asked just now: nothing is sent."""
-        return self._link.resting
+        return self._link.backing_off
 
-    async def stay(self, gate: str, ticket: str) -> None:
+    async def renew(self, gate: str, ticket: str) -> None:
         """Keep the slot for another while."""
-        await self._link.run(_STAY, "gate_renew", gate_keys(gate)[1:], [ticket, repr(SLOT), KEPT])
+        await self._link.run(
+            _GATE_RENEW, "gate_renew", gate_keys(gate)[1:], [ticket, repr(SLOT_SECONDS), GATE_MILLISECONDS]
+        )
 
-    async def leave(
+    async def release(
         self,
         gate: str,
         ticket: str,
@@ -106,33 +108,46 @@ class SharedGate:
         jitter: float,
         allowance: Allowance,
         *,
-        told: Told = NOTHING,
+        reported: AskerState = NOTHING_REPORTED,
     ) -> Pause | None:
         """Say how a turn went; return the pause that this leads to."""
-        arguments = self._asker(ticket, allowance, told)
+        arguments = self._asker(ticket, allowance, reported)
         arguments += [epoch, report.outcome, "" if report.retry_after is None else repr(report.retry_after)]
         arguments += [repr(jitter), repr(FIRST_PAUSE), repr(LONGEST_PAUSE), repr(WINDOW), FAILURES]
         arguments += [self._link.names.news, f"room {gate}"]
-        return await self._link.run(_LEAVE, "gate_release", gate_keys(gate), arguments, _read_pause)
+        return await self._link.run(_GATE_RELEASE, "gate_release", gate_keys(gate), arguments, _read_pause)
 
     async def standing(self, gate: str, allowance: Allowance) -> Standing | None:
         """What is left of the allowance; nothing changes by looking."""
-        arguments = [repr(allowance.rate), repr(allowance.burst), self._now, repr(LONGEST), repr(allowance.reach)]
-        return await self._link.run(_STANDING, "gate_read", gate_keys(gate), arguments, _read_standing)
+        arguments = [repr(allowance.rate), repr(allowance.burst), self._now, repr(MAX_WAIT), repr(allowance.reach)]
+        return await self._link.run(_GATE_READ, "gate_read", gate_keys(gate), arguments, _read_standing)
 
-    def _asker(self, ticket: str, allowance: Allowance, told: Told) -> list[str | int]:
+    def _asker(self, ticket: str, allowance: Allowance, reported: AskerState) -> list[str | int]:
         """Who asks, and what it tells (gate_load.lua)."""
-        asker: list[str | int] = [ticket, repr(allowance.rate), repr(allowance.burst), repr(SLOT), KEPT, self._now]
-        asker += [repr(LONGEST), repr(allowance.reach)]
-        asker += [repr(told.pause.seconds), told.pause.cause, told.pause.strikes, int(told.untold), int(told.busy)]
-        return [*asker, told.spent, " ".join(told.held)]
+        asker: list[str | int] = [
+            ticket,
+            repr(allowance.rate),
+            repr(allowance.burst),
+            repr(SLOT_SECONDS),
+            GATE_MILLISECONDS,
+            self._now,
+        ]
+        asker += [repr(MAX_WAIT), repr(allowance.reach)]
+        asker += [
+            repr(reported.pause.seconds),
+            reported.pause.cause,
+            reported.pause.strikes,
+            int(reported.unreported),
+            int(reported.busy),
+        ]
+        return [*asker, reported.spent, " ".join(reported.held)]
 
     @property
     def _now(self) -> str:
         return "" if self.now is None else repr(self.now)
 
 
-def read_answer(answer: Sequence[Any]) -> Answer:
+def read_answer(answer: Sequence[Any]) -> GateAnswer:
     """Read what a script says of a turn.
 
     Raises:

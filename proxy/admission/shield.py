@@ -13,19 +13,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from proxy.admission.gate import SLOT, Pause, Refused, Report, Standing
-from proxy.admission.gates import FULL, Gates
+from proxy.admission.delayed_turns import DelayedTurns
+from proxy.admission.gate import SLOT_SECONDS, Pause, Refused, Report, Standing
+from proxy.admission.gates import NO_SLOT, Gates
 from proxy.admission.grant import Asker, Grant
-from proxy.admission.later import Later
 from proxy.admission.queue import Queue
-from proxy.admission.refusals import FALLBACK, Rest, refusal, report_of, rest_after
+from proxy.admission.refusals import FALLBACK, Backoff, backoff_after, refusal_error, report_of
 from proxy.errors import ProxyError
 from proxy.redis.allotment import unallotted
 from proxy.redis.claims import WantedTurn
-from proxy.tasks.detached import Detached, drained
-from proxy.tasks.renewal import Renewing
+from proxy.tasks.detached import Detached, drain_all
+from proxy.tasks.renewal import Renewal
 
-SOON: Final = 0.002
+RELEASE_DELAY: Final = 0.002
 """Seconds for which a slot may be held after its request, so that a call to Redis comes after the answer's own."""
 
 
@@ -43,17 +43,17 @@ class Shield:
         self.allowance = gates.allowance
         self._gates = gates
         self._clock = clock
-        self._rest: Rest | None = None
+        self._backoff: Backoff | None = None
         self._longest = 0.0
         self._queue: Queue[Grant | Refused] = Queue(self.allowance.concurrency)
-        self._later: Later[Grant] = Later()
+        self._delayed_turns: DelayedTurns[Grant] = DelayedTurns()
         self._places = itertools.count()
         gates.on_free = self._queue.make_room
-        self._leaving = Detached()
+        self._releases = Detached()
 
-    def hold_off(self) -> Rest | None:
+    def hold_off(self) -> Backoff | None:
         """Hold a caller off while turns are known to be refused. None: it is let through, maybe as the one to look."""
-        return None if self._rest is None or self._rest.let_one_look() else self._rest
+        return None if self._backoff is None or self._backoff.let_one_check() else self._backoff
 
     def wanted(self, patience: float) -> WantedTurn | None:
         """A turn within ``patience`` seconds that another script may grant; None where nobody but the gate may.
@@ -95,20 +95,20 @@ class Shield:
             raise
         report: Report | None = Report("abandoned")
         try:
-            with Renewing(SLOT / 4, lambda: self._gates.stay(grant)):
+            with Renewal(SLOT_SECONDS / 4, lambda: self._gates.renew(grant)):
                 yield
             report = Report("answered")
         except ProxyError as error:
             report = report_of(error)
             if report.outcome not in ("answered", "abandoned"):  # the next ones are to know of it
-                pause = await self._leave(grant, report)
+                pause = await self._release(grant, report)
                 if pause.seconds or error.retry_after is not None:
                     error.retry_after = max(pause.seconds, error.retry_after or 0.0)
                 report = None
             raise
         finally:
             if report is not None:
-                self._leaving.spawn(self._leave_soon(grant, report))
+                self._releases.spawn(self._release_soon(grant, report))
 
     async def standing(self) -> Standing:
         """What is left of the budget: of all replicas', or of this process' share while they cannot be asked."""
@@ -121,25 +121,25 @@ class Shield:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until all who have left are gone; return how many are not."""
-        return await drained(timeout, self._leaving, self._gates)
+        return await drain_all(timeout, self._releases, self._gates)
 
     async def _admitted(self, asker: Asker, latest: float, *, ahead: bool, wanted: WantedTurn | None) -> Grant:
         """Wait for a turn until ``latest``."""
         came_at, place = self._clock(), next(self._places)
-        answer = FULL if wanted is None else self._gates.granted(wanted)
-        if answer == FULL:
+        answer = NO_SLOT if wanted is None else self._gates.granted(wanted)
+        if answer == NO_SLOT:
             answer = await self._in_line(asker, place, latest, ahead=ahead)
-        self._rest = None  # also where the turn is for later: others may have the next ones
+        self._backoff = None  # also where the turn is for later: others may have the next ones
         latest += FALLBACK
         while isinstance(answer, Grant) and answer.wait:
-            due = await self._later.due(place, answer, answer.wait, latest - self._clock())
-            answer = FULL if due is None else await self._in_line(asker, place, latest, paid=due)
+            due = await self._delayed_turns.due(place, answer, answer.wait, latest - self._clock())
+            answer = NO_SLOT if due is None else await self._in_line(asker, place, latest, paid=due)
         if isinstance(answer, Grant):
             return answer
-        if answer == FULL:  # nobody knows when there is a slot; as long once more is what it looks like
+        if answer == NO_SLOT:  # nobody knows when there is a slot; as long once more is what it looks like
             answer = Refused("concurrency", max(FALLBACK, self._clock() - came_at))
-        error = refusal(answer, ahead=ahead)
-        self._rest = rest_after(answer, error, self._clock, patience=self._longest)
+        error = refusal_error(answer, ahead=ahead)
+        self._backoff = backoff_after(answer, error, self._clock, patience=self._longest)
         raise error
 
     async def _in_line(
@@ -147,13 +147,13 @@ class Shield:
     ) -> Grant | Refused:
         """Ask for a turn, after those who came before and wait for room, and wait if there is none."""
         if ahead:
-            return FULL if self._queue else await self._gates.ask(asker, self.allowance.ahead(), 0.0, paid=paid)
+            return NO_SLOT if self._queue else await self._gates.ask(asker, self.allowance.ahead(), 0.0, paid=paid)
 
         async def ask() -> Grant | Refused | None:
             # A turn in place of one that is void is for whoever came last.
-            left = self._longest if paid is not None and self._later else max(0.0, latest - self._clock())
+            left = self._longest if paid is not None and self._delayed_turns else max(0.0, latest - self._clock())
             answer = await self._gates.ask(asker, self.allowance, left, paid=paid)
-            return None if answer == FULL else answer
+            return None if answer == NO_SLOT else answer
 
         def unwanted(answer: Grant | Refused | None) -> None:
             self._unwanted(answer)
@@ -162,24 +162,24 @@ class Shield:
         answer = None if self._queue else await ask()
         if answer is None:
             answer = await self._queue.wait(ask, unwanted, latest - self._clock(), place=place)
-        return answer or FULL
+        return answer or NO_SLOT
 
-    async def _leave_soon(self, grant: Grant, report: Report) -> None:
+    async def _release_soon(self, grant: Grant, report: Report) -> None:
         """Leave when the answer is on its way to the callers, unless somebody waits for that."""
         unallotted()
         if grant.shared_epoch is not None and not self._queue and not self._gates.paused(grant):
-            await asyncio.sleep(SOON)
-        await self._leave(grant, report)
+            await asyncio.sleep(RELEASE_DELAY)
+        await self._release(grant, report)
 
-    async def _leave(self, grant: Grant, report: Report) -> Pause:
-        pause = await self._gates.leave(grant, report)
+    async def _release(self, grant: Grant, report: Report) -> Pause:
+        pause = await self._gates.release(grant, report)
         self.make_room()
         return pause
 
     def _unwanted(self, answer: Grant | Refused | None) -> None:
         """Nobody needs this turn, if it is one."""
         if isinstance(answer, Grant):
-            self._leaving.spawn(self._leave(answer, Report("abandoned")))
+            self._releases.spawn(self._release(answer, Report("abandoned")))
 
 
 def _asker(wanted: WantedTurn | None) -> Asker:

@@ -53,17 +53,17 @@ class Directives(Struct, frozen=True, gc=False):
         return max(0.0, -verdict.ttl) < self.stale_if_error
 
 
-NONE: Final = Directives()
+NO_DIRECTIVES: Final = Directives()
 
 
-def parse(cache_control: Iterable[str], pragma: Iterable[str] = ()) -> Directives:
+def parse_directives(cache_control: Iterable[str], pragma: Iterable[str] = ()) -> Directives:
     """Read the values of all such header lines; unknown directives and broken numbers are passed over.
 
     ``Pragma: no-cache`` counts where there is no Cache-Control at all (RFC 9111 §5.4).
     """
     given = _given(cache_control)
     if not given:
-        return Directives(max_age=0.0) if "no-cache" in _given(pragma) else NONE
+        return Directives(max_age=0.0) if "no-cache" in _given(pragma) else NO_DIRECTIVES
     max_age = 0.0 if "no-cache" in given else _seconds(given.get("max-age"))
     stale_if_error = _seconds(given.get("stale-if-error"))
     max_stale = math.inf if given.get("max-stale") == "" else _seconds(given.get("max-stale"))

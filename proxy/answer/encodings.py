@@ -24,12 +24,12 @@ GZIP_LEVEL: Final = 3
 ZSTD_LEVEL: Final = 1
 """31 µs, 6.5 KB for the same page. Level 3 takes 39 µs for no less, and where its larger tables are in no cache of the
 processor, as between two misses, two and a half times as long."""
-SMALL: Final = 128 * 1024
+SMALL_BODY: Final = 128 * 1024
 """Bytes of a body up to which coding it takes less than 0.5 ms."""
 _ELEMENT: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9a-z]+)(?:[ \t]*;[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
 
 
-def preferred(accept_encoding: Iterable[str]) -> Coding | None:
+def preferred_coding(accept_encoding: Iterable[str]) -> Coding | None:
     """The coding that a caller likes best who sent these Accept-Encoding header values.
 
     None is identity: where the caller likes it better or accepts nothing else that is made here, and where it accepts
@@ -48,12 +48,12 @@ def preferred(accept_encoding: Iterable[str]) -> Coding | None:
     return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
 
 
-def worthwhile(coding: Coding | None, body: bytes) -> Coding | None:
+def worthwhile_coding(coding: Coding | None, body: bytes) -> Coding | None:
     """The coding for a body, of which the caller likes ``coding`` best: none for a small one."""
     return coding if len(body) >= MIN_BODY else None
 
 
-def tag(etag: str, coding: Coding | None) -> str:
+def variant_etag(etag: str, coding: Coding | None) -> str:
     """The entity tag of a page in this coding, from that of the page itself."""
     return etag if coding is None else f'{etag[:-1]}-{coding}"'
 
@@ -65,7 +65,7 @@ def encode(body: bytes, coding: Coding) -> bytes:
     """
     if coding == "gzip":
         return zlib.compress(body, GZIP_LEVEL, wbits=31)
-    return (_kept.compressor if len(body) <= SMALL else _compressor()).compress(body)
+    return (_kept.compressor if len(body) <= SMALL_BODY else _compressor()).compress(body)
 
 
 def decode(frame: bytes, size: int) -> bytes:
@@ -74,7 +74,7 @@ def decode(frame: bytes, size: int) -> bytes:
     Raises:
         ZstdError: it is none.
     """
-    return (_kept.decompressor if size <= SMALL else zstandard.ZstdDecompressor()).decompress(frame)
+    return (_kept.decompressor if size <= SMALL_BODY else zstandard.ZstdDecompressor()).decompress(frame)
 
 
 def _compressor() -> zstandard.ZstdCompressor:

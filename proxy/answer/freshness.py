@@ -15,17 +15,17 @@ from proxy.answer.page import Page
 from proxy.answer.record import Record
 from proxy.settings import CacheSettings
 
-LAST: Final = 0.1
+REFRESH_AHEAD_SHARE: Final = 0.1
 """Last part of a page's freshness in which a caller's question has it refreshed ahead: often asked pages are."""
-MANY: Final = 75
+POPULAR_AFTER: Final = 75
 """Callers who have to be shown a page before it is refreshed earlier than that: one request for so many answers."""
-EARLY: Final = 0.5
+POPULAR_REFRESH_SHARE: Final = 0.5
 """Part of a page's freshness for which it is not refreshed, however many ask."""
-MOMENT: Final = 0.1
+DOUBT_GRACE: Final = 0.1
 """Seconds for which a page is fresh whatever events say, so that many of them do not cost a hub request each."""
 
 
-MARGIN: Final = 60.0
+RECORD_MARGIN: Final = 60.0
 """Seconds for which a record is kept for longer."""
 
 
@@ -60,18 +60,18 @@ class Gone(Struct, frozen=True, gc=False):
 Verdict: TypeAlias = Fresh | Stale | Gone
 
 
-class Term(Struct, frozen=True, gc=False):
+class Lifetime(Struct, frozen=True, gc=False):
     """When a page of the latest moment may be served, reckoned once for all times. Unix seconds.
 
     Attributes:
         vouched_at: when the hub was last asked with an answer that vouches for the page.
-        early_at, due_at: when it is to be refreshed ahead: after it was shown to MANY callers, and to any.
+        popular_due_at, due_at: when it is to be refreshed ahead: after POPULAR_AFTER callers were shown it, and any.
         fresh_until, gone_at: when it becomes stale, and when it is gone.
         doubted: the hub vouched for it before an event that puts it in doubt.
     """
 
     vouched_at: float
-    early_at: float
+    popular_due_at: float
     due_at: float
     fresh_until: float
     gone_at: float
@@ -86,28 +86,30 @@ class Term(Struct, frozen=True, gc=False):
         return Gone() if now >= self.gone_at else Stale(ttl, age, self.doubted)
 
 
-def term(
+def lifetime_of(
     page: Page,
     record: Record,
     cache: CacheSettings,
     *,
-    apart: bool = False,
+    partitioned: bool = False,
     doubted_at: float = 0.0,
     withdrawn_at: float = 0.0,
-) -> Term:
-    """When a page that is ``current`` may be served.
+) -> Lifetime:
+    """When a page of the latest moment (``is_current``) may be served.
 
-    ``apart``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
+    ``partitioned``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
     ``withdrawn_at``: what was asked for before may not stand in for anything (see ``withdrawn``).
     """
     vouched = vouched_at(page, record)
-    until = fresh_until(page, record, cache, apart=apart, doubted_at=doubted_at)
+    until = fresh_until(page, record, cache, partitioned=partitioned, doubted_at=doubted_at)
     whole = until - vouched
-    due_at = until - LAST * whole if page.found else math.inf
-    return Term(
+    due_at = until - REFRESH_AHEAD_SHARE * whole if page.found else math.inf
+    return Lifetime(
         vouched_at=vouched,
-        early_at=min(due_at, vouched + EARLY * whole) if page.settled and not page.single else due_at,
+        popular_due_at=min(due_at, vouched + POPULAR_REFRESH_SHARE * whole)
+        if page.settled and not page.single
+        else due_at,
         due_at=due_at,
         fresh_until=until,
         gone_at=until if vouched < withdrawn_at else gone_at(page, record, cache),
@@ -115,7 +117,7 @@ def term(
     )
 
 
-def current(page: Page, record: Record) -> bool:
+def is_current(page: Page, record: Record) -> bool:
     """Whether the page is of the listing's latest known moment: no reader gets an older one after a newer.
 
     A new row shifts every later one, so that a page of another moment is wrong even where its rows are not
@@ -139,7 +141,7 @@ def in_doubt(page: Page, record: Record, doubted_at: float) -> bool:
     return vouched_at(page, record) < doubted_at and not (page.single and page.settled)
 
 
-def lifetime(page: Page, cache: CacheSettings) -> float:
+def freshness_lifetime(page: Page, cache: CacheSettings) -> float:
     """Seconds for which the page is fresh after it was vouched for.
 
     The lifetimes are ours (RFC 9111 §4.2.1): the hub's ``max-age=0`` does not say how long a page is good for. A
@@ -156,41 +158,41 @@ def oldest_fresh(now: float, cache: CacheSettings, *, single: bool) -> tuple[flo
 
 
 def fresh_until(
-    page: Page, record: Record, cache: CacheSettings, *, apart: bool = False, doubted_at: float = 0.0
+    page: Page, record: Record, cache: CacheSettings, *, partitioned: bool = False, doubted_at: float = 0.0
 ) -> float:
     """The Unix time until which the page is fresh; never past a dead link, nor long past a doubt."""
-    ttl = lifetime(page, cache)
-    until = vouched_at(page, record) + (min(cache.live_ttl, ttl) if apart else ttl)
+    ttl = freshness_lifetime(page, cache)
+    until = vouched_at(page, record) + (min(cache.live_ttl, ttl) if partitioned else ttl)
     if in_doubt(page, record, doubted_at):
-        until = min(until, max(doubted_at, vouched_at(page, record) + MOMENT))
+        until = min(until, max(doubted_at, vouched_at(page, record) + DOUBT_GRACE))
     return min(until, _longest_fresh(page, cache), math.inf if page.dead_at is None else page.dead_at)
 
 
 def gone_at(page: Page, record: Record, cache: CacheSettings) -> float:
     """The Unix time from which the page is of no use, unless it is vouched for again."""
-    until = fresh_until(page, record, cache) + _patience(page, cache)
+    until = fresh_until(page, record, cache) + _stale_if_error(page, cache)
     return until if page.dead_at is None else min(until, page.dead_at)
 
 
 def keep_until(page: Page, cache: CacheSettings) -> float:
     """The Unix time from which the page is of no use, whoever vouches for it."""
-    until = _longest_fresh(page, cache) + _patience(page, cache)
+    until = _longest_fresh(page, cache) + _stale_if_error(page, cache)
     return until if page.dead_at is None else min(until, page.dead_at)
 
 
 def keep_record(cache: CacheSettings) -> float:
     """Seconds for which Redis keeps a listing's record: for longer than any page that it judges can be of use."""
     settled = max(cache.max_page_age, cache.settled_ttl, cache.settled_item_ttl) + cache.stale_if_error
-    return max(settled, cache.live_ttl + cache.stale_if_error_live) + MARGIN
+    return max(settled, cache.live_ttl + cache.stale_if_error_live) + RECORD_MARGIN
 
 
 def _longest_fresh(page: Page, cache: CacheSettings) -> float:
     """The Unix time until which the page may be fresh, whoever vouches for it."""
-    ttl = lifetime(page, cache)
+    ttl = freshness_lifetime(page, cache)
     return page.seen_at + (max(cache.max_page_age, ttl) if page.settled else ttl)
 
 
-def _patience(page: Page, cache: CacheSettings) -> float:
+def _stale_if_error(page: Page, cache: CacheSettings) -> float:
     """Seconds for which the page may stand in for a hub that fails; that there is nothing is no such page."""
     if not page.found:
         return 0.0

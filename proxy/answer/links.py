@@ -85,7 +85,7 @@ def dead_at(body: bytes, asked_at: float, lead: float = 0.0, sent_at: float | No
     return min(ends, default=None)
 
 
-def unsigned(body: bytes) -> bytes:
+def without_signatures(body: bytes) -> bytes:
     """What of an answer stays the same as its links are signed afresh; only to be compared."""
     return _SIGNED.sub(b"", body)
 

@@ -16,7 +16,7 @@ class Landed(Struct, frozen=True):
     Attributes:
         vouched_at: when the hub was asked with the latest answer that vouches for the page, Unix seconds.
         ttl: for how long it is fresh.
-        told: those who wait for it in other replicas know of it.
+        announced: those who wait for it in other replicas know of it.
         collapsed: another had asked, here or in another replica.
         hub_seconds: that the hub took, if this process asked it.
     """
@@ -26,7 +26,7 @@ class Landed(Struct, frozen=True):
     vouched_at: float
     ttl: float
     stored: bool
-    told: bool = False
+    announced: bool = False
     collapsed: bool = False
     hub_seconds: float | None = None
 

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from proxy.answer import links
 from proxy.answer.encodings import Coding
-from proxy.answer.lenient import lenient
+from proxy.answer.lenient_json import decode_leniently
 from proxy.answer.record import Stamp
-from proxy.contract import TERMINAL
+from proxy.contract import TERMINAL_STATUSES
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON
 from proxy.questions.question import Question
 
@@ -69,7 +69,7 @@ class Page(Struct, frozen=True, gc=False):
         return self.asked_at if self.rows_at is None else self.rows_at
 
 
-UNFIT: Final = b"null"
+NULL_BODY: Final = b"null"
 """The body of a 404 whose own is unfit to pass on."""
 
 
@@ -119,7 +119,9 @@ _decode_shown_owned = msgspec.json.Decoder(_ShownOwned).decode
 _decode_owned = msgspec.json.Decoder(_Owned).decode
 
 
-def read(question: Question, body: bytes, asked_at: float, lead: float = 0.0, sent_at: float | None = None) -> Page:
+def parse_page(
+    question: Question, body: bytes, asked_at: float, lead: float = 0.0, sent_at: float | None = None
+) -> Page:
     """Judge the body of a hub's 200 to be an answer to the question. It is read, never rewritten.
 
     ``lead``, ``sent_at``: as of ``links.dead_at``.
@@ -147,7 +149,7 @@ def read(question: Question, body: bytes, asked_at: float, lead: float = 0.0, se
         etag=etag_of(body),
         asked_at=asked_at,
         stamp=stamp,
-        settled=question.settles and all(row.status in TERMINAL for row in rows),
+        settled=question.settles and all(row.status in TERMINAL_STATUSES for row in rows),
         dead_at=links.dead_at(body, asked_at, lead, sent_at),
         single=question.single,
         lead=lead,
@@ -155,14 +157,14 @@ def read(question: Question, body: bytes, asked_at: float, lead: float = 0.0, se
     )
 
 
-def of_moment(page: Page, moment: str) -> Page:
+def with_moment(page: Page, moment: str) -> Page:
     """The page as it is kept, with the token of its moment. Its variants are its own: memory counts what it keeps."""
     return replace(page, moment=moment, lead=0.0, sent_at=None, variants=dict(page.variants))
 
 
 def not_found(question: Question, body: bytes | None, asked_at: float) -> Page:
     """The hub's 404 to the question, with its body if that may be passed on; it is never settled."""
-    body = UNFIT if body is None else body
+    body = NULL_BODY if body is None else body
     stamp = Stamp(0, "404")
     return Page(question.key, body, etag_of(body), asked_at, stamp, settled=False, dead_at=None, status=404)
 
@@ -173,7 +175,11 @@ def namespace_of(question: Question, page: Page) -> str | None:
     That may be, as what was asked for is merged into rows as it came (hub facts: rows).
     """
     shown = question.kind == "generation"
-    row = lenient(_decode_shown_owned, page.body).generation if shown else lenient(_decode_owned, page.body)
+    row = (
+        decode_leniently(_decode_shown_owned, page.body).generation
+        if shown
+        else decode_leniently(_decode_owned, page.body)
+    )
     named = bytes(row.target_namespace)
     return msgspec.json.decode(named, type=str) if named.startswith(b'"') else None
 
@@ -188,20 +194,20 @@ def _rows(question: Question, body: bytes) -> tuple[Sequence[_Status | _Row], St
     rows: Sequence[_Row]
     match question.kind:
         case "page":
-            head = lenient(_decode_head, body)
+            head = decode_leniently(_decode_head, body)
             return head.generations, Stamp(head.total_entries, head.total_cost)
         case "queue":
-            rows = lenient(_decode_queue, body).generations
+            rows = decode_leniently(_decode_queue, body).generations
         case "generation":
-            rows = [lenient(_decode_shown, body).generation]
+            rows = [decode_leniently(_decode_shown, body).generation]
         case "queued":
-            rows = [lenient(_decode_row, body)]
+            rows = [decode_leniently(_decode_row, body)]
         case _:
             assert_never(question.kind)
     if question.single and rows[0].generation_id.lower() != question.place:
         raise msgspec.ValidationError("it is of another generation")
     if question.single:
-        moment = links.unsigned(body)
+        moment = links.without_signatures(body)
     else:
         moment = "\n".join(f"{row.generation_id} {row.status}" for row in rows).encode("utf-8", "surrogatepass")
     return rows, Stamp(len(rows), hashlib.sha256(moment).hexdigest()[:32])

@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 Learned: TypeAlias = Literal["confirmed", "moved", "behind"]
-EXACT: Final = 1e-5
+TIME_PRECISION: Final = 1e-5
 """Seconds by which times that have been in Redis may differ from what they were."""
 
 
@@ -39,26 +39,26 @@ class Record(Struct, frozen=True, gc=False):
         stamp: its totals.
         since: answers asked for before this may be of an older moment, even with the same stamp.
         confirmed_at: when the latest answer with this stamp was asked for.
-        heard_at: when the latest answer came.
-        version: how often the record has changed; with ``heard_at`` before it, orders the records of a listing
+        received_at: when the latest answer came.
+        version: how often the record has changed; with ``received_at`` before it, orders the records of a listing
             (alone it would not: it begins anew when Redis loses the record).
     """
 
     stamp: Stamp
     since: float
     confirmed_at: float
-    heard_at: float
+    received_at: float
     version: int = 1
 
     def is_after(self, other: Record) -> bool:
         """Whether this record was made later than ``other``, or is the same."""
-        return (self.heard_at, self.version) >= (other.heard_at, other.version)
+        return (self.received_at, self.version) >= (other.received_at, other.version)
 
 
-def learn(
-    record: Record | None, stamp: Stamp, asked_at: float, heard_at: float, *, contradicts: bool = False
+def advance_record(
+    record: Record | None, stamp: Stamp, asked_at: float, received_at: float, *, contradicts: bool = False
 ) -> tuple[Record, Learned]:
-    """The record after an answer with ``stamp``, asked for at ``asked_at``, has come at ``heard_at``.
+    """The record after an answer with ``stamp``, asked for at ``asked_at``, has come at ``received_at``.
 
     ``moved`` retires every page of before. ``behind`` says that the answer may be of an older moment than what has
     been shown, and leaves the record as it was. ``contradicts``: what the answer shows is not what was known of the
@@ -66,10 +66,10 @@ def learn(
     asked for before it.
     """
     if record is None:
-        return Record(stamp, 0.0, asked_at, heard_at), "moved"
-    heard_at, version = max(heard_at, record.heard_at), record.version + 1
+        return Record(stamp, 0.0, asked_at, received_at), "moved"
+    received_at, version = max(received_at, record.received_at), record.version + 1
     if stamp == record.stamp and asked_at >= record.since and not contradicts:
-        return Record(stamp, record.since, max(asked_at, record.confirmed_at), heard_at, version), "confirmed"
-    if asked_at >= record.heard_at:
-        return Record(stamp, asked_at if contradicts else record.heard_at, asked_at, heard_at, version), "moved"
+        return Record(stamp, record.since, max(asked_at, record.confirmed_at), received_at, version), "confirmed"
+    if asked_at >= record.received_at:
+        return Record(stamp, asked_at if contradicts else record.received_at, asked_at, received_at, version), "moved"
     return record, "behind"

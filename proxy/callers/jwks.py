@@ -18,12 +18,12 @@ from typing import Final
 
 import httpx
 
-from proxy.callers.keys import KeyFault, Named, PublicKey, usable_keys
+from proxy.callers.keys import KeyFault, NamedKeys, PublicKey, usable_keys
 from proxy.causes import reason
 from proxy.errors import KeysUnavailable, Unauthorized
 from proxy.hub.body import codings
 from proxy.hub.clients import bare_client
-from proxy.hub.network import Exchange, Network, current
+from proxy.hub.network import Exchange, Network, current_exchange
 from proxy.hub.tls import tls_context
 from proxy.settings import JwtSettings
 from proxy.tasks.detached import Detached
@@ -35,9 +35,9 @@ TIMEOUT: Final = 2.0
 """Seconds for each step of a fetch; the whole may take twice as long."""
 CONNECTIONS: Final = 2
 """To the provider; one whose answer is late ends a moment after it is given up."""
-KEPT_ALIVE: Final = 5.0
+KEEPALIVE_EXPIRY: Final = 5.0
 """Seconds for which a connection is kept that nothing is asked by."""
-SAME_NAME: Final = 4
+MAX_SAME_NAME: Final = 4
 """Keys of one name that are tried, so that a forged token costs no more than so many signatures."""
 _NO_KEYS: Final = "The keys that verify tokens could not be fetched yet; the token may be valid."
 _log: Final = logging.getLogger("proxy.jwks")
@@ -62,20 +62,20 @@ class KeySet:
         self._settings = settings
         self._clock = clock
         self._timeout = timeout
-        self._keys: Named | None = None  # until a set is fetched
+        self._keys: NamedKeys | None = None  # until a set is fetched
         self._fetched_at = self._asked_at = self._wanted_at = float("-inf")
         self._failing = False
         self._flights: Flights[None] = Flights()
         self._detached = Detached(awaited=True)
         self._client = bare_client(
-            transport or Network(CONNECTIONS, KEPT_ALIVE, tls_context(settings.jwks_ca_file)),
+            transport or Network(CONNECTIONS, KEEPALIVE_EXPIRY, tls_context(settings.jwks_ca_file)),
             "application/jwk-set+json, application/json",
             httpx.Timeout(timeout),
         )
         self.generation = 0
         self.requests = 0
 
-    def look(self) -> None:
+    def check_for_changes(self) -> None:
         """Have an old set fetched anew; nobody waits for it, the old keys go on."""
         now = self._clock()
         old = now - self._fetched_at >= self._settings.jwks_refresh
@@ -92,7 +92,7 @@ class KeySet:
             Unauthorized: there is no such key.
             KeysUnavailable: no set could be fetched yet.
         """
-        self.look()
+        self.check_for_changes()
         found = self._pick(kid)
         if not found and (kid is not None or not self._keys):
             await self._renewed()
@@ -107,7 +107,7 @@ class KeySet:
             raise Unauthorized(f"The token names no key (kid), and there is {many}.")
         raise Unauthorized("The token's key (kid) is unknown; it may be new, withdrawn, or of another issuer.")
 
-    async def fetch(self) -> Named:
+    async def fetch(self) -> NamedKeys:
         """Fetch the set, and keep nothing of it.
 
         Raises:
@@ -133,7 +133,7 @@ class KeySet:
         keys = self._keys or ()
         if kid is None:
             return [key for _, key in keys] if len(keys) == 1 else []
-        return [key for name, key in keys if name == kid][:SAME_NAME]
+        return [key for name, key in keys if name == kid][:MAX_SAME_NAME]
 
     async def _renewed(self) -> None:
         """Wait for a fetch: the one under way, else a new one if it is time for one."""
@@ -158,9 +158,9 @@ class KeySet:
         else:
             self._learn(keys)
 
-    async def _fetch(self, until: float) -> Named:
+    async def _fetch(self, until: float) -> NamedKeys:
         self.requests += 1
-        current.set(Exchange(until))  # of this task, which runs nothing else; no connection outlasts it
+        current_exchange.set(Exchange(until))  # of this task, which runs nothing else; no connection outlasts it
         async with self._client.stream("GET", self._settings.jwks_url or "") as response:
             if response.status_code != 200:
                 raise KeyFault(f"the status is {response.status_code}, expected 200")
@@ -175,7 +175,7 @@ class KeySet:
                     raise KeyFault("the answer did not end in time")
         return usable_keys(bytes(body), self._settings.algorithm or "")
 
-    def _learn(self, keys: Named) -> None:
+    def _learn(self, keys: NamedKeys) -> None:
         self._fetched_at = self._clock()
         if keys != self._keys:
             self._keys = keys

@@ -30,7 +30,7 @@ from proxy.settings import JwtSettings
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 Key: TypeAlias = Secret | PublicKey
 """A shared secret, or a public key."""
-Named: TypeAlias = tuple[tuple[str | None, PublicKey], ...]
+NamedKeys: TypeAlias = tuple[tuple[str | None, PublicKey], ...]
 """Keys, each with its ``kid`` if it has one."""
 MIN_RSA: Final = 2048
 """Bits of an RSA key (RFC 7518 §3.3)."""
@@ -58,7 +58,7 @@ class KeySource(Protocol):
 
     generation: int
 
-    def look(self) -> None:
+    def check_for_changes(self) -> None:
         """Notice that the keys may have changed; nobody waits."""
 
     async def find(self, kid: str | None) -> Sequence[Key]:
@@ -84,13 +84,13 @@ class FixedKey:
         self._key = self._file.value if self._file else load_key(settings.key, self._algorithm)
         self.generation = 0
 
-    def look(self) -> None:
+    def check_for_changes(self) -> None:
         """Read the file again if it changed, at most once a second; the last good key outlives a bad file."""
         now = self._clock()
         if self._file is None or now - self._looked_at < 1:
             return
         self._looked_at = now
-        if self._file.look():
+        if self._file.reload_if_changed():
             self._key = self._file.value
             self.generation += 1
 
@@ -170,7 +170,7 @@ class _Jwk(Struct, frozen=True):
     d: msgspec.Raw | UnsetType = UNSET
 
 
-def usable_keys(body: bytes, algorithm: str) -> Named:
+def usable_keys(body: bytes, algorithm: str) -> NamedKeys:
     """Return the keys of a JWK set that verify ``algorithm``; whatever else is in it is ignored (RFC 7517 §5).
 
     There may be none: so the last key is withdrawn.

@@ -1,8 +1,9 @@
 """What each caller may ask, counted for all replicas together in Redis, and without a look there for each request.
 
-A process takes units for a caller from Redis ahead, a few at a time, and spends them by itself for up to ``HELD``
-seconds. What it does not spend is lost to the caller, never granted twice: the limit is exact upwards. (The library
-``limits`` would ask Redis each time, over connections of its own that nothing here guards against a Redis that hangs.)
+A process takes units for a caller from Redis ahead, a few at a time, and spends them by itself for up to
+``HOLD_SECONDS``. What it does not spend is lost to the caller, never granted twice: the limit is exact upwards. (The
+library ``limits`` would ask Redis each time, over connections of its own that nothing here guards against a Redis that
+hangs.)
 
 Without Redis each process grants its share of what Redis said last to be left, and of what comes back. With each look
 it tells Redis what that has said last, which it may have forgotten since, and what was granted without it. What no
@@ -18,19 +19,19 @@ from typing import Final
 
 from msgspec import Struct
 
-from proxy.callers.quota import Taken, Terms, take
+from proxy.callers.quota import Taken, Terms, take_units
 from proxy.errors import TooManyRequests
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.tasks.flight import Flights
 
-HELD: Final = 1.0
+HOLD_SECONDS: Final = 1.0
 """Seconds for which units are held that were taken ahead."""
-AHEAD: Final = 1 / 32
+AHEAD_SHARE: Final = 1 / 32
 """Part of the burst that all replicas together take ahead at the most, beyond what is waited for."""
 CALLERS: Final = 10_000
 """Callers of whom is remembered what is held for them."""
-_TAKE: Final = Script("quota_take", "numbers")
+_QUOTA_TAKE: Final = Script("quota_take", "numbers")
 
 
 class _Held(Struct):
@@ -41,7 +42,7 @@ class _Held(Struct):
         left: that Redis, or this process' own bucket, has beside.
         full_at: when the own bucket will be full; it follows Redis', of which it is a share.
         shared_full_at: when Redis' bucket will be, as it said last and by its own clock.
-        untold: units granted from the own bucket, which Redis has yet to hear of.
+        unreported: units granted from the own bucket, which Redis has yet to hear of.
         waiting: units that are being waited for.
         coming: units that are being taken.
     """
@@ -52,7 +53,7 @@ class _Held(Struct):
     left: float = 0.0
     full_at: float = 0.0
     shared_full_at: float = 0.0
-    untold: float = 0.0
+    unreported: float = 0.0
     waiting: float = 0.0
     coming: float = 0.0
 
@@ -119,7 +120,7 @@ class Limiter:
         held, now = self._of(caller, terms), self._clock()
         kept = held.units if now < held.until else 0.0
         held.units = max(kept, min(kept + units, (held.full_at - now) * terms.rate))
-        held.until = now + HELD
+        held.until = now + HOLD_SECONDS
 
     def balance(self, caller: str, terms: Terms) -> Balance:
         """What the caller may ask, as far as this process knows."""
@@ -149,32 +150,32 @@ class Limiter:
         own = held.terms.share(replicas)
         least = max(units - held.units, 1e-9)
         # Looks overlap; were each to take for all who wait, what is left over would be lost to the caller.
-        wanted = max(least, held.waiting - held.units - held.coming, held.terms.burst * AHEAD / replicas)
+        wanted = max(least, held.waiting - held.units - held.coming, held.terms.burst * AHEAD_SHARE / replicas)
         held.coming += wanted
         try:
             taken = await self._take_shared(caller, held, own, wanted, least)
         finally:
             held.coming -= wanted
         if taken is None:
-            held.full_at, taken = take(held.full_at, self._clock(), own, wanted, least)
-            held.untold += taken.granted
+            held.full_at, taken = take_units(held.full_at, self._clock(), own, wanted, least)
+            held.unreported += taken.granted
         held.left = taken.left
         held.units += taken.granted  # not set: some may be given back meanwhile
         if taken.granted:
-            held.until = self._clock() + HELD
+            held.until = self._clock() + HOLD_SECONDS
         return taken
 
     async def _take_shared(self, caller: str, held: _Held, own: Terms, wanted: float, least: float) -> Taken | None:
         """Take units from what all replicas share; None: there is no Redis, or it cannot be asked."""
         if self._link is None:
             return None
-        untold, held.untold = held.untold, 0.0  # told once, as looks overlap
-        spent = min(untold, max(0.0, held.full_at - self._clock()) * own.rate)  # the rest has come back meanwhile
-        told = (wanted, least, held.terms.rate, held.terms.burst, held.shared_full_at, spent)
+        unreported, held.unreported = held.unreported, 0.0  # told once, as looks overlap
+        spent = min(unreported, max(0.0, held.full_at - self._clock()) * own.rate)  # the rest has come back meanwhile
+        reported = (wanted, least, held.terms.rate, held.terms.burst, held.shared_full_at, spent)
         keys = [self._link.names.quota(caller)]
-        answer = await self._link.run(_TAKE, "quota_take", keys, [*map(repr, told), ""], _read)
+        answer = await self._link.run(_QUOTA_TAKE, "quota_take", keys, [*map(repr, reported), ""], _read)
         if answer is None:
-            held.untold += untold
+            held.unreported += unreported
             return None
         held.shared_full_at, taken = answer
         held.full_at = self._clock() + (held.terms.burst - taken.left) / held.terms.rate

@@ -25,7 +25,7 @@ class Taken(Struct, frozen=True):
     wait: float = 0.0
 
 
-def take(full_at: float, now: float, terms: Terms, wanted: float, least: float) -> tuple[float, Taken]:
+def take_units(full_at: float, now: float, terms: Terms, wanted: float, least: float) -> tuple[float, Taken]:
     """Take ``wanted`` units, fewer if there are not as many, none if there are not ``least``.
 
     ``full_at``: the time at which the bucket is full again; the new one comes with what was taken.

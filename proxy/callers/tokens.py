@@ -29,7 +29,7 @@ from proxy.settings import JwtSettings
 
 MAX_TOKEN: Final = 8 * 1024
 """Characters of a token."""
-REMEMBERED: Final = 10_000
+MAX_REMEMBERED: Final = 10_000
 """Verified tokens that are remembered."""
 MAX_NAME: Final = 128
 """Characters of a caller's name."""
@@ -78,7 +78,7 @@ class Tokens:
 
     def verified(self, token: str) -> Verified | None:
         """Return what is remembered of a token that was verified before and is still valid; None says nothing of it."""
-        self._keys.look()
+        self._keys.check_for_changes()
         if len(token) > MAX_TOKEN:
             return None
         digest = _digest(token)
@@ -93,7 +93,7 @@ class Tokens:
 
     def valid(self, validity: Validity) -> bool:
         """Whether a token that was verified is still valid."""
-        self._keys.look()
+        self._keys.check_for_changes()
         return validity.generation == self._keys.generation and self._clock() < validity.exp
 
     async def caller(self, token: str) -> Caller:
@@ -112,7 +112,7 @@ class Tokens:
         caller = _caller(claims, self._settings)
         if exp > now:
             self._remembered[_digest(token)] = Verified(caller, Validity(exp, self._keys.generation))
-            if len(self._remembered) > REMEMBERED:
+            if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
         return caller
 

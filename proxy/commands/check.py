@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from proxy import errors
-from proxy.answer.lenient import lenient
-from proxy.answer.page import read
+from proxy.answer.lenient_json import decode_leniently
+from proxy.answer.page import parse_page
 from proxy.callers.jwks import KeySet
 from proxy.callers.keys import KeyFault
 from proxy.config import sources
@@ -25,7 +25,7 @@ from proxy.hub.credential import Credential, Credentials
 from proxy.hub.stream import HubStream, NoStream
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
-from proxy.redis.address import shown
+from proxy.redis.address import redacted
 from proxy.redis.describe import describe, rehearse
 from proxy.settings import JwtSettings, Settings
 
@@ -34,7 +34,7 @@ _QUERY: Final = ListQuery(page_size=100)
 _MARKS: Final = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL", "skip": "-   "}
 
 
-class Line(Struct, frozen=True):
+class CheckResult(Struct, frozen=True):
     """What was looked at, and what was found. ``fail`` decides the verdict, ``warn`` does not."""
 
     mark: Literal["ok", "warn", "fail", "skip"]
@@ -64,18 +64,18 @@ async def run_checks(
 
 async def _checks(
     environ: Mapping[str, str], config_path: str | None, transport: Transport | None
-) -> AsyncIterator[Line]:
+) -> AsyncIterator[CheckResult]:
     try:
         loaded = sources.load(environ, config_path, *TO_SERVE)
     except sources.SettingsError as error:
         for fault in error.faults:
-            yield Line("fail", "settings", fault)
+            yield CheckResult("fail", "settings", fault)
         for warning in error.warnings:
-            yield Line("warn", "settings", warning)
+            yield CheckResult("warn", "settings", warning)
         return
     for warning in loaded.warnings:
-        yield Line("warn", "settings", warning)
-    yield Line("ok", "settings", f"hub {loaded.settings.hub.url}")
+        yield CheckResult("warn", "settings", warning)
+    yield CheckResult("ok", "settings", f"hub {loaded.settings.hub.url}")
     async for line in _hub_checks(loaded.settings, transport):
         yield line
     if loaded.settings.jwt.jwks_url is not None:
@@ -83,7 +83,7 @@ async def _checks(
     yield await _redis_check(loaded.settings)
 
 
-async def _hub_checks(settings: Settings, transport: Transport | None) -> AsyncIterator[Line]:
+async def _hub_checks(settings: Settings, transport: Transport | None) -> AsyncIterator[CheckResult]:
     first, *others = Credentials(settings.hub).all
     async for line in _credential_checks(settings, first, _QUERY, transport):
         yield line
@@ -95,42 +95,44 @@ async def _hub_checks(settings: Settings, transport: Transport | None) -> AsyncI
 
 async def _credential_checks(
     settings: Settings, credential: Credential, query: ListQuery, transport: Transport | None
-) -> AsyncIterator[Line]:
+) -> AsyncIterator[CheckResult]:
     hub = Hub(settings.hub, credential, transport=transport)
     question = page_question(credential.id, query)
     began = time.perf_counter()
     try:
         body = await hub.get(question.path, question.query)
     except (errors.HubUnreachable, errors.HubTimeout) as error:
-        yield Line("fail", "hub reachable", f"{error.explained()}. Is OXEN_HUB_URL right ({settings.hub.url})?")
+        yield CheckResult("fail", "hub reachable", f"{error.explained()}. Is OXEN_HUB_URL right ({settings.hub.url})?")
         return
     except errors.ProxyError as error:
-        yield Line("ok", "hub reachable", _took(began))
+        yield CheckResult("ok", "hub reachable", _took(began))
         refused = isinstance(error, errors.HubRefusedCredential)
-        yield Line("fail", "credential" if refused else "list answer", error.detail)
+        yield CheckResult("fail", "credential" if refused else "list answer", error.detail)
         return
     finally:
         await hub.aclose()
-    yield Line("ok", "hub reachable", _took(began))
-    yield Line("ok", "credential", "accepted")
+    yield CheckResult("ok", "hub reachable", _took(began))
+    yield CheckResult("ok", "credential", "accepted")
     for line in _judge_answer(question, body):
         yield line
     yield await _events_check(settings, credential, transport)
 
 
-def _judge_answer(question: Question, body: bytes) -> list[Line]:
+def _judge_answer(question: Question, body: bytes) -> list[CheckResult]:
     """Hold an answer against what the proxy rests on."""
     try:
-        read(question, body, time.time())
+        parse_page(question, body, time.time())
     except errors.HubError as error:
-        return [Line("fail", "list answer", error.detail)]
+        return [CheckResult("fail", "list answer", error.detail)]
     lines = []
     try:
-        answer = lenient(_decode_answer, body)
-        lines.append(Line("ok", "list answer", f"matches the contract ({answer.count} of {answer.total_entries} rows)"))
+        answer = decode_leniently(_decode_answer, body)
+        lines.append(
+            CheckResult("ok", "list answer", f"matches the contract ({answer.count} of {answer.total_entries} rows)")
+        )
     except msgspec.DecodeError as error:
         lines.append(
-            Line(
+            CheckResult(
                 "warn",
                 "list answer",
                 f"is served, but differs from the contract (statuses: {', '.join(STATUSES)}): {error}",
@@ -139,15 +141,15 @@ def _judge_answer(question: Question, body: bytes) -> list[Line]:
     times = _times(body)
     misplaced = sum(later > earlier for earlier, later in pairwise(times))
     if len(times) < 2:
-        lines.append(Line("skip", "newest first", f"cannot be seen with {len(times)} row(s)"))
+        lines.append(CheckResult("skip", "newest first", f"cannot be seen with {len(times)} row(s)"))
     elif misplaced:
         lines.append(
-            Line(
+            CheckResult(
                 "warn", "newest first", f"does not hold: {misplaced} of {len(times)} rows are newer than the one before"
             )
         )
     else:
-        lines.append(Line("ok", "newest first", f"holds over {len(times)} rows"))
+        lines.append(CheckResult("ok", "newest first", f"holds over {len(times)} rows"))
     return lines
 
 
@@ -166,28 +168,28 @@ _decode_times = msgspec.json.Decoder(_Enqueued).decode
 def _times(body: bytes) -> list[float]:
     """When the rows were enqueued; without those that say it in no number, if at all."""
     times = []
-    for row in lenient(_decode_times, body).generations:
+    for row in decode_leniently(_decode_times, body).generations:
         with contextlib.suppress(ValueError):
             times.append(float(bytes(row.enqueued_at)))
     return times
 
 
-async def _events_check(settings: Settings, credential: Credential, transport: Transport | None) -> Line:
+async def _events_check(settings: Settings, credential: Credential, transport: Transport | None) -> CheckResult:
     """Whether there is a stream to listen to; the proxy does its work without, and news come later."""
     if settings.events.mode == "off":
-        return Line("skip", "events", "not listened to, as events.mode is off")
+        return CheckResult("skip", "events", "not listened to, as events.mode is off")
     stream = HubStream(settings.hub, credential, silence=settings.hub.read_timeout, transport=transport)
     try:
         connection = await stream.open()
     except NoStream as none:
-        return Line("skip" if none.absent else "warn", "events", f"none to listen to: {none}")
+        return CheckResult("skip" if none.absent else "warn", "events", f"none to listen to: {none}")
     except errors.HubError as error:
-        return Line("warn", "events", error.explained())
+        return CheckResult("warn", "events", error.explained())
     await connection.aclose()
-    return Line("ok", "events", "the hub offers its stream")
+    return CheckResult("ok", "events", "the hub offers its stream")
 
 
-async def _jwks_check(settings: JwtSettings, url: str) -> Line:
+async def _jwks_check(settings: JwtSettings, url: str) -> CheckResult:
     keys = KeySet(settings)
     try:
         found, fault = await keys.fetch(), f"none of its keys verifies {settings.algorithm}"
@@ -196,27 +198,31 @@ async def _jwks_check(settings: JwtSettings, url: str) -> Line:
     finally:
         await keys.aclose()
     if found:
-        return Line("ok", "JWK set", f"{len(found)} of its keys verify {settings.algorithm}")
+        return CheckResult("ok", "JWK set", f"{len(found)} of its keys verify {settings.algorithm}")
     where = urlsplit(url).netloc
-    return Line("fail", "JWK set", f"{fault}. Is PROXY_JWT_JWKS_URL right ({where})? No token would be accepted.")
+    return CheckResult(
+        "fail", "JWK set", f"{fault}. Is PROXY_JWT_JWKS_URL right ({where})? No token would be accepted."
+    )
 
 
-async def _redis_check(settings: Settings) -> Line:
+async def _redis_check(settings: Settings) -> CheckResult:
     if settings.redis.url is None:
-        return Line("skip", "Redis", "REDIS_URL is not set: memory only, nothing is shared between processes")
+        return CheckResult("skip", "Redis", "REDIS_URL is not set: memory only, nothing is shared between processes")
     try:
         version, policy, memory = await describe(settings.redis.url)
         refused = await rehearse(settings.redis.url)
     except ConnectionError as error:
-        where = shown(settings.redis.url)
+        where = redacted(settings.redis.url)
         found = f"{error}. Is REDIS_URL right ({where})? The proxy would run without it, and share nothing."
-        return Line("fail", "Redis", found)
+        return CheckResult("fail", "Redis", found)
     found = f"version {version}, eviction policy {policy}, maxmemory {memory or 'unlimited'}"
     if refused:
-        return Line("fail", "Redis", f"{found}; it refuses what serving needs: {'; '.join(refused)}")
+        return CheckResult("fail", "Redis", f"{found}; it refuses what serving needs: {'; '.join(refused)}")
     if policy == "noeviction":
-        return Line("warn", "Redis", f"{found}; when full it refuses new pages: set maxmemory-policy allkeys-lru")
-    return Line("ok", "Redis", found)
+        return CheckResult(
+            "warn", "Redis", f"{found}; when full it refuses new pages: set maxmemory-policy allkeys-lru"
+        )
+    return CheckResult("ok", "Redis", found)
 
 
 def _took(began: float) -> str:

@@ -108,16 +108,16 @@ async def _report_every_second(asked: Counter[str], simulator: Simulator, say: S
         await asyncio.sleep(1)
         now, hub_now = Counter(asked), simulator.journal.count
         recent = now - before
-        told = recent.pop(COMPLETION, 0)
+        completions = recent.pop(COMPLETION, 0)
         total = now.total() - now[COMPLETION]
         if recent:
             outcomes = ", ".join(f"{outcome} {number}" for outcome, number in recent.most_common())
             say(
                 f"asked {recent.total():4d} ({outcomes}), hub requests {hub_now - hub_before:3d}; "
-                f"{told} completions told; since the start {total} asked, {hub_now} to the hub"
+                f"{completions} completions told; since the start {total} asked, {hub_now} to the hub"
             )
         else:
-            say(f"nothing asked, {told} completions told; since the start {total} asked, {hub_now} to the hub")
+            say(f"nothing asked, {completions} completions told; since the start {total} asked, {hub_now} to the hub")
         before, hub_before = now, hub_now
 
 
@@ -132,14 +132,14 @@ async def _ask_every_second(url: str) -> None:
             await asyncio.sleep(1)
 
 
-async def _listen(url: str, told: Counter[str]) -> None:
+async def _listen(url: str, counts: Counter[str]) -> None:
     """A frontend that is told of completions, and counts them."""
     async with httpx.AsyncClient(trust_env=False, timeout=None) as client:  # noqa: S113  it is to wait
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 async with client.stream("GET", url) as response:
                     async for line in response.aiter_lines():
-                        told[COMPLETION] += line == f"event: {COMPLETION}"
+                        counts[COMPLETION] += line == f"event: {COMPLETION}"
             await asyncio.sleep(1)
 
 

@@ -31,7 +31,7 @@ from proxy import logs
 from proxy.app import create_app
 from proxy.commands.sockets import OwnSocket, listen, reserve, url_of
 from proxy.commands.summary import summary
-from proxy.commands.supervisor import AT_ONCE, Supervisor
+from proxy.commands.supervisor import STOP_NOW_SIGNAL, Supervisor
 from proxy.config import sources
 from proxy.settings import Settings
 from proxy.siblings import DIRECTORY, Siblings
@@ -39,7 +39,7 @@ from proxy.web.health import Readiness
 from proxy.web.protocol import BoundedProtocol
 from proxy.web.telemetry.event import ACCESS
 
-HEALTHY: Final = 30
+HEALTH_CHECK_TIMEOUT: Final = 30
 """Seconds after which a worker that does not answer its supervisor is replaced. With uvicorn's 5, one that was given
 little of a processor was killed while it started, or with all that it was answering."""
 _log: Final = logging.getLogger("proxy.serve")
@@ -71,7 +71,7 @@ def run_server(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_worker_healthcheck=HEALTHY,
+            timeout_worker_healthcheck=HEALTH_CHECK_TIMEOUT,
             timeout_keep_alive=75,  # longer than balancers' usual 60 s, so that they close first, not we
             timeout_graceful_shutdown=server.shutdown_timeout,  # type: ignore[arg-type]  # only asyncio sees it
         )
@@ -109,7 +109,7 @@ def worker_app() -> object:
     return production_app(settings, log)
 
 
-def production_app(settings: Settings, log: logs.Writing) -> object:
+def production_app(settings: Settings, log: logs.LogWriter) -> object:
     """The application of this process."""
     readiness = Readiness()
     siblings = _siblings()
@@ -117,7 +117,7 @@ def production_app(settings: Settings, log: logs.Writing) -> object:
     return create_app(
         settings,
         readiness=readiness,
-        sinks=[log.later(ACCESS)] if settings.log.requests else [],
+        sinks=[log.event_sink(ACCESS)] if settings.log.requests else [],
         on_startup=[
             partial(drain_before_exit, readiness, settings.server.drain_delay),
             end_with_supervisor,
@@ -183,7 +183,7 @@ def freeze_heap() -> None:
 def drain_before_exit(readiness: Readiness, delay: float) -> None:
     """Put a delay of ``delay`` seconds, with readiness false, before what SIGTERM does now.
 
-    A second one skips that; to a worker of several it says nothing, as its supervisor says ``AT_ONCE``.
+    A second one skips that; to a worker of several it says nothing, as its supervisor says ``STOP_NOW_SIGNAL``.
     """
     stop = cast("Callable[[int, FrameType | None], None]", signal.getsignal(signal.SIGTERM))  # uvicorn's
     loop, supervised = asyncio.get_running_loop(), multiprocessing.parent_process() is not None
@@ -204,5 +204,5 @@ def drain_before_exit(readiness: Readiness, delay: float) -> None:
 
     signal.signal(signal.SIGTERM, on_sigterm)
     signal.signal(signal.SIGINT, at_once)
-    if supervised and AT_ONCE is not None:
-        signal.signal(AT_ONCE, lambda _, frame: at_once(signal.SIGTERM, frame))
+    if supervised and STOP_NOW_SIGNAL is not None:
+        signal.signal(STOP_NOW_SIGNAL, lambda _, frame: at_once(signal.SIGTERM, frame))

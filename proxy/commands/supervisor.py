@@ -8,10 +8,10 @@ from typing import Final
 
 from uvicorn.supervisors import Multiprocess
 
-AT_ONCE: Final = getattr(signal, "SIGUSR1", None)
+STOP_NOW_SIGNAL: Final = getattr(signal, "SIGUSR1", None)
 """What a worker is sent to end without further delay. Not SIGTERM: systemd, for one, sends that to all processes at
 once, after which each worker has one more from here. Nor SIGINT: a second one has uvicorn give up what is under way."""
-STEP: Final = 0.1
+POLL_INTERVAL: Final = 0.1
 """Seconds between looks whether whoever ends the workers has become impatient."""
 
 
@@ -31,12 +31,12 @@ class Supervisor(Multiprocess):
             self._hurry()
         for worker in self.processes:
             while worker.process.is_alive():
-                worker.process.join(STEP)
+                worker.process.join(POLL_INTERVAL)
                 if {signal.SIGINT, signal.SIGTERM} & set(self.signal_queue):
                     self._hurry()
                 self.signal_queue.clear()
 
     def _hurry(self) -> None:
         for worker in self.processes:
-            if worker.process.is_alive() and worker.pid is not None and AT_ONCE is not None:
-                os.kill(worker.pid, AT_ONCE)
+            if worker.process.is_alive() and worker.pid is not None and STOP_NOW_SIGNAL is not None:
+                os.kill(worker.pid, STOP_NOW_SIGNAL)

@@ -12,9 +12,9 @@ from typing import Any, Final
 from proxy.callers.caller import EVERY
 from proxy.config.redis_password import read_password
 from proxy.hub.clients import url_is_usable
-from proxy.hub.credential import DEFAULT, Credential, check_token, read_token
+from proxy.hub.credential import DEFAULT_NAME, Credential, check_token, read_token
 from proxy.hub.tls import tls_context
-from proxy.redis.client import check as check_redis_url
+from proxy.redis.client import check_redis_url
 from proxy.settings import CredentialSettings, Settings
 
 
@@ -80,7 +80,7 @@ def contradictions(settings: Settings, faulty: set[str]) -> list[str]:
     for what, given in (
         ("PROXY_AUTH_CALLERS: the name {}", [caller.name for caller in callers]),
         ("PROXY_AUTH_CALLERS: the key {}", [key for caller in callers for key in caller.keys]),
-        ("PROXY_HUB_CREDENTIALS: the name {}", [DEFAULT, *(one.name for one in credentials)]),
+        ("PROXY_HUB_CREDENTIALS: the name {}", [DEFAULT_NAME, *(one.name for one in credentials)]),
         ("PROXY_HUB_CREDENTIALS: the namespace {}", [name for one in credentials for name in one.namespaces]),
     ):
         twice = sorted(one for one, times in Counter(given).items() if times > 1)

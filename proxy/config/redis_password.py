@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 from proxy import secret_file
 from proxy.secret import Secret
 
-LONGEST = 4096
+MAX_FILE = 4096
 """Bytes of the file."""
 
 
@@ -19,7 +19,7 @@ def read_password(path: str) -> Secret:
         ValueError: it cannot be read, or holds no password; the text does not show it.
     """
     try:
-        text = secret_file.read(Path(path), LONGEST).decode("utf-8").strip()
+        text = secret_file.read(Path(path), MAX_FILE).decode("utf-8").strip()
     except UnicodeDecodeError:
         raise ValueError(f"{path!r} holds no password: it is not text") from None
     if not text:

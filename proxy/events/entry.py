@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from proxy.answer import links
-from proxy.events.place import NOWHERE, Own, Place
+from proxy.events.place import NOWHERE, LocalId, Place
 from proxy.known import completion
 from proxy.known.completion import Completion
 
@@ -36,7 +36,7 @@ class Entry(Struct):
     completion: Completion | None
     dead_at: float | None = None
     id: str | None = None
-    own: Own | None = None
+    own: LocalId | None = None
     follows: str | None = None
     namespace: str | None = None
     settled: bool = False
@@ -72,7 +72,7 @@ class _Value(Struct, frozen=True, array_like=True):
     at: float
     data: str | None
     late: bool = False
-    own: Own | None = None
+    own: LocalId | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -113,9 +113,9 @@ def entry_after(before: str, value: bytes, now: float, lead: float = 0.0) -> Ent
     return entry
 
 
-def entry_of(at: float, heard: Completion | None, lead: float = 0.0) -> Entry:
+def entry_of(at: float, received: Completion | None, lead: float = 0.0) -> Entry:
     """The entry of what was heard at that time."""
-    return Entry(at, heard, None if heard is None else links.dead_at(heard.data.encode(), at, lead))
+    return Entry(at, received, None if received is None else links.dead_at(received.data.encode(), at, lead))
 
 
 def order(event_id: str) -> tuple[int, int]:

@@ -9,12 +9,12 @@ from functools import partial
 from proxy.clock import HybridClock
 from proxy.events.entry import Entry
 from proxy.events.feed import Feed
-from proxy.events.hearing import Hearing, Pace
+from proxy.events.hub_subscriber import HubSubscriber, Pace
 from proxy.events.listener import Source
 from proxy.events.log import EventLog
 from proxy.events.owners import Owners
 from proxy.events.shared_log import SharedLog
-from proxy.events.subscription import ENDING, Subscription
+from proxy.events.subscription import CLOSE_TIMEOUT, Subscription
 from proxy.hub.client import Transport
 from proxy.hub.credential import Credentials
 from proxy.hub.stream import HubStream
@@ -54,7 +54,7 @@ class Events:
         pace: Pace | None,
         clock: Callable[[], float],
     ) -> None:
-        self._ahead = pages.ahead
+        self._refresh_ahead = pages.refresh_ahead
         self._doubts = knowledge.doubts
         self._rows = knowledge.rows
         self._clock = hybrid.now
@@ -67,7 +67,7 @@ class Events:
             stream = HubStream(settings.hub, one, silence=pace.silence, transport=transport, clock=clock)
             self.subscriptions[one.name] = Subscription(
                 one,
-                partial(Hearing, one.name, stream, upstreams[one.name].shield, log, pace=pace),
+                partial(HubSubscriber, one.name, stream, upstreams[one.name].shield, log, pace=pace),
                 log,
                 share=None if link is None else partial(_shared_log, link),
                 pace=pace,
@@ -75,8 +75,8 @@ class Events:
             self._sources[one.name] = Source(log, Owners(one, pages, self._ring))
         self.feed = Feed(self._sources, settings.events.listeners)
         if news is not None:
-            news.topics[b"event"] = self._hear
-            news.on_gap.append(self._look)
+            news.topics[b"event"] = self._on_news
+            news.on_gap.append(self._on_gap)
 
     def start(self) -> None:
         """Subscribe."""
@@ -86,7 +86,9 @@ class Events:
     async def aclose(self) -> None:
         """End all subscriptions and look-ups."""
         subscriptions = (one.aclose() for one in self.subscriptions.values())
-        await asyncio.gather(*subscriptions, *(source.owners.aclose(ENDING) for source in self._sources.values()))
+        await asyncio.gather(
+            *subscriptions, *(source.owners.aclose(CLOSE_TIMEOUT) for source in self._sources.values())
+        )
 
     def _ring(self) -> None:
         self.feed.ring()
@@ -103,15 +105,15 @@ class Events:
         if origin.target_namespace is not None:
             entry.namespace, entry.settled = origin.target_namespace, True
         self._doubts.add(credential, entry.completion, at, origin)
-        self._ahead.refresh_doubted(credential)
+        self._refresh_ahead.refresh_doubted(credential)
 
-    def _hear(self, news: bytes) -> None:
+    def _on_news(self, news: bytes) -> None:
         name, _, rest = news.partition(b" ")
         for one in self.subscriptions.values():
             if one.log.name == name.decode():
-                one.log.hear(rest)
+                one.log.on_news(rest)
 
-    def _look(self) -> None:
+    def _on_gap(self) -> None:
         """News may have been lost."""
         for one in self.subscriptions.values():
             one.log.missed()

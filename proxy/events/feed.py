@@ -18,10 +18,10 @@ from proxy.events.place import NOWHERE, Place, read_place
 
 MAX_POSITION: Final = 16 * 1024
 """Characters of a position that are read; a log takes about 30."""
-SPARED: Final = 10
+RESERVE_DIVISOR: Final = 10
 """The last of so many parts of the places is for callers who have not taken as much yet: one who opens connections
 without end leaves some to the others. Without callers' authentication, all are one."""
-FULL: Final = 5.0
+RETRY_AFTER: Final = 5.0
 """Seconds after which those may come again for whom there was no room."""
 
 
@@ -38,7 +38,7 @@ class Feed:
         self._listeners: set[Listener] = set()
         self.closing = False
         for name, source in sources.items():
-            source.log.on_entry.append(self._told_by(name))
+            source.log.on_entry.append(self._notifier(name))
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -52,7 +52,7 @@ class Feed:
         places: dict[str, tuple[int, Place]] = {}
         had: dict[str, Place] = {}
         gap = False
-        known = _read(last or "")
+        known = _read_position(last or "")
         for name in names:
             log = self._sources[name].log
             place = known.get(log.tag)
@@ -76,14 +76,14 @@ class Feed:
         return listener
 
     def _make_sure_of_room(self, caller: Caller) -> None:
-        room, spared = self._limit - len(self._listeners), self._limit // SPARED
+        room, reserved = self._limit - len(self._listeners), self._limit // RESERVE_DIVISOR
         if room <= 0:
-            raise TooManyListeners(f"{self._limit} listen already (events.listeners).", retry_after=FULL)
-        if room <= spared and caller != ANONYMOUS:
+            raise TooManyListeners(f"{self._limit} listen already (events.listeners).", retry_after=RETRY_AFTER)
+        if room <= reserved and caller != ANONYMOUS:
             own = sum(one.caller.name == caller.name for one in self._listeners)
-            if own >= spared:
+            if own >= reserved:
                 text = f"This caller listens {own} times; what is left (of events.listeners) is for others."
-                raise TooManyListeners(text, retry_after=FULL)
+                raise TooManyListeners(text, retry_after=RETRY_AFTER)
 
     def leave(self, listener: Listener) -> None:
         """Listen no more."""
@@ -99,19 +99,19 @@ class Feed:
         self.closing = True
         self.ring()
 
-    def _told_by(self, name: str) -> Callable[[Entry], None]:
-        def tell(entry: Entry) -> None:
+    def _notifier(self, name: str) -> Callable[[Entry], None]:
+        def notify(entry: Entry) -> None:
             if any(not one.caller.sees_all and name in one.names for one in self._listeners):
                 self._sources[name].owners.find(entry)
             self.ring()
 
-        return tell
+        return notify
 
 
 async def _found(log: EventLog, place: Place) -> int | None:
     """The number of the entry that follows; another replica may have told of it a moment ago."""
     if log.after(place) is None:
-        await log.look()
+        await log.reread()
     return log.after(place)
 
 
@@ -120,7 +120,7 @@ def _may_come(log: EventLog, place: Place) -> bool:
     return place.own is not None or order(place.id) > order(log.last)
 
 
-def _read(position: str) -> dict[str, Place]:
+def _read_position(position: str) -> dict[str, Place]:
     """Places by the tags of their logs; what cannot be read is no position in any log."""
     if len(position) > MAX_POSITION:
         return {}

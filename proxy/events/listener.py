@@ -22,11 +22,11 @@ from proxy.known import completion
 
 GAP: Final = "gap"
 """The type of the event that says: events may have been missed here."""
-REMEMBERED: Final = 256
+MAX_REMEMBERED: Final = 256
 """Events of each credential, of which a listener of several is not told twice."""
 
 
-class Behind(Exception):
+class TooSlow(Exception):
     """The listener reads too slowly: what it would read next is not kept any more."""
 
 
@@ -65,7 +65,7 @@ class Listener:
         self.wake = asyncio.Event()
         self._blocked: set[str] = set()
         """Logs in which it has read up to an entry of which it was not known whose it is."""
-        self._told = self._before() if len(places) > 1 else None
+        self._sent = self._before() if len(places) > 1 else None
 
     @property
     def names(self) -> Collection[str]:
@@ -103,18 +103,18 @@ class Listener:
 
     def _before(self) -> dict[str, None]:
         """What it has been told of, or had not been when it began: each log may tell of it once more."""
-        told: dict[str, None] = {}
+        sent: dict[str, None] = {}
         for name, (number, _) in self._places.items():
             log = self._sources[name].log
-            entries = (log.tail.entry(one) for one in range(max(log.tail.first, number - REMEMBERED), number))
-            told |= dict.fromkeys(entry.completion.identity for entry in entries if entry and entry.completion)
-        return told
+            entries = (log.tail.entry(one) for one in range(max(log.tail.first, number - MAX_REMEMBERED), number))
+            sent |= dict.fromkeys(entry.completion.identity for entry in entries if entry and entry.completion)
+        return sent
 
     def _next(self, name: str) -> Entry | None:
         """The next entry of a log, if there is one and it is known whose it is."""
         log, (number, place) = self._sources[name].log, self._places[name]
         if number < log.tail.first:
-            raise Behind
+            raise TooSlow
         self._blocked.discard(name)
         had = self._had.get(name, NOWHERE)
         while (entry := log.tail.entry(number)) is not None and entry.comes_before(had):
@@ -138,13 +138,13 @@ class Listener:
 
     def _is_new(self, identity: str) -> bool:
         """Whether no other credential's log has told of it."""
-        if self._told is None:
+        if self._sent is None:
             return True
-        if identity in self._told:
+        if identity in self._sent:
             return False
-        self._told[identity] = None
-        if len(self._told) > len(self._places) * REMEMBERED:
-            del self._told[next(iter(self._told))]
+        self._sent[identity] = None
+        if len(self._sent) > len(self._places) * MAX_REMEMBERED:
+            del self._sent[next(iter(self._sent))]
         return True
 
     def _missed(self) -> sse.Event:

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.events.entry import BEGINNING, Entry, entry_after, entry_of, order, write_entry
-from proxy.events.place import Own, Place
+from proxy.events.place import LocalId, Place
 from proxy.events.shared_log import SharedLog
 from proxy.events.tail import Tail
 from proxy.known.completion import Completion
-from proxy.tasks.detached import Detached, ended
+from proxy.tasks.detached import Detached, wait_until_done
 
-UNTOLD: Final = 1000
+MAX_PENDING: Final = 1000
 """Events that are kept for others until Redis is back."""
 
 
@@ -43,11 +43,11 @@ class EventLog:
         self._lead = lead
         self._shared: SharedLog | None = None
         self._last: str | None = None
-        self._untold: deque[Entry] = deque()
+        self._pending: deque[Entry] = deque()
         self._catching_up = Detached()
         self._task: asyncio.Task[None] | None = None
         self._behind = self._alone = False
-        self._own = Own("", 0)
+        self._own = LocalId("", 0)
         self.on_entry: list[Callable[[Entry], None]] = []
         self.tail = Tail()
         self.tag = ""
@@ -58,7 +58,7 @@ class EventLog:
         self._shared = shared
         self._last = BEGINNING if shared is None else None
         self._behind = shared is not None
-        self._untold.clear()
+        self._pending.clear()
         self.tag = hashlib.blake2b((secrets.token_hex(8) if shared is None else shared.name).encode()).hexdigest()[:8]
         self._begin_run()
         base = Entry(self._clock(), None, id=self._last, own=self._own, follows=None if self._last else BEGINNING)
@@ -82,12 +82,12 @@ class EventLog:
         self.tail.forget(self._clock())
         return self.tail.after(place)
 
-    async def append(self, heard: Completion | None) -> None:
+    async def append(self, completion: Completion | None) -> None:
         """This process has heard something of the hub, or that it may have missed something (None)."""
-        entry = entry_of(self._clock(), heard, self._lead())
-        entry.own = self._own = Own(self._own.run, self._own.number + 1)
-        waiting = bool(self._untold)  # Redis may be back, but what comes before this is to be told before it
-        if not waiting and await self._tell(entry):
+        entry = entry_of(self._clock(), completion, self._lead())
+        entry.own = self._own = LocalId(self._own.run, self._own.number + 1)
+        waiting = bool(self._pending)  # Redis may be back, but what comes before this is to be told before it
+        if not waiting and await self._append_shared(entry):
             if self._behind:  # Redis has it, and it is to be read here first: who reads on here may not have had it
                 self._begin_run()
             return
@@ -95,16 +95,16 @@ class EventLog:
             entry.begins, event_id = self._last == BEGINNING, f"{self._own.number}-0"
             self._last = event_id if self._take(entry, event_id) else self._last
             return
-        entry.late = waiting or heard is not None  # a gap that comes first is not told: others have their own by then
+        entry.late = waiting or completion is not None  # no gap that comes first: others have theirs
         if self._take(entry) and entry.late:
-            self._untold.append(entry)
-            if len(self._untold) > UNTOLD:
-                self._forget_untold()
+            self._pending.append(entry)
+            if len(self._pending) > MAX_PENDING:
+                self._trim_pending()
         self._alone = True
         if waiting:
             self._catch_up()
 
-    def hear(self, news: bytes) -> None:
+    def on_news(self, news: bytes) -> None:
         """Take in news of the log: ``<before> <id> <value>``.
 
         Raises:
@@ -117,10 +117,10 @@ class EventLog:
     async def catch_up(self) -> None:
         """Read what may have been missed, if Redis can be asked; and tell what others may have missed."""
         task = self._catch_up()
-        await ended(task)
+        await wait_until_done(task)
         task.result()
 
-    async def look(self) -> None:
+    async def reread(self) -> None:
         """Read what Redis has, whatever news there was."""
         self._behind = self._shared is not None
         await self.catch_up()
@@ -142,43 +142,43 @@ class EventLog:
     def _catch_up(self) -> asyncio.Task[None]:
         """One for all who ask for it, so that nothing is told twice; it goes on until nothing is to be done."""
         if self._task is None or self._task.done():
-            self._task = self._catching_up.spawn(self._read_and_tell())
+            self._task = self._catching_up.spawn(self._read_and_append())
         return self._task
 
-    async def _read_and_tell(self) -> None:
-        while self._shared is not None and (self._behind or self._untold):
-            if not await (self._read(self._shared) if self._behind else self._tell_others()):
+    async def _read_and_append(self) -> None:
+        while self._shared is not None and (self._behind or self._pending):
+            if not await (self._read(self._shared) if self._behind else self._append_pending()):
                 break
 
-    async def _tell_others(self) -> bool:
-        self._forget_untold()
-        entry = self._untold[0]
-        told = await self._tell(entry)
-        if told and self._untold and self._untold[0] is entry:  # else another log was opened, or there were too many
-            self._untold.popleft()
-        return told
+    async def _append_pending(self) -> bool:
+        self._trim_pending()
+        entry = self._pending[0]
+        appended = await self._append_shared(entry)
+        if appended and self._pending and self._pending[0] is entry:  # else another log was opened, or it was full
+            self._pending.popleft()
+        return appended
 
-    def _forget_untold(self) -> None:
+    def _trim_pending(self) -> None:
         """What is not kept here any more is told to nobody else; a gap stands for it."""
-        now, before = self._clock(), len(self._untold)
+        now, before = self._clock(), len(self._pending)
         self.tail.forget(now)
-        while self._untold and not self.tail.holds(self._untold[0]):
-            self._untold.popleft()
-        if len(self._untold) < before:
-            self._untold.appendleft(Entry(now, None, late=True))
+        while self._pending and not self.tail.holds(self._pending[0]):
+            self._pending.popleft()
+        if len(self._pending) < before:
+            self._pending.appendleft(Entry(now, None, late=True))
 
-    async def _tell(self, entry: Entry) -> bool:
+    async def _append_shared(self, entry: Entry) -> bool:
         """Append to the log in Redis, and so tell all replicas."""
         if self._shared is None:
             return False
-        heard = entry.completion
-        appended = await self._shared.append(write_entry(entry), None if heard is None else heard.identity)
+        completion = entry.completion
+        appended = await self._shared.append(write_entry(entry), None if completion is None else completion.identity)
         if appended is None:
             return False
         if appended.before is not None and appended.id is not None:
             entry.begins = appended.before == BEGINNING and not entry.late
             self._arrive(appended.before, appended.id, entry)
-        elif heard is not None and self.tail.known(entry) is None:
+        elif completion is not None and self.tail.known(entry) is None:
             self.missed()  # another has told of it, and it is not known here yet
         return True
 
@@ -239,12 +239,12 @@ class EventLog:
 
     def _begin_run(self) -> None:
         """What is heard from now on does not follow at once what was heard before."""
-        self._own = Own(secrets.token_hex(4), 0)
+        self._own = LocalId(secrets.token_hex(4), 0)
 
     def _add(self, entry: Entry) -> None:
         if entry.id is None:
             entry.follows = self.last
-            entry.own = entry.own or Own(secrets.token_hex(4), 0)
+            entry.own = entry.own or LocalId(secrets.token_hex(4), 0)
         self.tail.add(entry, self._clock())
         for tell in self.on_entry:
             tell(entry)

@@ -21,9 +21,9 @@ from proxy.pages import Pages
 from proxy.questions.question import generation_question
 from proxy.tasks.detached import Detached
 
-AT_ONCE: Final = 4
+MAX_LOOKUPS: Final = 4
 """Look-ups under way at once."""
-GIVE_UP: Final = 30.0
+LOOKUP_TIMEOUT: Final = 30.0
 """Seconds after which a generation that cannot be looked up is nobody's."""
 FIRST_WAIT: Final = 0.5
 """Seconds before another attempt, doubled from then on. One that the hub does not know is looked up twice."""
@@ -39,13 +39,13 @@ class Owners:
     """
 
     def __init__(
-        self, credential: Credential, pages: Pages, settled: Callable[[], None], *, give_up: float = GIVE_UP
+        self, credential: Credential, pages: Pages, settled: Callable[[], None], *, give_up: float = LOOKUP_TIMEOUT
     ) -> None:
         self._credential = credential
         self._pages = pages
         self._settled = settled
         self._give_up = give_up
-        self._asked = asyncio.Semaphore(AT_ONCE)
+        self._asked = asyncio.Semaphore(MAX_LOOKUPS)
         self._under_way: set[str] = set()
         self._detached = Detached()
         self._closing = asyncio.Event()
@@ -69,16 +69,16 @@ class Owners:
 
     async def _find(self, entry: Entry, generation_id: str) -> None:
         now = asyncio.get_running_loop().time
-        until, wait, found, wishes = now() + self._give_up, FIRST_WAIT, None, _ANY_AGE
+        until, wait, found, directives = now() + self._give_up, FIRST_WAIT, None, _ANY_AGE
         try:
             async with self._asked:
                 while not self._closing.is_set():
-                    found, after = await self._look(entry, generation_id, wishes)
+                    found, after = await self._look_up(entry, generation_id, directives)
                     wait = max(wait, after)
-                    if found or (found is False and wishes is _ANEW) or now() + wait > until:
+                    if found or (found is False and directives is _ANEW) or now() + wait > until:
                         return
                     if found is False:  # the event may have come before the row, and that there is none may be kept
-                        wishes = _ANEW
+                        directives = _ANEW
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(wait):
                             await self._closing.wait()
@@ -89,12 +89,12 @@ class Owners:
                 self._under_way.discard(entry.completion.identity)
             self._settled()
 
-    async def _look(self, entry: Entry, generation_id: str, wishes: Directives) -> tuple[bool | None, float]:
+    async def _look_up(self, entry: Entry, generation_id: str, directives: Directives) -> tuple[bool | None, float]:
         """Look once; return whether there is one (None: unknown), and after how many seconds to look again."""
         name = self._credential.name
         question = generation_question(self._credential.id, "generation", generation_id, credential=name)
         try:
-            outcome = await self._pages.answer(question, wishes)
+            outcome = await self._pages.answer(question, directives)
         except ProxyError as error:
             return None, error.retry_after or 0.0
         if not outcome.page.found:

@@ -15,7 +15,7 @@ from msgspec import Struct
 _TEXT: Final = re.compile(r"([0-9]{1,20}-[0-9]{1,20})(?:~([0-9a-f]{1,16})\.([0-9]{1,15}))?")
 
 
-class Own(NamedTuple):
+class LocalId(NamedTuple):
     """An entry as the one knows it who has heard it: the ``number``-th of a run in which nothing else came between."""
 
     run: str
@@ -26,7 +26,7 @@ class Place(Struct, frozen=True):
     """Behind the entry of an id; with ``own``, behind that entry, which came some time after it."""
 
     id: str
-    own: Own | None = None
+    own: LocalId | None = None
 
     def __str__(self) -> str:
         return self.id if self.own is None else f"{self.id}~{self.own.run}.{self.own.number}"
@@ -42,4 +42,4 @@ def read_place(text: str) -> Place:
     if found is None:
         return NOWHERE
     event_id, run, number = found.groups()
-    return Place(event_id, Own(run, int(number)) if run else None)
+    return Place(event_id, LocalId(run, int(number)) if run else None)

@@ -18,16 +18,16 @@ from proxy.redis_keys import log_key, seen_key, subscriber_keys
 
 SUBSCRIBER_LEASE: Final = 2.0
 """Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
-KEPT: Final = 1000
+MAX_EVENTS: Final = 1000
 """Events that are kept."""
-KEPT_FOR: Final = 600.0
+EVENT_SECONDS: Final = 600.0
 """Seconds for which they can be read, and for which the same event again is known for one."""
-LOG_KEPT_FOR: Final = 86_400.0
+LOG_SECONDS: Final = 86_400.0
 """Seconds for which Redis keeps a log to which nothing is appended: a log that is gone looks like one that was cut."""
 
-_HOLD: Final = Script("subscriber_hold")
-_YIELD: Final = Script("subscriber_release")
-_HAPPEN: Final = Script("event_append")
+_SUBSCRIBER_HOLD: Final = Script("subscriber_hold")
+_SUBSCRIBER_RELEASE: Final = Script("subscriber_release")
+_EVENT_APPEND: Final = Script("event_append")
 
 
 class Appended(Struct, frozen=True):
@@ -55,21 +55,21 @@ class SharedLog:
         """Take or keep the lease; return whether it is held, and for how many seconds nobody is to take it."""
         arguments = [self._token, int(SUBSCRIBER_LEASE * 1000)]
         return await self._link.run(
-            _HOLD, "subscriber_hold", self._lease, arguments, lambda one: (bool(one[0]), one[1] / 1000)
+            _SUBSCRIBER_HOLD, "subscriber_hold", self._lease, arguments, lambda one: (bool(one[0]), one[1] / 1000)
         )
 
-    async def give_up(self, rest: float = 0.0) -> None:
-        """Let another have the lease; nobody for ``rest`` seconds, if the hub has no events."""
-        await self._link.run(_YIELD, "subscriber_release", self._lease, [self._token, int(rest * 1000)])
+    async def give_up(self, backoff: float = 0.0) -> None:
+        """Let another have the lease; nobody for ``backoff`` seconds, if the hub has no events."""
+        await self._link.run(_SUBSCRIBER_RELEASE, "subscriber_release", self._lease, [self._token, int(backoff * 1000)])
 
     async def append(self, value: bytes, identity: str | None) -> Appended | None:
         """Append an event and tell all of it, unless one of the same identity is there."""
         keys = [self._log, seen_key(self.name, identity or "")]
         arguments = [
             value,
-            KEPT,
-            int(KEPT_FOR * 1000),
-            int(LOG_KEPT_FOR * 1000),
+            MAX_EVENTS,
+            int(EVENT_SECONDS * 1000),
+            int(LOG_SECONDS * 1000),
             self._link.names.news,
             self.name,
             int(identity is not None),
@@ -78,7 +78,7 @@ class SharedLog:
         def read(answer: Any) -> Appended:
             return Appended(answer[0].decode(), answer[1].decode()) if answer else Appended(None, None)
 
-        return await self._link.run(_HAPPEN, "event_append", keys, arguments, read)
+        return await self._link.run(_EVENT_APPEND, "event_append", keys, arguments, read)
 
     async def since(self, last: str) -> list[tuple[str, bytes]] | None:
         """What is kept from the event of that id on, itself included."""

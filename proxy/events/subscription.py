@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
-from proxy.events.hearing import Hearing, Pace
+from proxy.events.hub_subscriber import HubSubscriber, Pace
 from proxy.events.log import EventLog
 from proxy.events.shared_log import SUBSCRIBER_LEASE, SharedLog
 from proxy.hub.credential import Credential
 
-ENDING: Final = 1.0
+CLOSE_TIMEOUT: Final = 1.0
 """Seconds that closing may take."""
 _log: Final = logging.getLogger("proxy.events")
 
@@ -24,7 +24,7 @@ class Subscription:
     """The subscription of one credential.
 
     Args:
-        hear: begins to hear the events.
+        subscribe: begins to hear the events.
         share: makes the log in Redis for a credential's id; None: there is no Redis.
         clock: seconds, monotonic.
 
@@ -36,7 +36,7 @@ class Subscription:
     def __init__(
         self,
         credential: Credential,
-        hear: Callable[[], Hearing],
+        subscribe: Callable[[], HubSubscriber],
         log: EventLog,
         *,
         share: Callable[[str], SharedLog] | None,
@@ -46,7 +46,7 @@ class Subscription:
         self.name = credential.name
         self.log = log
         self._credential = credential
-        self._hear = hear
+        self._subscribe = subscribe
         self._share = share
         self._pace = pace
         self._clock = clock
@@ -54,9 +54,9 @@ class Subscription:
         self._id = credential.id
         self._held = False
         self._answered_at = clock()
-        self._rest_until = 0.0
-        self._hearing: Hearing | None = None
-        self._heard = 0
+        self._backoff_until = 0.0
+        self._subscriber: HubSubscriber | None = None
+        self._received = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -66,16 +66,16 @@ class Subscription:
         ``absent``: the hub offers no events; ``waiting``: to be connected (again); ``subscribed``: by this process;
         ``elsewhere``: by another, or to be.
         """
-        if self._clock() < self._rest_until:
+        if self._clock() < self._backoff_until:
             return "absent"
-        if self._hearing is None:
+        if self._subscriber is None:
             return "elsewhere"
-        return "subscribed" if self._hearing.subscribed else "waiting"
+        return "subscribed" if self._subscriber.subscribed else "waiting"
 
     @property
-    def heard(self) -> int:
+    def received(self) -> int:
         """How many events this process has heard from the hub."""
-        return self._heard + (0 if self._hearing is None else self._hearing.heard)
+        return self._received + (0 if self._subscriber is None else self._subscriber.received)
 
     def start(self) -> None:
         """Subscribe, in a task of its own."""
@@ -86,11 +86,11 @@ class Subscription:
         """End the subscription; another replica may have it at once."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=ENDING)
+            await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT)
         await self._stop()
         if self._held and self._shared is not None:
             await self._shared.give_up()
-        await self.log.aclose(ENDING)
+        await self.log.aclose(CLOSE_TIMEOUT)
 
     async def _run(self) -> None:
         while True:
@@ -105,13 +105,13 @@ class Subscription:
         self._credential.token()  # looks whether it has been renewed
         if self._credential.id != self._id:
             await self._begin_anew()
-        if self._hearing is not None and self._hearing.absent:
-            await self._rest()
+        if self._subscriber is not None and self._subscriber.absent:
+            await self._back_off()
         self._held = await self._hold()
         if not self._held:
             await self._stop()
-        elif self._hearing is None:
-            self._hearing = self._hear()
+        elif self._subscriber is None:
+            self._subscriber = self._subscribe()
         await self.log.catch_up()
 
     async def _hold(self) -> bool:
@@ -120,26 +120,26 @@ class Subscription:
         now = self._clock()
         if answer is not None:
             self._answered_at = now
-            held, rest = answer
-            self._rest_until = now + rest if rest else self._rest_until
+            held, backoff = answer
+            self._backoff_until = now + backoff if backoff else self._backoff_until
             return held
         # A moment without Redis is no reason for each process to connect by itself.
-        apart = self._shared is None or now - self._answered_at > SUBSCRIBER_LEASE
-        return now >= self._rest_until and (self._held or apart)
+        alone = self._shared is None or now - self._answered_at > SUBSCRIBER_LEASE
+        return now >= self._backoff_until and (self._held or alone)
 
-    async def _rest(self) -> None:
+    async def _back_off(self) -> None:
         """The hub offers no events: leave it in peace, all replicas do, and for long."""
         await self._stop()
-        self._rest_until = self._clock() + self._pace.rest
+        self._backoff_until = self._clock() + self._pace.absent_wait
         if self._shared is not None:
-            await self._shared.give_up(self._pace.rest)
+            await self._shared.give_up(self._pace.absent_wait)
 
     async def _begin_anew(self) -> None:
         """There is another token: what was learned with the old one does not count, as it may be another user's."""
         await self._stop()
         if self._held and self._shared is not None:
             await self._shared.give_up()
-        self._id, self._held, self._rest_until = self._credential.id, False, 0.0
+        self._id, self._held, self._backoff_until = self._credential.id, False, 0.0
         self._open()
 
     def _open(self) -> None:
@@ -147,7 +147,7 @@ class Subscription:
         self.log.open(self._shared)
 
     async def _stop(self) -> None:
-        if self._hearing is not None:
-            hearing, self._hearing = self._hearing, None
-            self._heard += hearing.heard
-            await hearing.stop(ENDING)
+        if self._subscriber is not None:
+            subscriber, self._subscriber = self._subscriber, None
+            self._received += subscriber.received
+            await subscriber.stop(CLOSE_TIMEOUT)

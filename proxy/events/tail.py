@@ -8,9 +8,9 @@ from typing import Final
 
 from proxy.events.entry import BEGINNING, Entry
 from proxy.events.place import Place
-from proxy.events.shared_log import KEPT, KEPT_FOR
+from proxy.events.shared_log import EVENT_SECONDS, MAX_EVENTS
 
-KEPT_BYTES: Final = 4 * 2**20
+MAX_BYTES: Final = 4 * 2**20
 """Bytes of events that a process keeps of one log."""
 
 
@@ -114,7 +114,9 @@ class Tail:
         dead = [number for number, one in enumerate(self._entries) if one.dead_at is not None and one.dead_at <= now]
         kept = len(self._entries) - (dead[-1] + 1 if dead else 0)
         while self._entries and (
-            len(self._entries) > min(kept, KEPT) or self._bytes > KEPT_BYTES or self._entries[0].at < now - KEPT_FOR
+            len(self._entries) > min(kept, MAX_EVENTS)
+            or self._bytes > MAX_BYTES
+            or self._entries[0].at < now - EVENT_SECONDS
         ):
             gone = self._entries.popleft()
             self.first += 1

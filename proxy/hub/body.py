@@ -19,7 +19,7 @@ MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of a hub's error body that are read and passed on."""
 MIN_ECHO: Final = 16
 """Bytes of a token that is looked for in pages."""
-NESTED: Final = 3
+MAX_NESTING: Final = 3
 """How deep in JSON, as text of a string of other JSON, a token is looked for."""
 _ESCAPED: Final = re.compile(rb'\\(?:u00([0-7][0-9a-fA-F])|(["\\/]))')
 """A character of a token, as JSON may spell it; from left to right, as an escaped backslash escapes nothing."""
@@ -82,7 +82,7 @@ def echoes(token: Secret, body: bytes) -> bool:
 def _holds(text: bytes, body: bytes) -> bool:
     """Whether JSON, or JSON in a string of it, holds a text of ASCII."""
     signs = (b"\\",) if b'"' in text or b"\\" in text else (b"\\u00", b"\\/")
-    for _ in range(NESTED):
+    for _ in range(MAX_NESTING):
         if text in body:
             return True
         if not any(sign in body for sign in signs):

@@ -27,18 +27,18 @@ from proxy import NAME, errors, tracing
 from proxy.hub.body import echoes, read_body, read_error
 from proxy.hub.credential import Credential
 from proxy.hub.dates import dated
-from proxy.hub.faults import named, refusal
-from proxy.hub.network import Exchange, Network, current
+from proxy.hub.faults import connection_error, status_error
+from proxy.hub.network import Exchange, Network, current_exchange
 from proxy.hub.tls import tls_context
 from proxy.secret import Secret
 from proxy.settings import HubSettings
-from proxy.shared_texts import shared
-from proxy.tasks.detached import Detached, ended
+from proxy.tasks.detached import Detached, wait_until_done
+from proxy.text_cache import text_cache
 
 Transport: TypeAlias = httpx.AsyncBaseTransport
 """How requests reach the hub: the network, unless a test puts something else there."""
 HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": NAME}
-KEPT_ALIVE: Final = 55.0
+KEEPALIVE_EXPIRY: Final = 55.0
 """Seconds for which an idle connection is kept: less than the 60 s after which servers and balancers usually close."""
 URLS: Final = 1024
 """Targets whose URL is remembered: httpx takes as long to make one as the hub's connection to carry the request."""
@@ -92,9 +92,9 @@ class Hub:
         self._clock = clock
         self._base = httpx.URL(settings.url.rstrip("/"))
         self._detached = Detached(awaited=True)
-        self._transport = transport or Network(settings.concurrency, KEPT_ALIVE, tls_context(settings.ca_file))
+        self._transport = transport or Network(settings.concurrency, KEEPALIVE_EXPIRY, tls_context(settings.ca_file))
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
-        self._url = shared(URLS)(self._make_url)
+        self._url = text_cache(URLS)(self._make_url)
         self.on_call: list[Callable[[HubCall], None]] = []
         self._closed = False
 
@@ -113,7 +113,7 @@ class Hub:
         """
         deadline = self._settings.deadline if deadline is None else deadline
         exchange = self._detached.spawn(self._exchange(path, query, asyncio.get_running_loop().time() + deadline))
-        if not await ended(exchange, deadline):
+        if not await wait_until_done(exchange, deadline):
             raise errors.HubTimeout(f"No whole answer within {deadline:.3g} s.")
         return exchange.result()
 
@@ -132,14 +132,14 @@ class Hub:
             raise errors.HubUnreachable("This process ends, and asks no more.")
         token = self._credential.token()
         try:
-            with self._told() as call:
+            with self._reporting() as call:
                 return await self._send(path, query, token, until, call)
         except errors.HubRefusedCredential as error:
             error.repeatable = self._credential.refused(token)
             raise
 
     @contextmanager
-    def _told(self) -> Iterator[HubCall]:
+    def _reporting(self) -> Iterator[HubCall]:
         """Tell of a request when it has ended."""
         call, began = HubCall(self._credential.name), time.perf_counter()
         try:
@@ -154,7 +154,7 @@ class Hub:
 
     async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> Answer:
         connected, exchange = False, Exchange(until)
-        current.set(exchange)  # of this task, which runs nothing else
+        current_exchange.set(exchange)  # of this task, which runs nothing else
 
         async def watch(event: str, _: dict[str, Any]) -> None:
             nonlocal connected
@@ -171,15 +171,15 @@ class Hub:
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.HTTPError as error:
-            kept_alive = not (connected or exchange.heard)
+            kept_alive = not (connected or exchange.received)
             if kept_alive and isinstance(self._transport, Network):
                 await self._transport.drop_idle()
-            raise named(error, self._settings, began=False, kept_alive=kept_alive) from error
+            raise connection_error(error, self._settings, began=False, kept_alive=kept_alive) from error
         call.status = response.status_code
         try:
             return await self._read(response, token, until)
         except httpx.HTTPError as error:
-            raise named(error, self._settings, began=True) from error
+            raise connection_error(error, self._settings, began=True) from error
         finally:
             if isinstance(self._transport, Network):
                 await self._transport.end(response)
@@ -201,7 +201,7 @@ class Hub:
             said = await read_error(response, token, until)
             cls = errors.HubFoundNothing if status == 404 else errors.HubRejectedQuestion
             raise cls(f"The hub answered {status}.", said, hub_status=status)
-        raise refusal(status, response.headers, self._clock())
+        raise status_error(status, response.headers, self._clock())
 
 
 def _trace_headers(call: HubCall) -> dict[str, str]:

@@ -19,7 +19,7 @@ from proxy.secret import Secret
 from proxy.secret_file import Reloaded
 from proxy.settings import CredentialSettings, HubSettings
 
-DEFAULT: Final = "default"
+DEFAULT_NAME: Final = "default"
 """The name of the credential that serves what no other does."""
 MAX_TOKEN: Final = 4096
 """Characters of a token."""
@@ -76,7 +76,7 @@ class Credential:
 
     def __init__(self, settings: HubSettings | CredentialSettings, hub_url: str) -> None:
         self._hub_url = hub_url
-        self.name = settings.name if isinstance(settings, CredentialSettings) else DEFAULT
+        self.name = settings.name if isinstance(settings, CredentialSettings) else DEFAULT_NAME
         path = settings.api_key_file
         self._file = None if path is None else Reloaded(Path(path), read_token, "token", _log)
         self._token = settings.api_key or Secret("") if self._file is None else self._file.value
@@ -85,13 +85,13 @@ class Credential:
 
     def token(self) -> Secret:
         """The token to use now."""
-        if self._file is not None and self._file.look():
+        if self._file is not None and self._file.reload_if_changed():
             self._renew(self._file.value)
         return self._token
 
     def refused(self, token: Secret) -> bool:
         """The hub refused ``token``: look again, and say whether there is another one to try."""
-        if self._file is not None and token == self._token and self._file.reread():
+        if self._file is not None and token == self._token and self._file.reload():
             self._renew(self._file.value)
         return token != self._token
 

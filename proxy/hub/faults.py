@@ -26,7 +26,7 @@ _OWN: Final = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, e
 """What the system says where files, ports or memory are used up."""
 
 
-def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
+def status_error(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
     """Name an answer that is neither a page nor the hub's own word on the question. ``now``: Unix seconds."""
     lines = headers.get_list("retry-after")
     wait = retry_after.parse(lines, date(headers.get("date", "")) or now)  # whichever clock the hub has
@@ -49,14 +49,18 @@ def refusal(status: int, headers: httpx.Headers, now: float) -> errors.HubError:
     return cls(f"The hub answered {status}.", hub_status=status)
 
 
-def named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False) -> errors.HubError:
+def connection_error(
+    error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False
+) -> errors.HubError:
     """Name a failure of the connection. ``began``: the status line had already come."""
-    failure = _named(error, settings, began=began, kept_alive=kept_alive)
+    failure = _connection_error(error, settings, began=began, kept_alive=kept_alive)
     failure.cause = reason(error)
     return failure
 
 
-def _named(error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool) -> errors.HubError:
+def _connection_error(
+    error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool
+) -> errors.HubError:
     match error:
         case _ if _is_own(error):
             return NothingLeft(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-MEMBER: Final = 1024
+MEMBER_COST: Final = 1024
 """Bytes as which each further member of a gzip counts, so that empty ones without end have an end."""
 _MAGIC: Final = b"\x1f\x8b"
 
@@ -14,7 +14,7 @@ class Gunzip:
     """Undoes gzip, of one member or several (RFC 1952 §2.2).
 
     Attributes:
-        extra: bytes that count though they are none of the body: what follows the last member, and MEMBER for each.
+        extra: bytes that count though they are none of the body: what follows the last member, MEMBER_COST for each.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Gunzip:
                     self._held = data
                     break
                 self._member = zlib.decompressobj(wbits=31)
-                self.extra += MEMBER
+                self.extra += MEMBER_COST
             body += self._member.decompress(data, most - len(body))
             data = self._member.unused_data
         return bytes(body)

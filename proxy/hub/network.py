@@ -21,15 +21,15 @@ class Exchange:
 
     Attributes:
         until: the loop's time at which it ends, however far it is.
-        heard: whether the hub has said anything.
+        received: whether the hub has said anything.
     """
 
     def __init__(self, until: float) -> None:
         self.until = until
-        self.heard = False
+        self.received = False
 
 
-current: Final[ContextVar[Exchange | None]] = ContextVar("exchange", default=None)
+current_exchange: Final[ContextVar[Exchange | None]] = ContextVar("exchange", default=None)
 """The exchange that runs in this task."""
 
 
@@ -41,15 +41,15 @@ class Stream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Wait for bytes, as long as the exchange may take (httpcore's name)."""
-        exchange = current.get()
+        exchange = current_exchange.get()
         data = await self._stream.read(max_bytes, _bounded(timeout, exchange, httpcore.ReadTimeout))
         if exchange is not None and data:
-            exchange.heard = True
+            exchange.received = True
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send bytes (httpcore's name)."""
-        await self._stream.write(buffer, _bounded(timeout, current.get(), httpcore.WriteTimeout))
+        await self._stream.write(buffer, _bounded(timeout, current_exchange.get(), httpcore.WriteTimeout))
 
     async def aclose(self) -> None:
         """End the connection (httpcore's name)."""

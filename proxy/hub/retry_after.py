@@ -10,13 +10,13 @@ from typing import Final
 
 from proxy.hub.dates import date
 
-LONGEST: Final = 3600.0
+MAX_WAIT: Final = 3600.0
 """Seconds; a hub that asks for more is asked again after this."""
 _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?", re.ASCII)
 
 
 def parse(lines: Sequence[str], now: float) -> float | None:
-    """Return the seconds to wait, at most LONGEST, from ``now`` (Unix seconds, by the hub's clock); None: not said.
+    """Return the seconds to wait, at most MAX_WAIT, from ``now`` (Unix seconds, by the hub's clock); None: not said.
 
     More is read than may be sent: fractions of seconds, and the longest of several times, in one line or more.
     """
@@ -27,9 +27,9 @@ def parse(lines: Sequence[str], now: float) -> float | None:
 def _wait(line: str, now: float) -> float | None:
     numbers = [number.strip() for number in line.split(",")]
     if all(map(_SECONDS.fullmatch, numbers)):
-        return min(max(map(float, numbers)), LONGEST)
+        return min(max(map(float, numbers)), MAX_WAIT)
     until = date(line)
-    return None if until is None else min(max(0.0, until - now), LONGEST)
+    return None if until is None else min(max(0.0, until - now), MAX_WAIT)
 
 
 def jittered() -> float:
@@ -38,5 +38,5 @@ def jittered() -> float:
 
 
 def header(seconds: float) -> str:
-    """The header's value: whole seconds, rounded up, at least 1, at most LONGEST."""
-    return str(max(1, math.ceil(min(LONGEST, seconds))))
+    """The header's value: whole seconds, rounded up, at least 1, at most MAX_WAIT."""
+    return str(max(1, math.ceil(min(MAX_WAIT, seconds))))

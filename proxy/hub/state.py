@@ -29,14 +29,14 @@ class HubState:
         self._clock = clock
         self._throttle = LogThrottle(clock)
         self._since = 0.0
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def answered(self) -> None:
         """The hub has answered a question, and be it that there is nothing, or nothing to be seen with this token."""
-        if self._told:  # one that comes and goes is told of as seldom as that it fails
+        if self._logged:  # one that comes and goes is told of as seldom as that it fails
             seconds = self._clock() - self._since
             _log.info("the hub answers credential %s again, after %.0f s", self._credential, seconds)
-            self._told.clear()
+            self._logged.clear()
         self.name = "ok"
 
     def failed(self, error: HubError) -> None:
@@ -55,8 +55,8 @@ class HubState:
         news = set() if isinstance(error, HubResting) else {error.type}
         if error.retry_after is not None:
             news.add("pause")
-        if set(filter(self._throttle.due, news - self._told)):  # each is asked
-            self._told |= news
+        if set(filter(self._throttle.due, news - self._logged)):  # each is asked
+            self._logged |= news
             self._say(error)
 
     def _say(self, error: HubError) -> None:

@@ -20,12 +20,12 @@ from proxy.hub.body import codings, echoes
 from proxy.hub.client import Transport
 from proxy.hub.clients import bare_client
 from proxy.hub.credential import Credential
-from proxy.hub.faults import named, refusal
+from proxy.hub.faults import connection_error, status_error
 from proxy.hub.sse import Event, Parser, StreamFault
 from proxy.hub.tls import tls_context
 from proxy.secret import Secret
 from proxy.settings import HubSettings
-from proxy.tasks.detached import Detached, ended
+from proxy.tasks.detached import Detached, wait_until_done
 
 EVENTS_PATH: Final = "/api/events"
 _log: Final = logging.getLogger("proxy.events")
@@ -124,7 +124,7 @@ class HubStream:
         client = self._client()
         sent = self._opening.spawn(client.send(self._request(client, token), stream=True))
         try:  # whoever asks is cancelled where another replica is to have the events
-            done = await ended(sent, self._settings.connect_timeout + self._settings.read_timeout)
+            done = await wait_until_done(sent, self._settings.connect_timeout + self._settings.read_timeout)
             response = self._answer(sent if done else None)
             self._check(response, token)
         except BaseException:
@@ -139,13 +139,13 @@ class HubStream:
         try:
             return sent.result()
         except httpx.HTTPError as error:
-            raise named(error, self._settings, began=False) from error
+            raise connection_error(error, self._settings, began=False) from error
 
     def _check(self, response: httpx.Response, token: Secret) -> None:
         """Return if the answer is a stream."""
         status = response.status_code
         if status == 429 or (status == 503 and "retry-after" in response.headers):
-            raise refusal(status, response.headers, self._clock())
+            raise status_error(status, response.headers, self._clock())
         if status in (401, 403):
             self._credential.refused(token)  # looks for another one
             raise NoStream(f"the hub answered {status}", refused=True)
@@ -171,6 +171,6 @@ class HubStream:
 
 async def _discard(sent: asyncio.Task[httpx.Response]) -> None:
     """Close what comes in the end: closing the client ends no connection that is still being made."""
-    await ended(sent)
+    await wait_until_done(sent)
     if not sent.cancelled() and sent.exception() is None:
         await sent.result().aclose()

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from proxy.contract import TERMINAL
+from proxy.contract import TERMINAL_STATUSES
 from proxy.errors import InvalidParameter
 from proxy.questions import query
 from proxy.questions.question import Question
@@ -75,7 +75,7 @@ class Trait(Struct, frozen=True):
         wanted = question.selection
         if wanted is None:
             return False
-        if wanted.status is not None and wanted.status != self.status and wanted.status in TERMINAL:
+        if wanted.status is not None and wanted.status != self.status and wanted.status in TERMINAL_STATUSES:
             return False
         if wanted.media_type is not None and self.media_type not in (None, wanted.media_type):
             return False
@@ -91,10 +91,10 @@ class Origin(Struct, frozen=True):
     model_name: str | None = None
 
 
-UNKNOWN: Final = Origin()
+UNKNOWN_ORIGIN: Final = Origin()
 
 
-def trait_of(completion: Completion, origin: Origin = UNKNOWN) -> Trait:
+def trait_of(completion: Completion, origin: Origin = UNKNOWN_ORIGIN) -> Trait:
     """What its listings depend on."""
     model = completion.model or origin.model_name
     return Trait(completion.status, completion.media_type, model, origin.target_namespace)

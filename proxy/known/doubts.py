@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from proxy.known.completion import UNKNOWN, Completion, Origin, Trait, trait_of
+from proxy.known.completion import UNKNOWN_ORIGIN, Completion, Origin, Trait, trait_of
 from proxy.questions.question import Question
 
 GENERATIONS = 10_000
 """Generations that are doubted apart, for each credential; one more, and everything is doubted."""
 TRAITS = 256
 """The same for kinds of listings."""
-REMEMBERED = 16_384
+MAX_REMEMBERED = 16_384
 """Listings whose doubt is remembered, so that only kinds are looked at that were doubted since."""
 
 
@@ -61,7 +61,7 @@ class Doubts:
         self.changes = 0
         self._remembered: dict[str, tuple[float, int]] = {}
 
-    def add(self, credential: str, completion: Completion, at: float, origin: Origin = UNKNOWN) -> None:
+    def add(self, credential: str, completion: Completion, at: float, origin: Origin = UNKNOWN_ORIGIN) -> None:
         """Doubt what the end of a generation, heard of at ``at``, can have changed."""
         doubted = self._of(credential)
         doubted.add(completion.generation_id, trait_of(completion, origin), at, self.changes)
@@ -90,7 +90,7 @@ class Doubts:
                     break
                 if at > since and trait.can_change(question):
                     since = at
-            if len(self._remembered) >= REMEMBERED:
+            if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[question.listing] = since, self.changes
         return max(doubted.everything, since)

@@ -8,9 +8,9 @@ from proxy.answer.encodings import Coding, encode
 from proxy.answer.page import Page
 from proxy.known.memory import Memory
 from proxy.questions.question import Question
-from proxy.redis.stored import OFF_LOOP, off_loop_if_large
+from proxy.redis.stored import OFF_LOOP_BYTES, off_loop_if_large
 from proxy.redis.variants import SharedVariants
-from proxy.tasks.detached import Detached, drained
+from proxy.tasks.detached import Detached, drain_all
 from proxy.tasks.flight import Flights
 
 
@@ -28,7 +28,7 @@ class Encoder:
         self._memory = memory
         self._shared = shared
         self._flights: Flights[bytes] = Flights()
-        self._telling = Detached()
+        self._storing = Detached()
 
     async def body(self, question: Question, page: Page, coding: Coding | None) -> bytes:
         """The page's body in a coding; None: as it is."""
@@ -36,7 +36,7 @@ class Encoder:
             return page.body
         if (made := page.variants.get(coding)) is not None:
             return made
-        if len(page.body) <= OFF_LOOP:
+        if len(page.body) <= OFF_LOOP_BYTES:
             return await self._make(page, coding)  # does not wait for anything, so that nobody else can begin it
         made, joined = await self._flights.share(
             f"{coding} {page.etag} {page.key}", lambda: self._find_or_make(question, page, coding)
@@ -47,7 +47,7 @@ class Encoder:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is being made; return how much is left."""
-        return await drained(timeout, self._flights, self._telling)
+        return await drain_all(timeout, self._flights, self._storing)
 
     async def _find_or_make(self, question: Question, page: Page, coding: Coding) -> bytes:
         if self._shared is None or coding != "gzip":  # with zstd, Redis holds the page itself
@@ -56,7 +56,7 @@ class Encoder:
             self._memory.enrich(page, coding, variant)
             return variant
         variant = await self._make(page, coding)
-        self._telling.spawn(self._shared.put(question, page, variant))
+        self._storing.spawn(self._shared.put(question, page, variant))
         return variant
 
     async def _make(self, page: Page, coding: Coding) -> bytes:

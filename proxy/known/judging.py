@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.answer.freshness import Fresh, Gone, Term, Verdict, current, in_doubt, keep_until, term, vouched_at
+from proxy.answer.freshness import (
+    Fresh,
+    Gone,
+    Lifetime,
+    Verdict,
+    in_doubt,
+    is_current,
+    keep_until,
+    lifetime_of,
+    vouched_at,
+)
 from proxy.answer.outcome import Landed
-from proxy.answer.page import Page, of_moment
+from proxy.answer.page import Page, with_moment
 from proxy.answer.record import Record
-from proxy.known.barred import Barred
+from proxy.known.cached_page import NO_LIFETIME, CachedPage
 from proxy.known.doubts import Doubts
-from proxy.known.kept import NEVER, Kept
+from proxy.known.invalidations import Invalidations
 from proxy.known.memory import Memory
 from proxy.known.rows import KnownRows
 from proxy.known.trust import Trust
@@ -31,7 +41,7 @@ class Judging:
         memory: Memory,
         rows: KnownRows,
         trust: Trust,
-        barred: Barred,
+        invalidations: Invalidations,
         doubts: Doubts,
         *,
         clock: Callable[[], float],
@@ -40,11 +50,11 @@ class Judging:
         self._memory = memory
         self._rows = rows
         self._trust = trust
-        self._barred = barred
-        self._purged_at, self._withdrawn_at = barred.purged.since, barred.withdrawn.since
+        self._invalidations = invalidations
+        self._purged_at, self._withdrawn_at = invalidations.purged.since, invalidations.withdrawn.since
         self._doubts = doubts
         self._clock = clock
-        self._last = NEVER
+        self._last = NO_LIFETIME
         self._changes = 0
 
     @property
@@ -53,7 +63,7 @@ class Judging:
 
         The same object as long as it is the same number, so that pages that remember it share it.
         """
-        changes = self._memory.changes + self._trust.changes + self._doubts.changes + self._barred.changes
+        changes = self._memory.changes + self._trust.changes + self._doubts.changes + self._invalidations.changes
         if changes != self._changes:
             self._changes = changes
         return self._changes
@@ -67,7 +77,7 @@ class Judging:
         ``show``: a caller is to have it, which counts.
         """
         kept = self._memory.get(question.key)
-        if kept is not None and kept.reckoned == self.changes:
+        if kept is not None and kept.changes_seen == self.changes:
             verdict = kept.show(self._clock()) if show else kept.verdict(self._clock())
             if isinstance(verdict, Fresh):  # as nearly all are
                 return kept.page, verdict
@@ -89,9 +99,9 @@ class Judging:
 
         It is what it was, so nobody has to vouch for it; but the hub must not have refused since to show it.
         """
-        return self._rows.at(question, token, asked_since=self._barred.since(question))
+        return self._rows.at(question, token, asked_since=self._invalidations.since(question))
 
-    def slot(self, question: Question) -> Kept | None:
+    def cached(self, question: Question) -> CachedPage | None:
         """Where memory keeps the page."""
         return self._memory.get(question.key)
 
@@ -114,7 +124,7 @@ class Judging:
         No event may have made it doubtful: whoever waits for it may have begun to after that.
         """
         record, now = self._memory.record(question.listing), self._clock()
-        if page is None or record is None or not current(page, record) or page.asked_at < self._purged_at(question):
+        if page is None or record is None or not is_current(page, record) or page.asked_at < self._purged_at(question):
             return None
         vouched = vouched_at(page, record)
         if vouched <= since or vouched < self._doubts.since(question):
@@ -122,10 +132,10 @@ class Judging:
         if page.dead_at is not None and page.dead_at <= now:
             return None
         return Landed(
-            page=of_moment(page, self._rows.moment(question, page)),
+            page=with_moment(page, self._rows.moment(question, page)),
             learned="confirmed",
             vouched_at=vouched,
-            ttl=self.term(question, page, record).fresh_until - now,
+            ttl=self.lifetime(question, page, record).fresh_until - now,
             stored=keep_until(page, self._settings) > now,
             collapsed=True,
         )
@@ -133,39 +143,39 @@ class Judging:
     def vouched(self, question: Question) -> float:
         """When the hub was asked with the latest answer that vouches for the page in memory; 0 if there is none."""
         kept, record = self._memory.get(question.key), self._memory.record(question.listing, suspect=True)
-        if kept is None or record is None or not current(kept.page, record):
+        if kept is None or record is None or not is_current(kept.page, record):
             return 0.0
         return vouched_at(kept.page, record)
 
     def doubted(self, question: Question) -> Page | None:
         """The page in memory, if it is of its listing's latest moment and an event has put it in doubt."""
         kept, record = self._memory.get(question.key), self._memory.record(question.listing)
-        if kept is None or record is None or not current(kept.page, record):
+        if kept is None or record is None or not is_current(kept.page, record):
             return None
         return kept.page if in_doubt(kept.page, record, self._doubts.since(question)) else None
 
-    def term(self, question: Question, page: Page, record: Record) -> Term:
+    def lifetime(self, question: Question, page: Page, record: Record) -> Lifetime:
         """When a page of the listing's latest moment may be served."""
-        return term(
+        return lifetime_of(
             page,
             record,
             self._settings,
-            apart=self._trust.apart,
+            partitioned=self._trust.partitioned,
             doubted_at=self._doubts.since(question),
             withdrawn_at=self._withdrawn_at(question),
         )
 
-    def _reckoned(self, question: Question, kept: Kept, record: Record, *, keep: bool, show: bool) -> Verdict:
+    def _reckoned(self, question: Question, kept: CachedPage, record: Record, *, keep: bool, show: bool) -> Verdict:
         """Judge a page by the record; the term is kept with it until something changes, if it is of a trusted one."""
-        if not current(kept.page, record) or kept.page.asked_at < self._purged_at(question):
+        if not is_current(kept.page, record) or kept.page.asked_at < self._purged_at(question):
             return Gone()
-        reckoned = self.term(question, kept.page, record)
+        lifetime = self.lifetime(question, kept.page, record)
         if not keep:
-            return reckoned.verdict(self._clock())
-        if reckoned == self._last:
-            reckoned = self._last  # pages of one listing mostly have the same: fewer objects to look at, and to keep
-        self._last = reckoned
-        kept.reckon(reckoned, self.changes)
+            return lifetime.verdict(self._clock())
+        if lifetime == self._last:
+            lifetime = self._last  # pages of one listing mostly have the same: fewer objects to look at, and to keep
+        self._last = lifetime
+        kept.reckon(lifetime, self.changes)
         return kept.show(self._clock()) if show else kept.verdict(self._clock())
 
     def _composed(
@@ -182,7 +192,7 @@ class Judging:
         outline = self._rows.outlined(question, record, purged_at=purged_at, confirmed_at=confirmed_at)
         if outline is None:
             return page, verdict
-        better = self.term(question, outline, record).verdict(self._clock())
+        better = self.lifetime(question, outline, record).verdict(self._clock())
         if isinstance(better, Fresh) or (isinstance(verdict, Gone) and not isinstance(better, Gone)):
             composed = self._rows.composed(question, record)
             if composed is not None:

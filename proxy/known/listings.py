@@ -54,18 +54,18 @@ class Listings:
         """The version in Redis, as far as is known; ``""`` for none."""
         return self._versions.get(key, ("", False))[0]
 
-    def told(self, key: str) -> Listing | None:
+    def agreed(self, key: str) -> Listing | None:
         """What is known of a listing, if Redis has the same under ``version``."""
         kept, same = self._kept.get(key), self._versions.get(key, ("", False))[1]
         return kept[0] if kept is not None and same else None
 
-    def told_version(self, key: str) -> str:
+    def agreed_version(self, key: str) -> str:
         """The version whose rows are all known here; ``""`` for none."""
-        return "" if self.told(key) is None else self.version(key)
+        return "" if self.agreed(key) is None else self.version(key)
 
     def put(self, key: str, listing: Listing) -> None:
         """Keep a listing that Redis does not know of, unless it alone is too large."""
-        self.part(key, self.version(key))
+        self.diverge(key, self.version(key))
         self.forget(key)
         cost = _cost(listing)
         if cost > self.limit:
@@ -81,7 +81,7 @@ class Listings:
         self.put(key, listing)
         self._versions[key] = (version, True)
 
-    def part(self, key: str, version: str = "") -> None:
+    def diverge(self, key: str, version: str = "") -> None:
         """Redis has this version, which is not what is known here."""
         self._versions[key] = (version, False)
         self._versions.move_to_end(key)

@@ -9,19 +9,19 @@ from typing import Final
 from msgspec import Struct
 
 from proxy.answer.encodings import Coding
-from proxy.answer.freshness import current
+from proxy.answer.freshness import is_current
 from proxy.answer.page import Page
-from proxy.answer.record import EXACT, Record
-from proxy.known.kept import Kept
+from proxy.answer.record import TIME_PRECISION, Record
+from proxy.known.cached_page import CachedPage
 from proxy.known.second_chance import victim
 
 OVERHEAD: Final = 640
 """Bytes charged for a page beside its body: key, tag, and the objects that hold them (measured: about 550)."""
-KEY: Final = 128
+KEY_BYTES: Final = 128
 """Bytes of a key that are among those; callers can make up longer ones."""
-RECORD: Final = 1024
+RECORD_BYTES: Final = 1024
 """Bytes of the limit for each record that may be kept (measured: about 700); whose record goes loses its pages."""
-FEW: Final = 64
+ONE_BY_ONE_LIMIT: Final = 64
 """Pages of a listing up to which each is told that the listing's record has changed; else all pages of all are."""
 HEARD: Final = 1000
 """Listings of which nothing is kept, and of whose records the latest news is remembered."""
@@ -30,14 +30,14 @@ HEARD: Final = 1000
 class _Listing(Struct, gc=False):
     """A listing, and the keys of its pages: as a map, which the garbage collector leaves alone, as it does no set.
 
-    ``live``: those of its live pages. ``heard_at``: when the latest answer was asked for that is known from news only.
+    ``live``: those of its live pages. ``news_asked_at``: when the latest answer was asked for that only news told of.
     """
 
     record: Record
     epoch: int
     pages: dict[str, None]
     live: dict[str, None]
-    heard_at: float = 0.0
+    news_asked_at: float = 0.0
 
 
 class Memory:
@@ -59,8 +59,8 @@ class Memory:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.on_move: Callable[[str, Record], object] = _nothing
-        self.most_listings = limit // RECORD
-        self._pages: OrderedDict[str, Kept] = OrderedDict()
+        self.most_listings = limit // RECORD_BYTES
+        self._pages: OrderedDict[str, CachedPage] = OrderedDict()
         self._listings: OrderedDict[str, _Listing] = OrderedDict()
         self._heard: OrderedDict[str, Record] = OrderedDict()
         self._epoch = 0
@@ -71,7 +71,7 @@ class Memory:
     def __len__(self) -> int:
         return len(self._pages)
 
-    def get(self, key: str) -> Kept | None:
+    def get(self, key: str) -> CachedPage | None:
         """Return the page and mark it as used."""
         found = self._pages.get(key)
         if found is not None:
@@ -108,19 +108,19 @@ class Memory:
             if len(self._listings) > self.most_listings:
                 self.forget(next(iter(self._listings)))
             if heard := self._heard.pop(listing, None):
-                self.hear(listing, heard)
+                self.learn_from_news(listing, heard)
         else:
             self._listings.move_to_end(listing)
             if record.is_after(known.record):
                 before, known.record, known.epoch = known.record, record, self._epoch
                 self._judge_anew(known)
                 if before.stamp != record.stamp or before.since != record.since:  # else all are as current as ever
-                    for key in [key for key in known.pages if not current(self._pages[key].page, record)]:
+                    for key in [key for key in known.pages if not is_current(self._pages[key].page, record)]:
                         self._drop(key)
                     self.on_move(listing, record)
         return known.record
 
-    def hear(self, listing: str, record: Record) -> None:
+    def learn_from_news(self, listing: str, record: Record) -> None:
         """Take in news of a listing: if nothing of it is kept, for when Redis says what was before.
 
         It may, if it was asked before that; or if it has lost what it took last. Live pages may be others by now, which
@@ -136,11 +136,11 @@ class Memory:
         if not record.is_after(known.record):
             return
         self.learn(listing, record)
-        known.heard_at = record.confirmed_at
+        known.news_asked_at = record.confirmed_at
         for key in known.live:
-            _overtake(self._pages[key], known.heard_at)
+            _overtake(self._pages[key], known.news_asked_at)
 
-    def looked(self, key: str, record: Record) -> None:
+    def note_lookup(self, key: str, record: Record) -> None:
         """Redis had this record, and nothing newer for the page than is kept."""
         kept = self._pages.get(key)
         if kept is not None and record.confirmed_at >= kept.overtaken_at:
@@ -150,14 +150,14 @@ class Memory:
         """Keep the page if it is of its listing's latest moment and the newest of its kind; return whether."""
         known = self._listings.get(listing)
         kept = self._pages.get(page.key)
-        if known is None or not current(page, known.record) or (kept and kept.page.asked_at > page.asked_at):
+        if known is None or not is_current(page, known.record) or (kept and kept.page.asked_at > page.asked_at):
             return False
         if kept is not None:
             self._drop(page.key)
         if _cost(page) > self.limit:
             return False
-        kept = self._pages[page.key] = Kept(page, listing)
-        _overtake(kept, known.heard_at)
+        kept = self._pages[page.key] = CachedPage(page, listing)
+        _overtake(kept, known.news_asked_at)
         known.pages[page.key] = None
         if not page.settled:
             known.live[page.key] = None
@@ -181,7 +181,7 @@ class Memory:
             del self._listings[listing]
 
     def _judge_anew(self, known: _Listing) -> None:
-        if len(known.pages) > FEW:
+        if len(known.pages) > ONE_BY_ONE_LIMIT:
             self.changes += 1
             return
         for key in known.pages:
@@ -205,11 +205,11 @@ def _nothing(_listing: str, _record: Record) -> None:
     """Nobody wants to know."""
 
 
-def _overtake(kept: Kept, asked_at: float) -> None:
+def _overtake(kept: CachedPage, asked_at: float) -> None:
     """An answer of that time may show rows of the page."""
-    if not kept.page.settled and kept.page.asked_at < asked_at - EXACT:
+    if not kept.page.settled and kept.page.asked_at < asked_at - TIME_PRECISION:
         kept.overtaken_at = asked_at
 
 
 def _cost(page: Page) -> int:
-    return len(page.body) + sum(map(len, page.variants.values())) + OVERHEAD + max(len(page.key) - KEY, 0)
+    return len(page.body) + sum(map(len, page.variants.values())) + OVERHEAD + max(len(page.key) - KEY_BYTES, 0)

@@ -10,21 +10,20 @@ import msgspec
 from msgspec import Struct
 
 from proxy.answer.page import Page
-from proxy.answer.record import EXACT, Learned, Record, learn
-from proxy.known.completion import UNKNOWN, Origin
+from proxy.answer.record import TIME_PRECISION, Learned, Record, advance_record
+from proxy.known.completion import UNKNOWN_ORIGIN, Origin
 from proxy.known.listings import Listings
 from proxy.questions.demand import Place
 from proxy.questions.query import MAX_PAGE_SIZE
 from proxy.questions.question import Question, top_of
 from proxy.redis.shared import Found, Shared
-from proxy.redis.stored import OFF_LOOP
-from proxy.redis.stored_rows import Written, read, version_of, write
+from proxy.redis.stored import OFF_LOOP_BYTES
+from proxy.redis.stored_rows import ListingUpdate, read_listing, version_of, write_listing
 from proxy.rows.composing import compose, compose_at, lasts, outline, overtakes, write_token
 from proxy.rows.envelope import Unfit
-from proxy.rows.listing import MAX_BYTES, Fault, Listing
-from proxy.rows.listing import learn as learn_rows
+from proxy.rows.listing import MAX_BYTES, Fault, Listing, advance_listing
 from proxy.rows.reading import Window, read_window
-from proxy.rows.strangers import Strangers
+from proxy.rows.unlisted_members import UnlistedMembers
 from proxy.rows.windows import STEP, fitting, to_ask
 from proxy.settings import CacheSettings
 
@@ -38,7 +37,7 @@ class Change(Struct, frozen=True):
     """
 
     listing: Listing
-    written: Written | None
+    written: ListingUpdate | None
     fault: Fault | None
     contradicts: bool
 
@@ -46,7 +45,7 @@ class Change(Struct, frozen=True):
 class Step(Struct, frozen=True):
     """How an answer moves its listing on: its record, and its rows, where they change.
 
-    ``contradicts``: see ``record.learn``.
+    ``contradicts``: see ``record.advance_record``.
     """
 
     record: Record
@@ -77,7 +76,7 @@ class KnownRows:
         self._settings = settings
         self._shared = shared
         self._clock = clock
-        self._strangers = Strangers()
+        self._unlisted = UnlistedMembers()
         self.listings = Listings(limit)
 
     def outlined(self, question: Question, record: Record, *, purged_at: float, confirmed_at: float) -> Page | None:
@@ -86,14 +85,14 @@ class KnownRows:
         ``confirmed_at``: rows in flight that no answer asked for since then has shown count as unknown.
         """
         listing = self._current(question, record)
-        if listing is None or not self._strangers.fit(question, record.stamp.total_entries, listing.envelope):
+        if listing is None or not self._unlisted.fit(question, record.stamp.total_entries, listing.envelope):
             return None
-        return outline(question, listing, purged_at=purged_at, confirmed_at=confirmed_at - EXACT)
+        return outline(question, listing, purged_at=purged_at, confirmed_at=confirmed_at - TIME_PRECISION)
 
     def overtake(self, question: Question, page: Page, record: Record) -> bool:
         """Whether later answers have shown rows of this page, which may be others by now though the totals are not."""
         listing = self._current(question, record)
-        return not page.settled and listing is not None and overtakes(listing, question, page.asked_at + EXACT)
+        return not page.settled and listing is not None and overtakes(listing, question, page.asked_at + TIME_PRECISION)
 
     def composed(self, question: Question, record: Record) -> Page | None:
         """The page of the listing's latest moment, if its rows are known."""
@@ -104,9 +103,9 @@ class KnownRows:
         """Where a generation belongs, as far as any row in memory says."""
         row = self.listings.row(generation_id)
         try:
-            return UNKNOWN if row is None else _decode_origin(row.text)
+            return UNKNOWN_ORIGIN if row is None else _decode_origin(row.text)
         except msgspec.MsgspecError:
-            return UNKNOWN
+            return UNKNOWN_ORIGIN
 
     def at(self, question: Question, token: str, *, asked_since: float) -> Page | None:
         """The page of an earlier moment, if all of its rows are known, asked for since then, and their links live."""
@@ -114,7 +113,7 @@ class KnownRows:
         page = None if listing is None else compose_at(question, listing, token, asked_since=asked_since)
         if listing is None or page is None or (page.dead_at is not None and page.dead_at <= self._clock()):
             return None
-        return page if self._strangers.fit(question, page.stamp.total_entries, listing.envelope) else None
+        return page if self._unlisted.fit(question, page.stamp.total_entries, listing.envelope) else None
 
     def lasts(self, question: Question, token: str) -> bool:
         """Whether a moment of the listing can be returned to."""
@@ -134,7 +133,7 @@ class KnownRows:
         target = to_ask(question, listing, wanted)
         # The answer to the target is of use only if this page can be composed with what it has.
         around = listing.stamp.total_entries, listing.envelope
-        of_use = self._strangers.fit(question, *around) and self._strangers.may_fit(target, *around)
+        of_use = self._unlisted.fit(question, *around) and self._unlisted.may_fit(target, *around)
         return target if of_use else question
 
     def whole(self, question: Question) -> Question:
@@ -146,34 +145,34 @@ class KnownRows:
             most = max(1, min(most, entries, fitting(listing, MAX_BYTES)))
         return top_of(question, most)
 
-    async def read(self, question: Question, page: Page) -> Window | None:
+    async def read_rows(self, question: Question, page: Page) -> Window | None:
         """Read an answer as rows, away from the event loop if it is large; None if nothing can be composed of it."""
         if not self._serves(question):
             return None
         try:
-            if len(page.body) > OFF_LOOP:
+            if len(page.body) > OFF_LOOP_BYTES:
                 window = await asyncio.to_thread(read_window, question, page)
             else:
                 window = read_window(question, page)
         except Unfit as unfit:
             self.listings.learned[str(unfit)] += 1
             return None
-        self._strangers.note(question, page.stamp.total_entries, window.envelope)
+        self._unlisted.note(question, page.stamp.total_entries, window.envelope)
         return window
 
     def step(self, question: Question, page: Page, window: Window | None, known: Record | None, at: float) -> Step:
         """What an answer that came ``at`` (Unix seconds) makes of its listing; ``window``: what can be read of it."""
-        record, learned = learn(known, page.stamp, page.asked_at, at)
+        record, learned = advance_record(known, page.stamp, page.asked_at, at)
         change = None if window is None or learned == "behind" else self._change(question, window, record)
         if change is None or not change.contradicts:
             return Step(record, learned, change)
-        record, learned = learn(known, page.stamp, page.asked_at, at, contradicts=True)
+        record, learned = advance_record(known, page.stamp, page.asked_at, at, contradicts=True)
         return Step(record, learned, None if learned == "behind" else change, contradicts=True)
 
-    def keep(self, question: Question, change: Change, *, told: bool) -> None:
-        """Take a change over; ``told``: Redis has it."""
+    def keep(self, question: Question, change: Change, *, announced: bool) -> None:
+        """Take a change over; ``announced``: Redis has it."""
         self.listings.learned[change.fault or "explained"] += 1
-        if told and change.written is not None:
+        if announced and change.written is not None:
             self.listings.agree(question.listing, change.listing, change.written.version)
         else:
             self.listings.put(question.listing, change.listing)
@@ -187,18 +186,18 @@ class KnownRows:
             return
         key = question.listing
         if not found.head:
-            self.listings.part(key)
+            self.listings.diverge(key)
             return
         version = version_of(found.head)
-        if _is_before(version, self.listings.told_version(key)):
+        if _is_before(version, self.listings.agreed_version(key)):
             if outrun:  # it has lost what this process wrote: the next to write it writes all of it
-                self.listings.part(key, version)
+                self.listings.diverge(key, version)
             return  # else it was read before this process wrote
         try:
-            listing = read(key, found.head, found.rows, self.listings.told(key))
+            listing = read_listing(key, found.head, found.rows, self.listings.agreed(key))
         except ValueError as error:
             # The next to write it writes all of it, in the place of whatever this version is.
-            self.listings.part(key, version)
+            self.listings.diverge(key, version)
             if self._shared is not None:
                 self._shared.garbage("rows", error)
             return
@@ -208,7 +207,7 @@ class KnownRows:
         """What an answer, after which the listing's record is ``record``, makes of its rows; None: nothing."""
         key, now = question.listing, self._clock()
         before = self.listings.get(key)
-        listing, fault = learn_rows(
+        listing, fault = advance_listing(
             before,
             window,
             now,
@@ -220,8 +219,8 @@ class KnownRows:
             return None
         written = None
         if self._shared is not None:
-            told, expected = self.listings.told(key), self.listings.version(key)
-            written = write(key, listing, told, expected, secrets.token_hex(4))
+            agreed, expected = self.listings.agreed(key), self.listings.version(key)
+            written = write_listing(key, listing, agreed, expected, secrets.token_hex(4))
         contradicts = fault is not None and before is not None and before.is_of(window.stamp, record.since)
         return Change(listing, written, fault, contradicts)
 

@@ -7,14 +7,14 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from proxy.contract import TERMINAL
+from proxy.contract import TERMINAL_STATUSES
 from proxy.questions.query import ListQuery
 from proxy.redis_keys import hash_tag
-from proxy.shared_texts import shared
+from proxy.text_cache import text_cache
 
 LIST_PATH: Final = "/api/ai/generations"
 QUEUE_PATH: Final = "/api/ai/queue"
-SHARED: Final = 4096
+MAX_SHARED: Final = 4096
 """Listings whose names all questions about them share, instead of each having its own."""
 
 
@@ -109,7 +109,7 @@ def queue_question(credential_id: str, query: ListQuery, *, credential: str = "d
         filters=filters,
         namespace=query.namespace,
         kind="queue",
-        settles=query.status in TERMINAL,
+        settles=query.status in TERMINAL_STATUSES,
         selection=query,
     )
 
@@ -132,6 +132,6 @@ def generation_question(
     )
 
 
-@shared(SHARED)
+@text_cache(MAX_SHARED)
 def _same(text: str) -> str:
     return text

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from proxy.questions.question import Question
 
-MOST: Final = 1000
+MAX_WATERMARKS: Final = 1000
 """Watermarks that are kept apart; one more, and all become one over everything."""
 Scope: TypeAlias = Literal["page", "listing", "namespace", "credential", "everything"]
 
@@ -49,7 +49,7 @@ class Watermarks:
             return
         self._since[extent] = at
         self.changes += 1
-        if len(self._since) > MOST:
+        if len(self._since) > MAX_WATERMARKS:
             self._since = {Extent("everything"): max(self._since.values())}
 
     def forget(self, before: float) -> None:
@@ -101,7 +101,7 @@ def read(texts: Mapping[bytes, bytes]) -> dict[Extent, float]:
     return found
 
 
-def heard(news: bytes) -> tuple[Extent, float]:
+def read_news(news: bytes) -> tuple[Extent, float]:
     """One and its time, from news of it: ``<at> <scope> <what>``.
 
     Raises:

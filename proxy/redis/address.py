@@ -90,7 +90,7 @@ def read_address(url: Secret) -> Address:
     return Address(kind, named, unquote(service), options, sentinel)
 
 
-def shown(url: Secret) -> str:
+def redacted(url: Secret) -> str:
     """The URL without what may hold a secret: the user, the password, the options."""
     parts = _split(url.reveal())
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

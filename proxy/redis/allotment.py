@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Final
 
-LEAST: Final = 0.25
+MIN_SHARE: Final = 0.25
 """The part of its time that a call has at the least: what a Redis that is well answers in, also on a busy machine."""
 
 
@@ -25,7 +25,7 @@ class Allotment:
 
     def left(self, timeout: float) -> float:
         """What a call may take that may take ``timeout`` seconds by itself."""
-        return timeout if self._over else max(LEAST * timeout, timeout - self._spent)
+        return timeout if self._over else max(MIN_SHARE * timeout, timeout - self._spent)
 
     def charge(self, seconds: float) -> None:
         """A call was slow."""
@@ -56,6 +56,6 @@ def unallotted() -> None:
     _current.set(None)
 
 
-def current() -> Allotment:
+def current_allotment() -> Allotment:
     """That of the question that is being answered; a new one, where it is none."""
     return _current.get() or Allotment()

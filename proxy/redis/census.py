@@ -15,18 +15,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from proxy.clock import END, HybridClock
+from proxy.clock import MAX_TIME, HybridClock
 from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.tasks.detached import Detached
 
 INTERVAL: Final = 0.25
 """Seconds between counts."""
-GONE: Final = 1.0
+HEARTBEAT_TIMEOUT: Final = 1.0
 """Seconds after which one that tells nothing is not there."""
-ABSENCE: Final = 60.0
+ABSENCE_TIMEOUT: Final = 60.0
 """Seconds after which one that is not there is taken to have ended, though it did not say so."""
-FORGOTTEN: Final = 10.0
+TOMBSTONE_SECONDS: Final = 10.0
 """Seconds for which one that has ended is not counted again: more than anything is under way to Redis."""
 
 _CENSUS: Final = Script("census", "numbers")
@@ -59,7 +59,7 @@ class Census:
         self._id = secrets.token_hex(8)
         self._all = self._there = 0
         self._missing_since: float | None = None
-        self._counted_at = -GONE
+        self._counted_at = -HEARTBEAT_TIMEOUT
         self._ended: dict[str, float] = {}
         self._counting = Detached()
         self._ending = asyncio.Event()
@@ -69,7 +69,7 @@ class Census:
 
         As many as were there at once of late, less those that have ended: who replaces one that died has its share.
         """
-        counted = self._clock() - self._counted_at < GONE
+        counted = self._clock() - self._counted_at < HEARTBEAT_TIMEOUT
         return self._all if counted else max(self._all, self._configured)
 
     def agreeing(self) -> int:
@@ -83,11 +83,11 @@ class Census:
     async def aclose(self) -> None:
         """Say that this process ends."""
         self._ending.set()
-        await self._counting.drain(GONE)
+        await self._counting.drain(HEARTBEAT_TIMEOUT)
         if self._all:
             await self._link.call("census", self._end)
 
-    def hear_end(self, news: bytes) -> None:
+    def on_end(self, news: bytes) -> None:
         """Take in that another has ended: its id."""
         self._ended[news.decode(errors="replace")] = self._clock()
         self._all = max(1, self._all - 1)
@@ -95,24 +95,24 @@ class Census:
 
     async def count(self) -> None:
         """Tell that this process is there, and find out which are, and what time it is."""
-        names, told = (
+        names, arguments = (
             self._link.names,
-            [self._id, repr(GONE), repr(self._hybrid.now()), repr(END), int(self._keep * 1000)],
+            [self._id, repr(HEARTBEAT_TIMEOUT), repr(self._hybrid.now()), repr(MAX_TIME), int(self._keep * 1000)],
         )
-        answer = await self._link.run(_CENSUS, "census", [names.processes, names.clock], told, _read)
+        answer = await self._link.run(_CENSUS, "census", [names.processes, names.clock], arguments, _read)
         if answer is None:
             return
         latest, new, found = answer
         self._hybrid.reach(latest)
         now = self._clock()
         # Its last call, or the answer to this one, may have been under way when one ended.
-        self._ended = {one: at for one, at in self._ended.items() if now - at < FORGOTTEN}
+        self._ended = {one: at for one, at in self._ended.items() if now - at < TOMBSTONE_SECONDS}
         there = len(found - self._ended.keys())
         if there >= self._all:
             self._missing_since = None
         elif self._missing_since is None or new:  # others may be forgotten as this one was
             self._missing_since = now
-        if self._missing_since is None or now - self._missing_since >= ABSENCE:
+        if self._missing_since is None or now - self._missing_since >= ABSENCE_TIMEOUT:
             self._all, self._missing_since = there, None
         self._there, self._counted_at = there, now
 

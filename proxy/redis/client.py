@@ -17,7 +17,7 @@ from proxy.secret import Secret
 
 Client: TypeAlias = Redis | RedisCluster
 """What a Redis client is to the rest of the proxy."""
-GIVEN_UP: Final = 1.0
+SOCKET_TIMEOUT: Final = 1.0
 """Seconds after which an attempt to connect, or to read an answer, ends. Callers wait far less (RedisLink); what
 they leave behind goes on for so long, so that a TLS handshake or a look at the topology can come to its end."""
 
@@ -72,8 +72,8 @@ def connect(url: Secret) -> Client:
     """Make a client; nothing is sent before the first command."""
     at = read_address(url)
     limits: dict[str, Any] = {
-        "socket_timeout": GIVEN_UP,
-        "socket_connect_timeout": GIVEN_UP,
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_connect_timeout": SOCKET_TIMEOUT,
         "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         "decode_responses": False,
     }
@@ -95,7 +95,7 @@ def connect(url: Secret) -> Client:
     return client
 
 
-def check(url: Secret) -> None:
+def check_redis_url(url: Secret) -> None:
     """Find out whether a client can be made of the URL, its options included; nothing is sent.
 
     Raises:
@@ -112,7 +112,7 @@ def check(url: Secret) -> None:
         raise ValueError("an option that is unknown or does not fit") from None
 
 
-def database(client: Client) -> int:
+def database_number(client: Client) -> int:
     """The number of the database; a cluster has but one."""
     return 0 if isinstance(client, RedisCluster) else int(client.connection_pool.connection_kwargs.get("db") or 0)
 
@@ -145,13 +145,13 @@ async def publish(client: Client, server: str, channel: str, text: str) -> None:
     await client.execute_command("PUBLISH", channel, text, **target)
 
 
-async def follow(client: Client) -> None:
+async def follow_primary(client: Client) -> None:
     """Ask the Sentinels whether the primary is another by now: the old one may live on, and take writes for a while."""
     if isinstance(client, Redis) and isinstance(client.connection_pool, _SentinelsPool):
         await client.connection_pool.get_master_address()
 
 
-async def info(client: Client, section: str) -> list[dict[str, Any]]:
+async def server_info(client: Client, section: str) -> list[dict[str, Any]]:
     """What each server that takes writes says of itself."""
     if not isinstance(client, RedisCluster):
         return [await client.info(section)]

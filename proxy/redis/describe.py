@@ -10,13 +10,13 @@ from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
-from proxy.redis.client import Client, close, connect, info, primaries, publish
+from proxy.redis.client import Client, close, connect, primaries, publish, server_info
 from proxy.redis.reasons import in_script, kind, reason
 from proxy.redis.scripts import Script
 from proxy.redis_keys import NEWS, hash_tag
 from proxy.secret import Secret
 
-ANSWERED: Final = 4.0
+ANSWER_TIMEOUT: Final = 4.0
 """Seconds in which a Redis has to answer: more than GIVEN_UP, as the first Sentinel or node may be gone."""
 _REHEARSE: Final = Script("rehearse")
 
@@ -28,8 +28,8 @@ async def describe(url: Secret) -> tuple[str, str, str]:
         ConnectionError: saying what failed, without the URL, which may hold a password.
     """
     async with _asked(url) as client:
-        server = await info(client, "server")
-        memory = await info(client, "memory")
+        server = await server_info(client, "server")
+        memory = await server_info(client, "memory")
     limits = [str(one.get("maxmemory_human", "unknown")) if one.get("maxmemory") else "" for one in memory]
     return (
         _all(str(one["redis_version"]) for one in server),
@@ -65,7 +65,7 @@ async def _subscribe(client: Client, own: str) -> list[str]:
     async with client.pubsub() as pubsub:
         await pubsub.subscribe(f"{NEWS}:{own}", f"{NEWS}:{own}:own")
         for _ in range(2):
-            while (await pubsub.get_message(timeout=ANSWERED) or {}).get("type") != "subscribe":
+            while (await pubsub.get_message(timeout=ANSWER_TIMEOUT) or {}).get("type") != "subscribe":
                 pass
     return []
 
@@ -81,10 +81,10 @@ async def _asked(url: Secret) -> AsyncIterator[Client]:
     """A client for a short while; its faults are a ConnectionError."""
     client = connect(url)
     try:
-        async with asyncio.timeout(ANSWERED):
+        async with asyncio.timeout(ANSWER_TIMEOUT):
             yield client
     except TimeoutError:
-        raise ConnectionError(f"no answer within {ANSWERED:g} s") from None
+        raise ConnectionError(f"no answer within {ANSWER_TIMEOUT:g} s") from None
     except (RedisError, OSError) as error:
         raise ConnectionError(kind(error)) from None
     finally:

@@ -56,18 +56,18 @@ def read_failure(raw: bytes) -> ProxyError:
 
 
 def landing(page_key: str, token: str, failure: bytes = b"") -> bytes:
-    """What is told of a flight that has ended, as :meth:`Landings.hear` reads it."""
+    """What is told of a flight that has ended, as :meth:`Landings.on_news` reads it."""
     return f"{page_key} {token} ".encode() + failure
 
 
-class Ear:
+class LandingWaiter:
     """Waits for the flight of one question to end elsewhere."""
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()
         self._failures: dict[str, ProxyError] = {}
 
-    async def hears(self, token: str, timeout: float) -> bool:
+    async def wait(self, token: str, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; return whether there was news, so that the flight may have ended.
 
         What came before this was called counts: the news may overtake the answer that says whom to wait for.
@@ -79,11 +79,11 @@ class Ear:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._woken.wait()
-        heard = self._woken.is_set()
+        woken = self._woken.is_set()
         self._woken.clear()
         if error := self._failures.pop(token, None):
             raise error
-        return heard
+        return woken
 
     def wake(self, token: str = "", failure: ProxyError | None = None) -> None:
         """The flight of this token has ended; or, without one, it is not known what was missed."""
@@ -96,28 +96,28 @@ class Landings:
     """Who waits for which question; there is one flight of each question in a process, and so one ear."""
 
     def __init__(self) -> None:
-        self._ears: dict[str, Ear] = {}
+        self._waiters: dict[str, LandingWaiter] = {}
 
     @contextlib.contextmanager
-    def listening(self, page_key: str) -> Iterator[Ear]:
+    def listening(self, page_key: str) -> Iterator[LandingWaiter]:
         """Listen for the landings of a question."""
-        ear = self._ears[page_key] = Ear()
+        waiter = self._waiters[page_key] = LandingWaiter()
         try:
-            yield ear
+            yield waiter
         finally:
-            del self._ears[page_key]
+            del self._waiters[page_key]
 
-    def hear(self, news: bytes) -> None:
+    def on_news(self, news: bytes) -> None:
         """Take in news of a landing: ``<page> <token> <failure>``.
 
         Raises:
             ValueError: it cannot be read.
         """
         page_key, token, raw = news.split(b" ", 2)
-        if ear := self._ears.get(page_key.decode()):
-            ear.wake(token.decode(), read_failure(raw) if raw else None)
+        if waiter := self._waiters.get(page_key.decode()):
+            waiter.wake(token.decode(), read_failure(raw) if raw else None)
 
     def wake_all(self) -> None:
         """News may have been missed: all who wait look for themselves."""
-        for ear in self._ears.values():
-            ear.wake()
+        for waiter in self._waiters.values():
+            waiter.wake()

@@ -14,22 +14,22 @@ from typing import Final
 
 from proxy.questions.question import Question
 from proxy.redis.landings import landing
-from proxy.redis.link import AGAIN, RedisLink
+from proxy.redis.link import RETRY_INTERVAL, RedisLink
 from proxy.redis.scripts import Script
-from proxy.redis.shared import LEASE
+from proxy.redis.shared import LEASE_SECONDS
 from proxy.redis_keys import lease_keys
 from proxy.tasks.detached import Detached
-from proxy.tasks.renewal import Renewing
+from proxy.tasks.renewal import Renewal
 
-REFUSALS: Final = 20
+MAX_REFUSALS: Final = 20
 """How often a Redis that can be asked, but does not take it (it is read-only, say), is told that a lease has ended."""
-MOST: Final = 256
+MAX_UNENDED: Final = 256
 """Ends that wait for Redis at the most; they are few, as nothing is claimed while it is left alone."""
-MARKED: Final = 60.0
+TOMBSTONE_SECONDS: Final = 60.0
 """Seconds by which a claim may come later than its end: more than a silent network takes to deliver it."""
 
-_RENEW: Final = Script("lease_renew")
-_LAND: Final = Script("lease_end")
+_LEASE_RENEW: Final = Script("lease_renew")
+_LEASE_END: Final = Script("lease_end")
 
 
 class Leases:
@@ -43,16 +43,16 @@ class Leases:
         self._closing = False
 
     @property
-    def resting(self) -> bool:
+    def backing_off(self) -> bool:
         """Whether it is known that Redis cannot be asked just now."""
-        return self._link.resting
+        return self._link.backing_off
 
     @contextlib.contextmanager
     def kept(self, question: Question, token: str) -> Iterator[None]:
         """Keep the lease, if it is there, while the block runs."""
         self._held[token] = question
         try:
-            with Renewing(LEASE / 4, lambda: self._renew(question, token)):
+            with Renewal(LEASE_SECONDS / 4, lambda: self._renew(question, token)):
                 yield
         finally:
             del self._held[token]
@@ -76,23 +76,23 @@ class Leases:
 
     async def _end(self, question: Question, token: str, failure: bytes, *, unsure: bool) -> None:
         self._unended[token] = question
-        if len(self._unended) > MOST:
+        if len(self._unended) > MAX_UNENDED:
             del self._unended[next(iter(self._unended))]
         refusals = 0
         while not await self._land(question, token, failure, unsure=unsure):
-            refusals += not self.resting
-            if self._closing or refusals == REFUSALS or token not in self._unended:
+            refusals += not self.backing_off
+            if self._closing or refusals == MAX_REFUSALS or token not in self._unended:
                 break
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(RETRY_INTERVAL)
         self._unended.pop(token, None)
 
     async def _renew(self, question: Question, token: str) -> None:
         await self._link.run(
-            _RENEW, "lease_renew", [lease_keys(question.page_key, token)[0]], [token, int(LEASE * 1000)]
+            _LEASE_RENEW, "lease_renew", [lease_keys(question.page_key, token)[0]], [token, int(LEASE_SECONDS * 1000)]
         )
 
     async def _land(self, question: Question, token: str, failure: bytes = b"", *, unsure: bool = False) -> bool:
         news = b"landed " + landing(question.page_key, token, failure)
         keys = list(lease_keys(question.page_key, token))
-        arguments = [token, self._link.names.news, news, int(MARKED * 1000) if unsure else 0]
-        return await self._link.run(_LAND, "lease_end", keys, arguments, int) is not None
+        arguments = [token, self._link.names.news, news, int(TOMBSTONE_SECONDS * 1000) if unsure else 0]
+        return await self._link.run(_LEASE_END, "lease_end", keys, arguments, int) is not None

@@ -18,29 +18,29 @@ from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from proxy.log_throttle import LogThrottle
-from proxy.redis.allotment import current
-from proxy.redis.client import GIVEN_UP, Client, close
+from proxy.redis.allotment import current_allotment
+from proxy.redis.client import SOCKET_TIMEOUT, Client, close
 from proxy.redis.concurrency import ConcurrencyLimit
 from proxy.redis.formats import OtherRelease
 from proxy.redis.reasons import kind, reason
 from proxy.redis.refusals import Refusals
 from proxy.redis.scripts import Script
 from proxy.redis_keys import NOBODYS, Names
-from proxy.tasks.detached import Detached, ended
+from proxy.tasks.detached import Detached, wait_until_done
 
 T = TypeVar("T")
 State: TypeAlias = Literal["unknown", "up", "refusing", "down"]
 """What the last calls say; ``unknown`` before the first, ``refusing``: Redis is there, and says no to some of them."""
 
-FIRST_REST: Final = 0.1
-LONGEST_REST: Final = 1.0
+FIRST_BACKOFF: Final = 0.1
+MAX_BACKOFF: Final = 1.0
 """Seconds for which Redis is left alone after a fault: at first, and after several in a row."""
-AGAIN: Final = 0.1
+RETRY_INTERVAL: Final = 0.1
 """Seconds after which a Redis that could not be asked is asked once more, where nobody waits for that."""
-SLOW_FOR: Final = 0.5
+SLOW_SECONDS: Final = 0.5
 """Seconds after which Redis counts as down, though it answers, if no call took less than half of its timeout meanwhile:
 several such calls would cost a request more than it may. A machine that is busy for a moment has quick ones between."""
-MOST_HALVES: Final = 10
+MAX_HALVES: Final = 10
 """Halves of its time that a call is waited for at the most, however busy this process is."""
 
 _log: Final = logging.getLogger("proxy.redis")
@@ -78,7 +78,7 @@ class RedisLink:
         self._refusals = Refusals(self._throttle, clock)
         self._calls = Detached(awaited=True)
         self._faults_in_a_row = 0
-        self._rest_until = 0.0
+        self._backoff_until = 0.0
         self._asked = self._met_another = self._closed = False
         self._slow_since: float | None = None
 
@@ -92,9 +92,9 @@ class RedisLink:
         return "up" if self._asked else "unknown"
 
     @property
-    def resting(self) -> bool:
+    def backing_off(self) -> bool:
         """Whether Redis is left alone just now, after a fault: no call is made."""
-        return self._faults_in_a_row > 0 and self._clock() < self._rest_until
+        return self._faults_in_a_row > 0 and self._clock() < self._backoff_until
 
     @property
     def whole(self) -> bool:
@@ -128,17 +128,17 @@ class RedisLink:
     async def call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Return what ``call`` returns, or None if Redis cannot be had or says no."""
         async with self._concurrency:
-            if self.resting or self._closed:
+            if self.backing_off or self._closed:
                 return None
-            self._rest_until = self._clock() + self._rest  # the others go on resting while this call tries
+            self._backoff_until = self._clock() + self._backoff  # the others go on resting while this call tries
             self._asked = True
             # A call is never cancelled: it may be in the middle of a TLS handshake or of a cluster's topology, and
-            # would never come to its end. What takes too long goes on by itself, at most until GIVEN_UP.
+            # would never come to its end. What takes too long goes on by itself, at most until SOCKET_TIMEOUT.
             task = self._calls.spawn(_started(call))
             if not await self._ended(task):
                 self._fault(command, "TimeoutError")
                 return None
-            if self._slow_since is not None and self._clock() - self._slow_since > SLOW_FOR:
+            if self._slow_since is not None and self._clock() - self._slow_since > SLOW_SECONDS:
                 self._fault(command, "slow")
                 return None if task.exception() else task.result()
             return self._result(command, task)
@@ -169,12 +169,12 @@ class RedisLink:
         Time in which this process itself was held up does not count, as an answer may long have come: the wait is
         in two halves, and one that its timer ended late is waited again.
         """
-        allotment = current()
+        allotment = current_allotment()
         half, halves = allotment.left(self._timeout) / 2, 0
         started = self._clock()
-        for _ in range(MOST_HALVES):
+        for _ in range(MAX_HALVES):
             began = self._clock()
-            if await ended(task, half):
+            if await wait_until_done(task, half):
                 took = self._clock() - started
                 if halves == 0 or took < self._timeout / 2:
                     self._slow_since = None
@@ -188,8 +188,8 @@ class RedisLink:
         return False
 
     @property
-    def _rest(self) -> float:
-        return float(min(LONGEST_REST, FIRST_REST * 2 ** min(self._faults_in_a_row, 10)))
+    def _backoff(self) -> float:
+        return float(min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(self._faults_in_a_row, 10)))
 
     def _is_there(self) -> None:
         if self._faults_in_a_row:
@@ -202,7 +202,7 @@ class RedisLink:
         self.faults[f"{command}: {what}"] += 1
         if self._faults_in_a_row == 0:
             _log.warning("Redis fault, going on without it: %s: %s", command, why or what)
-        self._rest_until = self._clock() + self._rest
+        self._backoff_until = self._clock() + self._backoff
         self._faults_in_a_row += 1
         self._concurrency.narrow()
 
@@ -236,9 +236,9 @@ class RedisLink:
         None is made from here on: its connection would be left open.
         """
         self._closed = True
-        await self._calls.drain(GIVEN_UP)
+        await self._calls.drain(SOCKET_TIMEOUT)
         try:
-            async with asyncio.timeout(GIVEN_UP):
+            async with asyncio.timeout(SOCKET_TIMEOUT):
                 await close(self.client)
         except (RedisError, OSError, TimeoutError) as error:
             self.count("close", type(error).__name__)

@@ -1,7 +1,7 @@
 """News from the other replicas, over Redis pub/sub: what one learns, all know within a millisecond or so.
 
 Memory may be trusted only while news is sure to arrive. So each process also sends news to itself, through every
-server that takes writes: what was published before has come before it. Memory is good for ``TRUSTED_FOR`` seconds from
+server that takes writes: what was published before has come before it. Memory is good for ``TRUST_SECONDS`` from
 when the last of these that came back was *sent*. So a silent peer, which redis-py does not notice, ends the trust by
 itself; so do a replica cut off from its primary, a broken link between a cluster's nodes, and an event loop that was
 held up.
@@ -22,19 +22,19 @@ from typing import Any, Final
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from proxy.redis.client import follow, primaries, publish
-from proxy.redis.link import AGAIN, RedisLink
+from proxy.redis.client import follow_primary, primaries, publish
+from proxy.redis.link import RETRY_INTERVAL, RedisLink
 from proxy.tasks.detached import Detached
 
 HEARTBEAT: Final = 0.05
 """Seconds between messages to oneself."""
-TRUSTED_FOR: Final = 0.25
+TRUST_SECONDS: Final = 0.25
 """Seconds for which memory is trusted after a message was sent that came back."""
 SILENCE: Final = 2.0
 """Seconds without any message after which the subscription is given up and made anew."""
-FOLLOW: Final = 1.0
+FOLLOW_INTERVAL: Final = 1.0
 """Seconds between questions to Sentinels who the primary is."""
-ENDING: Final = 1.0
+CLOSE_TIMEOUT: Final = 1.0
 """Seconds that closing may take."""
 FIRST_WAIT: Final = 0.2
 LONGEST_WAIT: Final = 1.0
@@ -84,9 +84,9 @@ class News:
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=2 * HEARTBEAT)
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=ENDING)
-        await self._beats.drain(ENDING)
-        await self._following.drain(ENDING)
+            await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT)
+        await self._beats.drain(CLOSE_TIMEOUT)
+        await self._following.drain(CLOSE_TIMEOUT)
 
     async def _run(self) -> None:
         wait = FIRST_WAIT
@@ -123,8 +123,8 @@ class News:
                         pass
                 self._link.taken("subscribe")
                 while not await self.on_subscribed():  # noqa: ASYNC110  nothing tells when Redis rests no more
-                    await asyncio.sleep(AGAIN)
-            heard, beat_at = self._clock(), 0.0
+                    await asyncio.sleep(RETRY_INTERVAL)
+            received_at, beat_at = self._clock(), 0.0
             while not self._ending:
                 if self._clock() >= beat_at:
                     beat_at = self._clock() + HEARTBEAT
@@ -132,11 +132,11 @@ class News:
                         self._beats.spawn(self._beat())
                 message = await pubsub.get_message(timeout=max(0.0, beat_at - self._clock()))
                 if message is not None and message["type"] == "message":
-                    heard = self._clock()
+                    received_at = self._clock()
                     self._take(message)
                 elif message is not None and message["type"] == "subscribe":
                     raise RedisConnectionError  # redis-py has subscribed anew, by itself: something may be missed
-                elif self._clock() - heard > SILENCE:
+                elif self._clock() - received_at > SILENCE:
                     raise TimeoutError
 
     async def _beat(self) -> None:
@@ -145,14 +145,14 @@ class News:
         for name in primaries(self._link.client):
             text = f"{sent_at} {name}"
             await self._link.call("heartbeat", partial(publish, self._link.client, name, self._own, text))
-        if sent_at >= self._followed_at + FOLLOW and not self._following:
+        if sent_at >= self._followed_at + FOLLOW_INTERVAL and not self._following:
             self._followed_at = sent_at
             self._following.spawn(self._follow())
 
     async def _follow(self) -> None:
         """Find out whether the primary is another; Sentinels that cannot be asked are no fault of Redis."""
         with contextlib.suppress(RedisError, OSError):
-            await follow(self._link.client)
+            await follow_primary(self._link.client)
 
     def _take(self, message: dict[str, Any]) -> None:
         data: bytes = message["data"]
@@ -170,7 +170,7 @@ class News:
         self._came_back[name] = max(sent_at, self._came_back.get(name, 0.0))
         flowed = self.flowing
         servers = primaries(self._link.client)
-        self._good_until = min(self._came_back.get(name, 0.0) for name in servers) + TRUSTED_FOR
+        self._good_until = min(self._came_back.get(name, 0.0) for name in servers) + TRUST_SECONDS
         if self.flowing and not flowed:
             self._tell_gap()
 

@@ -12,7 +12,7 @@ from proxy.answer.record import Learned
 _OUTCOMES: Final = (*get_args(Learned), "lost")
 
 
-class Looked(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class LookupReply(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """As ``page_look.lua`` says it, and ``lease_take.lua`` after the first two."""
 
     page: bytes | int | None
@@ -23,7 +23,7 @@ class Looked(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     turn: list[bytes | int] | None = None
 
 
-class Moved(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class StoreReply(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """As ``page_store.lua`` says it."""
 
     outcome: bytes
@@ -38,32 +38,32 @@ class Moved(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
         return None if word == "lost" else cast("Learned", word)
 
 
-def looked(raw: Any) -> Looked:
+def read_lookup(raw: Any) -> LookupReply:
     """Read the reply to a look.
 
     Raises:
         ValueError: it is none.
     """
-    return msgspec.convert(raw, Looked)
+    return msgspec.convert(raw, LookupReply)
 
 
-def led(raw: Any) -> tuple[str, int, Looked]:
+def read_lease(raw: Any) -> tuple[str, int, LookupReply]:
     """Read the reply to who would lead: the holder, milliseconds, what is known.
 
     Raises:
         ValueError: it is none.
     """
     holder, milliseconds = msgspec.convert(raw[:2], tuple[bytes, int])
-    return holder.decode(errors="replace"), milliseconds, looked(raw[2:] or [None, None, b"", []])
+    return holder.decode(errors="replace"), milliseconds, read_lookup(raw[2:] or [None, None, b"", []])
 
 
-def moved(raw: Any) -> Moved:
+def read_store(raw: Any) -> StoreReply:
     """Read the reply to what was learned.
 
     Raises:
         ValueError: it is none.
     """
-    reply = msgspec.convert(raw, Moved)
+    reply = msgspec.convert(raw, StoreReply)
     if reply.outcome.decode() not in _OUTCOMES:
         raise ValueError("no outcome")
     return reply

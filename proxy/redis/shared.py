@@ -17,20 +17,20 @@ from proxy.questions.question import Question
 from proxy.redis.claims import Claim
 from proxy.redis.landings import landing
 from proxy.redis.link import RedisLink
-from proxy.redis.replies import Looked, led, looked, moved
+from proxy.redis.replies import LookupReply, read_lease, read_lookup, read_store
 from proxy.redis.scripts import Script
 from proxy.redis.stored import microseconds, read_page, read_record, write_mark, write_page, write_record, write_stamp
-from proxy.redis.stored_rows import Written
+from proxy.redis.stored_rows import ListingUpdate
 from proxy.redis_keys import lease_keys, record_key, rows_keys
 
-LEASE: Final = 2.0
+LEASE_SECONDS: Final = 2.0
 """Seconds after which the lease of a replica that does not renew it (killed, frozen, cut off) is another's."""
-HANDOVER: Final = 2.0
+HANDOVER_SECONDS: Final = 2.0
 """Seconds for which Redis keeps any answer that others may wait for, however short it is fresh."""
 
-_LOOK: Final = Script("page_look", "rows", "numbers", "gate_load", "gate")
-_LEARN: Final = Script("page_store", "rows")
-_LEAD: Final = Script("lease_take", "rows")
+_PAGE_LOOK: Final = Script("page_look", "rows", "numbers", "gate_load", "gate")
+_PAGE_STORE: Final = Script("page_store", "rows")
+_LEASE_TAKE: Final = Script("lease_take", "rows")
 
 
 class Found(Struct, frozen=True):
@@ -64,11 +64,11 @@ class Shared:
         self._link = link
 
     @property
-    def resting(self) -> bool:
+    def backing_off(self) -> bool:
         """Whether it is known that Redis cannot be asked just now."""
-        return self._link.resting
+        return self._link.backing_off
 
-    async def look(
+    async def look_up(
         self,
         question: Question,
         version: str = "",
@@ -87,43 +87,47 @@ class Shared:
         keys = [question.page_key, record_key(question.listing), *rows_keys(question.listing), *lease]
         known = (b"" if page is None else write_mark(page), "" if record is None else write_record(record))
         arguments: list[Any] = [version, *known]
-        arguments += [""] if claim is None else [claim.token, int(LEASE * 1000), *map(microseconds, claim.useless)]
+        arguments += (
+            [""] if claim is None else [claim.token, int(LEASE_SECONDS * 1000), *map(microseconds, claim.useless)]
+        )
         turn = None if claim is None else claim.turn
         if turn is not None:
             keys += turn.keys
             arguments += turn.arguments
 
-        def read(raw: Any) -> tuple[Looked, Any]:
-            reply = looked(raw)
+        def read(raw: Any) -> tuple[LookupReply, Any]:
+            reply = read_lookup(raw)
             return reply, None if turn is None or reply.turn is None else turn.read(reply.turn)
 
-        found = await self._link.run(_LOOK, "page_look", keys, arguments, read)
+        found = await self._link.run(_PAGE_LOOK, "page_look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)
 
-    async def lead(self, question: Question, token: str, version: str = "") -> Lease | None:
+    async def take_lease(self, question: Question, token: str, version: str = "") -> Lease | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
         listing = question.listing
         keys = [*lease_keys(question.page_key, token), question.page_key, record_key(listing), *rows_keys(listing)]
-        found = await self._link.run(_LEAD, "lease_take", keys, [token, int(LEASE * 1000), version], led)
+        found = await self._link.run(
+            _LEASE_TAKE, "lease_take", keys, [token, int(LEASE_SECONDS * 1000), version], read_lease
+        )
         if found is None:
             return None
         holder, milliseconds, known = found
         return Lease(holder, milliseconds / 1000, await self._read(question, known) if holder == token else Found())
 
-    async def learn(
+    async def store(
         self,
         question: Question,
         page: Page,
         *,
-        heard_at: float,
+        received_at: float,
         keep_page: float,
         keep_record: float,
         token: str = "",
         contradicts: bool = False,
         since: float = 0.0,
-        rows: Written | None = None,
+        rows: ListingUpdate | None = None,
     ) -> tuple[Record, Learned] | Found | None:
-        """Move the listing's record forward by an answer that came at ``heard_at``, and keep its page.
+        """Move the listing's record forward by an answer that came at ``received_at``, and keep its page.
 
         The page is kept for ``keep_page`` seconds, not at all if that is no time; the record for ``keep_record``.
         With a lease's ``token`` it is kept until all who wait have it, the lease ends, and they are told.
@@ -132,10 +136,10 @@ class Shared:
         meanwhile. Else nothing is done, and what others know is returned, to be learned from. Where Redis has lost
         the record, ``since`` is taken over.
         """
-        milliseconds = max(0, int(max(keep_page, HANDOVER if token else 0.0) * 1000))
+        milliseconds = max(0, int(max(keep_page, HANDOVER_SECONDS if token else 0.0) * 1000))
         return await self._move(
             question.listing,
-            Record(page.stamp, since, page.asked_at, heard_at),
+            Record(page.stamp, since, page.asked_at, received_at),
             keep_record,
             keys=[question.page_key, lease_keys(question.page_key, token)[0]],
             contradicts=contradicts,
@@ -144,7 +148,7 @@ class Shared:
             rows=() if rows is None else rows.arguments,
         )
 
-    async def tell(self, listing: str, record: Record, *, moved: bool, keep_record: float) -> Record | None:
+    async def report(self, listing: str, record: Record, *, moved: bool, keep_record: float) -> Record | None:
         """Move the listing's record forward by what was learned without Redis; return the one that is true now.
 
         ``moved``: the listing did, even if its totals are what Redis knows.
@@ -165,11 +169,11 @@ class Shared:
         landed: tuple[bytes, str] = (b"", ""),
         rows: Sequence[Any] = (),
     ) -> tuple[Record, Learned] | Found | None:
-        asked_at, heard_at, since = map(microseconds, (answer.confirmed_at, answer.heard_at, answer.since))
-        arguments: list[Any] = [write_stamp(answer.stamp), asked_at, heard_at, int(contradicts), since, *page]
+        asked_at, received_at, since = map(microseconds, (answer.confirmed_at, answer.received_at, answer.since))
+        arguments: list[Any] = [write_stamp(answer.stamp), asked_at, received_at, int(contradicts), since, *page]
         arguments += [max(1, int(keep_record * 1000)), self._link.names.news, listing, *landed, *rows]
         keys = [record_key(listing), *keys, *rows_keys(listing)]
-        result = await self._link.run(_LEARN, "page_store", keys, arguments, moved)
+        result = await self._link.run(_PAGE_STORE, "page_store", keys, arguments, read_store)
         if result is None:
             return None
         record = None if result.record is None else self._read_record(result.record)
@@ -180,7 +184,7 @@ class Shared:
     async def _read(
         self,
         question: Question,
-        reply: Looked,
+        reply: LookupReply,
         turn: Any | None = None,
         *,
         known: Page | None = None,

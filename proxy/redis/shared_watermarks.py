@@ -10,8 +10,8 @@ from proxy.redis.link import RedisLink
 from proxy.redis.scripts import Script
 from proxy.redis_keys import Kind
 
-_MARK: Final = Script("watermark_add")
-_MARKS: Final = Script("watermark_read")
+_WATERMARK_ADD: Final = Script("watermark_add")
+_WATERMARK_READ: Final = Script("watermark_read")
 
 
 class SharedWatermarks:
@@ -25,7 +25,7 @@ class SharedWatermarks:
     async def add(self, extent: Extent, at: float, *, keep: float) -> bool:
         """Tell all replicas; return whether that was possible. Kept for ``keep`` seconds."""
         arguments = [watermarks.write(extent), repr(at), int(keep * 1000), self._link.names.news, self.kind]
-        return bool(await self._link.run(_MARK, self.kind, [self._key], arguments))
+        return bool(await self._link.run(_WATERMARK_ADD, self.kind, [self._key], arguments))
 
     async def times(self) -> dict[Extent, float] | None:
         """All that are kept, and their times (Unix seconds); None: Redis cannot be asked."""
@@ -33,4 +33,4 @@ class SharedWatermarks:
         def read(found: list[bytes]) -> dict[Extent, float]:
             return watermarks.read(dict(zip(found[::2], found[1::2], strict=True)))
 
-        return await self._link.run(_MARKS, self.kind, [self._key], [], read)
+        return await self._link.run(_WATERMARK_READ, self.kind, [self._key], [], read)

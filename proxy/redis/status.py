@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from proxy.redis.link import RedisLink
 
-GONE: Final = 20.0
+REPORT_TIMEOUT: Final = 20.0
 """Seconds after which a process that tells nothing any more is left out."""
 
 
@@ -18,13 +18,13 @@ class SharedStatus:
         self._link = link
         self._key = link.names.status
 
-    async def publish(self, process: str, at: float, told: bytes) -> None:
+    async def publish(self, process: str, at: float, report: bytes) -> None:
         """Tell of this process."""
         client: Any = self._link.client
 
         async def write() -> None:
-            await client.hset(self._key, process, b"%.3f %b" % (at, told))
-            await client.pexpire(self._key, int(3 * GONE * 1000))
+            await client.hset(self._key, process, b"%.3f %b" % (at, report))
+            await client.pexpire(self._key, int(3 * REPORT_TIMEOUT * 1000))
 
         await self._link.call("status", write)
 
@@ -37,10 +37,10 @@ class SharedStatus:
         read = self._link.read("status", found, lambda them: _read(them, now))
         if read is None:
             return None
-        told, gone = read
+        reports, gone = read
         if gone:
             await self._link.call("status", lambda: cast("Awaitable[int]", client.hdel(self._key, *gone)))
-        return told
+        return reports
 
     async def withdraw(self, process: str) -> None:
         """Tell no more of this process: it ends."""
@@ -50,16 +50,16 @@ class SharedStatus:
 
 def _read(found: dict[bytes, bytes], now: float) -> tuple[dict[str, bytes], list[bytes]]:
     """What those tell that are there, and who is gone."""
-    told: dict[str, bytes] = {}
+    reports: dict[str, bytes] = {}
     gone: list[bytes] = []
     for process, value in found.items():
         at, _, rest = value.partition(b" ")
         try:
-            there = abs(now - float(at)) < GONE
+            there = abs(now - float(at)) < REPORT_TIMEOUT
         except ValueError:
             there = False
         if there:
-            told[process.decode(errors="replace")] = rest
+            reports[process.decode(errors="replace")] = rest
         else:
             gone.append(process)
-    return told, gone
+    return reports, gone

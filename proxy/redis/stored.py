@@ -15,13 +15,13 @@ import msgspec
 import zstandard
 from msgspec import Struct
 
-from proxy.answer.encodings import SMALL, decode, encode
+from proxy.answer.encodings import SMALL_BODY, decode, encode
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.redis.formats import check_format
 
 FORMAT: Final = 4
-OFF_LOOP: Final = SMALL
+OFF_LOOP_BYTES: Final = SMALL_BODY
 """Bytes from which compressing, decompressing or judging a body is worth a thread."""
 _MAX_BODY: Final = 2**30
 
@@ -97,15 +97,15 @@ def read_record(raw: bytes) -> Record:
     Raises:
         ValueError: it is none.
     """
-    since, confirmed_at, heard_at, version, text = raw.decode().split(" ", 4)
+    since, confirmed_at, received_at, version, text = raw.decode().split(" ", 4)
     entries, _, cost = text.partition(" ")
     stamp = Stamp(int(entries), None if cost == "n" else cost.removeprefix("s"))
-    return Record(stamp, int(since) / 1e6, int(confirmed_at) / 1e6, int(heard_at) / 1e6, int(version))
+    return Record(stamp, int(since) / 1e6, int(confirmed_at) / 1e6, int(received_at) / 1e6, int(version))
 
 
 def write_record(record: Record) -> str:
     """A record's text, as scripts write it."""
-    times = (microseconds(one) for one in (record.since, record.confirmed_at, record.heard_at))
+    times = (microseconds(one) for one in (record.since, record.confirmed_at, record.received_at))
     return " ".join(map(str, (*times, record.version, write_stamp(record.stamp))))
 
 
@@ -126,4 +126,4 @@ async def off_loop_if_large(work: Callable[[bytes], bytes], body: bytes, size: i
     """
     if size <= 0 or size > _MAX_BODY:  # of no size: zstd would return no bytes without looking at the checksum
         raise ValueError("no size, or one beyond any page's, in the frame")
-    return await asyncio.to_thread(work, body) if size > OFF_LOOP else work(body)
+    return await asyncio.to_thread(work, body) if size > OFF_LOOP_BYTES else work(body)

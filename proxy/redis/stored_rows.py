@@ -21,7 +21,7 @@ from proxy.answer.record import Stamp
 from proxy.redis.formats import check_format
 from proxy.rows.envelope import Envelope, Unfit
 from proxy.rows.listing import Chain, Listing, Moment, size_of
-from proxy.rows.reading import DIGEST, Row, digest, read_row
+from proxy.rows.reading import DIGEST_BYTES, Row, digest, read_row
 
 FORMAT: Final = 3
 
@@ -54,7 +54,7 @@ class _Head(Struct, frozen=True, array_like=True):
     ended: tuple[_Chain, ...]
 
 
-class Written(Struct, frozen=True):
+class ListingUpdate(Struct, frozen=True):
     """A listing as it goes to Redis.
 
     Attributes:
@@ -87,7 +87,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
 
 
-def write(key: str, listing: Listing, before: Listing | None, expected: str, lineage: str) -> Written:
+def write_listing(key: str, listing: Listing, before: Listing | None, expected: str, lineage: str) -> ListingUpdate:
     """What changes in Redis, where ``before`` is kept under the version ``expected``; all, without any.
 
     ``lineage``: of the versions to come, if what is kept goes as a whole.
@@ -109,7 +109,7 @@ def write(key: str, listing: Listing, before: Listing | None, expected: str, lin
         )
     )
     gone = [name for name in known if name not in rows]
-    return Written(expected, whole, version.encode() + b" " + head, changed, gone)
+    return ListingUpdate(expected, whole, version.encode() + b" " + head, changed, gone)
 
 
 def version_of(head: bytes) -> str:
@@ -117,7 +117,7 @@ def version_of(head: bytes) -> str:
     return head.partition(b" ")[0].decode("ascii", "replace")
 
 
-def read(key: str, head: bytes, rows: Iterable[bytes], before: Listing | None) -> Listing:
+def read_listing(key: str, head: bytes, rows: Iterable[bytes], before: Listing | None) -> Listing:
     """The listing that a head makes, with the rows that were read with it and those of ``before``.
 
     Raises:
@@ -183,9 +183,9 @@ def _fill(chain: _Chain, known: Mapping[bytes, Row], texts: Mapping[bytes, bytes
         Unfit: one is none.
         ValueError: the columns do not fit together.
     """
-    if not sum(look.rows for look in chain.looks) * DIGEST == len(chain.rows) == len(chain.born) * DIGEST:
+    if not sum(look.rows for look in chain.looks) * DIGEST_BYTES == len(chain.rows) == len(chain.born) * DIGEST_BYTES:
         raise ValueError("columns of different lengths")
-    names = [chain.rows[start : start + DIGEST] for start in range(0, len(chain.rows), DIGEST)]
+    names = [chain.rows[start : start + DIGEST_BYTES] for start in range(0, len(chain.rows), DIGEST_BYTES)]
     rows: list[Row] = []
     for look in chain.looks:
         asked_at, dead_at = look.asked_at, look.dead_at

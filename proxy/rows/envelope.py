@@ -19,11 +19,11 @@ from proxy.answer.record import Stamp
 from proxy.contract import GenerationsListResponse
 
 ROWS: Final = "generations"
-STATED: Final = ("count", ROWS, "page_number", "page_size", "total_pages", "total_entries", "total_cost")
+STATED_MEMBERS: Final = ("count", ROWS, "page_number", "page_size", "total_pages", "total_entries", "total_cost")
 """Members that are stated anew; each has to be there, once."""
-LISTED: Final = frozenset(GenerationsListResponse.__struct_fields__)
+LISTED_MEMBERS: Final = frozenset(GenerationsListResponse.__struct_fields__)
 """Members that the contract lists."""
-MAX_AROUND: Final = 16_384
+MAX_ENVELOPE: Final = 16_384
 """Bytes around the rows of an answer that can be taken apart; there are a few hundred."""
 _decoder: Final = json.JSONDecoder()
 _WHITE_SPACE: Final = " \t\n\r"
@@ -38,7 +38,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
 
     ``texts[n]`` comes before the value of ``names[n]``; the last text comes after all values.
     ``between``: None, where there was one row, so that it is not known.
-    ``strangers``: a digest of the members that no contract lists; empty, where there are none.
+    ``unlisted``: a digest of the members that no contract lists; empty, where there are none.
     """
 
     texts: tuple[bytes, ...]
@@ -46,7 +46,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     opening: bytes
     between: bytes | None
     closing: bytes
-    strangers: bytes = b""
+    unlisted: bytes = b""
 
     def put(self, rows: Sequence[bytes], page: int, page_size: int, stamp: Stamp) -> bytes:
         """The body of an answer with these rows.
@@ -90,13 +90,13 @@ def take_apart(body: bytes, rows: Sequence[bytes], page: int, page_size: int, st
     start = body.find(rows[0])
     between = body[start + len(rows[0]) : body.find(rows[1], start + len(rows[0]))] if len(rows) > 1 else None
     end = start + sum(map(len, rows)) + len(between or b"") * (len(rows) - 1)
-    if len(body) - (end - start) > MAX_AROUND:
+    if len(body) - (end - start) > MAX_ENVELOPE:
         raise Unfit("envelope")
     opening, closing = _inside(body[:start], body[end:])
     head, tail = body[: start - len(opening)], body[end + len(closing) :]
-    texts, names, strangers = _members(head.decode() + "[]" + tail.decode())
-    envelope = Envelope(texts, names, opening, between, closing, strangers)
-    if sorted(names) != sorted(STATED) or envelope.put(rows, page, page_size, stamp) != body:
+    texts, names, unlisted = _members(head.decode() + "[]" + tail.decode())
+    envelope = Envelope(texts, names, opening, between, closing, unlisted)
+    if sorted(names) != sorted(STATED_MEMBERS) or envelope.put(rows, page, page_size, stamp) != body:
         raise Unfit("envelope")
     return envelope
 
@@ -114,26 +114,26 @@ def _members(text: str) -> tuple[tuple[bytes, ...], tuple[str, ...], bytes]:
     """Cut an object's text around the values of the stated members, in their order; digest those that nobody knows."""
     texts: list[bytes] = []
     names: list[str] = []
-    strangers: list[str] = []
+    unlisted: list[str] = []
     done = at = text.index("{") + 1
     try:
         while True:
             name, at = _decoder.raw_decode(text, _skip(text, at))
             at = _skip(text, _skip(text, at) + 1)
             _, end = _decoder.raw_decode(text, at)
-            if name in STATED:
+            if name in STATED_MEMBERS:
                 texts.append(text[done:at].encode() if texts else text[:at].encode())
                 names.append(name)
                 done = end
-            elif name not in LISTED:
-                strangers.append(f"{name!r} {text[at:end]}")
+            elif name not in LISTED_MEMBERS:
+                unlisted.append(f"{name!r} {text[at:end]}")
             at = _skip(text, end)
             if text[at] == "}":
                 break
             at += 1
     except (ValueError, IndexError, RecursionError):
         raise Unfit("envelope") from None
-    digest = hashlib.blake2b("\n".join(sorted(strangers)).encode(), digest_size=8).digest() if strangers else b""
+    digest = hashlib.blake2b("\n".join(sorted(unlisted)).encode(), digest_size=8).digest() if unlisted else b""
     return (*texts, text[done:].encode()), tuple(names), digest
 
 

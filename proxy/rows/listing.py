@@ -26,13 +26,13 @@ from msgspec.structs import replace
 
 from proxy.answer.record import Stamp
 from proxy.rows.envelope import Envelope
-from proxy.rows.reading import DECIMALS, LARGEST, Row, Window, amount
+from proxy.rows.reading import MAX_DECIMALS, MAX_INTEGER_DIGITS, Row, Window, amount
 
-WALKABLE: Final = 150.0
+WALK_SECONDS: Final = 150.0
 """Seconds for which a moment can be returned to after it has passed; 120 are promised."""
 MAX_BYTES: Final = 4 * 2**20
 """Bytes of a listing's rows that are kept, from the top."""
-ENDED_CHAINS: Final = 4
+MAX_ENDED_CHAINS: Final = 4
 """Chains that can be returned to after they have ended."""
 
 Fault: TypeAlias = Literal["overflow", "order", "entries", "cost"]
@@ -95,10 +95,10 @@ class Listing(Struct, frozen=True, gc=False):
         return self.stamp == stamp and self.asked_at >= since
 
 
-def learn(
+def advance_listing(
     listing: Listing | None, window: Window, now: float, *, since: float, name: str, depth: int
 ) -> tuple[Listing, Fault | None]:
-    """The listing after an answer that is not behind what is known (``record.learn``), and what it left unexplained.
+    """The listing after an answer that is not behind what is known (``advance_record``), and what it left unexplained.
 
     ``since``: of its record; before, there were other moments, even with the same stamp. ``name``: of a new chain,
     should one begin. ``depth``: rows that are kept.
@@ -112,7 +112,7 @@ def learn(
         return _begin(listing, window, now, name, depth), "order"
     if window.start > len(listing.rows):
         return listing, None  # there is a gap between what is known and what is shown
-    with localcontext(prec=2 * (LARGEST + DECIMALS)):  # so that sums are exact
+    with localcontext(prec=2 * (MAX_INTEGER_DIGITS + MAX_DECIMALS)):  # so that sums are exact
         fault, added, seen = _explain(listing, window)
     if fault is not None:
         return _begin(listing, window, now, name, depth), fault
@@ -171,7 +171,7 @@ def _continue(listing: Listing, window: Window, now: float, added: frozenset[str
     kept, size = _fitting(rows, chain.size + grown, depth)
     moments = [moment for moment in chain.moments[:-1] if moment.until > now]
     if chain.moments[-1].stamp != window.stamp:
-        moments.append(Moment(chain.moments[-1].stamp, now + WALKABLE))
+        moments.append(Moment(chain.moments[-1].stamp, now + WALK_SECONDS))
     return Listing(
         stamp=window.stamp,
         asked_at=max(listing.asked_at, window.asked_at),
@@ -189,7 +189,7 @@ def _begin(listing: Listing | None, window: Window, now: float, name: str, depth
     ended: tuple[Chain, ...] = ()
     if listing is not None and envelope.between is not None:
         last = listing.chain.moments[-1]
-        moments = (*listing.chain.moments[:-1], Moment(last.stamp, now + WALKABLE))
+        moments = (*listing.chain.moments[:-1], Moment(last.stamp, now + WALK_SECONDS))
         ended = (*listing.ended, replace(listing.chain, moments=moments))
     return Listing(window.stamp, window.asked_at, envelope, chain, _walkable(ended, now))
 
@@ -232,4 +232,4 @@ def _walkable(chains: Sequence[Chain], now: float) -> tuple[Chain, ...]:
         moments = tuple(moment for moment in chain.moments if moment.until > now)
         if moments:
             kept.append(replace(chain, moments=moments))
-    return tuple(kept[-ENDED_CHAINS:])
+    return tuple(kept[-MAX_ENDED_CHAINS:])

@@ -10,19 +10,19 @@ import msgspec
 from msgspec import Struct
 
 from proxy.answer import links
-from proxy.answer.lenient import lenient
+from proxy.answer.lenient_json import decode_leniently
 from proxy.answer.page import Page
 from proxy.answer.record import Stamp
-from proxy.contract import TERMINAL
+from proxy.contract import TERMINAL_STATUSES
 from proxy.questions.question import Question
 from proxy.rows.envelope import Envelope, Unfit, take_apart, total_pages
 
-DIGEST: Final = 12
+DIGEST_BYTES: Final = 12
 """Bytes of a row's digest."""
-LARGEST: Final = 30
-DECIMALS: Final = 60
+MAX_INTEGER_DIGITS: Final = 30
+MAX_DECIMALS: Final = 60
 """The places before and after the point of amounts that are added up; more make no sense as money."""
-SOON: Final = 1200.0
+NEAR_EXPIRY: Final = 1200.0
 """Seconds: where a link of an answer dies sooner, each row is searched for its own links."""
 
 
@@ -99,7 +99,7 @@ def read_window(question: Question, page: Page) -> Window:
     if answer.total_pages != total_pages(page.stamp, size) or len(texts) != min(size, max(0, entries - start)):
         raise Unfit("numbers")
     amount(page.stamp.total_cost)
-    own_links = page.dead_at is not None and page.dead_at - page.asked_at < SOON
+    own_links = page.dead_at is not None and page.dead_at - page.asked_at < NEAR_EXPIRY
     asked_at, dead_at = page.asked_at, page.dead_at
     reckoned = asked_at, page.lead, page.sent_at
     deaths = [links.dead_at(text, *reckoned) if own_links else dead_at for text in texts]
@@ -120,16 +120,18 @@ def read_row(text: bytes, asked_at: float, dead_at: float | None, name: bytes = 
         try:
             head = _decode_head(text)
         except msgspec.ValidationError:
-            head = lenient(_decode_head, text)
+            head = decode_leniently(_decode_head, text)
     except (msgspec.MsgspecError, RecursionError):
         raise Unfit("row") from None
     cost = amount(head.cost)
-    return Row(head.generation_id, text, head.status in TERMINAL, cost, dead_at, asked_at, name or digest(text))
+    return Row(
+        head.generation_id, text, head.status in TERMINAL_STATUSES, cost, dead_at, asked_at, name or digest(text)
+    )
 
 
 def digest(text: bytes) -> bytes:
     """The digest of a row's bytes."""
-    return hashlib.blake2b(text, digest_size=DIGEST).digest()
+    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
 
 
 def amount(text: str | None) -> Decimal:
@@ -142,6 +144,6 @@ def amount(text: str | None) -> Decimal:
         value = Decimal(0 if text is None else text)
     except InvalidOperation:
         raise Unfit("amount") from None
-    if not value.is_finite() or value.adjusted() > LARGEST or int(value.as_tuple().exponent) < -DECIMALS:
+    if not value.is_finite() or value.adjusted() > MAX_INTEGER_DIGITS or int(value.as_tuple().exponent) < -MAX_DECIMALS:
         raise Unfit("amount")
     return value

@@ -11,12 +11,12 @@ from proxy.rows.listing import Listing
 
 STEP: Final = 50
 """Rows: windows are multiples of the hub's usual page size, so that replicas choose the same."""
-CHEAP: Final = 100
+CHEAP_ROWS: Final = 100
 """Rows up to which a window is made larger so that it shows a page itself, instead of only confirming it."""
-WIDE: Final = 300
+WIDE_ROWS: Final = 300
 """Rows of a window that is to show several pages at once whose rows are not known."""
 
-LARGE: Final = 2 * 2**20
+MAX_WINDOW_BYTES: Final = 2 * 2**20
 """Bytes that a window is to have at the most, by the size of the rows that are known."""
 
 
@@ -35,12 +35,14 @@ def to_ask(question: Question, listing: Listing | None, wanted: list[Place]) -> 
     if start >= entries or set(wanted) <= {(question.page, question.page_size)}:
         return question
     ends = [min(page * size, entries) for page, size in wanted]
-    room = fitting(listing, LARGE)
+    room = fitting(listing, MAX_WINDOW_BYTES)
     if end > known:
-        unknown = [one for one in ends if known < one <= min(WIDE, room)]
+        unknown = [one for one in ends if known < one <= min(WIDE_ROWS, room)]
         return _top(question, max(unknown)) if len(unknown) > 1 and end <= max(unknown) else question
     in_flight = [place for place, row in enumerate(listing.rows, 1) if not row.settled]
-    rows = max([STEP, *(one for one in ends if one <= CHEAP), *(place for place in in_flight if place <= WIDE)])
+    rows = max(
+        [STEP, *(one for one in ends if one <= CHEAP_ROWS), *(place for place in in_flight if place <= WIDE_ROWS)]
+    )
     if rows > room or any(start < place <= end and place > rows for place in in_flight):
         return question
     return _top(question, rows)

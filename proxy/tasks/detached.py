@@ -14,7 +14,7 @@ T = TypeVar("T")
 _log: Final = logging.getLogger("proxy.tasks")
 
 
-class Draining(Protocol):
+class Drainable(Protocol):
     """What has work under way."""
 
     async def drain(self, timeout: float) -> int:
@@ -56,7 +56,7 @@ class Detached:
             _say(error)
 
 
-async def drained(timeout: float, *parts: Draining) -> int:
+async def drain_all(timeout: float, *parts: Drainable) -> int:
     """Wait at most ``timeout`` seconds in all for the work of these, one after the other; return how much goes on.
 
     What ends of one may begin something of a later one.
@@ -72,7 +72,7 @@ def _say(error: BaseException) -> None:
     _log.error("a fault of the proxy in a task that nobody waits for: %s\n%s", type(error).__name__, where)
 
 
-async def ended(work: asyncio.Future[Any], timeout: float | None = None) -> bool:
+async def wait_until_done(work: asyncio.Future[Any], timeout: float | None = None) -> bool:
     """Wait at most ``timeout`` seconds for work, which that leaves alone; return whether it has ended.
 
     As asyncio.wait does it for many, in less than two thirds of its time. Work that has ended already is waited for as

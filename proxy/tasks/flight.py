@@ -1,6 +1,6 @@
 """Single flight: callers who ask the same thing at the same time share one piece of work.
 
-The work belongs to none of them: it runs in a detached task. Callers wait with :func:`detached.ended`, which
+The work belongs to none of them: it runs in a detached task. Callers wait with :func:`detached.wait_until_done`, which
 leaves the task alone; to await a task directly would cancel it for all when one of them hangs up.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from proxy.tasks.detached import Detached, ended
+from proxy.tasks.detached import Detached, wait_until_done
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Flights(Generic[T]):
     async def share(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
         """Join the work for ``key`` and wait for its result; what it raises, all who wait are given."""
         task, joined = self.join(key, work)
-        await ended(task)
+        await wait_until_done(task)
         return task.result(), joined
 
     async def drain(self, timeout: float) -> int:

@@ -12,7 +12,7 @@ from proxy.tasks.detached import Detached
 _RENEWALS: Final = Detached()
 
 
-class Renewing:
+class Renewal:
     """Calls ``renew`` every ``interval`` seconds while its block runs. What takes less costs one timer.
 
     A class, as closures that know each other would be left to the garbage collector, at each miss.

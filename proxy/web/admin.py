@@ -12,11 +12,11 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta, Struct
 
 from proxy.errors import BadPurge
-from proxy.known.agreed import Agreed
+from proxy.known.agreed_watermarks import AgreedWatermarks
 from proxy.questions import query
 from proxy.questions.watermarks import Extent
 from proxy.web.credentials import CurrentKey, require_key
-from proxy.web.reading import respond
+from proxy.web.handlers import respond
 
 PURGE_PATH: Final = "/admin/purge"
 _EXPECTED: Final = (
@@ -36,7 +36,9 @@ class PurgeRequest(Struct, forbid_unknown_fields=True):
     everything: bool = False
 
 
-def admin_handlers(purged: Agreed, key: CurrentKey | None, *, redis: bool, alone: bool) -> list[HTTPRouteHandler]:
+def admin_handlers(
+    purged: AgreedWatermarks, key: CurrentKey | None, *, redis: bool, alone: bool
+) -> list[HTTPRouteHandler]:
     """Handlers for operators; none without a key, so that the path is as unknown as any other.
 
     ``redis``: there is one. ``alone``: there is no other process, so that here is everywhere.
@@ -50,10 +52,10 @@ def admin_handlers(purged: Agreed, key: CurrentKey | None, *, redis: bool, alone
             raise MethodNotAllowedException(headers={"allow": "POST"})
         require_key(request.headers, [key], "Send the operator's key (PROXY_ADMIN_KEY) as Authorization: Bearer.")
         wanted = read_purge(await request.body())
-        told = await purged.agree(wanted)
-        state = "up" if told else "away" if redis else "off"
+        agreed = await purged.agree(wanted)
+        state = "up" if agreed else "away" if redis else "off"
         done = {wanted.scope: wanted.scope == "everything" or wanted.what}
-        body = msgspec.json.encode({"purged": done, "everywhere": told or alone, "redis": state})
+        body = msgspec.json.encode({"purged": done, "everywhere": agreed or alone, "redis": state})
         return respond(request, 200, {"cache-control": "no-store"}, body)
 
     return [purge]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Final, assert_never
 
 from proxy import NAME
-from proxy.answer.encodings import CODINGS, Coding, tag
+from proxy.answer.encodings import CODINGS, Coding, variant_etag
 from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.errors import HubError, HubFoundNothing, HubRejectedQuestion, ProxyError
 
@@ -40,7 +40,7 @@ def body_headers(body: bytes, coding: Coding | None) -> dict[str, str]:
     return headers if coding is None else headers | {"content-encoding": coding}
 
 
-def listed(if_none_match: Iterable[str]) -> frozenset[str]:
+def etags_in(if_none_match: Iterable[str]) -> frozenset[str]:
     """The entity tags in these values of If-None-Match, weak ones like strong ones (RFC 9110 §13.1.2); ``*`` if it is.
 
     Empty: there is no condition, or none that can hold.
@@ -51,7 +51,7 @@ def listed(if_none_match: Iterable[str]) -> frozenset[str]:
     return frozenset(found | {"*"} if any(value.strip() == "*" for value in values) else found)
 
 
-def matching(etag: str, coding: Coding | None, tags: Collection[str]) -> str | None:
+def matching_etag(etag: str, coding: Coding | None, tags: Collection[str]) -> str | None:
     """The tag of a variant that the caller has already; None: it has none of this page.
 
     Any variant will do, as each of them is the whole page: then the 304 is about the one that the caller has, which
@@ -59,10 +59,10 @@ def matching(etag: str, coding: Coding | None, tags: Collection[str]) -> str | N
     """
     if not tags:
         return None
-    sent = tag(etag, coding)
+    sent = variant_etag(etag, coding)
     if sent in tags or "*" in tags:
         return sent
-    return next((known for known in (tag(etag, one) for one in (None, *CODINGS)) if known in tags), None)
+    return next((known for known in (variant_etag(etag, one) for one in (None, *CODINGS)) if known in tags), None)
 
 
 def cache_status(outcome: Outcome) -> str:

@@ -9,24 +9,23 @@ from typing import Any, TypeAlias
 from litestar import Request, Response
 from msgspec.structs import replace
 
-from proxy.answer import directives
-from proxy.answer.directives import Directives
-from proxy.answer.encodings import Coding, preferred, tag, worthwhile
+from proxy.answer.directives import Directives, parse_directives
+from proxy.answer.encodings import Coding, preferred_coding, variant_etag, worthwhile_coding
 from proxy.answer.freshness import Fresh, Verdict
 from proxy.answer.outcome import Hit, Miss, Outcome
-from proxy.answer.page import UNFIT, Page, namespace_of
+from proxy.answer.page import NULL_BODY, Page, namespace_of
 from proxy.callers.caller import Caller
 from proxy.errors import HubFoundNothing, NotCached, ProxyError, TooManyRequests
 from proxy.known.encoder import Encoder
-from proxy.pages import NOT_KEPT, Pages
+from proxy.pages import NOT_KEPT_DETAIL, Pages
 from proxy.questions.question import Question
 from proxy.redis.allotment import allotted
-from proxy.web.answers import body_headers, cache_status, listed, matching, page_headers
+from proxy.web.answers import body_headers, cache_status, etags_in, matching_etag, page_headers
 from proxy.web.authentication import Authentication
-from proxy.web.express.heard import Meaning
+from proxy.web.express.known_request import ParsedHeaders
 from proxy.web.express.lane import Express
+from proxy.web.handlers import respond
 from proxy.web.limits import Limits, Tab
-from proxy.web.reading import respond
 from proxy.web.state import RequestState, state_of
 
 Finder: TypeAlias = Callable[[Caller], Sequence[Question]]
@@ -70,7 +69,7 @@ class Asking:
         headers, state = request.headers, state_of(request.scope)
         caller = await self._authentication.caller(headers)
         state.caller = caller.name
-        wishes = directives.parse(headers.getall("cache-control", ()), headers.getall("pragma", ()))
+        directives = parse_directives(headers.getall("cache-control", ()), headers.getall("pragma", ()))
         moment = ",".join(headers.getall("listing-moment", ()))
         with self._limits.tab(caller, state) as tab:
             try:
@@ -78,24 +77,24 @@ class Asking:
             except ProxyError:
                 await tab.pay(tab.hit)
                 raise
-            question, outcome = await self._first(caller, questions, wishes, moment, tab, state)
+            question, outcome = await self._first(caller, questions, directives, moment, tab, state)
         state.served = outcome
         page, if_none_match = outcome.page, tuple(headers.getall("if-none-match", ()))
-        liked = preferred(headers.getall("accept-encoding", ()))
+        preferred = preferred_coding(headers.getall("accept-encoding", ()))
         if question is questions[0] and not moment:  # else another is to be tried first, or a moment passes
-            self._remember(request, caller, question, page, wishes, liked, if_none_match)
-        coding = worthwhile(liked, page.body)
-        if known := matching(page.etag, coding, listed(if_none_match)):
+            self._remember(request, caller, question, page, directives, preferred, if_none_match)
+        coding = worthwhile_coding(preferred, page.body)
+        if known := matching_etag(page.etag, coding, etags_in(if_none_match)):
             return respond(request, 304, page_headers(outcome, known), b"")
         body = await self._encoder.body(question, page, coding)
-        answer = page_headers(outcome, tag(page.etag, coding)) | body_headers(body, coding)
+        answer = page_headers(outcome, variant_etag(page.etag, coding)) | body_headers(body, coding)
         return respond(request, 200, answer, body)
 
     async def _first(
         self,
         caller: Caller,
         questions: Sequence[Question],
-        wishes: Directives,
+        directives: Directives,
         moment: str,
         tab: Tab,
         state: RequestState,
@@ -112,7 +111,7 @@ class Asking:
                 state.question = question
                 try:
                     with allotted():
-                        outcome, hidden = await self._paid(caller, question, wishes, moment, tab)
+                        outcome, hidden = await self._paid(caller, question, directives, moment, tab)
                 except ProxyError as error:
                     tab.note(error)
                     failure = failure or error
@@ -127,18 +126,18 @@ class Asking:
             del failure, nothing
 
     async def _paid(
-        self, caller: Caller, question: Question, wishes: Directives, moment: str, tab: Tab
+        self, caller: Caller, question: Question, directives: Directives, moment: str, tab: Tab
     ) -> tuple[Outcome, bool]:
         """As ``_outcome``. Who cannot pay for a request to the hub gets what is kept, which costs less.
 
         Raises:
             TooManyRequests: nothing is kept, or there is not even as much left.
         """
-        if wishes.only_if_cached or tab.hit >= 1.0:
+        if directives.only_if_cached or tab.hit >= 1.0:
             await tab.pay(tab.hit)
-            return await self._outcome(caller, question, wishes, moment)
-        kept = replace(wishes, only_if_cached=True)
-        if not moment and self._pages.at_hand.has(question, wishes):
+            return await self._outcome(caller, question, directives, moment)
+        kept = replace(directives, only_if_cached=True)
+        if not moment and self._pages.memory_hits.has(question, directives):
             await tab.pay(tab.hit)
             with contextlib.suppress(NotCached):  # it may have gone meanwhile, or be hidden
                 return await self._outcome(caller, question, kept, moment)
@@ -149,10 +148,10 @@ class Asking:
                 await tab.pay(tab.hit)
                 return await self._outcome(caller, question, kept, moment)
             raise
-        return await self._outcome(caller, question, wishes, moment)
+        return await self._outcome(caller, question, directives, moment)
 
     async def _outcome(
-        self, caller: Caller, question: Question, wishes: Directives, moment: str
+        self, caller: Caller, question: Question, directives: Directives, moment: str
     ) -> tuple[Outcome, bool]:
         """Have the question answered; return whether that is to be hidden from the caller, too.
 
@@ -160,21 +159,21 @@ class Asking:
         would tell that it is.
         """
         if not question.single or caller.sees_all:
-            return await self._pages.answer(question, wishes, moment if question.kind == "page" else ""), False
-        if wishes.only_if_cached:
+            return await self._pages.answer(question, directives, moment if question.kind == "page" else ""), False
+        if directives.only_if_cached:
             # What is not there is no more kept for this caller than what is hidden: a status would tell who asks.
-            outcome = await self._pages.answer(question, wishes)
+            outcome = await self._pages.answer(question, directives)
             if not outcome.page.found or _is_hidden(caller, question, outcome.page):
-                raise NotCached(NOT_KEPT)
+                raise NotCached(NOT_KEPT_DETAIL)
             return outcome, False
-        kept = self._pages.at_hand.slot(question)
+        kept = self._pages.memory_hits.cached(question)
         if kept is None or not _is_hidden(caller, question, kept.page):
-            outcome = await self._pages.answer(question, wishes)
+            outcome = await self._pages.answer(question, directives)
             hidden = _is_hidden(caller, question, outcome.page)
             if isinstance(outcome, Miss) or not hidden:
                 return outcome, hidden
         # If it was not in memory, Redis had it.
-        outcome = await self._pages.answer(question, as_of_nothing(wishes, self._live_ttl))
+        outcome = await self._pages.answer(question, as_of_nothing(directives, self._live_ttl))
         return outcome, _is_hidden(caller, question, outcome.page)
 
     def _remember(
@@ -183,16 +182,16 @@ class Asking:
         caller: Caller,
         question: Question,
         page: Page,
-        wishes: Directives,
-        liked: Coding | None,
+        directives: Directives,
+        preferred: Coding | None,
         if_none_match: tuple[str, ...],
     ) -> None:
         """Let the same request go the express lane next time."""
-        valid = self._authentication.lasting(request.headers)
+        valid = self._authentication.validity_check(request.headers)
         if valid is not None:
             shown = page.etag if question.single and not caller.sees_all else None
-            meaning = Meaning(caller.name, wishes, self._limits.terms(caller), valid, liked)
-            self._express.remember(request.scope, question, meaning, if_none_match, shown)
+            parsed = ParsedHeaders(caller.name, directives, self._limits.terms(caller), valid, preferred)
+            self._express.remember(request.scope, question, parsed, if_none_match, shown)
 
 
 class _OfNothing(Directives, frozen=True, gc=False):
@@ -205,13 +204,13 @@ class _OfNothing(Directives, frozen=True, gc=False):
         return isinstance(verdict, Fresh) and left > 0 and super().accept(Fresh(left, verdict.age), min_refresh)
 
 
-def as_of_nothing(wishes: Directives, kept_for: float) -> Directives:
+def as_of_nothing(directives: Directives, kept_for: float) -> Directives:
     """What is asked of a page that is to be answered as if there were none: the hub's 404 is kept for that long.
 
     So each wish has to be granted and refused as it would be to one who asks for what does not exist. Else how long a
     generation of others is kept would tell that there is one.
     """
-    return _OfNothing(max_age=wishes.max_age, min_fresh=wishes.min_fresh, stale_if_error=0.0, kept_for=kept_for)
+    return _OfNothing(max_age=directives.max_age, min_fresh=directives.min_fresh, stale_if_error=0.0, kept_for=kept_for)
 
 
 def _is_hidden(caller: Caller, question: Question, page: Page) -> bool:
@@ -223,7 +222,7 @@ def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNo
     """The hub's 404."""
     if question.single and not caller.sees_all:
         return _hidden()
-    body = None if outcome.page.body == UNFIT else outcome.page.body
+    body = None if outcome.page.body == NULL_BODY else outcome.page.body
     age = int(outcome.age) if isinstance(outcome, Hit) else None
     return HubFoundNothing("The hub answered 404.", body, cache_status=cache_status(outcome), age=age)
 

@@ -36,7 +36,7 @@ class Authentication:
         if self._tokens is not None:
             await self._tokens.aclose()
 
-    def lasting(self, headers: Headers) -> Callable[[], bool] | None:
+    def validity_check(self, headers: Headers) -> Callable[[], bool] | None:
         """For credentials that were accepted just now: what says, again and again, whether they still are.
 
         None: nothing but the credentials themselves can say that.
@@ -45,7 +45,7 @@ class Authentication:
         if credentials is None or digest(credentials) in self._by_digest:
             return _always  # keys, and that none are needed, are settings: they stay
         verified = None if self._tokens is None else self._tokens.verified(credentials)
-        return None if self._tokens is None or verified is None else Lasting(self._tokens, verified.validity)
+        return None if self._tokens is None or verified is None else ValidityCheck(self._tokens, verified.validity)
 
     async def caller(self, headers: Headers) -> Caller:
         """Return who asks: known by a key, or by a token that is signed.
@@ -69,7 +69,7 @@ class Authentication:
         raise Unauthorized("The credentials are not known here; a key may have been replaced.")
 
 
-class Lasting(Struct, frozen=True):
+class ValidityCheck(Struct, frozen=True):
     """Says whether a token that was verified still is valid; equal for equal ones.
 
     It is kept with what is known of requests, and so holds nothing of the caller, who may have many namespaces.

@@ -12,7 +12,9 @@ from typing import Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-EXPOSED: Final = b"Age, Cache-Status, ETag, Listing-Moment, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+EXPOSED_HEADERS: Final = (
+    b"Age, Cache-Status, ETag, Listing-Moment, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+)
 METHODS: Final = frozenset({"GET", "HEAD"})
 HEADERS: Final = frozenset(
     {"authorization", "x-api-key", "cache-control", "pragma", "if-none-match", "listing-moment"}
@@ -63,7 +65,7 @@ def readable_by(origin: bytes | None) -> list[tuple[bytes, bytes]]:
     """The headers of an answer that pages of the origin may read; none where there is none."""
     if origin is None:
         return []
-    return [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED)]
+    return [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED_HEADERS)]
 
 
 def _may(scope: Scope) -> bool:

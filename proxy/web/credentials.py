@@ -49,7 +49,7 @@ def current_key(settings: AdminSettings | StatusSettings, what: str) -> CurrentK
         file = Reloaded(Path(settings.key_file), read_token, what, _log)
 
         def current() -> Secret:
-            file.look()
+            file.reload_if_changed()
             return file.value
 
         return current

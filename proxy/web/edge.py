@@ -15,16 +15,16 @@ from proxy import tracing
 from proxy.errors import HubBusy
 from proxy.tracing import Trace
 from proxy.web.health import Readiness
-from proxy.web.problems import refusal
+from proxy.web.problems import refusing_app
 from proxy.web.state import REQUEST, RequestState, state_of
 from proxy.web.telemetry.event import RequestEvent, Sink, asked, describe
 
 MAX_URI: Final = 32 * 1024
 MAX_HEADERS: Final = 32 * 1024
 """Bytes of a request's path with its query, and of the lines of its header."""
-LINE: Final = 4
+LINE_OVERHEAD: Final = 4
 """Bytes of a line beside its name and value."""
-GIVEN_UP: Final = "This process ends, and can wait for the hub no longer."
+ENDING_DETAIL: Final = "This process ends, and can wait for the hub no longer."
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 Refused: TypeAlias = Callable[[int, str], str]
 """Told of an answer, its status and error's type, that the server gives in the application's place; says its id."""
@@ -77,7 +77,7 @@ def with_edge(
 
 def with_end(app: ASGIApp, readiness: Readiness) -> ASGIApp:
     """Wrap ``app``: what the server gives up as it ends is answered all the same, to come back."""
-    give_up = refusal(503, HubBusy.type, HubBusy.title, GIVEN_UP, after=1.0)
+    give_up = refusing_app(503, HubBusy.type, HubBusy.title, ENDING_DETAIL, after=1.0)
 
     async def ended(scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -117,11 +117,13 @@ def refused_by_server(sinks: Sequence[Sink], ids: Iterator[str]) -> Refused:
 def _unfit(scope: HTTPScope) -> ASGIApp | None:
     """What answers a request whose head is none that makes sense; None for all others."""
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URI:
-        return refusal(414, "uri_too_long", "The URI is too long", f"At most {MAX_URI} bytes are read.")
-    if sum(len(name) + len(value) + LINE for name, value in scope["headers"]) > MAX_HEADERS:
-        return refusal(431, "headers_too_large", "The header is too large", f"At most {MAX_HEADERS} bytes are read.")
+        return refusing_app(414, "uri_too_long", "The URI is too long", f"At most {MAX_URI} bytes are read.")
+    if sum(len(name) + len(value) + LINE_OVERHEAD for name, value in scope["headers"]) > MAX_HEADERS:
+        return refusing_app(
+            431, "headers_too_large", "The header is too large", f"At most {MAX_HEADERS} bytes are read."
+        )
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) > 1 or (scope["http_version"] == "1.1" and not hosts) or not all(map(_HOST.fullmatch, hosts)):
         detail = "Send one line Host: <host>[:<port>] (RFC 9112 §3.2)."
-        return refusal(400, "bad_request", "The request names no host", detail)
+        return refusing_app(400, "bad_request", "The request names no host", detail)
     return None

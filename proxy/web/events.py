@@ -14,25 +14,25 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from proxy.errors import HubFoundNothing, Unauthorized
 from proxy.events.events import Events
 from proxy.events.feed import Feed
-from proxy.events.listener import Behind, Listener
+from proxy.events.listener import Listener, TooSlow
 from proxy.hub import sse
 from proxy.hub.credential import Credentials
 from proxy.hub.stream import EVENTS_PATH
 from proxy.questions import query
 from proxy.web.answers import VARY
 from proxy.web.authentication import Authentication
+from proxy.web.handlers import get_handler
 from proxy.web.limits import Limits
 from proxy.web.protocol import connection_of
-from proxy.web.reading import reading
 from proxy.web.state import state_of
 
 KEEP_ALIVE: Final = 15.0
 """Seconds between signs of life, as the hub's; as often it is looked whether the caller may still listen."""
 RETRY: Final = 2.0
 """Seconds after which a listener whose stream broke is to come back."""
-STALLED: Final = 10.0
+STALL_TIMEOUT: Final = 10.0
 """Seconds for which a listener may not read before it is cut off; what waits for it meanwhile is less than 192 KiB."""
-AT_ONCE: Final = 32 * 1024
+CHUNK_BYTES: Final = 32 * 1024
 """Bytes of events after which a piece of the stream is sent."""
 SPREAD: Final = 1.0
 """Seconds over which streams end when the process is about to, so that listeners do not all come back at once."""
@@ -49,7 +49,7 @@ def events_handler(
 ) -> HTTPRouteHandler:
     """The handler of the stream."""
 
-    @reading(EVENTS_PATH)
+    @get_handler(EVENTS_PATH)
     async def stream(request: Request[Any, Any, Any]) -> ASGIApp:
         caller = await authentication.caller(request.headers)
         state = state_of(request.scope)
@@ -95,22 +95,22 @@ class _Stream:
                 connection.delimit_by_end()
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             if self._method == "GET":
-                await self._tell(_Writer(send), gone)
+                await self._send_events(_Writer(send), gone)
             if not gone.done():
                 if connection is not None and to_end:
                     connection.delimit_by_end(0)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except (TimeoutError, Behind):
+        except (TimeoutError, TooSlow):
             if connection is not None:
                 connection.abort()  # to close it would wait for what the listener does not read
-                await asyncio.wait({gone}, timeout=STALLED)
+                await asyncio.wait({gone}, timeout=STALL_TIMEOUT)
         finally:
             self._feed.leave(self._listener)
             gone.cancel()
             if connection is not None:
                 connection.on_shutdown = None  # it may be kept alive
 
-    async def _tell(self, writer: _Writer, gone: asyncio.Future[None]) -> None:
+    async def _send_events(self, writer: _Writer, gone: asyncio.Future[None]) -> None:
         """Send events until the listener leaves or is to leave.
 
         Raises:
@@ -121,7 +121,7 @@ class _Stream:
         due = now() + KEEP_ALIVE
         while not gone.done() and not self._ending and not self._feed.closing:
             self._listener.wake.clear()
-            if events := self._listener.take(AT_ONCE):
+            if events := self._listener.take(CHUNK_BYTES):
                 await writer.write(b"".join(map(sse.write, events)))
             elif now() < due:
                 with contextlib.suppress(TimeoutError):
@@ -164,7 +164,7 @@ class _Writer:
         Raises:
             TimeoutError: the caller does not read.
         """
-        async with asyncio.timeout(STALLED):
+        async with asyncio.timeout(STALL_TIMEOUT):
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from proxy.fetch import Fetcher
 from proxy.redis.link import RedisLink, State
-from proxy.web.reading import reading, respond
+from proxy.web.handlers import get_handler, respond
 
 
 class Readiness:
@@ -67,11 +67,11 @@ READY_PATH = "/health/ready"
 def health_handlers(fetcher: Fetcher, redis: RedisLink | None, readiness: Readiness) -> list[HTTPRouteHandler]:
     """Handlers of the two probes."""
 
-    @reading(LIVE_PATH)
+    @get_handler(LIVE_PATH)
     async def live(request: Request[Any, Any, Any]) -> Response[bytes]:
         return _answer(request, 200, LiveResponse())
 
-    @reading(READY_PATH)
+    @get_handler(READY_PATH)
     async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
         health = RedisHealth("off", {}) if redis is None else RedisHealth(redis.state, dict(redis.faults))
         states = fetcher.hub_states

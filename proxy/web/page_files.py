@@ -15,7 +15,7 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from proxy.web.reading import reading, respond
+from proxy.web.handlers import get_handler, respond
 
 _INSIDE: Final = {
     "script-src": re.compile(rb"<script>(.*?)</script>", re.DOTALL),
@@ -56,7 +56,7 @@ def page_handler(path: str, file: PageFile) -> HTTPRouteHandler:
         "referrer-policy": "no-referrer",
     }
 
-    @reading(path)
+    @get_handler(path)
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         return respond(request, 200, headers, file.body)
 

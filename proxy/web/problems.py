@@ -17,7 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 from proxy.errors import Forwarded, HubFoundNothing, ProxyError
 from proxy.hub import retry_after
 from proxy.web.answers import CACHE, VARY, error_cache_status
-from proxy.web.reading import ALLOW, respond
+from proxy.web.handlers import ALLOW, respond
 from proxy.web.state import state_of
 
 _COMMON: Final = {"cache-control": "no-store", "vary": VARY}
@@ -101,7 +101,7 @@ def envelope(error: ErrorBody, request_id: str | UnsetType) -> bytes:
     return msgspec.json.encode(ErrorResponse(error=error, status_message=error.type, request_id=request_id))
 
 
-def refusal(status: int, kind: str, title: str, detail: str, *, after: float | None = None) -> ASGIApp:
+def refusing_app(status: int, kind: str, title: str, detail: str, *, after: float | None = None) -> ASGIApp:
     """An application that answers in place of another; ``after``: seconds, for Retry-After."""
 
     async def refuse(scope: Scope, _: Receive, send: Send) -> None:

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from proxy.web.answers import VARY
 from proxy.web.express.lane import HEAD
-from proxy.web.express.recollection import LONGEST
+from proxy.web.express.request_cache import MAX_WORDS_BYTES
 from proxy.web.express.wire import Wire, wire_of
 from proxy.web.problems import ErrorBody, envelope, error_headers
 
@@ -55,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _running: RequestResponseCycle | None = None
     """The request that is being answered, or was last; ``cycle`` is the one that was read last."""
-    _deaf = False
+    _ignores_input = False
     """What comes is passed over: nothing of it would be answered."""
 
     on_shutdown: Callable[[], object] | None = None
@@ -90,10 +90,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have come (asyncio's name)."""
         if self._running is not None and self.on_shutdown is not None and self.pipeline:
-            self._deaf, self._running.keep_alive = True, False  # one request may wait for the end of a stream
-        if self._deaf:
+            self._ignores_input, self._running.keep_alive = True, False  # one request may wait for the end of a stream
+        if self._ignores_input:
             return
-        if self._wire is None or not self._at_start or len(data) > LONGEST:
+        if self._wire is None or not self._at_start or len(data) > MAX_WORDS_BYTES:
             self._parse(data)
         elif not self._answer_at_once(self._wire, data):
             self._begun = 0
@@ -224,7 +224,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             if self.on_shutdown is None:
                 self.flow.pause_reading()
-            self._deaf = True
+            self._ignores_input = True
             return
         body = envelope(ErrorBody(type=kind, title=title), request_id)
         said = error_headers(kind) | {"vary": f"{VARY}, Origin"}  # nobody has looked whose page it is

@@ -13,7 +13,7 @@ from proxy.questions import query
 from proxy.questions.question import LIST_PATH, QUEUE_PATH, Question, generation_question, page_question, queue_question
 from proxy.web import openapi
 from proxy.web.asking import Asking, Finder
-from proxy.web.reading import reading, respond
+from proxy.web.handlers import get_handler, respond
 
 ID: Final = "generation_id"
 
@@ -21,25 +21,25 @@ ID: Final = "generation_id"
 def api_handlers(asking: Asking, credentials: Credentials) -> list[HTTPRouteHandler]:
     """Handlers of the API and its description."""
 
-    @reading(LIST_PATH)
+    @get_handler(LIST_PATH)
     async def list_generations(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await asking.answer(request, _page(request, credentials))
 
-    @reading(f"{LIST_PATH}/{{{ID}:str}}")
+    @get_handler(f"{LIST_PATH}/{{{ID}:str}}")
     async def show_generation(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await asking.answer(request, _generation(request, credentials, "generation"))
 
-    @reading(QUEUE_PATH)
+    @get_handler(QUEUE_PATH)
     async def list_queue(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await asking.answer(request, _queue(request, credentials))
 
-    @reading(f"{QUEUE_PATH}/{{{ID}:str}}")
+    @get_handler(f"{QUEUE_PATH}/{{{ID}:str}}")
     async def show_queued(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await asking.answer(request, _generation(request, credentials, "queued"))
 
     document = openapi.document()
 
-    @reading(openapi.PATH)
+    @get_handler(openapi.PATH)
     async def schema(request: Request[Any, Any, Any]) -> Response[bytes]:
         return respond(request, 200, {}, document)
 

@@ -26,9 +26,9 @@ from proxy.redis.status import SharedStatus
 from proxy.settings import StatusSettings
 from proxy.siblings import Siblings
 from proxy.web.credentials import CurrentKey, current_key, require_key
+from proxy.web.handlers import get_handler, respond
 from proxy.web.health import Readiness
 from proxy.web.page_files import PageFile, page_handler
-from proxy.web.reading import reading, respond
 from proxy.web.telemetry.samples import INTERVAL, Activity, Samples, merged
 
 PAGE_PATH: Final = "/status"
@@ -110,7 +110,7 @@ class Status:
         self._clock = clock
         self._id = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
         self._started_at = clock()
-        self._telling: asyncio.Task[None] | None = None
+        self._reporting: asyncio.Task[None] | None = None
         self.samples = Samples(clock)
         if siblings is not None:
             siblings.answers[WORD] = self._encoded
@@ -118,26 +118,26 @@ class Status:
     def start(self) -> None:
         """Begin to tell the other replicas."""
         if self._shared is not None:
-            self._telling = asyncio.create_task(self._tell(self._shared))
+            self._reporting = asyncio.create_task(self._report_regularly(self._shared))
 
     async def aclose(self) -> None:
         """Tell them no more."""
-        if self._telling is not None and self._shared is not None:
-            self._telling.cancel()
+        if self._reporting is not None and self._shared is not None:
+            self._reporting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._telling
+                await self._reporting
             await self._shared.withdraw(self._id)
 
     async def response(self) -> StatusResponse:
         """What is shown: of all processes, by whichever way there is to them."""
         scope: Literal["fleet", "workers", "process"] = "process"
         reports: dict[str, ProcessReport] = {}
-        told = None if self._shared is None else await self._shared.read(self._clock())
-        if told is not None:
+        encoded = None if self._shared is None else await self._shared.read(self._clock())
+        if encoded is not None:
             scope = "fleet"
         elif self._siblings is not None:
-            scope, told = "workers", {str(number): one for number, one in (await self._siblings.ask(WORD)).items()}
-        for one in (told or {}).values():
+            scope, encoded = "workers", {str(number): one for number, one in (await self._siblings.ask(WORD)).items()}
+        for one in (encoded or {}).values():
             with contextlib.suppress(ValueError):  # another release's, or not ours
                 report = _read(one)
                 reports[report.process.id] = report
@@ -152,7 +152,7 @@ class Status:
             activity=merged([one.activity for one in reports.values()]),
         )
 
-    async def _tell(self, shared: SharedStatus) -> None:
+    async def _report_regularly(self, shared: SharedStatus) -> None:
         while True:
             try:
                 await shared.publish(self._id, self._clock(), await self._encoded())
@@ -171,7 +171,7 @@ class Status:
             started_at=self._started_at,
             draining=self._readiness.draining,
             redis="off" if core.link is None else core.link.state,
-            memory_trusted=core.knowledge.trust.hears,
+            memory_trusted=core.knowledge.trust.news_flowing,
             memory_bytes=core.memory.bytes + rows.bytes,
             memory_bytes_max=core.memory.limit + rows.limit,
             memory_pages=len(core.memory),
@@ -193,7 +193,7 @@ class Status:
             )
             for name, standing in (await core.standings()).items()
         ]
-        return ProcessReport(process, budgets, self.samples.tell())
+        return ProcessReport(process, budgets, self.samples.activity())
 
 
 def status_handlers(status: Status, settings: StatusSettings, operators: CurrentKey | None) -> list[HTTPRouteHandler]:
@@ -202,7 +202,7 @@ def status_handlers(status: Status, settings: StatusSettings, operators: Current
     if not keys and not settings.open:
         return []
 
-    @reading(JSON_PATH)
+    @get_handler(JSON_PATH)
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         if not settings.open:
             hint = "Send the key of the status page (PROXY_STATUS_KEY) as Authorization: Bearer."

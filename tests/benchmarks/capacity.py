@@ -14,7 +14,7 @@ import time
 import httpx
 import redis.asyncio
 
-from proxy.answer.freshness import EARLY, LAST, MANY
+from proxy.answer.freshness import POPULAR_AFTER, POPULAR_REFRESH_SHARE, REFRESH_AHEAD_SHARE
 from proxy.app import create_app
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, EventSettings, HubSettings, RedisSettings, Settings
@@ -32,8 +32,11 @@ def expected(callers: int, cache: CacheSettings) -> float:
     """Hub requests a second: what is asked, but for each live page and each settled listing only one in a lifetime."""
     asked = callers / EVERY
     page = asked / (1 + PAGES)
-    live = (1 - LAST) * cache.live_ttl
-    settled = min((1 - LAST) * cache.settled_ttl, max(EARLY * cache.settled_ttl, MANY / page))
+    live = (1 - REFRESH_AHEAD_SHARE) * cache.live_ttl
+    settled = min(
+        (1 - REFRESH_AHEAD_SHARE) * cache.settled_ttl,
+        max(POPULAR_REFRESH_SHARE * cache.settled_ttl, POPULAR_AFTER / page),
+    )
     return min(page, 1 / (live + HUB)) + min(PAGES * page, 1 / (settled + HUB))
 
 

@@ -12,13 +12,13 @@ import time
 import tracemalloc
 from collections.abc import Callable
 
-from proxy.answer.page import read
+from proxy.answer.page import parse_page
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
-from proxy.redis.stored_rows import read as read_rows
-from proxy.redis.stored_rows import write
+from proxy.redis.stored_rows import read_listing as read_rows
+from proxy.redis.stored_rows import write_listing
 from proxy.rows.composing import compose, outline
-from proxy.rows.listing import Listing, learn
+from proxy.rows.listing import Listing, advance_listing
 from proxy.rows.reading import Window, read_window
 from proxy.simulator import Simulator, World
 from tests.support import KEY, Clock
@@ -49,25 +49,25 @@ def main() -> None:
     hub = Simulator(World(clock=clock, speed=0, history=ROWS), api_key=KEY, clock=clock)
     whole, top = asked(1, ROWS), asked(1, SHOWN)
     body = answer(hub, ROWS)
-    window = read_window(whole, read(whole, body, clock()))
-    listing = learn(None, window, clock(), since=0.0, name="a", depth=ROWS)[0]
+    window = read_window(whole, parse_page(whole, body, clock()))
+    listing = advance_listing(None, window, clock(), since=0.0, name="a", depth=ROWS)[0]
     hub.world.end(hub.world.enqueue("ox"))
     clock.advance(1)
-    page = read(top, answer(hub, SHOWN), clock())
+    page = parse_page(top, answer(hub, SHOWN), clock())
     shown = read_window(top, page)
 
     def learned(of: Window) -> Listing:
-        return learn(listing, of, clock(), since=0.0, name="b", depth=ROWS)[0]
+        return advance_listing(listing, of, clock(), since=0.0, name="b", depth=ROWS)[0]
 
     after = learned(shown)
     assert after.chain.name == "a"
-    written = write("k", after, listing, "1.ab", "cd")
+    written = write_listing("k", after, listing, "1.ab", "cd")
     rows = list(written.rows.values())
     steps: dict[str, Callable[[], object]] = {
         f"read an answer of {SHOWN} rows as rows": lambda: read_window(top, page),
         f"learn it: {ROWS} rows known, one has come": lambda: learned(shown),
         f"learn an answer of {ROWS} rows": lambda: learned(window),
-        "write what has changed for Redis": lambda: write("k", after, listing, "1.ab", "cd"),
+        "write what has changed for Redis": lambda: write_listing("k", after, listing, "1.ab", "cd"),
         "read that in another replica": lambda: read_rows("k", written.head, rows, listing),
         f"judge a page of {SHOWN} rows": lambda: outline(asked(3, SHOWN), after, purged_at=0.0, confirmed_at=0.0),
         f"compose a page of {SHOWN} rows": lambda: compose(asked(3, SHOWN), after),
@@ -80,7 +80,7 @@ def main() -> None:
         print(f"| {name} | {median(work):.3f} |")
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    kept = read_window(whole, read(whole, body, clock()))
+    kept = read_window(whole, parse_page(whole, body, clock()))
     text = sum(len(row.text) for row in kept.rows)
     used = tracemalloc.get_traced_memory()[0] - before
     print(f"\nA row costs memory its text ({text // ROWS} bytes on average here) and {(used - text) // ROWS} bytes.")

@@ -60,12 +60,12 @@ local function gate_load(at, gate_key, slots_key)
   elseif spent > 0 then
     gate.charge(math.min(math.max(gate.next_at, now) + spent / rate, math.max(gate.next_at, now + burst / rate)))
   end
-  local told, told_until = whole(ARGV[at + 10]), now + math.min(number(ARGV[at + 8]), number(ARGV[at + 6]))
+  local reported, reported_until = whole(ARGV[at + 10]), now + math.min(number(ARGV[at + 8]), number(ARGV[at + 6]))
   -- No pause ends before its time. So what an asker knows of one that lasts is true, whatever this server knows, be it
   -- that it has older data. One that is over counts only where others cannot have ended it since.
-  local lasts = told_until > math.max(now, gate.till + SAME)
-  if told > 0 and (lasts or ARGV[at + 11] == '1' and told_until > gate.till) then
-    gate.pause(told_until, ARGV[at + 9], math.max(gate.strikes, told))
+  local lasts = reported_until > math.max(now, gate.till + SAME)
+  if reported > 0 and (lasts or ARGV[at + 11] == '1' and reported_until > gate.till) then
+    gate.pause(reported_until, ARGV[at + 9], math.max(gate.strikes, reported))
     gate.forgotten = false -- a turn that ends in this call began before the pause: it does not end it, nor is it a strike
   end
   if young then

@@ -1,4 +1,4 @@
--- A turn is over. The rules of admission.gate.Gate.leave. Times are seconds by this server's clock.
+-- A turn is over. The rules of admission.gate.Gate.release. Times are seconds by this server's clock.
 -- KEYS: gate, slots
 -- ARGV: the asker, as in gate_load, then epoch, outcome, retry after ('': none), jitter, first and longest pause in s,
 --       window in s, failures that open the breaker, channel, news of room
@@ -31,14 +31,14 @@ local function trips()
   return all_failed >= number(ARGV[at + 7]) and all_failed >= answered + answered_before
 end
 
-local told = outcome == 'limited' or outcome == 'unavailable' or outcome == 'refused'
-local named = told and retry_after
+local refused_by_hub = outcome == 'limited' or outcome == 'unavailable' or outcome == 'refused'
+local named = refused_by_hub and retry_after
 if not gate.forgotten and number(ARGV[at]) ~= gate.epoch and (gate.strikes > 0 or not named) then
   if named then
     gate.till = math.max(gate.till, now + retry_after)
     gate.keep('until', text(gate.till))
   end
-elseif told or (outcome == 'failing' and (gate.strikes > 0 or trips())) then
+elseif refused_by_hub or (outcome == 'failing' and (gate.strikes > 0 or trips())) then
   local first, longest = number(ARGV[at + 4]), number(ARGV[at + 5])
   local backoff = math.min(longest, first * 2 ^ math.min(gate.strikes, 10)) * (0.5 + number(ARGV[at + 3]) / 2)
   local wait = backoff

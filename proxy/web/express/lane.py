@@ -23,28 +23,27 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec.structs import replace
 
-from proxy.answer.directives import NONE
-from proxy.answer.encodings import tag, worthwhile
+from proxy.answer.directives import NO_DIRECTIVES
+from proxy.answer.encodings import variant_etag, worthwhile_coding
 from proxy.answer.outcome import Hit, StaleHit
 from proxy.answer.page import Page
 from proxy.hub.credential import Credential
 from proxy.pages import Pages
 from proxy.questions.question import Question
-from proxy.web.answers import body_headers, listed, matching, page_headers
+from proxy.web.answers import body_headers, etags_in, matching_etag, page_headers
 from proxy.web.cors import allowed_origin
-from proxy.web.express.heard import Answer, Heard, Manner, Meaning, Variant
-from proxy.web.express.recollection import Recollection
+from proxy.web.express.known_request import Answer, KnownRequest, ParsedHeaders, RequestContext, Variant
+from proxy.web.express.request_cache import RequestCache
 from proxy.web.health import Readiness
 from proxy.web.limits import Limits, rate_limit_headers
 from proxy.web.state import state_of
-from proxy.web.telemetry.event import SHARED, asked, endpoint_of
-from proxy.web.telemetry.event import shown as shown_path
+from proxy.web.telemetry.event import MAX_SHARED, asked, endpoint_of, shown_path
 
 HEAD: Final = "head"
 """Where in a request's state the protocol leaves its head, if that came alone and whole."""
-ENTRY: Final = 2000
+REQUEST_OVERHEAD: Final = 2000
 """Bytes charged for a request beside its texts (measured: about 900, and 2,000 where nothing of it is shared)."""
-BEARING: Final = frozenset(
+RELEVANT_HEADERS: Final = frozenset(
     {
         *(b"authorization", b"x-api-key", b"accept-encoding", b"if-none-match", b"cache-control", b"pragma"),
         b"listing-moment",
@@ -73,13 +72,13 @@ class Express:
         *,
         limit: int,
     ) -> None:
-        self._at_hand = pages.at_hand
+        self._memory_hits = pages.memory_hits
         self._limits = limits
         self._credentials: Mapping[str, Credential] = {one.name: one for one in credentials}
         self._readiness = readiness
         self._origins = frozenset(origin.encode() for origin in origins)
-        self._shared = lru_cache(SHARED)(_itself)
-        self._known: Recollection[Heard] = Recollection(limit)
+        self._shared = lru_cache(MAX_SHARED)(_itself)
+        self._known: RequestCache[KnownRequest] = RequestCache(limit)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -88,7 +87,7 @@ class Express:
         self,
         scope: HTTPScope,
         question: Question,
-        meaning: Meaning,
+        parsed: ParsedHeaders,
         if_none_match: tuple[str, ...] = (),
         shown: str | None = None,
     ) -> None:
@@ -98,19 +97,19 @@ class Express:
             return  # the token was renewed meanwhile
         path = scope["path"]
         what = asked(
-            scope["method"], meaning.caller, endpoint_of(path), shown_path(path), question.listing, question.filters
+            scope["method"], parsed.caller, endpoint_of(path), shown_path(path), question.listing, question.filters
         )
-        manner = self._shared(Manner(meaning, credential, credential.id, allowed_origin(scope, self._origins)))
-        heard = Heard(
+        context = self._shared(RequestContext(parsed, credential, credential.id, allowed_origin(scope, self._origins)))
+        request = KnownRequest(
             cost=_cost(question, if_none_match),
-            manner=manner,
+            context=context,
             asked=what,
             question=question,
             if_none_match=if_none_match,
             shown=shown,
         )
-        self._known.keep(words_of(scope), heard)
-        self._learn_head(scope, heard)
+        self._known.keep(words_of(scope), request)
+        self._remember_head(scope, request)
 
     def recall_head(self, head: bytes) -> Answer | None:
         """Answer a request of this head without waiting for anything; None: it has to go the slow way."""
@@ -120,59 +119,61 @@ class Express:
         """The same of a request that has been parsed; next time, its head will do."""
         answer = self._recall(words_of(scope))
         if answer is not None:
-            self._learn_head(scope, answer.heard)
+            self._remember_head(scope, answer.request)
         return answer
 
-    def _learn_head(self, scope: HTTPScope, heard: Heard) -> None:
+    def _remember_head(self, scope: HTTPScope, request: KnownRequest) -> None:
         if (head := scope["state"].get(HEAD)) is not None:
             origin = allowed_origin(scope, self._origins)  # no part of the words
-            if origin != heard.manner.origin:
-                manner = self._shared(replace(heard.manner, origin=origin))
-                heard = replace(heard, places=0, manner=manner, variant=None)
-            self._known.keep(head, heard)
+            if origin != request.context.origin:
+                context = self._shared(replace(request.context, origin=origin))
+                request = replace(request, references=0, context=context, variant=None)
+            self._known.keep(head, request)
 
     def _recall(self, words: bytes) -> Answer | None:
-        heard = self._known.get(words)
-        if heard is None:
+        request = self._known.get(words)
+        if request is None:
             return None
-        if not self._good(heard.manner):
+        if not self._good(request.context):
             self._known.forget(words)
             return None
-        return self._answer(heard)
+        return self._answer(request)
 
-    def _good(self, manner: Manner) -> bool:
+    def _good(self, context: RequestContext) -> bool:
         """Whether who asked in this manner may be answered as then."""
-        return not self._readiness.draining and manner.credential.id == manner.credential_id and manner.meaning.valid()
+        return (
+            not self._readiness.draining and context.credential.id == context.credential_id and context.parsed.valid()
+        )
 
-    def _look_up(self, heard: Heard) -> Hit | StaleHit | None:
-        question, wishes = heard.question, heard.manner.meaning.wishes
-        outcome = self._at_hand.answer(question, wishes)
-        kept = self._at_hand.slot(question) if wishes is NONE else None
+    def _look_up(self, request: KnownRequest) -> Hit | StaleHit | None:
+        question, directives = request.question, request.context.parsed.directives
+        outcome = self._memory_hits.answer(question, directives)
+        kept = self._memory_hits.cached(question) if directives is NO_DIRECTIVES else None
         same = kept is not None and outcome is not None and kept.page is outcome.page  # else it had no room in memory
-        heard.kept, heard.variant = kept if same else None, None
+        request.kept, request.variant = kept if same else None, None
         return outcome
 
-    def _answer(self, heard: Heard) -> Answer | None:
-        meaning = heard.manner.meaning
-        outcome = self._at_hand.again(heard) or self._look_up(heard)
+    def _answer(self, request: KnownRequest) -> Answer | None:
+        parsed = request.context.parsed
+        outcome = self._memory_hits.serve_again(request) or self._look_up(request)
         if outcome is None:
             return None
         page = outcome.page
-        variant = heard.variant
+        variant = request.variant
         if variant is None:
-            variant = heard.variant = _variant(heard, page)
+            variant = request.variant = _variant(request, page)
             if variant is None:
                 return None
         body = b""
         if variant.status == 200:
             body = page.body if variant.coding is None else page.variants[variant.coding]
         limits: list[tuple[bytes, bytes]] = []
-        if meaning.terms is not None:
-            balance = self._limits.pay(meaning.caller, meaning.terms)
+        if parsed.terms is not None:
+            balance = self._limits.pay(parsed.caller, parsed.terms)
             if balance is None:
                 return None
             limits = rate_limit_headers(balance)
-        return Answer(heard, outcome, variant, body, limits)
+        return Answer(request, outcome, variant, body, limits)
 
 
 def with_express(app: ASGIApp, express: Express) -> ASGIApp:
@@ -183,8 +184,8 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
             await app(scope, receive, send)
             return
         state = state_of(scope)
-        state.caller, state.served = answer.heard.manner.meaning.caller, answer.outcome
-        state.question, state.headers = answer.heard.question, answer.limits
+        state.caller, state.served = answer.request.context.parsed.caller, answer.outcome
+        state.question, state.headers = answer.request.question, answer.limits
         variant = answer.variant
         headers = page_headers(answer.outcome, variant.etag)
         if variant.status == 200:
@@ -197,28 +198,28 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
     return lane
 
 
-def _variant(heard: Heard, page: Page) -> Variant | None:
+def _variant(request: KnownRequest, page: Page) -> Variant | None:
     """What of a page is sent to who asks so; None: that cannot be said here, or not at once."""
-    if not page.found or (heard.shown is not None and heard.shown != page.etag):
+    if not page.found or (request.shown is not None and request.shown != page.etag):
         return None
-    liked = heard.manner.meaning.liked
-    coding = liked and worthwhile(liked, page.body)
-    if known := matching(page.etag, coding, listed(heard.if_none_match)):
+    preferred = request.context.parsed.preferred
+    coding = preferred and worthwhile_coding(preferred, page.body)
+    if known := matching_etag(page.etag, coding, etags_in(request.if_none_match)):
         return Variant(304, known, None)
     if coding is not None and coding not in page.variants:
         return None  # nobody has asked for it yet
-    return Variant(200, tag(page.etag, coding), coding)
+    return Variant(200, variant_etag(page.etag, coding), coding)
 
 
 def _cost(question: Question, if_none_match: tuple[str, ...]) -> int:
     """Bytes that a request keeps alive; the filters also as they were read."""
     texts = question.key, question.query, question.filters, question.filters, *if_none_match
-    return ENTRY + sum(map(getsizeof, texts))
+    return REQUEST_OVERHEAD + sum(map(getsizeof, texts))
 
 
-def _itself(manner: Manner) -> Manner:
+def _itself(context: RequestContext) -> RequestContext:
     """Cached, the one that stands for all that are equal."""
-    return manner
+    return context
 
 
 def words_of(scope: HTTPScope) -> bytes:
@@ -228,6 +229,6 @@ def words_of(scope: HTTPScope) -> bytes:
     """
     words = [_OWN, scope["method"].encode(), scope["raw_path"], scope["query_string"]]
     for header in scope["headers"]:
-        if header[0] in BEARING:
+        if header[0] in RELEVANT_HEADERS:
             words += header
     return b"\n".join(words)

@@ -20,7 +20,7 @@ from litestar import Litestar
 from proxy.answer.encodings import CODINGS, Coding
 from proxy.web.answers import CACHE_CONTROL, VARY, detail_of, hit_status
 from proxy.web.cors import readable_by
-from proxy.web.express.heard import Answer
+from proxy.web.express.known_request import Answer
 from proxy.web.express.lane import Express
 from proxy.web.telemetry.event import RequestEvent, Sink
 
@@ -43,7 +43,7 @@ class Wire:
         self._express = express
         self._ids = ids
         self._sinks = sinks
-        self._untold: list[RequestEvent] = []
+        self._pending: list[RequestEvent] = []
         self._server_headers: Sequence[tuple[bytes, bytes]] = ()
         self._server_lines = ""
         kinds: list[tuple[int, Coding | None]] = [(304, None), (200, None), *((200, coding) for coding in CODINGS)]
@@ -55,20 +55,20 @@ class Wire:
         answer = self._express.recall_head(head)
         if answer is None:
             return None
-        asked, outcome, status = answer.heard.asked, answer.outcome, answer.variant.status
+        asked, outcome, status = answer.request.asked, answer.outcome, answer.variant.status
         request_id = next(self._ids)
         written = self._head(answer, request_id, server_headers)
         body = b"" if asked.method == "HEAD" else answer.body
         seconds = time.perf_counter() - began
         event = RequestEvent(request_id, asked, status, outcome.name, seconds, len(body), outcome.age)
-        if not self._untold:
-            asyncio.get_running_loop().call_soon(self._tell)
-        self._untold.append(event)
+        if not self._pending:
+            asyncio.get_running_loop().call_soon(self._report)
+        self._pending.append(event)
         return written, body
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         """Tell the sinks of all that was answered in this turn of the event loop: many cost less than each alone."""
-        events, self._untold = self._untold, []
+        events, self._pending = self._pending, []
         for sink in self._sinks:
             sink(events)
 
@@ -79,9 +79,9 @@ class Wire:
         if variant.lines is None:
             variant.lines = self._fixed[variant.status, variant.coding], _own(answer)
         fixed, own = variant.lines
-        told = _told(int(outcome.age), math.floor(outcome.ttl), detail_of(outcome))
+        hit_lines = _hit_lines(int(outcome.age), math.floor(outcome.ttl), detail_of(outcome))
         limits = _lines(answer.limits) if answer.limits else ""
-        written = f"{fixed}{own}{told}{self._server_lines}{limits}x-request-id: {request_id}\r\n\r\n"
+        written = f"{fixed}{own}{hit_lines}{self._server_lines}{limits}x-request-id: {request_id}\r\n\r\n"
         return written.encode("latin-1")
 
 
@@ -91,14 +91,14 @@ def wire_of(app: Any) -> Wire | None:
 
 
 @lru_cache(SECONDS)
-def _told(age: int, ttl: int, detail: str) -> str:
+def _hit_lines(age: int, ttl: int, detail: str) -> str:
     """The lines about a hit that stay the same for a second, whatever page it is."""
     return f"age: {age}\r\ncache-status: {hit_status(ttl, detail)}\r\n"
 
 
 def _own(answer: Answer) -> str:
     """The lines of an answer's head that stay the same as long as the page does."""
-    variant, moment, origin = answer.variant, answer.outcome.page.moment, answer.heard.manner.origin
+    variant, moment, origin = answer.variant, answer.outcome.page.moment, answer.request.context.origin
     lines = f"etag: {variant.etag}\r\n"
     if moment:
         lines += f"listing-moment: {moment}\r\n"

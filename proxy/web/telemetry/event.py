@@ -14,7 +14,7 @@ from proxy.answer.outcome import Miss
 from proxy.hub.stream import EVENTS_PATH
 from proxy.log_format import LogEvent
 from proxy.questions.question import LIST_PATH, QUEUE_PATH
-from proxy.shared_texts import shared
+from proxy.text_cache import text_cache
 from proxy.tracing import Trace
 from proxy.web.state import RequestState
 
@@ -22,7 +22,7 @@ ACCESS: Final = "proxy.access"
 """The logger of requests."""
 FILTERS: Final = 1024
 """Combinations of filters whose names are remembered."""
-SHARED: Final = 4096
+MAX_SHARED: Final = 4096
 """Of what was asked, that is remembered."""
 _log: Final = logging.getLogger(ACCESS)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
@@ -149,7 +149,7 @@ class RequestLine(Struct, omit_defaults=True, gc=False):
     span: str | None = None
 
 
-@shared(SHARED)
+@text_cache(MAX_SHARED)
 def asked(method: str, caller: str, endpoint: Endpoint, path: str, listing: str = "-", filters: str = "") -> Asked:
     """The one that all requests share that asked the same."""
     who = encode({"method": method, "caller": caller, "path": path})[1:-1].decode()
@@ -157,7 +157,7 @@ def asked(method: str, caller: str, endpoint: Endpoint, path: str, listing: str 
     return Asked(method, caller, endpoint, path, listing, filters, who, what)
 
 
-@shared(FILTERS)
+@text_cache(FILTERS)
 def _names(filters: str) -> str:
     """The names of filters, without their values."""
     return ",".join(pair.partition("=")[0] for pair in filters.split("&") if "=" in pair) or "-"
@@ -168,7 +168,7 @@ Sink: TypeAlias = Callable[[Sequence[RequestEvent]], None]
 
 
 def log_requests(events: Sequence[RequestEvent]) -> None:
-    """Log the events in the ordinary way; ``Writing.later`` is cheaper."""
+    """Log the events in the ordinary way; ``LogWriter.event_sink`` is cheaper."""
     if _log.isEnabledFor(logging.INFO):  # made by hand: the logger's own way looks for the line that called it
         for event in events:
             _log.handle(logging.LogRecord(_log.name, logging.INFO, "", 0, event, (), None))
@@ -183,7 +183,7 @@ def describe(scope: HTTPScope, state: RequestState, *, seconds: float, size: int
             method if method in _METHODS else "other",
             state.caller,
             endpoint_of(path),
-            shown(path),
+            shown_path(path),
             *(() if question is None else (question.listing, question.filters)),
         ),
         status=state.status,
@@ -203,7 +203,7 @@ def endpoint_of(path: str) -> Endpoint:
     return next((name for prefix, name in _BELOW.items() if path.startswith(prefix)), "other")
 
 
-def shown(path: str) -> str:
+def shown_path(path: str) -> str:
     """A caller's path as a log may hold it: short, printable, without spaces."""
     path = path[:100]
     if path.isascii() and path.isprintable() and " " not in path:

@@ -20,8 +20,8 @@ from prometheus_client.registry import Collector
 
 from proxy.core import Core
 from proxy.siblings import Siblings
+from proxy.web.handlers import get_handler, respond
 from proxy.web.health import Readiness
-from proxy.web.reading import reading, respond
 from proxy.web.telemetry.request_metrics import RequestMetrics
 from proxy.web.telemetry.state_metrics import StateMetrics
 
@@ -56,21 +56,21 @@ class Metrics:
         self._registry.register(self._state)
         ProcessCollector(registry=self._registry)
         if siblings is not None:
-            siblings.answers[WORD] = self._told
+            siblings.answers[WORD] = self._encoded
 
     async def text(self) -> bytes:
         """What Prometheus reads."""
         if self._siblings is None:
             return generate_latest(_Fixed(await self._collected()))
-        told = await self._siblings.ask(WORD)
-        return generate_latest(_Fixed(_merged(told)))
+        answers = await self._siblings.ask(WORD)
+        return generate_latest(_Fixed(_merged(answers)))
 
     async def _collected(self) -> list[Metric]:
         standings = await self._core.standings()
         self._state.standings = standings
         return list(self._registry.collect())
 
-    async def _told(self) -> bytes:
+    async def _encoded(self) -> bytes:
         return msgspec.msgpack.encode(
             [
                 _Family(one.name, one.documentation, one.type, [(s.name, s.labels, s.value) for s in one.samples])
@@ -89,10 +89,10 @@ class _Fixed(Collector):
         yield from self._metrics
 
 
-def _merged(told: dict[int, bytes]) -> Iterable[Metric]:
+def _merged(answers: dict[int, bytes]) -> Iterable[Metric]:
     """The families of all workers, each sample with its worker's number."""
     merged: dict[str, Metric] = {}
-    for number, answer in told.items():
+    for number, answer in answers.items():
         for family in msgspec.msgpack.decode(answer, type=list[_Family]):
             metric = merged.setdefault(family.name, Metric(family.name, family.text, family.kind))
             for name, labels, value in family.samples:
@@ -103,7 +103,7 @@ def _merged(told: dict[int, bytes]) -> Iterable[Metric]:
 def metrics_handler(metrics: Metrics) -> HTTPRouteHandler:
     """The handler of ``/metrics``."""
 
-    @reading(METRICS_PATH)
+    @get_handler(METRICS_PATH)
     async def show(request: Request[Any, Any, Any]) -> Response[bytes]:
         headers = {"content-type": CONTENT_TYPE_LATEST, "cache-control": "no-store"}
         return respond(request, 200, headers, await metrics.text())

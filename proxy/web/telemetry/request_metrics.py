@@ -21,7 +21,7 @@ from proxy.web.telemetry.event import RequestEvent
 from proxy.web.telemetry.families import counter
 from proxy.web.telemetry.tallies import Histogram, Tally
 
-SERVED: Final = ("hit", "stale", "joined", "miss")
+SERVED_OUTCOMES: Final = ("hit", "stale", "joined", "miss")
 _FAST: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _HUB: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _AGES: Final = (0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 600, 3600, 86_400)
@@ -43,8 +43,8 @@ class RequestMetrics(Collector):
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str, int], _Requests] = {}
-        self._seconds = Histogram(_FAST, (*SERVED, "other"))
-        self._ages = Histogram(_AGES, SERVED)
+        self._seconds = Histogram(_FAST, (*SERVED_OUTCOMES, "other"))
+        self._ages = Histogram(_AGES, SERVED_OUTCOMES)
         self._bytes = 0
         self._hub_requests: Counter[tuple[str, int, str]] = Counter()
         self._hub_seconds = Histogram(_HUB)
@@ -63,8 +63,8 @@ class RequestMetrics(Collector):
 
     def _begin(self, endpoint: str, outcome: str, status: int) -> _Requests:
         """The first request of its kind."""
-        seconds = None if endpoint == "events" else self._seconds[outcome if outcome in SERVED else "other"]
-        ages = self._ages[outcome] if outcome in SERVED else None
+        seconds = None if endpoint == "events" else self._seconds[outcome if outcome in SERVED_OUTCOMES else "other"]
+        ages = self._ages[outcome] if outcome in SERVED_OUTCOMES else None
         self._requests[endpoint, outcome, status] = requests = _Requests(seconds, ages)
         return requests
 

@@ -22,7 +22,7 @@ MINUTE: Final = 60 // INTERVAL
 """Samples over which listings' requests are counted."""
 LISTINGS: Final = 300
 """Listings that are told apart at once; requests for further ones are counted, but not by listing."""
-SHOWN: Final = 20
+MAX_SHOWN: Final = 20
 """Listings and faults that are told."""
 QUESTIONS: Final = frozenset({"list", "generation", "queue", "queued"})
 
@@ -133,7 +133,7 @@ class Samples:
         if call.failure and call.status != 404:
             self._fault("hub", call.failure)
 
-    def tell(self) -> Activity:
+    def activity(self) -> Activity:
         """Everything up to now; the sample that is being taken is the last one."""
         samples = [*self._ring, self._sample(self._clock())]
         asked: Counter[str] = sum(self._asked, Counter())
@@ -162,13 +162,13 @@ class Samples:
         known.last_at = self._clock()
 
 
-def merged(told: list[Activity]) -> Activity:
+def merged(activities: list[Activity]) -> Activity:
     """What several processes tell, as one."""
     samples: dict[int, Sample] = {}
     listings: dict[str, Listing] = {}
     faults: dict[tuple[str, str], Fault] = {}
     totals = Totals()
-    for one in told:
+    for one in activities:
         for sample in one.samples:
             into = samples.setdefault(sample.at, Sample(sample.at, {}, {}))
             into.requests = dict(Counter(into.requests) + Counter(sample.requests))
@@ -190,8 +190,8 @@ def merged(told: list[Activity]) -> Activity:
 
 
 def _busiest(listings: Iterable[Listing]) -> list[Listing]:
-    return sorted(listings, key=lambda one: one.asked, reverse=True)[:SHOWN]
+    return sorted(listings, key=lambda one: one.asked, reverse=True)[:MAX_SHOWN]
 
 
 def _latest(faults: Iterable[Fault]) -> list[Fault]:
-    return sorted(faults, key=lambda one: one.last_at, reverse=True)[:SHOWN]
+    return sorted(faults, key=lambda one: one.last_at, reverse=True)[:MAX_SHOWN]

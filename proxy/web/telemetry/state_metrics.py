@@ -96,7 +96,7 @@ class StateMetrics(Collector):
         faults = {} if core.link is None else {_call_and_fault(kind): n for kind, n in core.link.faults.items()}
         yield counter("redis_faults", "Faults of Redis.", ["call", "fault"], faults)
         text = "1 while memory is as good as Redis: there is none, or news of the other replicas is sure to arrive."
-        yield gauge("memory_trusted", text, [], core.knowledge.trust.hears)
+        yield gauge("memory_trusted", text, [], core.knowledge.trust.news_flowing)
         yield gauge("replicas", "Processes that share budget and limits, as far as is known.", [], core.replicas())
 
     def _events(self) -> Iterator[Metric]:
@@ -104,8 +104,8 @@ class StateMetrics(Collector):
         here = {name for name, one in subscriptions.items() if one.state == "subscribed"}
         subscribed = {(name,): name in here for name in self._core.upstreams}
         yield gauge("events_subscribed", "1 if this process listens to the hub.", ["credential"], subscribed)
-        heard = {(n,): subscriptions[n].heard if n in subscriptions else 0 for n in self._core.upstreams}
-        yield counter("events_heard", "Completions that this process heard of the hub.", ["credential"], heard)
+        received = {(n,): subscriptions[n].received if n in subscriptions else 0 for n in self._core.upstreams}
+        yield counter("events_heard", "Completions that this process heard of the hub.", ["credential"], received)
         yield gauge("event_listeners", "Callers who listen to events.", [], len(self._core.events.feed))
 
 

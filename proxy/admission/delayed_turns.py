@@ -12,12 +12,12 @@ from bisect import insort
 from operator import itemgetter
 from typing import Generic, TypeVar
 
-from proxy.tasks.detached import ended
+from proxy.tasks.detached import wait_until_done
 
 T = TypeVar("T")
 
 
-class Later(Generic[T]):
+class DelayedTurns(Generic[T]):
     """Hands out turns when they are due."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Later(Generic[T]):
         insort(self._waiters, waiter, key=itemgetter(0))
         loop.call_later(wait, self._hand_out, turn)
         try:
-            return waiter[1].result() if await ended(waiter[1], seconds) else None
+            return waiter[1].result() if await wait_until_done(waiter[1], seconds) else None
         finally:
             with contextlib.suppress(ValueError):
                 self._waiters.remove(waiter)

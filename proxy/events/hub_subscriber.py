@@ -27,9 +27,9 @@ from proxy.events.log import EventLog
 from proxy.hub.stream import Connection, HubStream, NoStream
 from proxy.known import completion
 
-IN_LINE: Final = 5.0
+TURN_TIMEOUT: Final = 5.0
 """Seconds that a connection waits for its turn at the most."""
-UNASKED: Final = 30.0
+PROBE_GRACE: Final = 30.0
 """Seconds after the end of a pause for which the probe is left to a question."""
 _log: Final = logging.getLogger("proxy.events")
 
@@ -42,7 +42,7 @@ class Pace(Struct, frozen=True):
         first_wait, longest_wait: before another attempt, doubled from the first on and jittered; longer only where the
             hub has said so.
         steady: after which a connection that breaks counts as one that worked.
-        rest: for which a hub without events is left in peace.
+        absent_wait: for which a hub without events is left in peace.
         silence: without a byte, after which a connection is given up; the hub says something every 15 s (hub
             facts: events).
     """
@@ -51,11 +51,11 @@ class Pace(Struct, frozen=True):
     first_wait: float = 0.5
     longest_wait: float = 30.0
     steady: float = 10.0
-    rest: float = 600.0
+    absent_wait: float = 600.0
     silence: float = 45.0
 
 
-class Hearing:
+class HubSubscriber:
     """Connects from when it is made until it is stopped, or finds that the hub offers no events.
 
     Args:
@@ -65,7 +65,7 @@ class Hearing:
     Attributes:
         subscribed: the connection stands.
         absent: the hub offers no events.
-        heard: how many came.
+        received: how many came.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class Hearing:
         self._clock = clock
         self._stop = asyncio.Event()
         self._connection: Connection | None = None
-        self._unasked_at = 0.0
+        self._probe_from = 0.0
         self.subscribed = self.absent = False
-        self.heard = 0
+        self.received = 0
         self._task = asyncio.create_task(self._run())
 
     async def stop(self, timeout: float) -> None:
@@ -138,7 +138,7 @@ class Hearing:
             HubError, NoStream: it could not be made, or has ended.
         """
         await self._leave_the_probe()
-        async with self._shield.turn(IN_LINE):
+        async with self._shield.turn(TURN_TIMEOUT):
             try:
                 self._connection = await self._stream.open()
             except HubError as error:  # raised as such inside of the turn, it would count for the breaker
@@ -164,18 +164,18 @@ class Hearing:
         """
         pause = (await self._shield.standing()).pause
         if not pause.strikes or pause.seconds:
-            self._unasked_at = self._clock() + pause.seconds + UNASKED
-        if pause.strikes and self._clock() < self._unasked_at:
+            self._probe_from = self._clock() + pause.seconds + PROBE_GRACE
+        if pause.strikes and self._clock() < self._probe_from:
             raise HubResting("A question is to find out first how the hub fares.", retry_after=pause.seconds)
 
     async def _take(self, data: str) -> None:
-        self.heard += 1
+        self.received += 1
         try:
-            heard = completion.read(data)
+            received = completion.read(data)
         except ValueError:
             _log.warning("an event of credential %s names no generation", self._name)
         else:
-            await self._log.append(heard)
+            await self._log.append(received)
 
     def _say(self, reason: str, level: int, *, quiet: bool) -> None:
         """Say why there are no events, but not again and again."""

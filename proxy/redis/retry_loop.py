@@ -6,24 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from proxy.redis.allotment import unallotted
-from proxy.redis.link import AGAIN
+from proxy.redis.link import RETRY_INTERVAL
 from proxy.tasks.detached import Detached
 
 
-class Telling:
-    """One task that tells Redis, again every ``AGAIN`` seconds, while there is something that it has not heard.
+class RetryLoop:
+    """One task that reports to Redis, again every ``RETRY_INTERVAL`` seconds, while there is something to report.
 
     Args:
-        tell: tells all that there is, as far as Redis takes it, and returns whether nothing is left. What comes while
+        attempt: reports all there is, as far as Redis takes it, and returns whether nothing is left. What comes while
             it runs is its own to see, so it waits for nothing after its last look.
     """
 
-    def __init__(self, tell: Callable[[], Awaitable[bool]]) -> None:
-        self._tell = tell
+    def __init__(self, attempt: Callable[[], Awaitable[bool]]) -> None:
+        self._attempt = attempt
         self._runs = self._draining = False
         self._detached = Detached()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """There is something to tell."""
         if not self._runs:
             self._runs, self._draining = True, False
@@ -37,9 +37,9 @@ class Telling:
     async def _run(self) -> None:
         unallotted()
         try:
-            while not await self._tell():
+            while not await self._attempt():
                 if self._draining:
                     break
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RETRY_INTERVAL)
         finally:
             self._runs = False

@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 ALLOW: Final = "GET, HEAD"
 
 
-def reading(path: str) -> HTTPRouteHandler:
+def get_handler(path: str) -> HTTPRouteHandler:
     """Decorate a handler for GET and HEAD at ``path``.
 
     OPTIONS is registered only to be refused as all other methods are: left out, the framework would

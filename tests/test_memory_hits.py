@@ -9,12 +9,12 @@ from typing import Any
 import fakeredis
 import pytest
 
-from proxy.admission.refusals import KNOWN, GaveWay
-from proxy.answer.directives import NONE, Directives
+from proxy.admission.refusals import CHECK_INTERVAL, GaveWay
+from proxy.answer.directives import NO_DIRECTIVES, Directives
 from proxy.answer.outcome import Hit, Landed, Miss, StaleHit
 from proxy.errors import HubBusy, HubRateLimited
 from proxy.known.trust import Trust
-from proxy.questions.demand import GRAIN
+from proxy.questions.demand import TICK
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
 from tests.support import Clock
@@ -29,7 +29,7 @@ async def become_stale(it: Fixture, clock: Clock | None = None) -> Clock:
     return clock
 
 
-async def begin_rest(it: Fixture, clock: Clock, status: int = 429) -> StaleHit:
+async def begin_backoff(it: Fixture, clock: Clock, status: int = 429) -> StaleHit:
     """Have the hub left alone, and known to be, at a time when the page is stale; return what a caller gets then."""
     await become_stale(it, clock)
     it.hub.status = status
@@ -44,9 +44,9 @@ async def begin_rest(it: Fixture, clock: Clock, status: int = 429) -> StaleHit:
 async def test_a_stale_page_is_at_hand_while_the_hub_rests(status: int, reason: str) -> None:
     async with fixture() as it:
         it.hub.retry_after = "9"
-        slow = await begin_rest(it, Clock(), status)
+        slow = await begin_backoff(it, Clock(), status)
         asked = it.hub.asked
-        at_once = it.pages.at_hand.answer(QUESTION, NONE)
+        at_once = it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES)
         assert at_once == slow
         assert isinstance(at_once, StaleHit)
         assert at_once.reason == reason
@@ -60,36 +60,36 @@ async def test_and_while_it_fails_too_often() -> None:
         it.hub.status = 500
         outcomes = [await it.ask() for _ in range(8)]
         assert {outcome.reason for outcome in outcomes} == {"hub_failed", "hub_resting"}
-        assert it.pages.at_hand.answer(QUESTION, NONE) == outcomes[-1]
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) == outcomes[-1]
 
 
 async def test_one_caller_in_a_while_looks_whether_it_still_rests() -> None:
     async with fixture() as it:
         clock = Clock()
-        await begin_rest(it, clock)
+        await begin_backoff(it, clock)
         for _ in range(5):
-            clock.advance(KNOWN)
+            clock.advance(CHECK_INTERVAL)
             assert isinstance(await it.ask(), StaleHit), "the one that looks"
-            assert it.pages.at_hand.answer(QUESTION, NONE)
+            assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES)
         for _ in range(2):
-            clock.advance(KNOWN)
-            assert it.pages.at_hand.answer(QUESTION, NONE) is None
-            assert it.pages.at_hand.answer(QUESTION, NONE), "the others need not wait for that"
-        clock.advance(2 * KNOWN)
+            clock.advance(CHECK_INTERVAL)
+            assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
+            assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES), "the others need not wait for that"
+        clock.advance(2 * CHECK_INTERVAL)
         for _ in range(2):
-            assert it.pages.at_hand.answer(QUESTION, NONE) is None, "nobody has looked for too long"
+            assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None, "nobody has looked for too long"
         clock.advance(100)
         it.hub.status = 200
         assert isinstance(await it.ask(), Miss)
         it.clock.advance(6)
-        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
 
 
 async def test_not_what_is_gone() -> None:
     async with fixture(stale_if_error=10) as it:
-        await begin_rest(it, Clock())
+        await begin_backoff(it, Clock())
         it.clock.advance(20)
-        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -100,7 +100,7 @@ async def test_not_for_a_credential_whose_right_may_have_been_withdrawn(status: 
         for _ in range(3):
             with pytest.raises(Exception, match=r"token|403"):
                 await it.ask()
-            assert it.pages.at_hand.answer(QUESTION, NONE) is None
+            assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
 
 
 async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
@@ -109,22 +109,24 @@ async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
         clock = await become_stale(it)
         allowance, gate = it.shield.allowance, it.shield._gates._local
         patience = it.shield._longest
-        gate._next_at = clock() + (allowance.burst - 1) / allowance.rate + patience + KNOWN / 2
+        gate._next_at = clock() + (allowance.burst - 1) / allowance.rate + patience + CHECK_INTERVAL / 2
         slow = await it.ask()
         assert isinstance(slow, StaleHit)
         assert slow.reason == "hub_busy"
-        assert it.pages.at_hand.answer(QUESTION, NONE) == slow
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) == slow
         with pytest.raises(HubBusy) as told:
             await it.ask(OTHER)
-        assert told.value.retry_after == pytest.approx(patience + KNOWN / 2, abs=0.01), "when a turn may be had"
-        clock.advance(KNOWN / 2)
-        assert it.pages.at_hand.answer(QUESTION, NONE) is None, "one looks whether there is a turn"
-        assert it.pages.at_hand.answer(QUESTION, NONE)
+        assert told.value.retry_after == pytest.approx(patience + CHECK_INTERVAL / 2, abs=0.01), (
+            "when a turn may be had"
+        )
+        clock.advance(CHECK_INTERVAL / 2)
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None, "one looks whether there is a turn"
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES)
         waiting = asyncio.create_task(it.ask(OTHER))
-        clock.advance(2 * KNOWN)
+        clock.advance(2 * CHECK_INTERVAL)
         while it.shield.hold_off() is not None:
             await asyncio.sleep(0)
-        assert it.pages.at_hand.answer(QUESTION, NONE) is None, "there is, though for later"
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None, "there is, though for later"
         waiting.cancel()
 
 
@@ -137,8 +139,8 @@ async def test_not_where_somebody_gave_way_for_whom_nobody_waits() -> None:
             async with it.shield.turn(it.shield._longest, ahead=True):
                 pass
         assert it.shield.hold_off() is None
-        assert it.pages.at_hand.answer(QUESTION, NONE) is None
-        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
 
 
 async def test_not_where_all_slots_are_taken_merely() -> None:
@@ -152,13 +154,13 @@ async def test_not_where_all_slots_are_taken_merely() -> None:
             async with it.shield.turn(0.0):
                 pass
         assert it.shield.hold_off() is None
-        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
 
 
 async def test_wishes_are_heeded_as_ever() -> None:
     async with fixture() as it:
-        await begin_rest(it, Clock())
-        at_hand = it.pages.at_hand
+        await begin_backoff(it, Clock())
+        at_hand = it.pages.memory_hits
         assert at_hand.answer(QUESTION, Directives(only_if_cached=True)) is None
         allowed = at_hand.answer(QUESTION, Directives(max_stale=60.0))
         assert isinstance(allowed, StaleHit)
@@ -173,16 +175,16 @@ async def test_a_live_page_may_be_newer_in_another_replica(
 ) -> None:
     """Its listing's totals do not tell: so Redis is asked, and what that knows is at hand."""
     async with fixture(fakeredis.FakeServer()) as it:
-        monkeypatch.setattr(Trust, "hears", True)
+        monkeypatch.setattr(Trust, "news_flowing", True)
         it.hub.statuses = statuses
-        await begin_rest(it, Clock())
-        at_hand = it.pages.at_hand
-        it.clock.advance(2 * GRAIN)
-        assert (at_hand.answer(QUESTION, NONE) is not None) is at_once
+        await begin_backoff(it, Clock())
+        at_hand = it.pages.memory_hits
+        it.clock.advance(2 * TICK)
+        assert (at_hand.answer(QUESTION, NO_DIRECTIVES) is not None) is at_once
         assert isinstance(await it.ask(), StaleHit)
-        assert isinstance(at_hand.answer(QUESTION, NONE), StaleHit), "somebody has just looked"
-        it.clock.advance(2 * GRAIN)
-        assert (at_hand.answer(QUESTION, NONE) is not None) is at_once
+        assert isinstance(at_hand.answer(QUESTION, NO_DIRECTIVES), StaleHit), "somebody has just looked"
+        it.clock.advance(2 * TICK)
+        assert (at_hand.answer(QUESTION, NO_DIRECTIVES) is not None) is at_once
 
 
 async def test_a_page_that_is_due_is_not_refreshed_while_the_hub_rests() -> None:
@@ -197,10 +199,10 @@ async def test_a_page_that_is_due_is_not_refreshed_while_the_hub_rests() -> None
         asked = it.hub.asked
         it.clock.advance(3.8)
         assert isinstance(await it.ask(), Hit)
-        assert not it.pages.ahead._under_way
-        clock.advance(KNOWN)
+        assert not it.pages.refresh_ahead._under_way
+        clock.advance(CHECK_INTERVAL)
         assert isinstance(await it.ask(), Hit)
-        assert it.pages.ahead._under_way, "to look whether it still rests"
+        assert it.pages.refresh_ahead._under_way, "to look whether it still rests"
         await it.pages.drain(1)
         assert it.hub.asked == asked
 
@@ -210,23 +212,23 @@ async def test_while_redis_cannot_be_asked_nobody_waits_for_it() -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
         clock = it.shared._link._clock = Clock()
-        at_hand = it.pages.at_hand
+        at_hand = it.pages.memory_hits
         await it.ask()
-        assert at_hand.answer(QUESTION, NONE) is None, "without news, Redis is looked into"
+        assert at_hand.answer(QUESTION, NO_DIRECTIVES) is None, "without news, Redis is looked into"
         server.connected = False
         assert isinstance(await it.ask(), Miss)
-        hit = at_hand.answer(QUESTION, NONE)
+        hit = at_hand.answer(QUESTION, NO_DIRECTIVES)
         assert isinstance(hit, Hit)
         assert hit.ttl <= 1
         it.clock.advance(1)
-        assert at_hand.answer(QUESTION, NONE) is None, "apart from others nothing is fresh for longer"
+        assert at_hand.answer(QUESTION, NO_DIRECTIVES) is None, "apart from others nothing is fresh for longer"
         assert isinstance(await it.ask(), Miss)
-        assert isinstance(at_hand.answer(QUESTION, NONE), Hit)
+        assert isinstance(at_hand.answer(QUESTION, NO_DIRECTIVES), Hit)
         clock.advance(1)
-        assert at_hand.answer(QUESTION, NONE) is None, "somebody has to look whether it is back"
+        assert at_hand.answer(QUESTION, NO_DIRECTIVES) is None, "somebody has to look whether it is back"
         server.connected = True
         await it.ask()
-        assert at_hand.answer(QUESTION, NONE) is None
+        assert at_hand.answer(QUESTION, NO_DIRECTIVES) is None
 
 
 async def test_what_redis_may_know_better_is_not_served_before_it_was_looked_for() -> None:
@@ -234,8 +236,8 @@ async def test_what_redis_may_know_better_is_not_served_before_it_was_looked_for
     async with fixture(fakeredis.FakeServer()) as it:
         await it.ask()
         it.shared._link._fault("publish", "TimeoutError")
-        assert it.shared.resting
-        assert it.pages.at_hand.answer(QUESTION, NONE) is None
+        assert it.shared.backing_off
+        assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
 
 
 async def test_a_redis_that_takes_no_writes_is_not_looked_into_where_news_flows(
@@ -243,24 +245,24 @@ async def test_a_redis_that_takes_no_writes_is_not_looked_into_where_news_flows(
 ) -> None:
     """Others cannot be told, so that nothing stays fresh for long; but what they tell is heard."""
     async with fixture(fakeredis.FakeServer()) as it:
-        trust, at_hand = it.pages._known.trust, it.pages.at_hand
+        trust, at_hand = it.pages._known.trust, it.pages.memory_hits
         monkeypatch.setattr(trust, "_news", SimpleNamespace(flowing=True))
         await it.ask()
-        assert isinstance(at_hand.answer(QUESTION, NONE), Hit)
+        assert isinstance(at_hand.answer(QUESTION, NO_DIRECTIVES), Hit)
 
         async def full(*_: object, **__: object) -> None:
             return None
 
-        monkeypatch.setattr(it.shared, "learn", full)
+        monkeypatch.setattr(it.shared, "store", full)
         await it.ask(max_age=0.0)
         it.clock.advance(0.6)
         await it.ask(max_age=0.0)
-        assert not trust.together
-        hit = at_hand.answer(QUESTION, NONE)
+        assert not trust.in_sync
+        hit = at_hand.answer(QUESTION, NO_DIRECTIVES)
         assert isinstance(hit, Hit)
         assert hit.ttl <= 1
         it.clock.advance(1)
-        assert at_hand.answer(QUESTION, NONE) is None
+        assert at_hand.answer(QUESTION, NO_DIRECTIVES) is None
 
 
 def fetched(it: Fixture, monkeypatch: pytest.MonkeyPatch) -> list[Question]:
@@ -283,7 +285,7 @@ async def test_where_nothing_is_kept_no_flight_begins_while_the_hub_rests(
     """Each would take a lease, and tell all replicas that it has landed."""
     async with fixture(fakeredis.FakeServer() if redis else None) as it:
         if redis:
-            monkeypatch.setattr(Trust, "hears", True)
+            monkeypatch.setattr(Trust, "news_flowing", True)
         clock = it.shield._clock = it.shield._gates._clock = Clock()
         it.hub.status, it.hub.retry_after = 429, "9"
         with pytest.raises(HubRateLimited):
@@ -292,15 +294,15 @@ async def test_where_nothing_is_kept_no_flight_begins_while_the_hub_rests(
         with pytest.raises(HubRateLimited):
             await it.ask()
         fetches = fetched(it, monkeypatch)
-        clock.advance(KNOWN / 2)
+        clock.advance(CHECK_INTERVAL / 2)
         for page in range(1, 9):
             with pytest.raises(HubRateLimited) as told:
                 await it.ask(page_question("c", ListQuery(page=page)))
-            assert told.value.retry_after == pytest.approx(9 - KNOWN / 2, abs=0.5 if redis else 0.01), (
+            assert told.value.retry_after == pytest.approx(9 - CHECK_INTERVAL / 2, abs=0.5 if redis else 0.01), (
                 "the time that is left"
             )
         assert fetches == []
-        clock.advance(KNOWN)
+        clock.advance(CHECK_INTERVAL)
         for _ in range(8):
             with pytest.raises(HubRateLimited):
                 await it.ask()
@@ -333,7 +335,7 @@ async def test_who_asks_the_same_as_the_probe_is_handed_its_answer() -> None:
 
 async def test_what_only_redis_has_stands_in_while_the_hub_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
-        monkeypatch.setattr(Trust, "hears", True)
+        monkeypatch.setattr(Trust, "news_flowing", True)
         await it.replica().answer(QUESTION)
         it.clock.advance(6)
         it.shield._clock = it.shield._gates._clock = Clock()

@@ -18,16 +18,16 @@ from proxy.fetch import Fetcher
 from proxy.questions.question import Question
 from proxy.redis.claims import Claim
 from proxy.settings import HubSettings
-from proxy.tasks.detached import ended
+from proxy.tasks.detached import wait_until_done
 from proxy.tasks.flight import Flights
 
-CROWDED: Final = 1.0
+RETRY_AFTER: Final = 1.0
 """Seconds to name in Retry-After where nobody knows how long it will take."""
 GRACE: Final = 0.5
 """Seconds past the deadline that callers wait, so that the fetch reports its own error."""
 
 
-class Begun(Struct, frozen=True):
+class StartedFetch(Struct, frozen=True):
     """A fetch under way, and whether it had been before."""
 
     target: Question
@@ -62,7 +62,7 @@ class Wait(Struct, frozen=True):
         return not landed.collapsed or ((recent or later) and landed.vouched_at >= self.doubted_at)
 
 
-class Line:
+class FetchQueue:
     """Has questions fetched.
 
     Attributes:
@@ -101,21 +101,21 @@ class Line:
         """What a look may take for the fetch of a question."""
         return self._fetcher.claim(question, useless)
 
-    def begin(self, claim: Claim, *, since: float) -> Begun:
+    def begin(self, claim: Claim, *, since: float) -> StartedFetch:
         """Start this claim's fetch; if one is under way, join it and give the claim up."""
         question = claim.question
         work = partial(self._fetcher.fetch, question, since=since, claim=claim)
-        begun = Begun(question, *self._fetches.join(question.key, work))
-        if begun.joined:
+        started = StartedFetch(question, *self._fetches.join(question.key, work))
+        if started.joined:
             self._fetcher.give_up(claim)
-        return begun
+        return started
 
     async def fetch(
-        self, question: Question, wait: Wait, *, since: float, begun: Begun | None = None
+        self, question: Question, wait: Wait, *, since: float, started: StartedFetch | None = None
     ) -> Landed | StaleHit:
         """Start or join a fetch; return what landed, or the caller's stand-in.
 
-        ``since``: as of ``Fetcher.fetch``. ``begun``: what has been started for this caller.
+        ``since``: as of ``Fetcher.fetch``. ``started``: what has been started for this caller.
 
         Raises:
             ProxyError: as the fetch's; HubBusy, if there are too many or it takes too long.
@@ -124,10 +124,10 @@ class Line:
         try:
             while True:
                 if self._crowd > self._limits.max_waiting:
-                    raise HubBusy("Too many wait for the hub (hub.max_waiting).", retry_after=CROWDED)
+                    raise HubBusy("Too many wait for the hub (hub.max_waiting).", retry_after=RETRY_AFTER)
                 work = partial(self._fetcher.fetch, question, since=since)
-                fetch, joined = (begun.fetch, begun.joined) if begun else self._fetches.join(question.key, work)
-                begun = None
+                fetch, joined = (started.fetch, started.joined) if started else self._fetches.join(question.key, work)
+                started = None
                 impatient_at = None if wait.patience is None else self._fetches.began(question.key) + wait.patience
                 if stale := await self._wait(fetch, wait, impatient_at):
                     return stale
@@ -154,11 +154,11 @@ class Line:
     async def _wait(self, fetch: asyncio.Task[Landed], wait: Wait, impatient_at: float | None) -> StaleHit | None:
         """Wait until the fetch has ended, or for as long as the caller's patience lasts if a page can stand in."""
         now = asyncio.get_running_loop().time
-        await ended(fetch, max(0.0, (wait.until if impatient_at is None else impatient_at) - now()))
+        await wait_until_done(fetch, max(0.0, (wait.until if impatient_at is None else impatient_at) - now()))
         if impatient_at is not None and not fetch.done():
             if stale := wait.stand_in():
                 return stale
-            await ended(fetch, max(0.0, wait.until - now()))
+            await wait_until_done(fetch, max(0.0, wait.until - now()))
         if not fetch.done():
-            raise HubBusy(f"No answer of the hub within {self._limits.deadline:g} s.", retry_after=CROWDED)
+            raise HubBusy(f"No answer of the hub within {self._limits.deadline:g} s.", retry_after=RETRY_AFTER)
         return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.questions.watermarks import Extent, Watermarks, heard
+from proxy.questions.watermarks import Extent, Watermarks, read_news
+from proxy.redis.retry_loop import RetryLoop
 from proxy.redis.shared_watermarks import SharedWatermarks
-from proxy.redis.telling import Telling
 
 
-class Agreed:
+class AgreedWatermarks:
     """What no longer counts, here and in Redis.
 
     Args:
@@ -26,9 +26,9 @@ class Agreed:
         self._clock = clock
         self._known = Watermarks()
         self.since = self._known.since
-        self._untold = Watermarks()
+        self._pending = Watermarks()
         self._compared = True
-        self._telling = Telling(self._tell)
+        self._retries = RetryLoop(self._report)
 
     @property
     def changes(self) -> int:
@@ -46,14 +46,14 @@ class Agreed:
             return False
         if await self._shared.add(extent, now, keep=self._keep):
             return True
-        self._tell_later(extent, now)
+        self._report_later(extent, now)
         return False
 
     def note(self, extent: Extent, at: float) -> None:
         """Nothing of this counts that was asked for before ``at`` (Unix seconds); the others are told meanwhile."""
         self._add(extent, at)
         if self._shared is not None:
-            self._tell_later(extent, at)
+            self._report_later(extent, at)
 
     async def read(self) -> bool:
         """Take in what all replicas have agreed on; return whether it could be had."""
@@ -63,27 +63,27 @@ class Agreed:
         """Redis is back, perhaps without what it took last: it is told again what it lacks, in a task of its own."""
         if self._shared is not None and self._known:
             self._compared = False
-            self._telling.begin()
+            self._retries.start()
 
-    def hear(self, news: bytes) -> None:
+    def on_news(self, news: bytes) -> None:
         """Take in news of one: ``<at> <scope> <what>``.
 
         Raises:
             ValueError: it cannot be read.
         """
-        self._known.add(*heard(news))
+        self._known.add(*read_news(news))
 
     async def drain(self, timeout: float) -> int:
         """Ask Redis once more at the most, and wait at most ``timeout`` seconds for that; return what goes on."""
-        return await self._telling.drain(timeout)
+        return await self._retries.drain(timeout)
 
     def _add(self, extent: Extent, at: float) -> None:
         self._known.forget(at - self._keep)
         self._known.add(extent, at)
 
-    def _tell_later(self, extent: Extent, at: float) -> None:
-        self._untold.add(extent, at)
-        self._telling.begin()
+    def _report_later(self, extent: Extent, at: float) -> None:
+        self._pending.add(extent, at)
+        self._retries.start()
 
     async def _read(self) -> dict[Extent, float] | None:
         found = {} if self._shared is None else await self._shared.times()
@@ -100,16 +100,16 @@ class Agreed:
             return False
         for extent, at in self._known.times.items():
             if found.get(extent, 0.0) < at:
-                self._untold.add(extent, at)
+                self._pending.add(extent, at)
         return True
 
-    async def _tell(self) -> bool:
+    async def _report(self) -> bool:
         """Tell of what Redis was not told of or has lost, as long as it matters."""
         if not self._compared and not await self._compare():
             return False
-        self._untold.forget(self._clock() - self._keep)
-        for extent, at in self._untold.times.items():
+        self._pending.forget(self._clock() - self._keep)
+        for extent, at in self._pending.times.items():
             if self._shared is None or not await self._shared.add(extent, at, keep=self._keep):
                 break
-            self._untold.drop(extent, at)
-        return self._compared and not self._untold
+            self._pending.drop(extent, at)
+        return self._compared and not self._pending

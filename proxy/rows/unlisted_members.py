@@ -17,7 +17,7 @@ Ends: TypeAlias = tuple[bool, bool]
 """Whether a page is the first of its listing, and whether it is the last."""
 
 
-class Strangers:
+class UnlistedMembers:
     """What the latest answers to the questions of each credential have had, by place and size of their pages."""
 
     def __init__(self) -> None:
@@ -26,18 +26,18 @@ class Strangers:
 
     def note(self, question: Question, entries: int, envelope: Envelope) -> None:
         """Take in what the hub's answer to a question has; its listing has so many ``entries``."""
-        self._seen.setdefault(question.credential, {})[_ends(question, entries)] = envelope.strangers
-        self._by_size[_place(question, entries)] = envelope.strangers
+        self._seen.setdefault(question.credential, {})[_ends(question, entries)] = envelope.unlisted
+        self._by_size[_place(question, entries)] = envelope.unlisted
 
     def fit(self, question: Question, entries: int, envelope: Envelope) -> bool:
         """Whether a page with this envelope would be as the hub's answer to the question."""
-        if any(one != envelope.strangers for one in self._seen.get(question.credential, {}).values()):
+        if any(one != envelope.unlisted for one in self._seen.get(question.credential, {}).values()):
             return False
-        return not envelope.strangers or self._by_size.get(_place(question, entries)) == envelope.strangers
+        return not envelope.unlisted or self._by_size.get(_place(question, entries)) == envelope.unlisted
 
     def may_fit(self, question: Question, entries: int, envelope: Envelope) -> bool:
         """Whether the hub's answer to the question may have such an envelope: none that is known had another."""
-        return self._by_size.get(_place(question, entries), envelope.strangers) == envelope.strangers
+        return self._by_size.get(_place(question, entries), envelope.unlisted) == envelope.unlisted
 
 
 def _ends(question: Question, entries: int) -> Ends:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from proxy.answer import directives
-from proxy.answer.directives import NONE
+from proxy.answer.directives import NO_DIRECTIVES
 from proxy.callers.quota import Terms
 from proxy.questions import query
 from proxy.questions.question import LIST_PATH, Question, page_question
 from proxy.settings import CacheSettings
-from proxy.web.express.heard import Meaning
+from proxy.web.express.known_request import ParsedHeaders
 from proxy.web.express.lane import HEAD
-from proxy.web.express.recollection import LONGEST, PLACE, Recollection, Remembered
+from proxy.web.express.request_cache import KEY_OVERHEAD, MAX_WORDS_BYTES, CacheEntry, RequestCache
 from proxy.web.express.wire import WIRE
 from tests.support import rig
 
@@ -28,32 +28,32 @@ QUERY = "namespace=ox&page_size=1"
 
 
 def test_a_recollection_is_bounded_by_what_it_keeps_alive() -> None:
-    it: Recollection[Remembered] = Recollection(3 * (PLACE + 1000))
-    things = {word: Remembered(cost=1000) for word in (b"a", b"b", b"c", b"d")}
+    it: RequestCache[CacheEntry] = RequestCache(3 * (KEY_OVERHEAD + 1000))
+    things = {word: CacheEntry(cost=1000) for word in (b"a", b"b", b"c", b"d")}
     for word in (b"a", b"b", b"c"):
         it.keep(word, things[word])
     assert it.get(b"a") is things[b"a"]
     it.keep(b"d", things[b"d"])
     assert (it.get(b"b"), it.get(b"a"), len(it)) == (None, things[b"a"], 3)
-    assert it.bytes == 3 * (PLACE + 1000)
-    it.keep(b"d", again := Remembered(cost=900))
-    assert (it.get(b"d"), it.bytes) == (again, 3 * PLACE + 2900)
-    it.keep(b"e", Remembered(cost=3 * (PLACE + 1000)))
-    it.keep(b"f" * (LONGEST + 1), Remembered(cost=1))
+    assert it.bytes == 3 * (KEY_OVERHEAD + 1000)
+    it.keep(b"d", again := CacheEntry(cost=900))
+    assert (it.get(b"d"), it.bytes) == (again, 3 * KEY_OVERHEAD + 2900)
+    it.keep(b"e", CacheEntry(cost=3 * (KEY_OVERHEAD + 1000)))
+    it.keep(b"f" * (MAX_WORDS_BYTES + 1), CacheEntry(cost=1))
     it.forget(b"never known")
-    assert (len(it), it.bytes) == (3, 3 * PLACE + 2900), "what is too large displaces nothing"
+    assert (len(it), it.bytes) == (3, 3 * KEY_OVERHEAD + 2900), "what is too large displaces nothing"
     it.clear()
     assert (len(it), it.bytes) == (0, 0)
 
 
 def test_what_several_words_mean_is_charged_as_long_as_one_of_them_is_remembered() -> None:
-    it: Recollection[Remembered] = Recollection(10_000)
-    thing = Remembered(cost=1000)
+    it: RequestCache[CacheEntry] = RequestCache(10_000)
+    thing = CacheEntry(cost=1000)
     for word in (b"a", b"b"):
         it.keep(word, thing)
-    assert it.bytes == 2 * PLACE + 1000
+    assert it.bytes == 2 * KEY_OVERHEAD + 1000
     it.forget(b"a")
-    assert it.bytes == PLACE + 1000
+    assert it.bytes == KEY_OVERHEAD + 1000
     it.forget(b"b")
     assert it.bytes == 0
 
@@ -62,23 +62,27 @@ def always() -> bool:
     return True
 
 
-def meaning(caller: str = "anonymous", cache_control: str = "", terms: Terms | None = None) -> Meaning:
-    wishes = directives.parse([cache_control]) if cache_control else NONE
-    return Meaning(caller, wishes, terms, always, "zstd")
+def parsed_headers(caller: str = "anonymous", cache_control: str = "", terms: Terms | None = None) -> ParsedHeaders:
+    parsed = directives.parse_directives([cache_control]) if cache_control else NO_DIRECTIVES
+    return ParsedHeaders(caller, parsed, terms, always, "zstd")
 
 
 def some_tags(number: int, count: int) -> tuple[str, ...]:
     return tuple(f'"{number:030x}{at:02x}"' for at in range(count))
 
 
-REQUESTS: dict[str, Callable[[int], tuple[str, Meaning, tuple[str, ...]]]] = {
-    "a tag": lambda n: (QUERY, meaning(), some_tags(n, 1)),
-    "many tags": lambda n: (QUERY, meaning(), some_tags(n, 20)),
-    "Cache-Control": lambda n: (QUERY, meaning(cache_control=f"max-age={n}, max-stale={n}, min-fresh=0.{n}"), ()),
-    "callers": lambda n: (QUERY, meaning(f"jwt:{n}", terms=Terms(n + 0.5, n + 1.5)), ()),
-    "pages": lambda n: (f"{QUERY}&page={n + 2}", meaning(), ()),
-    "long filters": lambda n: (f"{QUERY}&model={n:032d}&folder={'%C3%A4' * 256}", meaning(), ()),
-    "heads": lambda _: (QUERY, meaning(), ()),
+REQUESTS: dict[str, Callable[[int], tuple[str, ParsedHeaders, tuple[str, ...]]]] = {
+    "a tag": lambda n: (QUERY, parsed_headers(), some_tags(n, 1)),
+    "many tags": lambda n: (QUERY, parsed_headers(), some_tags(n, 20)),
+    "Cache-Control": lambda n: (
+        QUERY,
+        parsed_headers(cache_control=f"max-age={n}, max-stale={n}, min-fresh=0.{n}"),
+        (),
+    ),
+    "callers": lambda n: (QUERY, parsed_headers(f"jwt:{n}", terms=Terms(n + 0.5, n + 1.5)), ()),
+    "pages": lambda n: (f"{QUERY}&page={n + 2}", parsed_headers(), ()),
+    "long filters": lambda n: (f"{QUERY}&model={n:032d}&folder={'%C3%A4' * 256}", parsed_headers(), ()),
+    "heads": lambda _: (QUERY, parsed_headers(), ()),
 }
 """What one caller may send anew each time, by what differs."""
 
@@ -90,7 +94,7 @@ async def test_what_a_caller_has_remembered_is_bounded(kind: str) -> None:
         await it.get(QUERY)
         wire = it.app.state[WIRE]
         express, (credential,) = wire._express, wire._express._credentials.values()
-        express._shared = lambda manner: manner  # as for an entry that is alone in its manner
+        express._shared = lambda context: context  # as for an entry that is alone in its manner
 
         def question(text: str) -> Question:
             return page_question(credential.id, query.parse(text.encode()))
@@ -113,7 +117,7 @@ async def test_what_a_caller_has_remembered_is_bounded(kind: str) -> None:
         try:
             for number in range(1, MANY):
                 ask(number)
-            wire._untold.clear()
+            wire._pending.clear()
             gc.collect()
             held, _ = tracemalloc.get_traced_memory()
             known = express._known
@@ -141,5 +145,5 @@ async def test_what_an_answer_of_a_token_that_was_renewed_meanwhile_meant_is_not
         }
         scope |= {"headers": [], "state": {}}
         for credential_id, known in (("of the old token", 0), (credential.id, 1)):
-            express.remember(scope, page_question(credential_id, query.parse(QUERY.encode())), meaning())
+            express.remember(scope, page_question(credential_id, query.parse(QUERY.encode())), parsed_headers())
             assert len(express) == known

@@ -11,36 +11,36 @@ from proxy.answer.encodings import Coding
 from proxy.answer.outcome import Hit, StaleHit
 from proxy.callers.quota import Terms
 from proxy.hub.credential import Credential
-from proxy.known.kept import Kept
+from proxy.known.cached_page import CachedPage
 from proxy.questions.question import Question
-from proxy.web.express.recollection import Remembered
+from proxy.web.express.request_cache import CacheEntry
 from proxy.web.telemetry.event import Asked
 
 
-class Meaning(Struct, frozen=True, gc=False):
+class ParsedHeaders(Struct, frozen=True, gc=False):
     """What a request's words mean, whatever they ask for: nothing that differs from page to page.
 
     Attributes:
         caller: its name; what it may see was looked at when the request was answered.
         terms: what the caller may ask; None: as much as it likes.
         valid: says whether the caller's credentials still are.
-        liked: the coding that the caller likes best.
+        preferred: the coding that the caller likes best.
     """
 
     caller: str
-    wishes: Directives
+    directives: Directives
     terms: Terms | None
     valid: Callable[[], bool]
-    liked: Coding | None
+    preferred: Coding | None
 
 
-class Manner(Struct, frozen=True, gc=False):
+class RequestContext(Struct, frozen=True, gc=False):
     """How a request was made, beside what it asks for: many that are remembered share one, so that it is at hand.
 
     ``credential_id``: that the credential had.
     """
 
-    meaning: Meaning
+    parsed: ParsedHeaders
     credential: Credential
     credential_id: str
     origin: bytes | None
@@ -62,7 +62,7 @@ class Variant(Struct, gc=False):
     lines: tuple[str, str] | None = None
 
 
-class Heard(Remembered, gc=False, kw_only=True):
+class KnownRequest(CacheEntry, gc=False, kw_only=True):
     """A request as it is remembered.
 
     Attributes:
@@ -72,19 +72,19 @@ class Heard(Remembered, gc=False, kw_only=True):
         variant: of that page.
     """
 
-    manner: Manner
+    context: RequestContext
     asked: Asked
     question: Question
     if_none_match: tuple[str, ...] = ()
     shown: str | None = None
-    kept: Kept | None = None
+    kept: CachedPage | None = None
     variant: Variant | None = None
 
 
 class Answer(Struct, frozen=True, gc=False):
     """An answer from memory; the ``body`` is in the variant's coding, and empty with a 304."""
 
-    heard: Heard
+    request: KnownRequest
     outcome: Hit | StaleHit
     variant: Variant
     body: bytes

@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-LASTING: Final = 2.0
+MIN_GATE_SECONDS: Final = 2.0
 """Seconds for which a gate has to be there, once it was forgotten twice within as many."""
 
 
-class Forgetting:
+class GateEvictions:
     """Notes when gates begin.
 
     Args:
@@ -23,10 +23,10 @@ class Forgetting:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._born = 0.0
-        self._forgotten_at = self._until = -math.inf
+        self._evicted_at = self._until = -math.inf
 
     @property
-    def again_and_again(self) -> bool:
+    def frequent(self) -> bool:
         """Whether all replicas' gate is not to be gone by."""
         return self._clock() < self._until
 
@@ -34,7 +34,7 @@ class Forgetting:
         """Take in when the gate began that has answered, by Redis' clock. One that began before others answers late."""
         if 0.0 < self._born < born:
             now = self._clock()
-            if now < self._forgotten_at + LASTING:
-                self._until = now + LASTING
-            self._forgotten_at = now
+            if now < self._evicted_at + MIN_GATE_SECONDS:
+                self._until = now + MIN_GATE_SECONDS
+            self._evicted_at = now
         self._born = max(self._born, born)

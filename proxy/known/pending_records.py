@@ -14,17 +14,17 @@ from typing import Final
 
 from proxy.answer.record import Record
 from proxy.known.memory import Memory
+from proxy.redis.retry_loop import RetryLoop
 from proxy.redis.shared import Shared
-from proxy.redis.telling import Telling
 
-LOSABLE: Final = 10.0
+LOSS_WINDOW: Final = 10.0
 """Seconds up to the last that Redis took: it may have lost what it took in these. A replica that takes over may lag by
 so much where that is bounded at all (``min-replicas-max-lag``, which is 10 by default)."""
 MOST_TAKEN: Final = 1000
 """Listings that are told again at the most; the hub's budget lets fewer move in that time."""
 
 
-class Untold:
+class PendingRecords:
     """Records that the other replicas do not know, or will not if Redis has lost them.
 
     Of no more listings than memory knows.
@@ -40,7 +40,7 @@ class Untold:
         self._clock = clock
         self._records: OrderedDict[str, tuple[Record, bool]] = OrderedDict()
         self._taken: OrderedDict[str, tuple[Record, float]] = OrderedDict()
-        self._telling = Telling(self._tell)
+        self._retries = RetryLoop(self._report)
         memory.on_move = self._moved
 
     def note(self, listing: str, record: Record, *, moved: bool) -> None:
@@ -49,24 +49,24 @@ class Untold:
         if before is not None or len(self._records) < self._memory.most_listings:
             self._records[listing] = (record, moved or (before is not None and before[1]))
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Redis is back: tell it, in a task of its own, and learn what it knows."""
         for listing, (record, _) in self._taken.items():
             later, _ = self._records.get(listing, (record, True))
             self._records[listing] = (later, True)
         self._taken.clear()
         if self._records:
-            self._telling.begin()
+            self._retries.start()
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
-        return await self._telling.drain(timeout)
+        return await self._retries.drain(timeout)
 
-    async def _tell(self) -> bool:
+    async def _report(self) -> bool:
         """Tell all, until Redis does not take one: that is the last the next time, as it may be what Redis refuses."""
-        while self._records and not self._shared.resting:
+        while self._records and not self._shared.backing_off:
             listing, (record, moved) = self._records.popitem()
-            latest = await self._shared.tell(listing, record, moved=moved, keep_record=self._keep_record)
+            latest = await self._shared.report(listing, record, moved=moved, keep_record=self._keep_record)
             if latest is None:
                 later, moved_since = self._records.get(listing, (record, False))
                 self._records[listing] = (later, moved or moved_since)
@@ -74,7 +74,7 @@ class Untold:
                 break
             if moved:
                 self._note_taken(listing, record)
-            self._memory.hear(listing, latest)
+            self._memory.learn_from_news(listing, latest)
         return not self._records
 
     def _moved(self, listing: str, record: Record) -> None:
@@ -89,5 +89,5 @@ class Untold:
         """
         now, (before, _) = self._clock(), self._taken.pop(listing, (record, 0.0))
         self._taken[listing] = (before if before.is_after(record) else record, now)
-        while len(self._taken) > MOST_TAKEN or next(iter(self._taken.values()))[1] < now - LOSABLE:
+        while len(self._taken) > MOST_TAKEN or next(iter(self._taken.values()))[1] < now - LOSS_WINDOW:
             self._taken.popitem(last=False)

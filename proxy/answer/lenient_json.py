@@ -16,7 +16,7 @@ import msgspec
 
 T = TypeVar("T")
 
-LEVELS: Final = 64
+MAX_LEVELS: Final = 64
 """Levels of nesting that are read of a body that has too many; what judging needs is above them."""
 LARGEST: Final = 2**53
 """Up to there, numbers with a fraction or an exponent are exact for whoever reads JSON."""
@@ -30,7 +30,7 @@ _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def lenient(decode: Callable[[bytes], T], body: bytes) -> T:
+def decode_leniently(decode: Callable[[bytes], T], body: bytes) -> T:
     """Decode a body, of which only what judging needs is read; it is never rewritten for anybody.
 
     Raises:
@@ -42,7 +42,7 @@ def lenient(decode: Callable[[bytes], T], body: bytes) -> T:
         shallow = _shallow(body)
         if shallow == body:
             raise msgspec.DecodeError("nested too deeply") from None
-        return lenient(decode, shallow)
+        return decode_leniently(decode, shallow)
     except msgspec.ValidationError:
         plain = _plain(body)
         if plain == body:
@@ -52,14 +52,14 @@ def lenient(decode: Callable[[bytes], T], body: bytes) -> T:
         plain = _ESCAPES.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], body)
         if plain == body:
             raise
-        return lenient(decode, plain)
+        return decode_leniently(decode, plain)
 
 
 def _plain(body: bytes, *, whole: bool = True) -> bytes:
     """An answer, or (not ``whole``) a row in it, with whole numbers in digits, and ``null`` for statuses of no text."""
     if not body.lstrip().startswith(b"{"):
         return body
-    members = {name: bytes(value) for name, value in lenient(_decode_members, body).items()}
+    members = {name: bytes(value) for name, value in decode_leniently(_decode_members, body).items()}
     plain = {name: _plain_member(name, value, whole=whole) for name, value in members.items()}
     return body if plain == members else _encode({name: msgspec.Raw(value) for name, value in plain.items()})
 
@@ -83,11 +83,11 @@ def _shallow(body: bytes) -> bytes:
     for found in _NESTING.finditer(body):
         run, at = found[0], found.start()
         if run[0] in b"[{":
-            if level <= LEVELS < level + len(run):
-                kept += [body[start : at + LEVELS - level], b"null"]
+            if level <= MAX_LEVELS < level + len(run):
+                kept += [body[start : at + MAX_LEVELS - level], b"null"]
             level += len(run)
         elif run[0] in b"]}":
-            if level - len(run) <= LEVELS < level:
-                start = at + level - LEVELS
+            if level - len(run) <= MAX_LEVELS < level:
+                start = at + level - MAX_LEVELS
             level -= len(run)
-    return b"".join([*kept, body[start:]] if level <= LEVELS else kept)
+    return b"".join([*kept, body[start:]] if level <= MAX_LEVELS else kept)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-LONGEST: Final = 1024
+MAX_CHARACTERS: Final = 1024
 """Characters, in all, of the longest texts whose results are shared: callers can make up filters of 12 KB each."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def shared(entries: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def text_cache(entries: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """As ``lru_cache`` for a pure function of texts; what it makes of long ones it makes anew each time."""
 
     def share(function: Callable[P, T]) -> Callable[P, T]:
@@ -21,7 +21,7 @@ def shared(entries: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
         @wraps(function)
         def recalled(*texts: Any, **named: Any) -> T:
-            return cast("T", (kept if sum(map(len, texts)) <= LONGEST else function)(*texts, **named))
+            return cast("T", (kept if sum(map(len, texts)) <= MAX_CHARACTERS else function)(*texts, **named))
 
         return cast("Callable[P, T]", recalled)
 

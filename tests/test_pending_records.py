@@ -9,9 +9,9 @@ import pytest
 
 from proxy.answer.record import Record, Stamp
 from proxy.known.memory import Memory
-from proxy.known.untold import LOSABLE, MOST_TAKEN, Untold
-from proxy.redis import telling
-from proxy.redis.allotment import allotted, current
+from proxy.known.pending_records import LOSS_WINDOW, MOST_TAKEN, PendingRecords
+from proxy.redis import retry_loop
+from proxy.redis.allotment import allotted, current_allotment
 from proxy.redis.shared import Shared
 from tests.support import Clock
 
@@ -30,10 +30,10 @@ class Redis:
         self.refused: set[str] = set()
 
     @property
-    def resting(self) -> bool:
+    def backing_off(self) -> bool:
         return len(self.heard) >= self.most
 
-    async def tell(self, listing: str, told: Record, *, moved: bool, keep_record: float) -> Record | None:
+    async def report(self, listing: str, told: Record, *, moved: bool, keep_record: float) -> Record | None:
         assert keep_record == 60.0
         if self.refuses or listing in self.refused:
             return None
@@ -41,25 +41,25 @@ class Redis:
         return told
 
 
-def untold(redis: Redis, clock: Clock | None = None) -> Untold:
-    return Untold(cast("Shared", redis), Memory(2**21), keep_record=60.0, clock=clock or Clock())
+def pending_records(redis: Redis, clock: Clock | None = None) -> PendingRecords:
+    return PendingRecords(cast("Shared", redis), Memory(2**21), keep_record=60.0, clock=clock or Clock())
 
 
-def move(one: Untold, listing: str, entries: int) -> None:
+def move(one: PendingRecords, listing: str, entries: int) -> None:
     """It is known here, and Redis has it."""
     one._memory.learn(listing, record(entries - 1))
     one._memory.learn(listing, record(entries))
 
 
-async def tell(one: Untold) -> None:
-    one.tell()
+async def tell(one: PendingRecords) -> None:
+    one.report()
     assert await one.drain(1) == 0
 
 
 async def test_all_is_told_once() -> None:
     """But what has moved also when Redis goes again: it may have lost that."""
     redis = Redis()
-    one = untold(redis)
+    one = pending_records(redis)
     for number in range(300):
         one.note(f"l{number}", record(number), moved=number % 2 == 0)
     await tell(one)
@@ -72,9 +72,9 @@ async def test_all_is_told_once() -> None:
 async def test_what_redis_took_last_is_told_again_when_it_is_back() -> None:
     """It may have lost that; not what it took long before, nor what nothing has moved."""
     redis, clock = Redis(), Clock()
-    one = untold(redis, clock)
+    one = pending_records(redis, clock)
     move(one, "long ago", 5)
-    clock.advance(LOSABLE + 1)
+    clock.advance(LOSS_WINDOW + 1)
     move(one, "l", 5)
     one._memory.learn("l", record(5))
     one._memory.learn("new", record(5))
@@ -86,7 +86,7 @@ async def test_what_redis_took_last_is_told_again_when_it_is_back() -> None:
 async def test_how_a_listing_moved_is_told_again_not_what_confirmed_it_since() -> None:
     """Else a Redis that has lost nothing would take the listing for one that has moved once more."""
     redis = Redis()
-    one = untold(redis)
+    one = pending_records(redis)
     move(one, "l", 5)
     one._memory.learn("l", Record(Stamp(5, None), 0.0, 6.0, 6.0, 8))
     await tell(one)
@@ -95,7 +95,7 @@ async def test_how_a_listing_moved_is_told_again_not_what_confirmed_it_since() -
 
 async def test_what_moved_on_without_redis_is_told_as_it_is_by_then() -> None:
     redis = Redis()
-    one = untold(redis)
+    one = pending_records(redis)
     move(one, "l", 5)
     one.note("l", record(6), moved=False)
     one._memory.learn("l", record(6))
@@ -105,7 +105,7 @@ async def test_what_moved_on_without_redis_is_told_as_it_is_by_then() -> None:
 
 async def test_no_more_than_so_much_is_told_again() -> None:
     redis = Redis()
-    one = untold(redis)
+    one = pending_records(redis)
     for number in range(MOST_TAKEN + 9):
         move(one, f"l{number}", 5)
     for _ in range(2):
@@ -116,7 +116,7 @@ async def test_no_more_than_so_much_is_told_again() -> None:
 
 async def test_what_was_not_heard_is_told_the_next_time() -> None:
     redis = Redis(most=100)
-    one = untold(redis)
+    one = pending_records(redis)
     for number in range(300):
         one.note(f"l{number}", record(number), moved=False)
     for expected in (100, 200, 300):
@@ -130,13 +130,13 @@ async def test_what_was_not_heard_is_told_the_next_time() -> None:
 
 async def test_what_was_not_heard_is_told_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where Redis was slow for a moment only, so that nothing else says that it is back."""
-    monkeypatch.setattr(telling, "AGAIN", 0.0)
+    monkeypatch.setattr(retry_loop, "RETRY_INTERVAL", 0.0)
     redis = Redis()
-    one = untold(redis)
+    one = pending_records(redis)
     for number in range(5):
         one.note(f"l{number}", record(number), moved=False)
     redis.refused = {"l1", "l3"}
-    one.tell()
+    one.report()
     async with asyncio.timeout(5):
         while len(redis.heard) < 3:
             await asyncio.sleep(0)
@@ -150,9 +150,9 @@ async def test_what_was_not_heard_is_told_again_and_again(monkeypatch: pytest.Mo
 async def test_a_refused_record_is_kept_as_it_is_by_then_and_as_moved() -> None:
     redis = Redis()
     redis.refuses = True
-    one = untold(redis)
+    one = pending_records(redis)
     one.note("l", record(1), moved=True)
-    one.tell()
+    one.report()
     one.note("l", record(2), moved=False)
     assert await one.drain(1) == 0
     redis.refuses = False
@@ -163,11 +163,11 @@ async def test_a_refused_record_is_kept_as_it_is_by_then_and_as_moved() -> None:
 async def test_no_more_is_kept_than_memory_knows() -> None:
     """However often Redis comes and goes at once; and a Redis that is gone again costs no look at each of them."""
     redis = Redis(most=0)
-    one = untold(redis)
+    one = pending_records(redis)
     for times in range(2):
         for number in range(one._memory.most_listings + 9):
             one.note(f"l{times} {number}", record(number), moved=False)
-        one.tell()
+        one.report()
     assert await one.drain(1) == 0
     redis.most = 10**6
     await tell(one)
@@ -179,15 +179,15 @@ async def test_one_tells_at_a_time_and_in_a_time_of_its_own() -> None:
     heard, left = asyncio.Event(), list[float]()
 
     async def tell() -> bool:
-        left.append(current().left(1.0))
+        left.append(current_allotment().left(1.0))
         await heard.wait()
         return True
 
-    it = telling.Telling(tell)
+    it = retry_loop.RetryLoop(tell)
     with allotted():
-        current().charge(10.0)
+        current_allotment().charge(10.0)
         for _ in range(3):
-            it.begin()
+            it.start()
             await asyncio.sleep(0)
         heard.set()
         assert await it.drain(1) == 0

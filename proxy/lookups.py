@@ -9,22 +9,22 @@ from msgspec import Struct
 
 from proxy.answer.directives import Directives
 from proxy.answer.freshness import oldest_fresh
-from proxy.at_hand import AtHand
+from proxy.fetch_queue import FetchQueue, StartedFetch
 from proxy.known.knowledge import Knowledge
-from proxy.line import Begun, Line
+from proxy.memory_hits import MemoryHits
 from proxy.questions.question import Question
 from proxy.settings import CacheSettings
 from proxy.tasks.flight import Flights
 
 
-class Looked(Struct, frozen=True):
+class LookupResult(Struct, frozen=True):
     """What a look into Redis led to: whether Redis answered, and the fetch that it began."""
 
     answered: bool
-    begun: Begun | None
+    started: StartedFetch | None
 
 
-class Looks:
+class Lookups:
     """Has memory know what Redis has.
 
     Args:
@@ -36,41 +36,41 @@ class Looks:
         self,
         cache: CacheSettings,
         knowledge: Knowledge,
-        line: Line,
-        at_hand: AtHand,
+        queue: FetchQueue,
+        memory_hits: MemoryHits,
         to_ask: Callable[[Question], Question],
         *,
         clock: Callable[[], float],
     ) -> None:
         self._settings = cache
         self._known = knowledge
-        self._line = line
-        self._at_hand = at_hand
+        self._queue = queue
+        self._memory_hits = memory_hits
         self._to_ask = to_ask
         self._clock = clock
-        self._flights: Flights[Looked] = Flights()
+        self._flights: Flights[LookupResult] = Flights()
 
-    async def look(self, question: Question, wishes: Directives | None = None) -> tuple[Looked, bool]:
+    async def look_up(self, question: Question, directives: Directives | None = None) -> tuple[LookupResult, bool]:
         """Look into Redis, or join who does; return what that led to, and whether another had begun it.
 
-        ``wishes``: of a caller. If nothing in Redis can be what it wishes, as nothing in memory was, a fetch is begun.
+        ``directives``: a caller's. If nothing in Redis can be what it wants, as nothing in memory was, a fetch begins.
         """
-        return await self._flights.share(question.key, partial(self._look, question, wishes))
+        return await self._flights.share(question.key, partial(self._look_up, question, directives))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for the looks under way; return how many go on."""
         return await self._flights.drain(timeout)
 
-    async def _look(self, question: Question, wishes: Directives | None) -> Looked:
+    async def _look_up(self, question: Question, directives: Directives | None) -> LookupResult:
         claim = None
-        if wishes is not None and self._known.trust.together and not (wishes.only_if_cached or self._line.full):
+        if directives is not None and self._known.trust.in_sync and not (directives.only_if_cached or self._queue.full):
             useless = oldest_fresh(self._clock(), self._settings, single=question.single)
-            claim = self._line.claim(self._to_ask(question), useless if wishes.max_stale <= 0 else (0.0, 0.0))
+            claim = self._queue.claim(self._to_ask(question), useless if directives.max_stale <= 0 else (0.0, 0.0))
         since = self._known.judging.vouched(question)
-        found = await self._known.look(question, claim)
+        found = await self._known.look_up(question, claim)
         if found is not None:
-            self._at_hand.looked(question)
+            self._memory_hits.note_lookup(question)
         if claim is None or (found is not None and not found.leased):
-            return Looked(found is not None, None)
+            return LookupResult(found is not None, None)
         claim = claim.unanswered() if found is None else claim.taken(found.turn)
-        return Looked(found is not None, self._line.begin(claim, since=since))
+        return LookupResult(found is not None, self._queue.begin(claim, since=since))

@@ -10,30 +10,30 @@ from msgspec import Struct
 
 from proxy.known.second_chance import victim
 
-PLACE: Final = 240
+KEY_OVERHEAD: Final = 240
 """Bytes charged for words: their digest, and its place in the map (measured: about 220)."""
-LONGEST: Final = 8 * 1024
+MAX_WORDS_BYTES: Final = 8 * 1024
 """Bytes of the longest words that are remembered."""
 
 
-class Remembered(Struct, gc=False, kw_only=True):
+class CacheEntry(Struct, gc=False, kw_only=True):
     """What can be remembered.
 
     Attributes:
         cost: bytes that it keeps alive.
-        places: how many words mean it, of those that are remembered.
+        references: how many words mean it, of those that are remembered.
         used: of late; see ``second_chance``.
     """
 
     cost: int
-    places: int = 0
+    references: int = 0
     used: bool = False
 
 
-T = TypeVar("T", bound=Remembered)
+T = TypeVar("T", bound=CacheEntry)
 
 
-class Recollection(Generic[T]):
+class RequestCache(Generic[T]):
     """What words meant, by their digests: callers' keys are in them, and are not to lie around.
 
     Several words may mean one thing. It is charged once, for as long as any of them is remembered: whatever it was
@@ -60,12 +60,12 @@ class Recollection(Generic[T]):
 
     def keep(self, words: bytes, thing: T) -> None:
         """Remember what these words mean, unless they are too long, or it is too large."""
-        if len(words) > LONGEST or thing.cost + PLACE > self._limit:
+        if len(words) > MAX_WORDS_BYTES or thing.cost + KEY_OVERHEAD > self._limit:
             return
         self.forget(words)
         self._found[hashlib.sha256(words).digest()] = thing
-        self.bytes += PLACE if thing.places else PLACE + thing.cost
-        thing.places += 1
+        self.bytes += KEY_OVERHEAD if thing.references else KEY_OVERHEAD + thing.cost
+        thing.references += 1
         while self.bytes > self._limit:
             self._drop(victim(self._found))
 
@@ -82,5 +82,5 @@ class Recollection(Generic[T]):
 
     def _drop(self, digest: bytes) -> None:
         thing = self._found.pop(digest)
-        thing.places -= 1
-        self.bytes -= PLACE if thing.places else PLACE + thing.cost
+        thing.references -= 1
+        self.bytes -= KEY_OVERHEAD if thing.references else KEY_OVERHEAD + thing.cost

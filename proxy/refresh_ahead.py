@@ -11,7 +11,7 @@ from proxy.questions.question import Question
 from proxy.tasks.detached import Detached
 
 
-class Ahead:
+class RefreshAhead:
     """Refreshes pages, each once at a time.
 
     Args:
@@ -58,7 +58,7 @@ class Ahead:
 
     def _refresh_doubted(self, credential: str) -> None:
         self._to_look.discard(credential)
-        for question in self._demand.lately():
+        for question in self._demand.in_demand():
             if question.credential == credential and (page := self._doubted(question)) is not None:
                 self.start(question, page)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.known.agreed import Agreed
+from proxy.known.agreed_watermarks import AgreedWatermarks
 from proxy.questions.question import Question
 from proxy.questions.watermarks import Extent
 from proxy.redis.link import RedisLink
 from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis_keys import Kind
-from proxy.tasks.detached import drained
+from proxy.tasks.detached import drain_all
 
 
-class Barred:
+class Invalidations:
     """Both, agreed with all replicas.
 
     Args:
@@ -26,8 +26,8 @@ class Barred:
     """
 
     def __init__(self, link: RedisLink | None, *, keep: float, clock: Callable[[], float]) -> None:
-        def agreed(kind: Kind) -> Agreed:
-            return Agreed(None if link is None else SharedWatermarks(link, kind), keep=keep, clock=clock)
+        def agreed(kind: Kind) -> AgreedWatermarks:
+            return AgreedWatermarks(None if link is None else SharedWatermarks(link, kind), keep=keep, clock=clock)
 
         self.purged, self.withdrawn = agreed("purged"), agreed("withdrawn")
 
@@ -40,7 +40,7 @@ class Barred:
         """The time before which answers to the question are barred from everything; 0 if there is none."""
         return max(self.purged.since(question), self.withdrawn.since(question))
 
-    def refused(self, question: Question, status: int | None, at: float) -> None:
+    def note_refusal(self, question: Question, status: int | None, at: float) -> None:
         """The hub, asked at ``at`` (Unix seconds) or later, has refused to show this.
 
         A 401 is about the token and all that it shows, a 403 about the listing.
@@ -59,4 +59,4 @@ class Barred:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""
-        return await drained(timeout, self.purged, self.withdrawn)
+        return await drain_all(timeout, self.purged, self.withdrawn)

@@ -40,7 +40,7 @@ from proxy.web.telemetry.event import Sink, log_requests
 DRAIN_TIMEOUT: Final = 2.0
 """Seconds that hub requests still under way are given when the application ends."""
 REPORT_TIMEOUT: Final = 1.0
-"""Seconds that Redis is then given to hear of what they came to."""
+"""Seconds that are then given to reports to Redis of what they came to."""
 SHUTDOWN_TIMEOUT: Final = 10.0
 """Seconds in which the application has ended, also where the hub, Redis and a collector of traces hang."""
 

@@ -4,8 +4,8 @@
 
     take the lease, or wait for its holder → look once more → turn at the hub → ask → learn → land
 
-A look that found nothing of use has taken the lease already, and mostly the turn (``shared.look``), so that the hub is
-asked at once. Without Redis, each process asks for itself.
+A lookup that found nothing of use has taken the lease already, and mostly the turn (``shared.look_up``), so that the
+hub is asked at once. Without Redis, each process asks for itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from proxy.upstream import Upstream
 ATTEMPTS: Final = 3
 """How often the hub is asked for one question when its answers overlap with others of another moment."""
 NEWS_CHECK_INTERVAL: Final = 0.05
-"""Seconds between looks at whether news still flows; while it does not, between looks into Redis."""
+"""Seconds between checks that news still flows; while it does not, between lookups in Redis."""
 LEASE_GRACE: Final = 0.05
 """Seconds after a lease's end at which those who waited for its holder look again."""
 
@@ -90,7 +90,7 @@ class Fetcher:
                 self._known.note_refusal(question, error.hub_status, began)
             raise
         finally:
-            self._give_back(claim)  # the turn of a look whose answer was lost, where others have asked meanwhile
+            self._give_back(claim)  # the turn of a lookup whose answer was lost, where others have asked meanwhile
 
     async def _lead_or_follow(self, question: Question, claim: Claim | None, since: float, *, ahead: bool) -> Landed:
         """Ask the hub, or wait for the replica that does: whoever has the question's lease."""
@@ -126,7 +126,7 @@ class Fetcher:
         return self._upstreams[credential].shield.hold_off()
 
     def claim(self, question: Question, useless: tuple[float, float]) -> Claim:
-        """What a look may take for a fetch. At most half of the time goes by until the turn: the hub has the other."""
+        """What a lookup may take for a fetch. At most half of the time goes by until the turn; the hub has the rest."""
         shield = self._upstreams[question.credential].shield
         return Claim(question, secrets.token_hex(8), useless, shield.wanted(self._deadline / 2))
 

@@ -98,7 +98,7 @@ class FetchQueue:
         return max(self.waiting, len(self._fetches))
 
     def claim(self, question: Question, useless: tuple[float, float]) -> Claim:
-        """What a look may take for the fetch of a question."""
+        """What a lookup may take for the fetch of a question."""
         return self._fetcher.claim(question, useless)
 
     def begin(self, claim: Claim, *, since: float) -> StartedFetch:

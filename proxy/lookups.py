@@ -1,4 +1,4 @@
-"""Looks into Redis, each for all who ask the same: one that finds nothing of use begins the fetch at once."""
+"""Lookups in Redis, each for all who ask the same: one that finds nothing of use begins the fetch at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proxy.tasks.flight import Flights
 
 
 class LookupResult(Struct, frozen=True):
-    """What a look into Redis led to: whether Redis answered, and the fetch that it began."""
+    """What a lookup in Redis led to: whether Redis answered, and the fetch that it began."""
 
     answered: bool
     started: StartedFetch | None
@@ -51,14 +51,14 @@ class Lookups:
         self._flights: Flights[LookupResult] = Flights()
 
     async def look_up(self, question: Question, directives: Directives | None = None) -> tuple[LookupResult, bool]:
-        """Look into Redis, or join who does; return what that led to, and whether another had begun it.
+        """Look a question up in Redis, or join who does; return what that led to, and whether another had begun it.
 
         ``directives``: a caller's. If nothing in Redis can be what it wants, as nothing in memory was, a fetch begins.
         """
         return await self._flights.share(question.key, partial(self._look_up, question, directives))
 
     async def drain(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds for the looks under way; return how many go on."""
+        """Wait at most ``timeout`` seconds for the lookups under way; return how many go on."""
         return await self._flights.drain(timeout)
 
     async def _look_up(self, question: Question, directives: Directives | None) -> LookupResult:

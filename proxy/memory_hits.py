@@ -78,7 +78,7 @@ class MemoryHits:
         return self._judging.cached(question)
 
     def serve_again(self, before: AskedBefore) -> Hit | None:
-        """As ``answer`` without wishes, of what was asked before; None: nothing is sure any more.
+        """As ``answer`` without directives, of what was asked before; None: nothing is sure any more.
 
         Nearly every hit comes this way, for a third of the cost: nothing is looked up, only the clock is compared.
         """
@@ -122,8 +122,8 @@ class MemoryHits:
     def _standing_in(self, question: Question, page: Page, verdict: Fresh | Stale) -> StaleHit | None:
         """What a caller would get after the hub has not been asked; so a crowd is served at once.
 
-        A live page may be newer in another replica, though its listing has not moved: it stands in only where Redis
-        was looked into within ``TICK``.
+        A live page may be newer in another replica, though its listing has not moved: it stands in only where
+        Redis was asked within ``TICK``.
         """
         backoff = self._hold_off(question.credential)
         if backoff is None or backoff.error is HubRefusedCredential:
@@ -133,7 +133,7 @@ class MemoryHits:
         return stand_in(page, verdict, backoff.error.type)
 
     def note_lookup(self, question: Question) -> None:
-        """Redis has been looked into: what is kept for the question is the newest that any replica has."""
+        """Redis has been asked: what is kept for the question is the newest that any replica has."""
         kept = self._judging.cached(question)
         if kept is not None:
             kept.looked_up_at = self._clock()

@@ -2,9 +2,9 @@
 
 ::
 
-    look up → judge → join the look into Redis → judge → join the fetch → judge
+    look up → judge → join the lookup in Redis → judge → join the fetch → judge
 
-A look that finds nothing in Redis but what is known here takes the question's lease in the same call, and begins the
+A lookup that finds nothing in Redis but what is known here takes the question's lease in the same call, and begins the
 fetch.
 """
 
@@ -82,7 +82,7 @@ class Pages:
         if self._known.trust.has_peers:
             lookup, joined = await self._lookups.look_up(question, directives if refusal is None else None)
             started = lookup.started
-            # Where a fetch was begun, Redis had nothing of use to whoever began it; who joined may wish for less.
+            # Where a fetch was begun, Redis had nothing of use to whoever began it; who joined may want less.
             source: Literal["redis", "memory"] = "redis" if lookup.answered else "memory"
             if (joined or started is None) and (outcome := self.memory_hits.serve_kept(question, directives, source)):
                 return outcome

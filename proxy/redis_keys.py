@@ -140,7 +140,7 @@ def seen_key(log: str, identity: str) -> str:
 
 
 def subscriber_keys(log: str) -> list[str]:
-    """Of the lease of who hears a log's events from the hub, and of the mark that nobody is to."""
+    """Of the lease of who receives a log's events from the hub, and of the mark that nobody is to."""
     return [f"{log}:subscriber", f"{log}:rest"]
 
 

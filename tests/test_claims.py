@@ -290,7 +290,7 @@ async def test_no_turn_is_spent_where_something_is_of_use() -> None:
         assert (await it.shield.standing()).turns >= spent
 
 
-async def test_while_the_hub_rests_the_look_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_the_hub_is_left_alone_the_lookup_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         hears_news(it.pages)
         it.hub.status = 429
@@ -368,7 +368,7 @@ async def test_a_stale_page_of_another_replica_will_do_for_who_says_so() -> None
         assert it.hub.asked == 1
 
 
-async def test_who_joins_a_look_may_wish_for_less_than_who_began_it() -> None:
+async def test_who_joins_a_lookup_may_want_less_than_who_began_it() -> None:
     async with fixture(fakeredis.FakeServer(), patience=60.0) as it:
         hears_news(it.pages)
         await it.replica().answer(QUESTION)

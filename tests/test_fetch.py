@@ -386,7 +386,7 @@ async def test_ends_that_wait_for_redis_are_bounded(monkeypatch: pytest.MonkeyPa
         leases._closing = True
 
 
-async def test_while_redis_is_known_to_rest_nothing_is_left_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_redis_is_backed_off_from_nothing_is_left_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """No claim has been sent, so that none can be carried out."""
     async with fixture(fakeredis.FakeServer()) as it:
         landing = Landing(it, monkeypatch, taken_after=math.inf, resting=True)

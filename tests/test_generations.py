@@ -346,7 +346,7 @@ async def test_what_is_kept_of_others_is_not_cached(path: str) -> None:
 @pytest.mark.parametrize(
     "directives", ["min-fresh=1", "min-fresh=2", "max-age=0", "max-age=1", "max-age=1, min-fresh=2"]
 )
-async def test_what_a_caller_wishes_does_not_tell_that_a_generation_is_there(path: str, directives: str) -> None:
+async def test_a_callers_directives_do_not_tell_that_a_generation_is_there(path: str, directives: str) -> None:
     """Nor what it pays for that: a 404 is fresh for ``live_ttl`` only, a generation that has ended for hours."""
     limits = LimitSettings(rate=0.001, burst=100, hit_weight=0.25)
     told = []

@@ -154,7 +154,7 @@ def test_after_a_gap_nothing_is_trusted_until_it_is_learned_anew() -> None:
     assert it.record("l") is None
 
 
-def test_what_was_learned_apart_is_not_vouched_for_by_an_older_record() -> None:
+def test_what_was_learned_in_a_partition_is_not_vouched_for_by_an_older_record() -> None:
     it = memory()
     it.learn("l", record(B, 5.0))
     it.suspect_all()

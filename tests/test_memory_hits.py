@@ -157,7 +157,7 @@ async def test_not_where_all_slots_are_taken_merely() -> None:
         assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
 
 
-async def test_wishes_are_heeded_as_ever() -> None:
+async def test_directives_are_heeded_as_ever() -> None:
     async with fixture() as it:
         await begin_backoff(it, Clock())
         at_hand = it.pages.memory_hits

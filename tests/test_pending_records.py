@@ -114,7 +114,7 @@ async def test_no_more_than_so_much_is_told_again() -> None:
         assert sorted(redis.heard) == sorted(f"l{number}" for number in range(9, MOST_TAKEN + 9))
 
 
-async def test_what_was_not_heard_is_told_the_next_time() -> None:
+async def test_what_was_not_taken_is_reported_the_next_time() -> None:
     redis = Redis(most=100)
     one = pending_records(redis)
     for number in range(300):

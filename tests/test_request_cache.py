@@ -27,7 +27,7 @@ MANY = 1_200
 QUERY = "namespace=ox&page_size=1"
 
 
-def test_a_recollection_is_bounded_by_what_it_keeps_alive() -> None:
+def test_a_request_cache_is_bounded_by_what_it_keeps_alive() -> None:
     it: RequestCache[CacheEntry] = RequestCache(3 * (KEY_OVERHEAD + 1000))
     things = {word: CacheEntry(cost=1000) for word in (b"a", b"b", b"c", b"d")}
     for word in (b"a", b"b", b"c"):
@@ -94,7 +94,7 @@ async def test_what_a_caller_has_remembered_is_bounded(kind: str) -> None:
         await it.get(QUERY)
         wire = it.app.state[WIRE]
         express, (credential,) = wire._express, wire._express._credentials.values()
-        express._shared = lambda context: context  # as for an entry that is alone in its manner
+        express._shared = lambda context: context  # as for an entry that is alone in its context
 
         def question(text: str) -> Question:
             return page_question(credential.id, query.parse(text.encode()))

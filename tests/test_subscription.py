@@ -122,7 +122,7 @@ def completions(subscription: Subscription) -> list[str]:
     return [one for one in told(subscription) if one is not None]
 
 
-async def test_events_are_heard_in_order() -> None:
+async def test_events_are_received_in_order() -> None:
     async with rig() as it:
         one = await it.subscribe()
         await until(lambda: one.state == "subscribed")
@@ -337,7 +337,7 @@ async def test_another_token_ends_the_peace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-async def test_what_was_heard_with_another_token_is_not_replayed(
+async def test_what_was_received_with_another_token_is_not_replayed(
     shared: bool, tmp_path: Path, redis_server: RedisServer
 ) -> None:
     """Nor by a position in the new log, from before its first event: it may be another user's."""
@@ -426,7 +426,7 @@ async def test_the_peace_of_a_hub_without_events_is_all_replicas(redis_server: R
         assert it.hub.streams.opened == 0
 
 
-async def test_without_redis_each_hears_for_itself(own_redis: RedisServer) -> None:
+async def test_without_redis_each_subscribes_for_itself(own_redis: RedisServer) -> None:
     async with rig(own_redis) as it:
         replicas = [await it.subscribe() for _ in range(2)]
         await until(lambda: it.open == 1)

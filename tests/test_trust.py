@@ -18,7 +18,7 @@ def trust(news: object) -> Trust:
     )
 
 
-def test_a_replica_that_could_tell_nothing_and_is_asked_nothing_hears_all_the_same() -> None:
+def test_a_replica_that_could_write_nothing_and_is_asked_nothing_gets_news_all_the_same() -> None:
     """Nobody is to look for a fault of the news after one of Redis has gone."""
     one = trust(Flowing())
     one.note_write(answered=False)

@@ -309,7 +309,7 @@ async def test_what_a_limited_caller_is_told_is_told_once() -> None:
         assert it.way.answered > 4, "past the parser all the same"
 
 
-async def test_while_the_hub_rests_stale_pages_are_answered_by_their_bytes() -> None:
+async def test_while_the_hub_is_left_alone_stale_pages_are_answered_by_their_bytes() -> None:
     async with line() as it:
         await it.known()
         it.way.hub.faults.set(Fault(status=429, retry_after="60"))

@@ -83,7 +83,7 @@ class Pause(Struct, frozen=True):
 
 
 class AskerState(Struct, frozen=True):
-    """What an asker tells of a gate, as others may not know it, or have forgotten.
+    """What an asker reports of a gate, as others may not know it, or have forgotten.
 
     ``unreported``: they may not know of the pause. ``busy``: turns were had of late, so that the burst may be used up.
     ``spent``: turns that were had without them. ``held``: the tickets of those that are under way.
@@ -197,7 +197,7 @@ class Gate:
         return Pause(max(0.0, self._pause_ends(now) - now), self._cause, self._strikes)
 
     def asker_state(self, now: float, allowance: Allowance, *, unreported: bool, spent: int = 0) -> AskerState:
-        """What to tell of it. A pause that is over may have been ended by others since."""
+        """What to report of it. A pause that is over may have been ended by others since."""
         pause = self.pause(now)
         busy = now - self._renewed_at < allowance.burst / allowance.rate
         held = tuple(ticket for ticket, end in self._slots.items() if end > now)

@@ -1,6 +1,6 @@
-"""Whether Redis forgets all replicas' gate again and again, as one does that evicts whatever it is given.
+"""Whether Redis evicts all replicas' gate again and again, as one does that has no room for what it is given.
 
-A gate that was forgotten begins anew, with a turn for now, whoever asks. Forgotten at each call, it grants one at each.
+A gate that was evicted begins anew, with a turn for now, whoever asks. Evicted at each call, it grants one at each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 MIN_GATE_SECONDS: Final = 2.0
-"""Seconds for which a gate has to be there, once it was forgotten twice within as many."""
+"""Seconds for which a gate has to be there, once it was evicted twice within as many."""
 
 
 class GateEvictions:
@@ -27,7 +27,7 @@ class GateEvictions:
 
     @property
     def frequent(self) -> bool:
-        """Whether all replicas' gate is not to be gone by."""
+        """Whether there were so many that all replicas' gate is not to be gone by."""
         return self._clock() < self._until
 
     def note(self, born: float) -> None:

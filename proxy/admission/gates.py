@@ -119,7 +119,7 @@ class Gates:
         local, ticket = self._local, asker.ticket
         if self._shared is not None:
             reported, pauses = self._pending_state.report(local, self._clock(), allowance)
-            only_reports = self._evictions.frequent  # what is known here is told, and what it would grant is not taken
+            only_reports = self._evictions.frequent  # what is known here, and takes nothing that would be granted
             epoch = None if only_reports or paid is None or paid.name != name else paid.shared_epoch
             longest = NO_PATIENCE if only_reports else patience
             agreed = self._of_agreeing(allowance)
@@ -212,7 +212,7 @@ class Gates:
             self._crowded_until = self._clock() + CROWDED_SECONDS
 
     async def _report_free(self, name: str, ticket: str) -> bool:
-        """Tell Redis that a ticket is of no use, and with it what it has not heard of; return whether it has now."""
+        """Tell Redis that a ticket is of no use, and what else is pending; return whether it took that."""
         local = self._local_of(name)
         reported = await self._report_release(name, local, ticket, NO_EPOCH, Report("abandoned"), 0.0)
         if self.on_free is not None:
@@ -238,6 +238,6 @@ class Gates:
         return pause
 
     def _mirror(self, local: Gate, pause: Pause | None) -> None:
-        """Take over what Redis says of it, unless a pause that it has yet to hear of began while it was asked."""
+        """Take over what Redis says of it, unless a pause that it has yet to be told of began while it was asked."""
         if pause is not None and not self._pending_state.has_pause:
             local.mirror(pause, self._clock())

@@ -23,7 +23,7 @@ class PendingReleases:
     """Frees slots.
 
     Args:
-        report: tells Redis that a gate's ticket is of no use, and says whether it has heard.
+        report: tells Redis that a gate's ticket is of no use, and returns whether it took that.
         clock: seconds, monotonic.
     """
 

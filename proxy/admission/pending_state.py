@@ -1,4 +1,4 @@
-"""What a process' own gate knows and Redis has yet to hear of: it was learned while Redis could not be told."""
+"""What a process' own gate has yet to report to Redis: it was learned while Redis could not be told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from proxy.admission.gate import Allowance, AskerState, Gate
 
 
 class PendingState:
-    """Counts it, as calls to Redis overlap: an answer says only that what it was told of has been heard.
+    """Counts it, as calls to Redis overlap: an answer says only that what went with that call is delivered.
 
     Attributes:
         turns: how many were had without Redis.
@@ -30,7 +30,7 @@ class PendingState:
         self._delivered, self.turns = self._pauses, 0
 
     def report(self, gate: Gate, now: float, allowance: Allowance) -> tuple[AskerState, int]:
-        """What to tell of the gate, and what ``delivered`` or ``lost`` is to know then. Turns are told once."""
+        """What to report of the gate, and what ``delivered`` or ``lost`` is given then. Turns are reported once."""
         turns, self.turns = self.turns, 0
         return gate.asker_state(now, allowance, unreported=self.has_pause, spent=turns), self._pauses
 

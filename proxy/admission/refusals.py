@@ -32,7 +32,7 @@ class Backoff(Struct):
     clock: Callable[[], float]
 
     def let_one_check(self) -> bool:
-        """Whether whoever asks this is to look if it is still so; it holds for the next ones meanwhile."""
+        """Whether whoever asks this is to check that it is still so; it holds for the next ones meanwhile."""
         now = self.clock()
         if now < self.until:
             return False

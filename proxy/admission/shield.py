@@ -52,7 +52,7 @@ class Shield:
         self._releases = Detached()
 
     def hold_off(self) -> Backoff | None:
-        """Hold a caller off while turns are known to be refused. None: it is let through, maybe as the one to look."""
+        """Hold a caller off while turns are known to be refused. None: it passes, maybe as the one that checks."""
         return None if self._backoff is None or self._backoff.let_one_check() else self._backoff
 
     def wanted(self, patience: float) -> WantedTurn | None:

@@ -2,7 +2,7 @@
 
 ::
 
-    hub.stream → hearing (by whoever subscription lets) → log (shared_log: in Redis) → feed → callers
+    hub.stream → hub_subscriber (in whichever process subscription lets) → log (shared_log: in Redis) → feed → callers
 
 ``events`` puts it together; what an event says, and makes doubtful, is of ``known``.
 """

@@ -1,4 +1,4 @@
-"""The hub's events, put together: who hears them, where they are kept, what they make doubtful, and who listens."""
+"""The hub's events, put together: who receives them, where they are kept, what they make doubtful, and who listens."""
 
 from __future__ import annotations
 

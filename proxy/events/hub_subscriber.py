@@ -1,4 +1,4 @@
-"""Hears a credential's events from the hub, and connects again whenever the connection ends.
+"""Receives a credential's events from the hub, and connects again whenever the connection ends.
 
 ::
 
@@ -92,7 +92,7 @@ class HubSubscriber:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self, timeout: float) -> None:
-        """Hear nothing any more, and wait at most ``timeout`` seconds for the end."""
+        """Receive nothing any more, and wait at most ``timeout`` seconds for the end."""
         self._stop.set()
         if self._connection is not None:
             await self._connection.aclose()
@@ -117,7 +117,7 @@ class HubSubscriber:
                     await self._stop.wait()
 
     async def _try(self, *, quiet: bool) -> float:
-        """Hear events for as long as a connection stands; return how long the hub is to be left alone after it."""
+        """Receive events for as long as a connection stands; return how long the hub is to be left alone after it."""
         try:
             await self._listen()
         except NoStream as end:
@@ -132,7 +132,7 @@ class HubSubscriber:
         return 0.0
 
     async def _listen(self) -> None:
-        """Hear events until the connection ends.
+        """Receive events until the connection ends.
 
         Raises:
             HubError, NoStream: it could not be made, or has ended.

@@ -1,4 +1,4 @@
-"""A credential's log of events in Redis, and the lease of the one replica that hears them from the hub.
+"""A credential's log of events in Redis, and the lease of the one replica that receives them from the hub.
 
 The log is a stream with bounds on its length and age. What is appended is told to all replicas over the channel of
 news, together with the id of what it follows.

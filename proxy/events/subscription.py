@@ -1,4 +1,4 @@
-"""Who hears a credential's events from the hub: one replica of all, or each process while there is no Redis."""
+"""Who receives a credential's events from the hub: one replica of all, or each process while there is no Redis."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Subscription:
     """The subscription of one credential.
 
     Args:
-        subscribe: begins to hear the events.
+        subscribe: begins to receive the events.
         share: makes the log in Redis for a credential's id; None: there is no Redis.
         clock: seconds, monotonic.
 
@@ -74,7 +74,7 @@ class Subscription:
 
     @property
     def received(self) -> int:
-        """How many events this process has heard from the hub."""
+        """How many events this process has received from the hub."""
         return self._received + (0 if self._subscriber is None else self._subscriber.received)
 
     def start(self) -> None:

@@ -49,7 +49,7 @@ class HubState:
         well = self.name in ("ok", "unknown")
         if well:
             self._since = self._clock()
-        if well or not isinstance(error, HubResting):  # what it rests for says more
+        if well or not isinstance(error, HubResting):  # why it is left alone says more
             self.name = error.type
         # Of a pause, what it turns away says nothing new; and most of that does not come by here.
         news = set() if isinstance(error, HubResting) else {error.type}

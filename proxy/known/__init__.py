@@ -2,5 +2,5 @@
 
 ``knowledge`` is what ``pages`` and ``fetch`` ask and tell: ``memory`` and Redis as one. ``judging`` says what of it may
 be served, ``trust`` whether memory is as good as Redis, ``rows`` what is known of a listing's rows (``listings``);
-``doubts`` and ``invalidations``, what no longer counts, or may not be shown (``agreed_watermarks`` with all replicas).
+``doubts`` and ``invalidations``, what no longer counts, or may not be shown (by all replicas' ``agreed_watermarks``).
 """

@@ -24,7 +24,7 @@ class CachedPage(Struct, gc=False):
     Attributes:
         listing: whose it is.
         lifetime: when it may be served.
-        changes_seen: what ``Judging.changes`` was when the term was reckoned; once that moves on, the term is reckoned
+        changes_seen: what ``Judging.changes`` was when the lifetime was reckoned; once that moves on, it is reckoned
             anew. -1: in any case.
         shown: for how many callers it has been judged since the hub vouched for it; nearly all of them were shown it.
         used: of late; see ``second_chance``.
@@ -45,14 +45,14 @@ class CachedPage(Struct, gc=False):
     overtaken_at: float = 0.0
 
     def reckon(self, lifetime: Lifetime, changes: int) -> None:
-        """The page may be served by this term, until ``changes`` move on."""
+        """The page may be served within this lifetime, until ``changes`` move on."""
         if lifetime.vouched_at != self.lifetime.vouched_at:
             self.shown = 0
         self.lifetime = replace(lifetime, due_at=lifetime.popular_due_at) if self.shown >= POPULAR_AFTER else lifetime
         self.changes_seen = changes
 
     def verdict(self, now: float) -> Verdict:
-        """Whether the page may be served at ``now``, by its term."""
+        """Whether the page may be served at ``now``, by its lifetime."""
         return self.lifetime.verdict(now)
 
     def show(self, now: float) -> Verdict:
@@ -79,7 +79,7 @@ class CachedPage(Struct, gc=False):
         )
 
     def outdate(self) -> None:
-        """The term may no longer hold."""
+        """The lifetime may no longer hold."""
         self.changes_seen = -1
 
     def clear(self) -> None:

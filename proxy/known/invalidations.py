@@ -33,11 +33,11 @@ class Invalidations:
 
     @property
     def changes(self) -> int:
-        """How often something was barred."""
+        """How often there was another."""
         return self.purged.changes + self.withdrawn.changes
 
     def since(self, question: Question) -> float:
-        """The time before which answers to the question are barred from everything; 0 if there is none."""
+        """The time before which answers to the question serve for nothing; 0 if there is none."""
         return max(self.purged.since(question), self.withdrawn.since(question))
 
     def note_refusal(self, question: Question, status: int | None, at: float) -> None:

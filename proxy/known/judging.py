@@ -166,7 +166,7 @@ class Judging:
         )
 
     def _reckoned(self, question: Question, kept: CachedPage, record: Record, *, keep: bool, show: bool) -> Verdict:
-        """Judge a page by the record; the term is kept with it until something changes, if it is of a trusted one."""
+        """Judge a page by the record; its lifetime is kept until something changes, if the record is trusted."""
         if not is_current(kept.page, record) or kept.page.asked_at < self._purged_at(question):
             return Gone()
         lifetime = self.lifetime(question, kept.page, record)

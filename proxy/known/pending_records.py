@@ -50,7 +50,7 @@ class PendingRecords:
             self._records[listing] = (record, moved or (before is not None and before[1]))
 
     def report(self) -> None:
-        """Redis is back: tell it, in a task of its own, and learn what it knows."""
+        """Redis is back: report them, in a task of its own, and learn what it knows."""
         for listing, (record, _) in self._taken.items():
             later, _ = self._records.get(listing, (record, True))
             self._records[listing] = (later, True)
@@ -63,7 +63,7 @@ class PendingRecords:
         return await self._retries.drain(timeout)
 
     async def _report(self) -> bool:
-        """Tell all, until Redis does not take one: that is the last the next time, as it may be what Redis refuses."""
+        """Report all, until Redis does not take one: that is the last next time, as it may be what Redis refuses."""
         while self._records and not self._shared.backing_off:
             listing, (record, moved) = self._records.popitem()
             latest = await self._shared.report(listing, record, moved=moved, keep_record=self._keep_record)

@@ -1,8 +1,8 @@
 """Whether this process' memory may be trusted, as other processes learn of the same listings.
 
-*Together*: there is no Redis, so there are no others, or their news is flowing; memory is as good as Redis.
-*Looking*: news is interrupted but Redis answers; each question looks there first. *Apart*: Redis cannot be had; only
-what this process itself learned since counts, and for no longer than ``live_ttl``.
+*In sync*: there is no Redis, so there are no others, or their news is flowing; memory is as good as Redis.
+*Interrupted*: news does not come but Redis answers; each question is looked up there first. *Partitioned*: Redis cannot
+be had; only what this process itself learned since counts, and for no longer than ``live_ttl``.
 """
 
 from __future__ import annotations
@@ -47,30 +47,30 @@ class Trust:
 
     @property
     def in_sync(self) -> bool:
-        """Whether memory is as good as Redis: there are no others, or all that they learn is heard and told."""
+        """Whether memory is as good as Redis: there are no others, or news goes both ways."""
         return self.news_flowing and not self._unwritable
 
     @property
     def memory_suffices(self) -> bool:
-        """Whether a look into Redis would tell nothing that memory does not know already.
+        """Whether a lookup in Redis would tell nothing that memory does not know already.
 
-        That is so if there are no others, or what they tell is heard; or if it is known that Redis cannot be asked,
+        That is so if there are no others, or what they tell comes here; or if it is known that Redis cannot be asked,
         and all was doubted for that.
         """
         return self.news_flowing or (self._unreadable and self._backing_off())
 
     @property
     def news_flowing(self) -> bool:
-        """Whether there are no others, or what they tell is heard."""
+        """Whether there are no others, or what they tell comes here."""
         return not self.has_peers or (self._news is not None and self._news.flowing)
 
     @property
     def partitioned(self) -> bool:
-        """Whether there are others of whom nothing is heard, or to whom nothing can be told."""
+        """Whether there are others from whom nothing comes, or to whom nothing can be told."""
         return self._unwritable or self._unreadable
 
     def note_read(self, *, answered: bool) -> None:
-        """Redis was asked."""
+        """Redis was read, or could not be."""
         if answered:
             self._alone = False
             if self._unreadable:
@@ -81,7 +81,7 @@ class Trust:
             self._stand_alone()
 
     def note_write(self, *, answered: bool) -> None:
-        """Redis was told something; if it did not take it (down, full or read-only), others do not hear of it.
+        """Redis was written to; if it did not take it (down, full or read-only), others do not hear of it.
 
         That this goes on is nothing new, also where it can be read meanwhile: all was doubted when it began.
         """

@@ -1,4 +1,4 @@
-"""What a look into Redis takes at once for the fetch that follows, where nothing that is kept is of use."""
+"""What a lookup in Redis takes at once for the fetch that follows, where nothing that is kept is of use."""
 
 from __future__ import annotations
 

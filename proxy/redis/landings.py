@@ -93,7 +93,7 @@ class LandingWaiter:
 
 
 class Landings:
-    """Who waits for which question; there is one flight of each question in a process, and so one ear."""
+    """Who waits for which question; there is one flight of each question in a process, and so one waiter."""
 
     def __init__(self) -> None:
         self._waiters: dict[str, LandingWaiter] = {}

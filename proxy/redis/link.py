@@ -130,7 +130,7 @@ class RedisLink:
         async with self._concurrency:
             if self.backing_off or self._closed:
                 return None
-            self._backoff_until = self._clock() + self._backoff  # the others go on resting while this call tries
+            self._backoff_until = self._clock() + self._backoff  # the others keep off while this call tries
             self._asked = True
             # A call is never cancelled: it may be in the middle of a TLS handshake or of a cluster's topology, and
             # would never come to its end. What takes too long goes on by itself, at most until SOCKET_TIMEOUT.

@@ -122,7 +122,7 @@ class News:
                     while (await pubsub.get_message(timeout=SILENCE) or {}).get("type") != "subscribe":
                         pass
                 self._link.taken("subscribe")
-                while not await self.on_subscribed():  # noqa: ASYNC110  nothing tells when Redis rests no more
+                while not await self.on_subscribed():  # noqa: ASYNC110  nothing tells when the backoff ends
                     await asyncio.sleep(RETRY_INTERVAL)
             received_at, beat_at = self._clock(), 0.0
             while not self._ending:

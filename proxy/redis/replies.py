@@ -39,7 +39,7 @@ class StoreReply(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
 
 def read_lookup(raw: Any) -> LookupReply:
-    """Read the reply to a look.
+    """Read the reply to a lookup.
 
     Raises:
         ValueError: it is none.
@@ -48,7 +48,7 @@ def read_lookup(raw: Any) -> LookupReply:
 
 
 def read_lease(raw: Any) -> tuple[str, int, LookupReply]:
-    """Read the reply to who would lead: the holder, milliseconds, what is known.
+    """Read the reply to who would take the lease: the holder, milliseconds, what is known.
 
     Raises:
         ValueError: it is none.
@@ -58,7 +58,7 @@ def read_lease(raw: Any) -> tuple[str, int, LookupReply]:
 
 
 def read_store(raw: Any) -> StoreReply:
-    """Read the reply to what was learned.
+    """Read the reply to what was to be stored.
 
     Raises:
         ValueError: it is none.

@@ -1,4 +1,4 @@
-"""What Redis could not be told is told until it has heard: nothing else would do it, and others go by what it knows."""
+"""What Redis could not be told is reported until it takes it: nothing else would, and others go by what it knows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RetryLoop:
         self._detached = Detached()
 
     def start(self) -> None:
-        """There is something to tell."""
+        """There is something to report."""
         if not self._runs:
             self._runs, self._draining = True, False
             self._detached.spawn(self._run())

@@ -103,7 +103,7 @@ class Shared:
         return None if found is None else await self._read(question, *found, known=page)
 
     async def take_lease(self, question: Question, token: str, version: str = "") -> Lease | None:
-        """Take the question's lease unless another replica has it; its holder is told what is known, as by look."""
+        """Take the question's lease unless another replica has it; its holder is told what is known, as by look_up."""
         listing = question.listing
         keys = [*lease_keys(question.page_key, token), question.page_key, record_key(listing), *rows_keys(listing)]
         found = await self._link.run(

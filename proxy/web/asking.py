@@ -207,7 +207,7 @@ class _OfNothing(Directives, frozen=True, gc=False):
 def as_of_nothing(directives: Directives, kept_for: float) -> Directives:
     """What is asked of a page that is to be answered as if there were none: the hub's 404 is kept for that long.
 
-    So each wish has to be granted and refused as it would be to one who asks for what does not exist. Else how long a
+    So each directive has to be met or not as it would be for one who asks for what does not exist. Else how long a
     generation of others is kept would tell that there is one.
     """
     return _OfNothing(max_age=directives.max_age, min_fresh=directives.min_fresh, stale_if_error=0.0, kept_for=kept_for)

@@ -156,7 +156,7 @@ class Status:
         while True:
             try:
                 await shared.publish(self._id, self._clock(), await self._encoded())
-            except Exception:  # noqa: BLE001  what nobody thought of must not end the telling for good
+            except Exception:  # noqa: BLE001  what nobody thought of must not end the reports for good
                 _log.exception("a fault of the proxy: the other replicas are not told how this one fares")
             await asyncio.sleep(INTERVAL)
 

@@ -1,5 +1,5 @@
 -- Take the lease of a question, unless somebody has it, and look once more what is known: he who had it last may
--- have landed since the last look.
+-- have landed since the last lookup.
 -- KEYS: lease, the mark that the token has ended, page, record, head, rows, written
 -- ARGV: token, lease in ms, the version of the rows that the asker knows
 -- Returns: the holder's token and ms that it has left; to the holder also the page, the record, and what it lacks of

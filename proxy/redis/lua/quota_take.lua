@@ -1,4 +1,4 @@
--- Take from what a caller may still ask, as much as is wanted or there is. The rules of quota.take. Times are seconds by
+-- Take from what a caller may still ask, as much as is wanted or there is. The rules of quota.take_units. Times are seconds by
 -- this server's clock.
 -- KEYS: quota (the time at which nothing will have been taken)
 -- ARGV: units wanted, units at the least, units a second, units at once; what the asker tells: the time that was kept

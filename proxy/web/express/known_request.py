@@ -18,7 +18,7 @@ from proxy.web.telemetry.event import Asked
 
 
 class ParsedHeaders(Struct, frozen=True, gc=False):
-    """What a request's words mean, whatever they ask for: nothing that differs from page to page.
+    """What a request's headers mean, whatever it asks for: nothing that differs from page to page.
 
     Attributes:
         caller: its name; what it may see was looked at when the request was answered.
@@ -68,7 +68,7 @@ class KnownRequest(CacheEntry, gc=False, kw_only=True):
     Attributes:
         if_none_match: the values of that header; the tags in them are read once for each page.
         shown: the tag of the page whose namespace the caller was found to see; None: the question names its own.
-        kept: where memory keeps the page that was the answer, if it is looked for without wishes.
+        kept: where memory keeps the page that was the answer, if it is looked for without directives.
         variant: of that page.
     """
 

@@ -140,7 +140,7 @@ class Express:
         return self._answer(request)
 
     def _good(self, context: RequestContext) -> bool:
-        """Whether who asked in this manner may be answered as then."""
+        """Whether who asked in this context may be answered as then."""
         return (
             not self._readiness.draining and context.credential.id == context.credential_id and context.parsed.valid()
         )

@@ -17,7 +17,7 @@ MAX_WORDS_BYTES: Final = 8 * 1024
 
 
 class CacheEntry(Struct, gc=False, kw_only=True):
-    """What can be remembered.
+    """A request that is remembered.
 
     Attributes:
         cost: bytes that it keeps alive.

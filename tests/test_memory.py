@@ -10,7 +10,7 @@ from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.known import memory as memory_module
 from proxy.known.cached_page import NO_LIFETIME
-from proxy.known.memory import HEARD, OVERHEAD, Memory
+from proxy.known.memory import MAX_UNKEPT, OVERHEAD, Memory
 from proxy.known.second_chance import CHANCES
 
 KIB = 1024
@@ -80,7 +80,7 @@ def test_what_was_heard_of_a_listing_counts_though_nothing_of_it_was_kept() -> N
 
 def test_no_more_is_remembered_of_what_was_heard_than_so_much() -> None:
     it = memory()
-    for number in range(HEARD + 1):
+    for number in range(MAX_UNKEPT + 1):
         it.learn_from_news(f"l{number}", record(B, 2.0))
     assert it.learn("l0", record()) == record()
     assert it.learn("l1", record()) == record(B, 2.0)
@@ -89,7 +89,7 @@ def test_no_more_is_remembered_of_what_was_heard_than_so_much() -> None:
 def test_the_latest_that_was_heard_counts_and_is_the_last_to_go() -> None:
     it = memory()
     it.learn_from_news("l0", record(B, 3.0))
-    for number in range(HEARD - 1):
+    for number in range(MAX_UNKEPT - 1):
         it.learn_from_news(f"other {number}", record())
     it.learn_from_news("l0", record(A, 2.0))
     it.learn_from_news("one more", record())

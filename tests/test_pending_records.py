@@ -9,7 +9,7 @@ import pytest
 
 from proxy.answer.record import Record, Stamp
 from proxy.known.memory import Memory
-from proxy.known.pending_records import LOSS_WINDOW, MOST_TAKEN, PendingRecords
+from proxy.known.pending_records import LOSS_WINDOW, MAX_TAKEN, PendingRecords
 from proxy.redis import retry_loop
 from proxy.redis.allotment import allotted, current_allotment
 from proxy.redis.shared import Shared
@@ -106,12 +106,12 @@ async def test_what_moved_on_without_redis_is_told_as_it_is_by_then() -> None:
 async def test_no_more_than_so_much_is_told_again() -> None:
     redis = Redis()
     one = pending_records(redis)
-    for number in range(MOST_TAKEN + 9):
+    for number in range(MAX_TAKEN + 9):
         move(one, f"l{number}", 5)
     for _ in range(2):
         redis.heard = {}
         await tell(one)
-        assert sorted(redis.heard) == sorted(f"l{number}" for number in range(9, MOST_TAKEN + 9))
+        assert sorted(redis.heard) == sorted(f"l{number}" for number in range(9, MAX_TAKEN + 9))
 
 
 async def test_what_was_not_taken_is_reported_the_next_time() -> None:

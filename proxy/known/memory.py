@@ -23,7 +23,7 @@ RECORD_BYTES: Final = 1024
 """Bytes of the limit for each record that may be kept (measured: about 700); whose record goes loses its pages."""
 ONE_BY_ONE_LIMIT: Final = 64
 """Pages of a listing up to which each is told that the listing's record has changed; else all pages of all are."""
-HEARD: Final = 1000
+MAX_UNKEPT: Final = 1000
 """Listings of which nothing is kept, and of whose records the latest news is remembered."""
 
 
@@ -62,7 +62,7 @@ class Memory:
         self.most_listings = limit // RECORD_BYTES
         self._pages: OrderedDict[str, CachedPage] = OrderedDict()
         self._listings: OrderedDict[str, _Listing] = OrderedDict()
-        self._heard: OrderedDict[str, Record] = OrderedDict()
+        self._unkept_news: OrderedDict[str, Record] = OrderedDict()
         self._epoch = 0
         self.bytes = 0
         self.evictions = 0
@@ -107,8 +107,8 @@ class Memory:
             known = self._listings[listing] = _Listing(record, self._epoch, {}, {})
             if len(self._listings) > self.most_listings:
                 self.forget(next(iter(self._listings)))
-            if heard := self._heard.pop(listing, None):
-                self.learn_from_news(listing, heard)
+            if news := self._unkept_news.pop(listing, None):
+                self.learn_from_news(listing, news)
         else:
             self._listings.move_to_end(listing)
             if record.is_after(known.record):
@@ -128,10 +128,10 @@ class Memory:
         """
         known = self._listings.get(listing)
         if known is None:
-            before = self._heard.pop(listing, record)
-            self._heard[listing] = before if before.is_after(record) else record
-            if len(self._heard) > HEARD:
-                self._heard.popitem(last=False)
+            before = self._unkept_news.pop(listing, record)
+            self._unkept_news[listing] = before if before.is_after(record) else record
+            if len(self._unkept_news) > MAX_UNKEPT:
+                self._unkept_news.popitem(last=False)
             return
         if not record.is_after(known.record):
             return

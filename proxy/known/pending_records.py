@@ -20,7 +20,7 @@ from proxy.redis.shared import Shared
 LOSS_WINDOW: Final = 10.0
 """Seconds up to the last that Redis took: it may have lost what it took in these. A replica that takes over may lag by
 so much where that is bounded at all (``min-replicas-max-lag``, which is 10 by default)."""
-MOST_TAKEN: Final = 1000
+MAX_TAKEN: Final = 1000
 """Listings that are told again at the most; the hub's budget lets fewer move in that time."""
 
 
@@ -89,5 +89,5 @@ class PendingRecords:
         """
         now, (before, _) = self._clock(), self._taken.pop(listing, (record, 0.0))
         self._taken[listing] = (before if before.is_after(record) else record, now)
-        while len(self._taken) > MOST_TAKEN or next(iter(self._taken.values()))[1] < now - LOSS_WINDOW:
+        while len(self._taken) > MAX_TAKEN or next(iter(self._taken.values()))[1] < now - LOSS_WINDOW:
             self._taken.popitem(last=False)

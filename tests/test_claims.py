@@ -54,7 +54,7 @@ class Redis:
 
     def __init__(self) -> None:
         self.fake = fakeredis.FakeAsyncRedis()
-        self.shared = Shared(RedisLink(self.fake, 1.0))
+        self.shared = Shared(RedisLink(self.fake, 5.0))
 
     async def keep(self, one: Page | None = None, confirmed_at: float | None = None) -> None:
         if one is not None:

@@ -187,7 +187,7 @@ async def test_links_die_when_they_do_by_the_hubs_clock() -> None:
 
 
 def census(machine: Machine, server: fakeredis.FakeServer) -> Census:
-    link = RedisLink(fakeredis.FakeAsyncRedis(server=server), 1.0, clock=machine.monotonic)
+    link = RedisLink(fakeredis.FakeAsyncRedis(server=server), 5.0, clock=machine.monotonic)
     return Census(link, 1, machine.hybrid, keep=60, clock=machine.monotonic)
 
 

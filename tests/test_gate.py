@@ -267,7 +267,7 @@ def sent(text: str) -> list[tuple[str, Any]]:
 )
 async def test_five_failures_in_ten_seconds_if_they_are_half_of_all(text: str, strikes: int) -> None:
     """Here and in Redis."""
-    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0))
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 5.0))
     await both_ways(shared, "gate", AMPLE, sent(text))
     standing = await shared.standing("gate", AMPLE)
     assert standing is not None
@@ -410,7 +410,7 @@ async def both_ways(shared: SharedGate, name: str, allowance: Allowance, todo: l
 @settings(deadline=None)
 @given(st.sampled_from([ALLOWANCE, AMPLE]), steps)
 async def test_lua_decides_as_python_does(allowance: Allowance, todo: list[tuple[str, Any]]) -> None:
-    await both_ways(SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0)), "gate", allowance, todo)
+    await both_ways(SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 5.0)), "gate", allowance, todo)
 
 
 async def test_a_real_redis_decides_as_python_does(redis_server: RedisServer) -> None:
@@ -424,7 +424,7 @@ async def test_a_real_redis_decides_as_python_does(redis_server: RedisServer) ->
 
     cases()
     for number, (allowance, todo) in enumerate(collected):
-        await both_ways(SharedGate(RedisLink(client, 2.0)), gate_tag(str(number)), allowance, todo)
+        await both_ways(SharedGate(RedisLink(client, 5.0)), gate_tag(str(number)), allowance, todo)
     await client.aclose()
 
 
@@ -469,11 +469,11 @@ async def both_in_a_pause(shared: SharedGate, redis: Any, todo: list[Any]) -> No
 async def test_what_ends_in_a_pause_changes_as_much_where_redis_has_forgotten(todo: list[Any]) -> None:
     """It is told of the pause in the same call: what began before ends none, and is no strike, there as here."""
     redis = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
-    await both_in_a_pause(SharedGate(RedisLink(redis, 2.0)), redis, todo)
+    await both_in_a_pause(SharedGate(RedisLink(redis, 5.0)), redis, todo)
 
 
 async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
-    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 5.0), now=T0)
     over, lasting = Pause(0.0, "limited", 3), Pause(5.0, "limited", 3)
     for told in (AskerState(), AskerState(over)):
         answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=told)
@@ -491,7 +491,7 @@ async def test_redis_takes_over_a_pause_that_it_did_not_hear_of() -> None:
 
 async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_is_used_up() -> None:
     redis = fakeredis.FakeAsyncRedis()
-    shared = SharedGate(RedisLink(redis, 2.0), now=T0)
+    shared = SharedGate(RedisLink(redis, 5.0), now=T0)
     pause = Pause(5.0, "limited", 3)
     answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=AskerState(pause))
     assert answer == (Refused("limited", 5.0), pause, T0)
@@ -506,7 +506,7 @@ async def test_redis_that_has_forgotten_is_told_of_the_pause_and_that_the_burst_
 
 async def test_redis_that_has_forgotten_is_told_even_by_who_is_turned_away() -> None:
     """The next one, who has asked for nothing of late, finds the burst used up as well."""
-    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 5.0), now=T0)
     busy = await shared.admit("g", "a", Allowance(10.0, 4, 0), patience=0.0, paid=None, reported=AskerState(busy=True))
     assert busy == (Refused("concurrency", 0.0), None, T0)
     standing = await shared.standing("g", ALLOWANCE)
@@ -519,7 +519,7 @@ async def test_turns_that_were_had_without_redis_are_charged_when_it_is_told(
     spent: int, left: float, wait: float
 ) -> None:
     """To the burst of all, but no further: nobody is to wait for what was had by the share of one."""
-    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 5.0), now=T0)
     first = await shared.admit("g", "a", ALLOWANCE, patience=0.0, paid=None, reported=AskerState())
     assert first is not None
     assert isinstance(first[0], Turn)
@@ -537,7 +537,7 @@ async def test_something_else_under_the_keys() -> None:
     redis = fakeredis.FakeAsyncRedis()
     for key in ("g:gate", "g:slots"):
         await redis.set(key, "x")
-    shared = SharedGate(RedisLink(redis, 2.0))
+    shared = SharedGate(RedisLink(redis, 5.0))
     answer = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=AskerState())
     assert answer is not None
     assert isinstance(answer[0], Turn)
@@ -560,7 +560,7 @@ async def test_a_redis_that_refuses_a_part_charges_nothing(
     redis_server.command("ACL", "SETUSER", limited, "reset", "on", "nopass", "~*", "&*", "+@all", f"-{right}")
     all_rights = connect(Secret(redis_server.url))
     some = connect(Secret(redis_server.url.replace("://", f"://{limited}:x@")))
-    gate, refusing = (SharedGate(RedisLink(client, 2.0), now=T0) for client in (all_rights, some))
+    gate, refusing = (SharedGate(RedisLink(client, 5.0), now=T0) for client in (all_rights, some))
     for turn in range(5 if wait else 2):
         # who is told of what a young gate has forgotten is refused that
         gate.now = T0 if turn else T0 - 2 * SLOT_SECONDS
@@ -583,7 +583,7 @@ WRONG = [b"1e17", b"17900000000.0", b"inf", b"-inf", b"nan", b"", b"x"]
 async def test_one_wrong_value_in_a_gate_stops_nobody(field: str, wrong: bytes) -> None:
     """It would stop all replicas, and none of them would come to write another."""
     redis = fakeredis.FakeAsyncRedis()
-    shared = SharedGate(RedisLink(redis, 2.0), now=T0)
+    shared = SharedGate(RedisLink(redis, 5.0), now=T0)
     allowance = Allowance(10.0, 4, 3, reach=15.0)
     for turn in range(4):
         await shared.admit("g", f"{turn}", allowance, patience=0.0, paid=None, reported=AskerState())
@@ -602,7 +602,7 @@ async def test_one_wrong_value_in_a_gate_stops_nobody(field: str, wrong: bytes) 
 
 async def test_a_slot_without_an_end_ends() -> None:
     redis = fakeredis.FakeAsyncRedis()
-    shared = SharedGate(RedisLink(redis, 2.0), now=T0)
+    shared = SharedGate(RedisLink(redis, 5.0), now=T0)
     await redis.zadd("g:slots", {"a": float("inf"), "b": T0 + 1e9, "c": T0 + SLOT_SECONDS})
     full = await shared.admit("g", "t", ALLOWANCE, patience=0.0, paid=None, reported=AskerState())
     assert full == (Refused("concurrency", 0.0), None, T0)
@@ -614,7 +614,7 @@ async def test_a_slot_without_an_end_ends() -> None:
 
 async def test_a_clock_that_steps_back_leaves_no_pause_and_a_used_burst() -> None:
     """Redis may fail over to a host whose clock is behind: what is written there was meant by another clock."""
-    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 2.0), now=T0)
+    shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 5.0), now=T0)
     allowance = Allowance(10.0, 4, 3, reach=15.0)
     await shared.admit("g", "a", allowance, patience=0.0, paid=None, reported=AskerState())
     await shared.release("g", "a", 0, Report("limited", 3.0), 0.5, allowance)
@@ -664,7 +664,7 @@ def test_what_began_before_a_pause_that_others_tell_of_is_no_strike() -> None:
 
 async def test_a_gate_that_is_told_of_a_pause_or_is_crowded_is_not_kept_for_good() -> None:
     redis = fakeredis.FakeAsyncRedis()
-    shared = SharedGate(RedisLink(redis, 2.0), now=T0)
+    shared = SharedGate(RedisLink(redis, 5.0), now=T0)
     told = AskerState(Pause(5.0, "limited", 3))
     await shared.admit("told", "t", ALLOWANCE, patience=0.0, paid=None, reported=told)
     await redis.zadd("crowded:slots", {f"{number}": T0 + SLOT_SECONDS for number in range(3)})

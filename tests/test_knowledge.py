@@ -66,7 +66,7 @@ async def test_answers_that_overlap_are_in_order_though_redis_did_not_answer() -
 async def test_what_was_learned_without_redis_is_news_to_others_when_it_is_told() -> None:
     """They have heard all that was told meanwhile, and trust their memory: it has the moment of before."""
     clock, redis = Clock(), fakeredis.FakeAsyncRedis()
-    shared = Shared(RedisLink(redis, 2.0))
+    shared = Shared(RedisLink(redis, 5.0))
     invalidations, cache = Invalidations(None, keep=60.0, clock=clock), CacheSettings(compose=False)
     other = Knowledge(cache, Memory(2**20), shared, None, invalidations, rows_bytes=2**20, clock=clock)
     await other.learn(FIRST, page(FIRST, 180, NOW))
@@ -93,7 +93,7 @@ class Replicas:
         self.saved: dict[str, bytes] = {}
 
     def one(self) -> Knowledge:
-        link = RedisLink(self.redis, 2.0)
+        link = RedisLink(self.redis, 5.0)
         invalidations = Invalidations(link, keep=60.0, clock=self.clock)
         return Knowledge(
             *(CacheSettings(compose=False), Memory(2**20), Shared(link), None, invalidations),
@@ -111,7 +111,7 @@ class Replicas:
             dead_at=None,
             single=question.single,
         )
-        shared = Shared(RedisLink(self.redis, 2.0))
+        shared = Shared(RedisLink(self.redis, 5.0))
         heard_at = self.clock() + 0.1
         await shared.store(
             question, learned, received_at=heard_at, keep_page=60.0, keep_record=60.0, contradicts=contradicts

@@ -33,7 +33,7 @@ SLOW = Terms(rate=0.001, burst=50)
 
 
 def limiter(server: fakeredis.FakeServer | None = None, replicas: int = 1, **named: Any) -> Limiter:
-    link = None if server is None else RedisLink(fakeredis.FakeAsyncRedis(server=server), 2.0)
+    link = None if server is None else RedisLink(fakeredis.FakeAsyncRedis(server=server), 5.0)
     return Limiter(link, replicas=lambda: replicas, **named)
 
 
@@ -77,7 +77,7 @@ def test_a_burst_then_the_rate() -> None:
 )
 async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, float, float]]) -> None:
     """What the asker tells, that the bucket is not full before a time, and what was taken elsewhere, is Lua's alone."""
-    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 2.0), Script("quota_take", "numbers")
+    link, script = RedisLink(fakeredis.FakeAsyncRedis(), 5.0), Script("quota_take", "numbers")
     terms, full_at, now = Terms(2.0, 8), 0.0, 1e6
     for passed, wanted, least, known, spent in steps:
         now += passed

@@ -120,7 +120,7 @@ async def fixture(
 
     def replica() -> Pages:
         hub = Hub(settings, credential, transport=scripted, clock=clock)
-        link = RedisLink(fakeredis.FakeAsyncRedis(server=redis), 1.0) if redis else None
+        link = RedisLink(fakeredis.FakeAsyncRedis(server=redis), 5.0) if redis else None
         shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
         given = CacheSettings(patience=patience, **cache)  # type: ignore[arg-type]
         invalidations = Invalidations(link, keep=keep_record(given), clock=clock)

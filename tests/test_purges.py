@@ -111,7 +111,7 @@ async def test_news_of_a_purge_says_what_is_purged() -> None:
     await listening.subscribe(NOBODYS.news)
     here, there = (
         AgreedWatermarks(shared, keep=60.0, clock=Clock())
-        for shared in (SharedWatermarks(RedisLink(redis, 1.0), "purged"), Kept())
+        for shared in (SharedWatermarks(RedisLink(redis, 5.0), "purged"), Kept())
     )
     assert await here.agree(Extent("namespace", "ox"))
     while (message := await listening.get_message(timeout=5)) is None or message["type"] != "message":

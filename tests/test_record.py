@@ -119,12 +119,12 @@ async def both_ways(shared: Shared, namespace: str, given_answers: list[Answer])
 
 @given(answers)
 async def test_lua_learns_as_python_does(given_answers: list[Answer]) -> None:
-    await both_ways(Shared(RedisLink(fakeredis.FakeAsyncRedis(), 2.0)), "ox", given_answers)
+    await both_ways(Shared(RedisLink(fakeredis.FakeAsyncRedis(), 5.0)), "ox", given_answers)
 
 
 async def test_a_real_redis_learns_as_python_does(redis_server: RedisServer) -> None:
     client = connect(Secret(redis_server.url))
-    shared = Shared(RedisLink(client, 2.0))
+    shared = Shared(RedisLink(client, 5.0))
 
     @settings(max_examples=50, deadline=None)
     @given(answers)

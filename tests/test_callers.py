@@ -16,8 +16,8 @@ from proxy.config.faults import require_safe_address
 from proxy.errors import Forbidden
 from proxy.secret import Secret
 from proxy.settings import AuthSettings, CallerSettings, JwtSettings
+from tests.processes import run
 from tests.support import NOW, rig
-from tests.test_cli import run
 
 OX, BESSIE, ALL = "gp_ox", "gp_bessie", "gp_all"
 

@@ -29,9 +29,9 @@ import pytest
 from proxy.commands.sockets import LOOPBACK
 from proxy.commands.terminal import cannot_listen
 from proxy.config.sources import load
+from tests.jwk_sets import ED, jwk, key_set
 from tests.processes import COMMAND, PATIENCE, environment, eventually, get, hub, is_ready, run, running, serving
 from tests.support import KEY, LIST, ROOT, RedisServer, free_port
-from tests.test_jwks import ED, jwk, key_set
 
 __all__ = ["hub"]  # a fixture
 

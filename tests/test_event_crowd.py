@@ -16,8 +16,7 @@ from proxy.simulator.streaming import label
 from tests.fleet import Fleet, fleet, load
 from tests.listening import Heard, listening
 from tests.processes import eventually, get
-from tests.support import KEY, LIST
-from tests.test_subscription import until
+from tests.support import KEY, LIST, until
 
 pytestmark = pytest.mark.slow
 

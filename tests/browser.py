@@ -18,8 +18,8 @@ from proxy.secret import Secret
 from proxy.settings import CacheSettings, HubSettings, Settings, StatusSettings
 from proxy.simulator import PLAIN_PROMPTS, Controlled, Simulator, World
 from proxy.web.page_files import PageFile, page_handler
+from tests.chromium import PATIENCE, PLAYWRIGHT
 from tests.support import KEY, LIST, ROOT
-from tests.test_browser import PATIENCE, PLAYWRIGHT
 
 if PLAYWRIGHT:
     from playwright.async_api import Browser, Page, Request, expect

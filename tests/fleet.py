@@ -23,8 +23,8 @@ from typing import Any
 
 from proxy.commands.sockets import LOOPBACK
 from tests.herd import Answered, ask
+from tests.processes import eventually, get, is_ready, running
 from tests.support import KEY, LIST, UNHURRIED, RedisServer, free_port, started_redis
-from tests.test_cli import eventually, get, is_ready, running
 
 LEASE = 2.0
 """As the proxy's: seconds after which a replica that is gone is replaced."""

@@ -1,7 +1,8 @@
-"""What tests share: a clock that is set by hand, a proxy before a simulator, and a real Redis server."""
+"""What tests share: a clock that is set by hand, a proxy before a simulator, waiting, and a real Redis server."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -169,6 +170,13 @@ async def socket_rig(
         app = create_app(msgspec.structs.replace(base, hub=hub_settings), sinks=[])
         async with serving(Controlled(simulator), hub_socket), serving(app, proxy_socket):
             yield SocketRig(url_of(proxy_socket), url_of(hub_socket), simulator)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for something that happens in this process or at the hub, which have no event to wait for."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 def free_port() -> int:

@@ -10,8 +10,8 @@ import pytest
 from proxy.commands.sockets import LOOPBACK
 from proxy.secret import Secret
 from proxy.settings import HubSettings, Settings
+from tests.callers import ALL, BESSIE, CALLERS, OX, bearer
 from tests.support import KEY, LIST, rig, socket_rig
-from tests.test_callers import ALL, BESSIE, CALLERS, OX, bearer
 
 OXS = bearer(OX)
 

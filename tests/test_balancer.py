@@ -19,8 +19,8 @@ import redis
 
 from proxy.commands.sockets import LOOPBACK
 from tests.fleet import HubProcess, Load, Replica, hub_process, load
+from tests.processes import eventually, get
 from tests.support import LIST, ROOT, free_port, redis_binary
-from tests.test_cli import eventually, get
 
 pytestmark = pytest.mark.slow
 DEPLOY = ROOT / "deploy"

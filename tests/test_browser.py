@@ -14,36 +14,24 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
-import pytest_asyncio
 
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, CorsSettings, JwtSettings, Settings
 from proxy.simulator.faults import Fault
+from tests.chromium import PATIENCE, PLAYWRIGHT, SHARED, browser
 from tests.listening import EVENTS
 from tests.support import LIST, ROOT, SocketRig, socket_rig
 
-try:
-    from playwright.async_api import Browser, Page, Request, Response, async_playwright, expect
-except ImportError:  # it is installed for .ci/run only
-    PLAYWRIGHT = False
-else:
-    PLAYWRIGHT = True
+if PLAYWRIGHT:
+    from playwright.async_api import Browser, Page, Request, Response, expect
 
-SHARED = pytest.mark.asyncio(loop_scope="session")
-"""For tests of the one browser, which lives in an event loop of its own."""
 pytestmark = [pytest.mark.slow, SHARED]
+__all__ = ["browser"]  # the fixture
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-    f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {LOOPBACK}",
-)
 EXAMPLE = ROOT / "deploy" / "examples" / "browser.html"
 KEY = "s" * 32
 ISSUER, AUDIENCE = "https://login.test", "proxy"
-PATIENCE = 15_000
 HOSTILE = """<img src=x onerror="globalThis.ran = 1"><script>globalThis.ran = 1</script>&lt;b&gt; "'"""
 CORS_REFUSAL = re.compile("blocked by CORS policy|net::ERR_FAILED")
 
@@ -101,23 +89,6 @@ class Tab:
     def asked(self) -> list[tuple[float, Request]]:
         """The page's questions and when they were sent; no preflights."""
         return [(at, request) for at, request in self.requests if LIST in request.url and request.method == "GET"]
-
-
-def unmet() -> str | None:
-    if not PLAYWRIGHT:
-        return "playwright is not installed: pip install -e '.[dev]'"
-    return None if os.access(CHROMIUM, os.X_OK) else f"there is no {CHROMIUM}: apt-get install chromium"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """One for each module; each test has a context of its own, which is as a fresh profile."""
-    if reason := unmet():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield browser
-        await browser.close()
 
 
 @asynccontextmanager

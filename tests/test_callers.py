@@ -15,27 +15,10 @@ from proxy.config import sources
 from proxy.config.faults import require_safe_address
 from proxy.errors import Forbidden
 from proxy.secret import Secret
-from proxy.settings import AuthSettings, CallerSettings, JwtSettings
+from proxy.settings import AuthSettings, JwtSettings
+from tests.callers import ALL, BESSIE, CALLERS, OX, bearer
+from tests.processes import run
 from tests.support import NOW, rig
-from tests.test_cli import run
-
-OX, BESSIE, ALL = "gp_ox", "gp_bessie", "gp_all"
-
-
-def known(*given: CallerSettings) -> AuthSettings:
-    return AuthSettings(callers=given)
-
-
-CALLERS = known(
-    CallerSettings(name="ox", keys=(digest(OX), digest("gp_ox_old")), namespaces=("ox",)),
-    CallerSettings(name="bessie", keys=(digest(BESSIE),), namespaces=("bessie",)),
-    CallerSettings(name="all", keys=(digest(ALL),), namespaces=("*",), unnamed=True),
-)
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
-
 
 # What they may see.
 

@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -29,92 +29,11 @@ import pytest
 from proxy.commands.sockets import LOOPBACK
 from proxy.commands.terminal import cannot_listen
 from proxy.config.sources import load
+from tests.jwk_sets import ED, jwk, key_set
+from tests.processes import COMMAND, PATIENCE, environment, eventually, get, hub, is_ready, run, running, serving
 from tests.support import KEY, LIST, ROOT, RedisServer, free_port
-from tests.test_jwks import ED, jwk, key_set
 
-COMMAND = [sys.executable, "-m", "proxy"]
-PATIENCE = 60.0
-"""Seconds in which anything comes about, also where several processes start on a machine that is busy."""
-_NOT_INHERITED = ("PROXY_", "OXEN_", "REDIS_", "PYTHONDONTWRITEBYTECODE")
-
-
-def environment(**given: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
-    return {**kept, "PYTHONUNBUFFERED": "1", **given}
-
-
-def run(*arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment(**given),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        cwd=ROOT,
-    )
-
-
-@contextmanager
-def running(*arguments: str, output: int = subprocess.PIPE, **given: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=environment(**given),
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def get(url: str) -> tuple[int, dict[str, str], bytes]:
-    try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
-
-
-def eventually(look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if look():
-                return
-        time.sleep(0.02)
-    pytest.fail("did not come about in time")
-
-
-def is_ready(url: str) -> bool:
-    return get(f"{url}/health/ready")[0] == 200
-
-
-@pytest.fixture
-def hub() -> Iterator[str]:
-    """A simulator in a process of its own, on which the world stands still."""
-    port = free_port()
-    with running("simulate", "--port", str(port), "--api-key", KEY, "--speed", "0") as process:
-        url = f"http://{LOOPBACK}:{port}"
-        eventually(lambda: get(f"{url}/_simulator/requests")[0] == 200)
-        yield url
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 0
-
-
-@contextmanager
-def serving(
-    hub: str, *arguments: str, output: int = subprocess.PIPE, **given: str
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    port = free_port()
-    settings = {"OXEN_HUB_URL": hub, "OXEN_API_KEY": KEY, "PROXY_PORT": str(port), **given}
-    with running("serve", *arguments, output=output, **settings) as process:
-        url = f"http://{LOOPBACK}:{port}"
-        eventually(lambda: is_ready(url))
-        yield url, process
+__all__ = ["hub"]  # a fixture
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -215,7 +134,7 @@ def test_serve_ends_as_it_should_if_started_with_closed_descriptors(
     hub: str, workers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else they become those of sockets, which is the end of uvloop (Aborted), and of a supervisor's signals."""
-    monkeypatch.setattr("tests.test_cli.COMMAND", ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND])
+    monkeypatch.setattr("tests.processes.COMMAND", ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND])
     with serving(hub, "--workers", workers, PROXY_SERVER_DRAIN_DELAY="0") as (_, process):
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0

@@ -15,8 +15,8 @@ from proxy.hub.stream import EVENTS_PATH
 from proxy.settings import CacheSettings, Settings
 from proxy.web import openapi
 from tests.hub_contract import DOCUMENT
+from tests.processes import PATIENCE, eventually, get, running
 from tests.support import ROOT, SocketRig, socket_rig
-from tests.test_cli import PATIENCE, eventually, get, running
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.sources import SettingsError, load
+from tests.callers import CALLERS, OX, bearer
 from tests.support import LIST, rig
-from tests.test_callers import CALLERS, OX, bearer
 
 APP, OTHER = "https://app.example", "http://localhost:5173"
 PREFLIGHT = {"origin": APP, "access-control-request-method": "GET", "access-control-request-headers": "authorization"}

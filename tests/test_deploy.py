@@ -18,8 +18,8 @@ import yaml
 from proxy.app import SHUTDOWN_TIMEOUT
 from proxy.config.fields import fields
 from proxy.settings import CacheSettings
+from tests.processes import PATIENCE, eventually, get, running
 from tests.support import ROOT, free_port
-from tests.test_cli import PATIENCE, eventually, get, running
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -16,7 +16,7 @@ from proxy.known.completion import Completion
 from proxy.pages import Pages
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
-from tests.test_pages import OTHER, QUESTION, Fixture, fixture
+from tests.page_fixture import OTHER, QUESTION, Fixture, fixture
 
 DONE = Completion("0e8a1f64-0000-4000-8000-000000000001", "succeeded", "video", "veo-4", "{}")
 IMAGES = page_question("c", ListQuery(media_type="image"))

@@ -15,9 +15,8 @@ import pytest
 from proxy.simulator.streaming import label
 from tests.fleet import Fleet, fleet, load
 from tests.listening import Heard, listening
-from tests.support import KEY, LIST
-from tests.test_cli import eventually, get
-from tests.test_subscription import until
+from tests.processes import eventually, get
+from tests.support import KEY, LIST, until
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ from proxy.hub.credential import Credential
 from proxy.questions.question import Question
 from proxy.secret import Secret
 from proxy.settings import HubSettings
+from tests.event_logs import done
 from tests.support import KEY
-from tests.test_event_log import done
 
 ROW = b'{"generation": {"generation_id": "%b", "status": "succeeded", "target_namespace": "ox"}}'
 

@@ -43,8 +43,7 @@ from proxy.simulator import Controlled, Fault, Simulator
 from proxy.simulator.streaming import label
 from proxy.web.health import Readiness
 from tests.listening import EVENTS, listening
-from tests.support import KEY, LIST, UNHURRIED, Clock, RedisServer, still_world
-from tests.test_subscription import until
+from tests.support import KEY, LIST, UNHURRIED, Clock, RedisServer, still_world, until
 
 PACE = Pace(beat=0.05, first_wait=0.05, longest_wait=0.2, steady=0.5, absent_wait=60.0)
 SETTLED = CacheSettings(settled_ttl=3600, live_ttl=3600, max_page_age=3600)

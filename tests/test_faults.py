@@ -20,8 +20,8 @@ from proxy.redis.census import HEARTBEAT_TIMEOUT, INTERVAL
 from proxy.web.health import LIVE_PATH
 from tests.fleet import LEASE, Fleet, Load, Replica, fleet, hub_process, load
 from tests.herd import Answered, herd
+from tests.processes import eventually, get, is_ready
 from tests.support import LIST, RedisServer, free_port
-from tests.test_cli import eventually, get, is_ready
 
 pytestmark = pytest.mark.slow
 WIDE: dict[str, Any] = {"PROXY_HUB_RATE": "1000", "PROXY_HUB_BURST": "1000"}

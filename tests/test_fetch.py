@@ -26,7 +26,7 @@ from proxy.redis.leases import MAX_REFUSALS, Leases
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
 from proxy.secret import Secret
-from tests.test_pages import GATE, OTHER, QUESTION, Fixture, fixture
+from tests.page_fixture import GATE, OTHER, QUESTION, Fixture, fixture
 
 LEASE_KEY = f"{QUESTION.page_key}:lease"
 

@@ -10,8 +10,8 @@ import pytest
 from proxy.simulator.faults import Fault
 from proxy.simulator.world import IMAGE_MODELS, VIDEO_MODELS
 from tests.browser import NARROW, SCHEMES, opened
+from tests.chromium import PLAYWRIGHT, SHARED, browser
 from tests.support import LIST
-from tests.test_browser import PLAYWRIGHT, SHARED, browser
 
 if PLAYWRIGHT:
     from playwright.async_api import Browser, Route, expect

@@ -24,9 +24,9 @@ from proxy.secret import Secret
 from proxy.settings import AuthSettings, CacheSettings, CallerSettings, CredentialSettings, LimitSettings
 from proxy.simulator import Fault
 from proxy.simulator.world import Generation
+from tests.callers import ALL, CALLERS, OX, bearer
 from tests.support import Rig, rig
 from tests.test_api import REQUIRED_HEADERS, envelope
-from tests.test_callers import ALL, CALLERS, OX, bearer
 
 ID = "0e8a1f64-0000-4000-8000-000000000001"
 PATHS = [LIST_PATH, QUEUE_PATH]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 
 from proxy import errors
 from proxy.callers.caller import Caller
@@ -21,26 +20,14 @@ from proxy.callers.jwks import MAX_SAME_NAME, MAX_SET, KeySet
 from proxy.callers.keys import KeyFault, usable_keys
 from proxy.callers.tokens import Tokens
 from proxy.settings import JwtSettings
+from tests.jwk_sets import ED, jwk, key_set
 from tests.support import NOW, Clock, free_port
 from tests.test_tokens import known
 
 RSA = [rsa.generate_private_key(65_537, 2048) for _ in range(2)]
 EC = ec.generate_private_key(ec.SECP256R1())
-ED = ed25519.Ed25519PrivateKey.generate()
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 ANN = Caller("jwt:ann", frozenset({"dogs"}))
-
-
-def jwk(key: Any, **members: object) -> dict[str, Any]:
-    """The key's public half as a JWK; a member that is None is left out."""
-    rsa_or_ec = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
-    kind = rsa_or_ec if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) else "EdDSA"
-    made = dict(jwt.get_algorithm_by_name(kind).to_jwk(key.public_key(), as_dict=True))
-    return {name: value for name, value in {**made, **members}.items() if value is not None}
-
-
-def key_set(*keys: object) -> bytes:
-    return json.dumps({"keys": keys}).encode()
 
 
 def token(key: Any = RSA[0], kid: str | None = "one", algorithm: str = "RS256", **claims: Any) -> str:

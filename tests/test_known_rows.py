@@ -18,8 +18,8 @@ from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Simulator
 from proxy.simulator.sending import send_answer
+from tests.listings import question
 from tests.support import KEY, Clock, RedisServer, Rig, rig, still_world
-from tests.test_listing import question
 
 TOP = "page_size=50"
 

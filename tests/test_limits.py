@@ -25,9 +25,9 @@ from proxy.redis_keys import names
 from proxy.settings import AuthSettings, CacheSettings, CallerSettings, LimitSettings
 from proxy.simulator import Fault
 from proxy.web.limits import rate_limit_headers
+from tests.callers import CALLERS as KNOWN
+from tests.callers import OX, bearer
 from tests.support import Clock, Rig, rig
-from tests.test_callers import CALLERS as KNOWN
-from tests.test_callers import OX, bearer
 
 SLOW = Terms(rate=0.001, burst=50)
 

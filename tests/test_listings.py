@@ -6,7 +6,7 @@ import pytest
 
 from proxy.known.listings import ROW_OVERHEAD, Listings
 from proxy.rows.listing import Listing
-from tests.test_listing import OLD, Spec, after, answer, of, row
+from tests.listings import OLD, Spec, after, answer, of, row
 
 
 def listing(*rows: Spec) -> Listing:

@@ -17,8 +17,8 @@ from proxy.known.trust import Trust
 from proxy.questions.demand import TICK
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
+from tests.page_fixture import OTHER, QUESTION, Fixture, fixture
 from tests.support import Clock
-from tests.test_pages import OTHER, QUESTION, Fixture, fixture
 
 
 async def become_stale(it: Fixture, clock: Clock | None = None) -> Clock:

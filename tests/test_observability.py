@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from proxy.commands.sockets import LOOPBACK
+from tests.processes import PATIENCE, eventually, get, running
 from tests.support import ROOT, free_port, rig
-from tests.test_cli import PATIENCE, eventually, get, running
 from tests.test_metrics import families
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"

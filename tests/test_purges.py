@@ -32,8 +32,8 @@ from proxy.secret import Secret
 from proxy.settings import AdminSettings, CacheSettings, RedisSettings, ServerSettings, Settings
 from proxy.simulator import Simulator
 from proxy.web.admin import PURGE_PATH, read_purge
+from tests.processes import run
 from tests.support import KEY, LIST, Clock, RedisServer, SocketRig, rig, socket_rig, still_world
-from tests.test_cli import run
 
 ADMIN = "operators-key"
 

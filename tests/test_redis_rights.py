@@ -13,8 +13,8 @@ import redis
 
 from proxy.commands.sockets import LOOPBACK
 from tests.fleet import Fleet, fleet
+from tests.processes import eventually, get
 from tests.support import ROOT
-from tests.test_cli import eventually, get
 
 ADMIN: Final = "Xq7-pw_of.admin"
 RIGHTS: Final = " ".join(

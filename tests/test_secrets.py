@@ -57,8 +57,7 @@ from tests.secret_search import (
     of_the_app,
     reachable,
 )
-from tests.support import RedisServer, free_port, started_redis
-from tests.test_subscription import until
+from tests.support import RedisServer, free_port, started_redis, until
 
 
 @pytest.mark.parametrize(("name", "secret"), SECRETS.items())

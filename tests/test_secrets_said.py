@@ -20,7 +20,7 @@ from proxy.commands import check
 from proxy.commands.sockets import LOOPBACK
 from proxy.config import sources
 from proxy.simulator import Fault
-from tests import test_cli
+from tests import processes
 from tests.secret_search import (
     CALLER,
     CLAIMS,
@@ -214,9 +214,9 @@ def test_the_processes_say_no_secret(own_redis: RedisServer) -> None:
     hub_port, said, lines = free_port(), list[str | bytes](), list[bytes]()
     hub = f"http://{LOOPBACK}:{hub_port}"
     given: dict[str, Any] = environment(hub, with_password(own_redis))
-    with test_cli.running("simulate", "--port", str(hub_port), "--api-key", HUB, "--speed", "0"):
-        test_cli.eventually(lambda: test_cli.get(f"{hub}/_simulator/requests")[0] == 200)
-        with test_cli.serving(hub, **given) as (url, process):
+    with processes.running("simulate", "--port", str(hub_port), "--api-key", HUB, "--speed", "0"):
+        processes.eventually(lambda: processes.get(f"{hub}/_simulator/requests")[0] == 200)
+        with processes.serving(hub, **given) as (url, process):
             port = int(url.rpartition(":")[2])
             command = Path(f"/proc/{process.pid}/cmdline")
             lines += [command.read_bytes()] if command.exists() else []
@@ -227,7 +227,7 @@ def test_the_processes_say_no_secret(own_redis: RedisServer) -> None:
             process.send_signal(signal.SIGINT)
             assert process.stdout is not None
             output = process.stdout.read()
-            assert process.wait(test_cli.PATIENCE) == 0
+            assert process.wait(processes.PATIENCE) == 0
     assert output.count('"caller":"ox"') > 5
     assert "Redis fault" in output
     assert found([*said, *lines, output]) == []
@@ -238,7 +238,7 @@ def test_a_process_that_cannot_start_says_no_secret() -> None:
         "http://hub.test", f"redis://:{PASSWORD}@h", OXEN_API_KEY=f"{HUB} x", PROXY_JWT_KEY=SIGNING[:9]
     )
     for command in ("serve", "check"):
-        done = test_cli.run(command, **broken)
+        done = processes.run(command, **broken)
         assert done.returncode in (1, 2)
         assert "OXEN_API_KEY" in done.stdout + done.stderr
         assert found([done.stdout, done.stderr]) == []

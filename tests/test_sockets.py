@@ -9,8 +9,8 @@ import socket
 import pytest
 
 from proxy.commands.sockets import LOOPBACK, OwnSocket, listen, reserve
+from tests.processes import eventually, get, hub, run, serving
 from tests.support import RedisServer
-from tests.test_cli import eventually, get, hub, run, serving
 
 __all__ = ["hub"]  # a fixture
 

@@ -10,7 +10,7 @@ from proxy.secret import Secret
 from proxy.settings import StatusSettings
 from proxy.simulator.faults import Fault
 from tests.browser import NARROW, SCHEMES, ask, opened
-from tests.test_browser import PLAYWRIGHT, SHARED, browser
+from tests.chromium import PLAYWRIGHT, SHARED, browser
 
 if PLAYWRIGHT:
     from playwright.async_api import Browser, Route, expect

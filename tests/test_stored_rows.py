@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from proxy.redis.formats import OtherRelease
 from proxy.redis.stored_rows import read_listing, version_of, write_listing
 from proxy.rows.listing import Listing, advance_listing
-from tests.test_listing import OLD, after, answer, row
+from tests.listings import OLD, after, answer, row
 
 KEY = "gp1:{k}"
 FIRST = after(answer(OLD))[0]

@@ -35,18 +35,11 @@ from proxy.secret import Secret
 from proxy.settings import HubSettings
 from proxy.simulator import Controlled, Fault, Simulator
 from proxy.simulator.streaming import label
-from tests.support import KEY, UNHURRIED, RedisServer, free_port, still_world
+from tests.support import KEY, UNHURRIED, RedisServer, free_port, still_world, until
 
 PACE = Pace(beat=0.02, first_wait=0.02, longest_wait=0.1, steady=0.5, absent_wait=60.0, silence=20.0)
 EVENTS = "/api/events"
 ENDLESS = 0.2
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for something that happens in this process or at the hub, which have no event to wait for."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @dataclass

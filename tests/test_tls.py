@@ -23,9 +23,9 @@ from proxy.hub.stream import EVENTS_PATH, HubStream
 from proxy.hub.tls import tls_context
 from proxy.secret import Secret
 from proxy.settings import HubSettings, JwtSettings
+from tests.jwk_sets import ED, jwk, key_set
 from tests.redis_servers import Certificates, certificates
 from tests.support import KEY, LIST
-from tests.test_jwks import ED, jwk, key_set
 
 UNTRUSTED = r"unable to get (local )?issuer certificate|self-signed certificate"
 

@@ -7,7 +7,7 @@ import pytest
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question, top_of
 from proxy.rows.windows import to_ask
-from tests.test_listing import OLD, after, answer, question, row
+from tests.listings import OLD, after, answer, question, row
 
 LONG = [row(number) for number in range(400, 0, -1)]
 LIVE = [*LONG[:70], row(9999, "processing", None), *LONG[70:]]

@@ -22,8 +22,8 @@ from proxy.redis_keys import names
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator
+from tests.page_fixture import GATE, OTHER, QUESTION, fixture
 from tests.support import KEY, NOW, Clock, RedisServer, SocketRig, socket_rig, still_world
-from tests.test_pages import GATE, OTHER, QUESTION, fixture
 
 LISTING, ANOTHER = (page_question("c", ListQuery(model=model)) for model in ("m", "n"))
 

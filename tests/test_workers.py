@@ -20,8 +20,8 @@ from proxy.commands.supervisor import Supervisor
 from proxy.secret import Secret
 from proxy.settings import HubSettings, ServerSettings, Settings
 from proxy.siblings import DIRECTORY
+from tests.processes import PATIENCE, environment
 from tests.support import KEY, ROOT, free_port
-from tests.test_cli import PATIENCE, environment
 
 
 def test_one_that_cannot_start_says_why() -> None:

@@ -17,8 +17,8 @@ import httpx
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
 from proxy.simulator import Fault, Simulator
 from tests.listening import listening
+from tests.processes import serving as proxy_process
 from tests.support import KEY, LIST, still_world
-from tests.test_cli import serving as proxy_process
 
 ROUNDS, FEW = 60, 8
 HUB_LATENCY = 0.04

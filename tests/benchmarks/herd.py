@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from proxy.commands.sockets import LOOPBACK
 from tests.fleet import fleet
 from tests.herd import Answered, herd
+from tests.processes import environment, eventually, get
 from tests.support import ROOT, free_port
-from tests.test_cli import environment, eventually, get
 
 CALLERS = int(os.environ.get("HERD_CALLERS", "1000"))
 ROUNDS = int(os.environ.get("HERD_ROUNDS", "7"))

@@ -24,9 +24,9 @@ from tests.benchmarks.replay.caches import nginx, varnish
 from tests.benchmarks.replay.callers import System
 from tests.benchmarks.replay.picture import Point, draw
 from tests.benchmarks.replay.world import Watched
+from tests.processes import eventually, get
+from tests.processes import serving as proxy_process
 from tests.support import KEY, LIST
-from tests.test_cli import eventually, get
-from tests.test_cli import serving as proxy_process
 
 SECONDS = float(os.environ.get("REPLAY_SECONDS", "60"))
 SCALE = int(os.environ.get("REPLAY_SCALE", "2"))

@@ -13,8 +13,8 @@ from typing import Any
 
 from proxy.callers.caller import digest
 from proxy.commands.sockets import LOOPBACK
+from tests.processes import environment, eventually, get, is_ready
 from tests.support import KEY, ROOT, free_port
-from tests.test_cli import environment, eventually, get, is_ready
 
 CALLER = "gp_benchmark"
 """The key of the proxy's caller."""

@@ -13,8 +13,8 @@ from tests.benchmarks.speed import competitors
 from tests.benchmarks.speed.competitors import CALLER
 from tests.benchmarks.speed.load import Caller, Rate, median, wrk
 from tests.fleet import send
+from tests.processes import eventually
 from tests.support import KEY, LIST, started_redis
-from tests.test_cli import eventually
 
 AUTHORIZATION = {"Authorization": f"Bearer {CALLER}"}
 GZIP = {"Accept-Encoding": "gzip"}

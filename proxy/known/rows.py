@@ -182,6 +182,8 @@ class KnownRows:
 
         ``outrun``: it has refused what was to be written, as that does not go on from what it has.
         """
+        if found.page is not None and len(found.page.body) <= OFF_LOOP_BYTES and self._serves(question):
+            self._unlisted.note_once(question, found.page)
         if found.head is None or not self._serves(question):
             return
         key = question.listing

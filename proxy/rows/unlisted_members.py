@@ -8,10 +8,13 @@ members, and as long as the latest ones of all places agree.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TypeAlias
 
+from proxy.answer.page import Page
 from proxy.questions.question import Question
-from proxy.rows.envelope import Envelope
+from proxy.rows.envelope import Envelope, Unfit
+from proxy.rows.reading import read_window
 
 Ends: TypeAlias = tuple[bool, bool]
 """Whether a page is the first of its listing, and whether it is the last."""
@@ -28,6 +31,13 @@ class UnlistedMembers:
         """Take in what the hub's answer to a question has; its listing has so many ``entries``."""
         self._seen.setdefault(question.credential, {})[_ends(question, entries)] = envelope.unlisted
         self._by_size[_place(question, entries)] = envelope.unlisted
+
+    def note_once(self, question: Question, page: Page) -> None:
+        """Take in what an answer to another replica has, if none of its place and size is known."""
+        entries = page.stamp.total_entries
+        if _place(question, entries) not in self._by_size:
+            with contextlib.suppress(Unfit):
+                self.note(question, entries, read_window(question, page).envelope)
 
     def fit(self, question: Question, entries: int, envelope: Envelope) -> bool:
         """Whether a page with this envelope would be as the hub's answer to the question."""

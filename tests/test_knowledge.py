@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import fakeredis
 import pytest
@@ -169,6 +170,24 @@ async def test_a_redis_that_has_lost_nothing_is_changed_by_nothing() -> None:
     knows.trust.gap()
     assert await knows.drain(1) == 0
     assert await them.kept() == them.saved
+
+
+async def test_what_was_but_confirmed_while_redis_was_away_retires_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the listing had moved before is told again, as Redis may have lost it; it was not then that it moved."""
+    them = Replicas()
+    knows, another = them.one(), them.one()
+    for entries in (180, 181):
+        await them.learn(FIRST, entries)
+        await shown(knows, FIRST)
+    kept = await them.learn(SECOND, 181)
+    assert await shown(another, SECOND) == kept
+    with monkeypatch.context() as away:
+        away.setattr(RedisLink, "call", AsyncMock(return_value=None))
+        them.clock.advance(1)
+        await knows.learn(FIRST, page(FIRST, 181, them.clock()))
+    knows.trust.gap()
+    assert await knows.drain(1) == 0
+    assert await shown(another, SECOND) == kept
 
 
 async def test_what_redis_has_lost_takes_nobody_back_who_knows_it() -> None:

@@ -40,6 +40,7 @@ class PendingRecords:
         self._clock = clock
         self._records: OrderedDict[str, tuple[Record, bool]] = OrderedDict()
         self._taken: OrderedDict[str, tuple[Record, float]] = OrderedDict()
+        self._moves: OrderedDict[str, Record] = OrderedDict()
         self._retries = RetryLoop(self._report)
         memory.on_move = self._moved
 
@@ -51,11 +52,9 @@ class PendingRecords:
 
     def report(self) -> None:
         """Redis is back: report them, in a task of its own, and learn what it knows."""
-        for listing, (record, _) in self._taken.items():
-            later, _ = self._records.get(listing, (record, True))
-            self._records[listing] = (later, True)
+        self._moves.update((listing, record) for listing, (record, _) in self._taken.items())
         self._taken.clear()
-        if self._records:
+        if self._moves or self._records:
             self._retries.start()
 
     async def drain(self, timeout: float) -> int:
@@ -63,7 +62,20 @@ class PendingRecords:
         return await self._retries.drain(timeout)
 
     async def _report(self) -> bool:
-        """Report all, until Redis does not take one: that is the last next time, as it may be what Redis refuses."""
+        """Report all, until Redis does not take one: that is the last next time, as it may be what Redis refuses.
+
+        How a listing moved comes before what was learned of it since. That may be but a confirmation: told as a move,
+        it would retire all pages of a listing that Redis has lost nothing of.
+        """
+        while self._moves and not self._shared.backing_off:
+            listing, record = self._moves.popitem()
+            latest = await self._shared.report(listing, record, moved=True, keep_record=self._keep_record)
+            if latest is None:
+                self._moves.setdefault(listing, record)
+                self._moves.move_to_end(listing, last=False)
+                return False
+            self._note_taken(listing, record)
+            self._memory.learn_from_news(listing, latest)
         while self._records and not self._shared.backing_off:
             listing, (record, moved) = self._records.popitem()
             latest = await self._shared.report(listing, record, moved=moved, keep_record=self._keep_record)
@@ -75,7 +87,7 @@ class PendingRecords:
             if moved:
                 self._note_taken(listing, record)
             self._memory.learn_from_news(listing, latest)
-        return not self._records
+        return not (self._moves or self._records)
 
     def _moved(self, listing: str, record: Record) -> None:
         untold = self._records.get(listing)

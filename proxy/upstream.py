@@ -93,7 +93,7 @@ class Upstream:
             except HubFoundNothing as nothing:  # an answer like any other, but for its status
                 return not_found(question, nothing.body, asked_at), now() - sent
             seconds = now() - sent
-            reckoned = links.sent(asked_at, self._lead(), answer.dated, answer.age)
+            reckoned = links.sent(asked_at, self._lead(), answer.dated, answer.age, seconds)
             if len(answer.body) > OFF_LOOP_BYTES:
                 return await asyncio.to_thread(parse_page, question, answer.body, asked_at, *reckoned), seconds
             return parse_page(question, answer.body, asked_at, *reckoned), seconds

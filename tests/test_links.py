@@ -172,6 +172,12 @@ def test_what_time_it_is_by_the_hubs_clock(dated: float | None, age: float, sent
     assert at == NOW + sent_at
 
 
+@pytest.mark.parametrize("dated", [0.0, 4.0, 9.0])
+def test_a_hub_that_takes_its_time_shortens_no_links_life(dated: float) -> None:
+    """Whenever it signs, and dates, its answer in that time."""
+    assert sent(NOW, 0.0, NOW + dated, 0.0, 9.0) == (0.0, NOW + dated)
+
+
 @pytest.mark.parametrize("off", [-7200.0, -30.0, 0.0, 30.0, 7200.0])
 @pytest.mark.parametrize("lifetime", [20, 3600])
 def test_links_live_by_the_clock_of_the_hub_that_signed_them(off: float, lifetime: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -168,6 +169,20 @@ def test_what_is_no_whole_number_is_none(spelling: str) -> None:
     text = json.dumps({**ENVELOPE, "total_entries": -1}).replace("-1", spelling).encode()
     with pytest.raises(HubAnswerNotAPage):
         parse_page(QUESTION, text, 1.0)
+
+
+def test_numbers_of_rows_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request may have as many as it likes, each of which would cost more than the rest of its row."""
+    looked_at: set[str] = set()
+
+    def decimal(text: str) -> Decimal:
+        looked_at.add(text)
+        return Decimal(text)
+
+    monkeypatch.setattr("proxy.answer.lenient_json.Decimal", decimal)
+    row = ROW.replace("STATUS", "3").replace('"prompt": "x"', '"prompt": "x", "seed": 1e999, "count": 1e9')
+    assert parse_page(QUESTION, body(generations=[None]).replace(b"null", row.encode()), 1.0).settled is False
+    assert not looked_at & {"1e999", "1e9"}
 
 
 def test_all_that_is_odd_may_be_so_at_once() -> None:

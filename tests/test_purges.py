@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import fakeredis
 import httpx
@@ -524,3 +524,18 @@ def test_a_purge_leaves_the_others_in_force() -> None:
     assert [it.since(page_question("c", ListQuery(namespace=name))) for name in ("ox", "moo", "cow")] == [
         *(now, now + 59, now - 59)
     ]
+
+
+async def test_what_many_tell_again_is_news_once() -> None:
+    """A server that has lost watermarks is told them by all processes at the same moment."""
+    redis = fakeredis.FakeAsyncRedis()
+    subscription = redis.pubsub(ignore_subscribe_messages=True)
+    await subscription.subscribe(NOBODYS.news)
+    for at in (5.0, 5.0, 4.0, 6.0):
+        assert await SharedWatermarks(RedisLink(redis, 5.0), "purged").add(Extent("everything"), at, keep=60.0)
+    heard: list[Any] = []
+    async with asyncio.timeout(5):
+        while len(heard) < 2 or heard[-1] is not None:
+            heard.append(await subscription.get_message(timeout=0.01))
+    assert [message["data"].split()[1] for message in heard if message] == [b"5.0", b"6.0"]
+    await subscription.aclose()  # type: ignore[no-untyped-call]

@@ -69,17 +69,18 @@ async def test_calls_that_do_not_wait_for_one_another_leave_it_as_it_is() -> Non
     assert limit.width == STEP
 
 
-async def test_after_a_fault_it_is_as_narrow_as_at_first() -> None:
+async def test_each_fault_halves_it_until_it_is_as_narrow_as_at_first() -> None:
     limit = ConcurrencyLimit(64)
     crowd = Crowd(limit, 100)
     await crowd.answer(0)
-    while limit.width < 16:
+    while limit.width < 4 * STEP:
         await crowd.answer(len(crowd.under_way))
-    limit.narrow()
     crowd.in_time = False
-    assert limit.width == STEP
-    under_way = len(crowd.under_way)
-    assert await crowd.answer(under_way - STEP) == STEP, "those that were under way have ended, and none has begun"
+    for width in (2 * STEP, STEP, STEP):
+        limit.narrow()
+        assert limit.width == width
+        under_way = len(crowd.under_way)
+        assert await crowd.answer(under_way - width) == width, "those under way have ended, and none has begun"
     await crowd.end()
     crowd = Crowd(limit, 100)
     limit.narrow()
@@ -123,12 +124,14 @@ async def test_a_redis_that_is_away_is_not_stormed_when_it_is_back() -> None:
 
     async def call() -> None:
         nonlocal under_way
-        if not up[0]:
-            raise OSError
         under_way += 1
         most[0] = max(most[0], under_way)
-        await asyncio.sleep(0)
-        under_way -= 1
+        try:
+            await asyncio.sleep(0)
+            if not up[0]:
+                raise OSError
+        finally:
+            under_way -= 1
 
     async def crowd(calls: int) -> int:
         most[0] = 0
@@ -138,7 +141,8 @@ async def test_a_redis_that_is_away_is_not_stormed_when_it_is_back() -> None:
     assert await crowd(STEP + 4) < 2 * STEP
     assert await crowd(1000) > 4 * STEP
     up[0] = False
-    await link.call("get", call)
+    assert await crowd(1000) > 4 * STEP, "all that may be under way when it goes"
     up[0] = True
     link._backoff_until = 0.0
+    await link.call("get", call)
     assert await crowd(STEP + 4) < 2 * STEP

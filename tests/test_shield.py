@@ -14,7 +14,7 @@ import pytest
 
 from proxy import errors
 from proxy.admission.delayed_turns import DelayedTurns
-from proxy.admission.gate import Allowance, Gate
+from proxy.admission.gate import Allowance, Gate, Refused
 from proxy.admission.gate_evictions import MIN_GATE_SECONDS
 from proxy.admission.gates import CROWDED_SECONDS, Gates
 from proxy.admission.grant import MIN_GRACE, Asker, Grant
@@ -1006,7 +1006,7 @@ async def test_one_slot_of_each_gate_finds_out_whether_redis_takes_them(takes: t
 async def test_where_others_hold_all_slots_an_answer_that_is_late_gives_none_besides() -> None:
     """On a busy machine one answer in some thousands is; what a process' share has would come on top of all."""
     server, clock = fakeredis.FakeServer(), Clock()
-    here, there = shield(server, replicas=lambda: 2, clock=clock), shield(server)
+    here, there = shield(server, replicas=lambda: 2, agreeing=lambda: 2, clock=clock), shield(server)
     held = await holding(there, 2)
     waiting = Held(here)
     await asyncio.sleep(0.02)
@@ -1029,3 +1029,58 @@ def test_a_turn_is_good_for_the_time_of_a_burst_and_for_that_of_a_busy_machine()
         allowance = Allowance(rate=20.0, burst=burst, concurrency=1)
         assert turn.is_valid(100.0 + good_for - 0.01, allowance)
         assert not turn.is_valid(100.0 + good_for + 0.01, allowance)
+
+
+async def test_a_slot_that_redis_holds_for_a_turn_that_is_over_is_used_while_it_is_away() -> None:
+    """Else a busy process would leave the hub alone for half a second when Redis dies."""
+    server, clock = fakeredis.FakeServer(), Clock()
+    here = shield(server, replicas=lambda: 2, agreeing=lambda: 2, clock=clock)
+    held = await holding(here, 2)
+    waiting = Held(here)
+    await asyncio.sleep(0.02)
+    switch(here, on=False)
+    for each in held:
+        await each.end()
+    async with asyncio.timeout(0.2):  # one who waits looks for itself four times a second
+        await waiting.begun.wait()
+    await waiting.end()
+    await here.drain(1)
+
+
+async def test_what_one_process_alone_holds_is_its_own() -> None:
+    server, clock = fakeredis.FakeServer(), Clock()
+    here, gone = shield(server, clock=clock), shield(server)
+    held = await holding(gone, 2)  # of a process that has ended
+    waiting = Held(here)
+    await asyncio.sleep(0.02)
+    switch(here, on=False)
+    here.make_room()
+    async with asyncio.timeout(0.2):
+        await waiting.begun.wait()
+    for each in (*held, waiting):
+        await each.end()
+    for one in (here, gone):
+        await one.drain(1)
+
+
+@pytest.mark.parametrize("by_a_look", [False, True])
+async def test_that_there_is_no_slot_for_who_gives_way_says_nothing_of_callers(*, by_a_look: bool) -> None:
+    """Half of the slots are left to them. What a look says of those counts as what the gate says."""
+    server, clock = fakeredis.FakeServer(), Clock()
+    here, there = shield(server, replicas=lambda: 2, agreeing=lambda: 2, clock=clock), shield(server)
+    held = await holding(there, 2 if by_a_look else 1)
+    if by_a_look:
+        assert isinstance(here._gates.granted(await look(here)), Refused)
+    else:
+        with pytest.raises(GaveWay):
+            await go(here, ahead=True)
+    switch(here, on=False)
+    if by_a_look:
+        with pytest.raises(errors.HubBusy):
+            await go(here, patience=0.01)
+    else:
+        await go(here, patience=0.01)
+    for each in held:
+        await each.end()
+    for one in (here, there):
+        await one.drain(1)

@@ -139,9 +139,8 @@ class Gates:
                     self._note_crowd(decision, allowance)
                     return self._taken(name, local, ticket, decision, pause)
                 self._mirror(local, pause)
-            elif self._clock() < self._crowded_until:
-                # others hold all slots, and Redis may but be late: it is asked again before they are done
-                return NO_SLOT
+            elif self._others_hold_all:
+                return NO_SLOT  # and Redis may but be late: it is asked again before they are done
         allowance = allowance.share(self._replicas())
         if self._shared is not None and not self._alone:
             self._alone = True
@@ -206,6 +205,12 @@ class Gates:
             local.renew(ticket, self._clock())
         due = self._clock() + decision.wait
         return Grant(ticket, decision.wait, due, name, local, local.epoch, decision.epoch)
+
+    @property
+    def _others_hold_all(self) -> bool:
+        """Whether they did when Redis last said. A slot of a turn that has ended here is this process' to use."""
+        crowded = self._replicas() > 1 and self._clock() < self._crowded_until
+        return crowded and not self._pending_releases
 
     def _note_crowd(self, decision: Turn | Refused, allowance: Allowance) -> None:
         if decision == NO_SLOT and allowance.concurrency == self.allowance.concurrency:

@@ -33,6 +33,10 @@ class PendingReleases:
         self._pending: dict[str, tuple[str, float]] = {}
         self._retries = RetryLoop(self._report_all)
 
+    def __len__(self) -> int:
+        """How many Redis may hold."""
+        return len(self._pending)
+
     def free(self, gate: str, ticket: str) -> None:
         """Have the slot of a ticket given back, in a task of its own."""
         self._pending[ticket] = (gate, self._clock() + MAX_HOLD)

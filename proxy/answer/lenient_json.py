@@ -20,6 +20,8 @@ MAX_LEVELS: Final = 64
 """Levels of nesting that are read of a body that has too many; what judging needs is above them."""
 LARGEST: Final = 2**53
 """Up to there, numbers with a fraction or an exponent are exact for whoever reads JSON."""
+COUNTS: Final = frozenset({"count", "page_number", "page_size", "total_entries", "total_pages"})
+"""Members of an answer that are whole numbers; those of rows are not read, and may be as many as a request likes."""
 _HIGH: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW: Final = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPES: Final = re.compile(_HIGH + _LOW + rb"|(?P<lone>" + _HIGH + rb"|" + _LOW + rb")|\\.", re.DOTALL)
@@ -71,7 +73,7 @@ def _plain_member(name: str, value: bytes, *, whole: bool) -> bytes:
         return _plain(value, whole=False)
     if name == "status":
         return value if value.startswith(b'"') else b"null"
-    if _NUMBER.fullmatch(value):
+    if name in COUNTS and whole and _NUMBER.fullmatch(value):
         number, divisor = Decimal(value.decode()).as_integer_ratio()
         return b"%d" % number if divisor == 1 and abs(number) <= LARGEST else value
     return value

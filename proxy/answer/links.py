@@ -45,7 +45,7 @@ _SIGNED: Final = re.compile(rb'\?[^"\s?]*?(?:Expires|Policy)[^"\s?]*')
 _LESS_THAN: Final = re.compile(rb'"DateLessThan"\s*:\s*\{\s*"AWS:EpochTime"\s*:\s*([0-9]{1,12})\s*\}')
 
 
-def sent(asked_at: float, lead: float, dated: float | None, age: float) -> tuple[float, float]:
+def sent(asked_at: float, lead: float, dated: float | None, age: float, took: float = 0.0) -> tuple[float, float]:
     """Return the ``lead`` and ``sent_at`` of ``dead_at`` for an answer.
 
     The machine's clock counts as far as the answer's ``Date`` leaves room for it. With an ``Age`` the answer may come
@@ -57,11 +57,13 @@ def sent(asked_at: float, lead: float, dated: float | None, age: float) -> tuple
         lead: by how many seconds they are ahead of the machine's clock.
         dated: the answer's ``Date``, in Unix seconds.
         age: its ``Age``, in seconds.
+        took: seconds after which it had come; it may have been dated at any time in these.
     """
     now = asked_at - lead
     if dated is None or abs(dated - now) > IMPLAUSIBLE:
         return lead, now
-    return asked_at - min(max(now, dated), dated + age + UNSURE), dated
+    came_at = now + took
+    return lead + came_at - min(max(came_at, dated), dated + age + took + UNSURE), dated
 
 
 def dead_at(body: bytes, asked_at: float, lead: float = 0.0, sent_at: float | None = None) -> float | None:

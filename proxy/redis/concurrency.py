@@ -54,9 +54,10 @@ class ConcurrencyLimit:
                 self._release()
 
     def narrow(self) -> None:
-        """Redis is away: its connections are to be opened anew."""
-        self._excess += self.width - self._least
-        self._width = float(self._least)
+        """Redis failed a call: half as many. Where it is away, all that were under way fail, and few are left."""
+        before = self.width
+        self._width = max(float(self._least), self._width / 2)
+        self._excess += before - self.width
 
     def _release(self) -> None:
         if self._excess:

@@ -257,7 +257,7 @@ def test_rows_of_one_moment(own_redis: RedisServer, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("proxy.core.Knowledge", NotedKnowledge)
     monkeypatch.setattr("proxy.redis.news.HEARTBEAT", 0.005)
     monkeypatch.setattr("proxy.redis.news.FIRST_WAIT", 0.02)
-    for name, rows in {"STEP": 4, "CHEAP": 8, "WIDE": 24}.items():
+    for name, rows in {"STEP": 4, "CHEAP_ROWS": 8, "WIDE_ROWS": 24}.items():
         monkeypatch.setattr(f"proxy.rows.windows.{name}", rows)
     monkeypatch.setattr("proxy.known.rows.STEP", 4)
     Coherence.redis_url = own_redis.url

@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from functools import partial
 from typing import Any
+from unittest.mock import AsyncMock
 
 import fakeredis
 import pytest
@@ -109,19 +110,11 @@ async def test_one_after_the_other_never_more_and_hardly_less() -> None:
 
 async def test_a_look_into_redis_is_not_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
     one = limiter(fakeredis.FakeServer())
-    terms = Terms(1e6, 3200)
-    looks = 0
-    look = one._take_shared
-
-    async def counted(*arguments: Any) -> Taken | None:
-        nonlocal looks
-        looks += 1
-        return await look(*arguments)
-
-    monkeypatch.setattr(one, "_take_shared", counted)
+    terms, looks = Terms(1e6, 3200), AsyncMock(wraps=one._take_shared)
+    monkeypatch.setattr(one, "_take_shared", looks)
     for _ in range(1000):
         assert await passes(one, terms=terms)
-    assert looks < 30
+    assert looks.await_count < 30
 
 
 async def test_what_was_taken_is_remembered_until_it_is_there_again() -> None:
@@ -449,18 +442,12 @@ def test_what_is_said_of_a_balance() -> None:
 
 
 async def test_one_look_into_redis_takes_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, looks = limiter(fakeredis.FakeServer()), 0
-    look = one._take_shared
-
-    async def counted(*arguments: Any) -> Taken | None:
-        nonlocal looks
-        looks += 1
-        return await look(*arguments)
-
-    monkeypatch.setattr(one, "_take_shared", counted)
+    one = limiter(fakeredis.FakeServer())
+    looks = AsyncMock(wraps=one._take_shared)
+    monkeypatch.setattr(one, "_take_shared", looks)
     for _ in range(2):
         assert all(await asyncio.gather(*(passes(one, terms=Terms(0.001, 320)) for _ in range(100))))
-    assert looks == 2
+    assert looks.await_count == 2
 
 
 async def test_who_asked_last_is_remembered_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:

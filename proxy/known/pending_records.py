@@ -69,29 +69,32 @@ class PendingRecords:
         """
         while self._moves and not self._shared.backing_off:
             listing, record = self._moves.popitem()
-            latest = await self._shared.report(listing, record, moved=True, keep_record=self._keep_record)
-            if latest is None:
+            if not await self._deliver(listing, record, moved=True):
                 self._moves.setdefault(listing, record)
                 self._moves.move_to_end(listing, last=False)
                 return False
-            self._note_taken(listing, record)
-            self._memory.learn_from_news(listing, latest)
         while self._records and not self._shared.backing_off:
             listing, (record, moved) = self._records.popitem()
-            latest = await self._shared.report(listing, record, moved=moved, keep_record=self._keep_record)
-            if latest is None:
+            if not await self._deliver(listing, record, moved=moved):
                 later, moved_since = self._records.get(listing, (record, False))
                 self._records[listing] = (later, moved or moved_since)
                 self._records.move_to_end(listing, last=False)
                 break
-            if moved:
-                self._note_taken(listing, record)
-            self._memory.learn_from_news(listing, latest)
         return not (self._moves or self._records)
 
+    async def _deliver(self, listing: str, record: Record, *, moved: bool) -> bool:
+        """Report one, and learn what Redis knows of the listing; return whether it could be told."""
+        latest = await self._shared.report(listing, record, moved=moved, keep_record=self._keep_record)
+        if latest is None:
+            return False
+        if moved:
+            self._note_taken(listing, record)
+        self._memory.learn_from_news(listing, latest)
+        return True
+
     def _moved(self, listing: str, record: Record) -> None:
-        untold = self._records.get(listing)
-        if untold is None or untold[0] != record:
+        pending = self._records.get(listing)
+        if pending is None or pending[0] != record:
             self._note_taken(listing, record)
 
     def _note_taken(self, listing: str, record: Record) -> None:

@@ -124,7 +124,7 @@ async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeA
     assert await get(shared) == PAGE
 
 
-@pytest.mark.parametrize("garbage", [b"", b"1 2 3", b"x y z 1 2 n", b"\xff\xfe"])
+@pytest.mark.parametrize("garbage", [b"", b"1 2 3", b"x y z 1 2 n", b"\xff\xfe", b"9" * 400 + b" 2 3 4 5 n"])
 async def test_garbage_for_a_record(shared: Shared, fake: fakeredis.FakeAsyncRedis, garbage: bytes) -> None:
     await put(shared)
     await fake.set(record_key(QUESTION.listing), garbage)
@@ -301,7 +301,10 @@ WRONG: list[Any] = [
     b"OK",
     [],
     [b"x"],
+    [b"x", b"y"],
     [[], 1, None],
+    [None, None, b"", [], 0, None, b"more"],
+    [b"moved", None, b"", [], b"more"],
     [b"x", b"y", b"z", b"w", b"v"],
     {b"a": 1},
     [None] * 9,

@@ -100,7 +100,10 @@ def read_record(raw: bytes) -> Record:
     since, confirmed_at, received_at, version, text = raw.decode().split(" ", 4)
     entries, _, cost = text.partition(" ")
     stamp = Stamp(int(entries), None if cost == "n" else cost.removeprefix("s"))
-    return Record(stamp, int(since) / 1e6, int(confirmed_at) / 1e6, int(received_at) / 1e6, int(version))
+    try:
+        return Record(stamp, int(since) / 1e6, int(confirmed_at) / 1e6, int(received_at) / 1e6, int(version))
+    except OverflowError as error:
+        raise ValueError("no time has so many digits") from error
 
 
 def write_record(record: Record) -> str:

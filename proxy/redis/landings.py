@@ -75,10 +75,9 @@ class LandingWaiter:
         Raises:
             ProxyError: it ended with that.
         """
-        if not self._woken.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._woken.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
         woken = self._woken.is_set()
         self._woken.clear()
         if error := self._failures.pop(token, None):

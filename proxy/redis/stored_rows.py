@@ -41,7 +41,7 @@ class _Chain(Struct, frozen=True, array_like=True):
     rows: bytes
     born: tuple[int, ...]
     looks: tuple[_Look, ...]
-    moments: tuple[Moment, ...]
+    moments: Annotated[tuple[Moment, ...], Meta(min_length=1)]
 
 
 class _Head(Struct, frozen=True, array_like=True):

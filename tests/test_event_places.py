@@ -449,3 +449,42 @@ async def test_who_comes_too_late_is_told_so_once(last: str | None) -> None:
 @pytest.mark.parametrize("text", ["0-0", "1790000004120-3", "1790000004120-3~0a1b2c3d.17"])
 def test_a_place_is_read_as_written(text: str) -> None:
     assert str(read_place(text)) == text
+
+
+async def test_what_a_listener_has_had_already_may_be_forgotten_before_more_comes() -> None:
+    """Who has read past it is not too slow."""
+    clock = Clock()
+    log = EventLog(clock)
+    for number in range(3):
+        await log.append(done(number))
+    sources = {"": Source(log, NoOwners())}  # type: ignore[arg-type]
+    listener = Listener(ANONYMOUS, sources, {"": (log.tail.first, NOWHERE)}, {"": log.tail.place}, gap=False)
+    assert listener.take(ALL) == []
+    clock.advance(EVENT_SECONDS + 1)
+    await log.append(done(3))
+    assert [event.id for event in listener.take(ALL)] == [f"{log.tag}-4-0"]
+
+
+async def test_what_several_logs_tell_of_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what one has told of before somebody began to listen; of the latest events only, so that they are few."""
+    monkeypatch.setattr("proxy.events.listener.MAX_REMEMBERED", 2)
+    logs = {name: EventLog(Clock()) for name in ("a", "b")}
+    sources = {name: Source(log, NoOwners()) for name, log in logs.items()}  # type: ignore[arg-type]
+
+    def listener() -> Listener:
+        places = {name: (log.tail.end, log.tail.place) for name, log in logs.items()}
+        return Listener(ANONYMOUS, sources, places, {}, gap=False)
+
+    one = listener()
+    for number in range(9):
+        for log in logs.values():
+            await log.append(done(number))
+        assert len(one.take(ALL)) == 1
+    assert one._sent is not None
+    assert len(one._sent) == 2 * len(logs)
+    await logs["a"].append(done(9))
+    other = listener()
+    await logs["b"].append(done(9))
+    assert other.take(ALL) == []
+    await logs["b"].append(done(10))
+    assert len(other.take(ALL)) == 1

@@ -503,6 +503,10 @@ async def test_who_waits_for_look_ups_is_told_of_a_gap(monkeypatch: pytest.Monke
     assert [one.type for one in told] == ["gap", *["media_generation_completed"] * 3]
     assert [json.loads(one.data)["generation_id"] for one in told[1:]] == done[1:]
     assert listener.take(100) == []
+    for _ in range(4):
+        await hear(settled=True)
+    with pytest.raises(TooSlow):  # it waits for nothing now
+        listener.take(100)
 
 
 def test_a_position_in_many_logs_is_read() -> None:

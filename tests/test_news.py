@@ -24,6 +24,9 @@ class Nobody:
     async def initialize(self) -> None:
         raise ConnectionRefusedError
 
+    async def execute_command(self, *_: str) -> None:
+        raise ConnectionRefusedError
+
 
 @pytest.fixture
 async def news(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[News]:
@@ -53,6 +56,16 @@ async def test_no_fault_ends_the_news_for_good(
         for _ in range(3):
             await attempts.acquire()
     assert any(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
+
+
+async def test_a_redis_that_is_away_is_no_fault_of_the_proxy(news: News, caplog: pytest.LogCaptureFixture) -> None:
+    attempts = asyncio.Semaphore(0)
+    news.on_gap.append(attempts.release)
+    news.start()
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            await attempts.acquire()
+    assert not any(record.exc_info for record in caplog.records)
 
 
 class Denied:
@@ -99,15 +112,19 @@ class Line:
         made: subscriptions.
         sent: what the process has sent to itself, by server.
         waiting: set while the process waits for a message.
+        timeout: seconds for which it waits.
         follows: how often was asked who the primary is.
     """
 
     def __init__(self) -> None:
         self.made = self.follows = 0
+        self.timeout = 0.0
         self.sent: list[tuple[str, str]] = []
         self.loses_cancellations = False
         self.answers = asyncio.Event()
         self.answers.set()
+        self.sentinels = asyncio.Event()
+        self.sentinels.set()
         self.waiting = asyncio.Event()
         self.own = ""
         self._messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -129,7 +146,8 @@ class Line:
         for _ in channels:
             self._messages.put_nowait({"type": "subscribe"})
 
-    async def get_message(self, **_: float) -> dict[str, Any] | None:
+    async def get_message(self, timeout: float) -> dict[str, Any] | None:
+        self.timeout = timeout
         self.waiting.set()
         try:
             return await self._messages.get()
@@ -145,6 +163,7 @@ class Line:
 
     async def follow(self, _: object) -> None:
         self.follows += 1
+        await self.sentinels.wait()
 
     async def passes(self, *messages: dict[str, Any]) -> None:
         """Hand over messages, or the time that a wait for one may take, and let the process act on them."""
@@ -206,10 +225,13 @@ async def it(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Subscribed]:
             await asyncio.sleep(0)
     yield it
     line.answers.set()
+    line.sentinels.set()
     await it.news.aclose()
 
 
-async def test_news_flows_for_so_long_after_it_was_sent_through_all_servers(it: Subscribed) -> None:
+async def test_news_flows_for_so_long_after_it_was_sent_through_all_servers(
+    it: Subscribed, caplog: pytest.LogCaptureFixture
+) -> None:
     servers, [one, other] = zip(*it.line.sent, strict=True)
     assert servers == ("one", "other")
     it.clock.advance(0.2)
@@ -223,6 +245,7 @@ async def test_news_flows_for_so_long_after_it_was_sent_through_all_servers(it: 
     assert it.news.flowing
     it.clock.advance(0.01)
     assert not it.news.flowing, "from when it was sent, not from when it came"
+    assert caplog.messages == []
 
 
 async def test_what_came_back_late_takes_nothing_from_what_was_sent_after_it(it: Subscribed) -> None:
@@ -249,8 +272,11 @@ async def test_news_of_one_server_only_does_not_flow_for_longer(it: Subscribed) 
 
 async def test_it_is_sent_at_its_pace_and_not_while_it_is_being_sent(it: Subscribed) -> None:
     it.line.sent.clear()
-    for _ in range(5):
-        await it.line.passes()
+    for passed in range(5):
+        assert it.line.timeout == pytest.approx(HEARTBEAT - passed / 100), "no longer, nor is it looked all the time"
+        it.clock.advance(0.01)
+        if passed < 4:
+            await it.line.passes()
     assert it.line.sent == []
     it.line.answers.clear()
     for _ in range(5):
@@ -264,6 +290,13 @@ async def test_whether_the_primary_is_another_is_asked_now_and_then(it: Subscrib
     for _ in range(30):
         await it.beat()
     assert it.line.follows == 1 + int(30 * HEARTBEAT / FOLLOW_INTERVAL)
+
+
+async def test_sentinels_that_hang_are_asked_once(it: Subscribed) -> None:
+    it.line.sentinels.clear()
+    for _ in range(60):
+        await it.beat()
+    assert it.line.follows == 2
 
 
 async def test_a_subscription_over_which_nothing_comes_is_made_anew(it: Subscribed) -> None:

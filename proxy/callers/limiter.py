@@ -137,7 +137,7 @@ class Limiter:
         return held
 
     def _spend(self, held: _Held, units: float) -> bool:
-        if held.units > 0 and self._clock() >= held.until:
+        if self._clock() >= held.until:
             held.units = 0.0
         if held.units < units:
             return False

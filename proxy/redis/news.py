@@ -93,7 +93,7 @@ class News:
         while not self._ending:
             try:
                 await self._listen()
-            except (RedisError, OSError, TimeoutError) as error:
+            except (RedisError, OSError) as error:  # a TimeoutError is one, too
                 if isinstance(error, ResponseError):  # said also where news never flowed: nothing else would say it
                     self._link.refused("subscribe", error)
                 if self._good_until:

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from unittest.mock import AsyncMock, call
 
 import fakeredis
 import pytest
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from proxy.redis.allotment import MIN_SHARE, allotted, current_allotment, unallotted
-from proxy.redis.link import SLOW_SECONDS, RedisLink
+from proxy.redis.link import FIRST_BACKOFF, SLOW_SECONDS, RedisLink
 from proxy.redis.reasons import reason
 from proxy.redis.refusals import REFUSAL_SECONDS
 from tests.support import Clock
@@ -285,6 +286,82 @@ async def test_a_link_that_is_closed_makes_no_call() -> None:
     await link.aclose()
     assert await link.call("get", call) is None
     assert len(made) == 1
+
+
+async def test_a_link_that_is_closed_lets_calls_under_way_end() -> None:
+    link, released, ended = RedisLink(fakeredis.FakeAsyncRedis(), 0.01), asyncio.Event(), []
+
+    async def call() -> bool:
+        await released.wait()
+        ended.append(True)
+        return True
+
+    assert await link.call("get", call) is None
+    closing = asyncio.create_task(link.aclose())
+    await asyncio.sleep(0)
+    released.set()
+    await closing
+    assert ended
+
+
+async def test_what_goes_wrong_in_closing_is_counted_and_nobodys_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = RedisLink(fakeredis.FakeAsyncRedis(), 1.0)
+    monkeypatch.setattr(link.client, "aclose", AsyncMock(side_effect=ConnectionResetError))
+    await link.aclose()
+    assert link.faults == {"close: ConnectionResetError": 1}
+
+
+async def test_one_call_tries_whether_redis_is_back_and_the_others_keep_off(server: Server) -> None:
+    clock, released = Clock(), asyncio.Event()
+    link = RedisLink(None, 5.0, clock=clock)  # type: ignore[arg-type]
+    server.error = ConnectionRefusedError()
+    assert await link.call("get", server) is None
+    clock.advance(FIRST_BACKOFF)
+    assert not link.backing_off
+
+    async def tries() -> str:
+        await released.wait()
+        return "answer"
+
+    trying = asyncio.create_task(link.call("get", tries))
+    await asyncio.sleep(0)
+    assert link.backing_off
+    released.set()
+    assert await trying == "answer"
+    assert not link.backing_off
+
+
+async def dropped(link: RedisLink, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[object]]) -> bool:
+    """Whether connections that nobody uses are closed when that happens."""
+    disconnect = AsyncMock()
+    monkeypatch.setattr(link.client.connection_pool, "disconnect", disconnect)  # type: ignore[union-attr]
+    assert await happens() is None
+    await link._calls.drain(5)
+    return disconnect.await_args_list == [call(inuse_connections=False)]
+
+
+async def test_after_the_reply_to_something_else_its_connection_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next reply on it would be another's, too."""
+    link = RedisLink(fakeredis.FakeAsyncRedis(), 1.0)
+
+    async def misread() -> object:
+        return link.read("look", b"OK", int)
+
+    assert await dropped(link, monkeypatch, misread)
+    assert link.faults == {"look: wrong reply": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "anew"), [(ReadOnlyError("a replica"), True), (OutOfMemoryError("full"), False)], ids=["replica", "full"]
+)
+async def test_a_primary_that_is_none_any_more_is_looked_for_anew(
+    error: Exception, anew: bool, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name may lead to another by now."""
+    link, server.error = RedisLink(fakeredis.FakeAsyncRedis(), 1.0), error
+    assert await dropped(link, monkeypatch, lambda: link.call("store", server)) is anew
 
 
 def test_what_a_call_may_take_of_what_a_question_may_cost() -> None:

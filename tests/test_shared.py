@@ -129,6 +129,7 @@ async def test_garbage_for_a_record(shared: Shared, fake: fakeredis.FakeAsyncRed
     await put(shared)
     await fake.set(record_key(QUESTION.listing), garbage)
     assert await shared.look_up(QUESTION) == Found(head=b"")
+    assert [name.partition(":")[0] for name in faults(shared)] == ["record"]
     await put(shared)
     assert await get(shared) == PAGE
 

@@ -10,10 +10,10 @@ from unittest.mock import AsyncMock, call
 
 import fakeredis
 import pytest
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import BusyLoadingError, NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from proxy.redis.allotment import MIN_SHARE, allotted, current_allotment, unallotted
-from proxy.redis.link import FIRST_BACKOFF, SLOW_SECONDS, RedisLink
+from proxy.redis.link import FIRST_BACKOFF, MAX_BACKOFF, SLOW_SECONDS, RedisLink
 from proxy.redis.reasons import reason
 from proxy.redis.refusals import REFUSAL_SECONDS
 from tests.support import Clock
@@ -221,6 +221,31 @@ async def test_what_others_keep_under_our_keys_is_said_once(caplog: pytest.LogCa
         link.count("page", "ValueError")
     assert link.faults == {"page: ValueError": 3}
     assert caplog.messages == ["Redis fault, going on without it: page: ValueError"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionRefusedError(), "ConnectionRefusedError"),
+        (BusyLoadingError("s3cr3t", status_code="LOADING"), "BusyLoadingError: LOADING"),
+        (ZeroDivisionError(), "ZeroDivisionError"),
+    ],
+)
+async def test_an_outage_is_said_once_and_so_is_its_end(
+    error: Exception, said: str, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "proxy.redis")
+    clock = Clock()
+    link = RedisLink(None, 5.0, clock=clock)  # type: ignore[arg-type]
+    for server.error in (error, error, error, None, None):
+        await link.call("look", server)
+        if link.state == "down":
+            link.count("page", "ValueError")  # of a reply that came before
+        clock.advance(MAX_BACKOFF)
+    assert [record.getMessage() for record in caplog.records if record.levelno < logging.ERROR] == [
+        f"Redis fault, going on without it: look: {said}",
+        "Redis is back after 3 faults in a row",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from proxy.admission.gate import Allowance, AskerState, Report
 from proxy.admission.shared_gate import SharedGate
 from proxy.answer.page import Page
-from proxy.answer.record import Stamp
+from proxy.answer.record import Record, Stamp
 from proxy.callers.limiter import Limiter
 from proxy.callers.quota import Terms
 from proxy.events.shared_log import SharedLog
@@ -92,6 +92,22 @@ async def test_large_bodies(shared: Shared) -> None:
 async def test_nothing_is_kept_for_no_time(shared: Shared, fake: fakeredis.FakeAsyncRedis, keep_for: float) -> None:
     await put(shared, keep_page=keep_for)
     assert await fake.exists(QUESTION.page_key) == 0
+
+
+async def test_what_was_learned_without_redis_is_reported_and_what_is_true_is_learned(shared: Shared) -> None:
+    await put(shared)
+
+    async def report(stamp: Stamp, at: float, *, moved: bool = False) -> tuple[Stamp, float, float]:
+        record = await shared.report(QUESTION.listing, Record(stamp, 0.0, at, at), moved=moved, keep_record=60.0)
+        assert record is not None
+        return record.stamp, record.since, record.confirmed_at
+
+    moved = Stamp(4, "0.10")
+    assert await report(moved, 3.0) == (moved, 2.0, 3.0), "since the answer before, at the earliest"
+    assert await report(PAGE.stamp, 1.0) == (moved, 2.0, 3.0), "it is behind"
+    assert await report(moved, 4.0) == (moved, 2.0, 4.0)
+    assert await report(moved, 5.0, moved=True) == (moved, 5.0, 5.0)
+    assert await get(shared) == PAGE, "pages are judged by the record, and left"
 
 
 async def test_another_pages_value_under_the_key(shared: Shared) -> None:

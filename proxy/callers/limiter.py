@@ -87,7 +87,7 @@ class Limiter:
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._flights: Flights[Taken] = Flights()
 
-    async def charge(self, caller: str, terms: Terms, units: float) -> Balance:
+    async def charge(self, caller: str, terms: Terms, units: float) -> None:
         """Charge ``units`` to a caller.
 
         Raises:
@@ -106,7 +106,6 @@ class Limiter:
                     )
         finally:
             held.waiting -= units
-        return self.balance(caller, terms)
 
     def pay(self, caller: str, terms: Terms, units: float) -> Balance | None:
         """Charge ``units`` that are held already; None: they are not, and nothing has been charged."""

@@ -34,7 +34,7 @@ from proxy.redis.scripts import Script
 from proxy.redis.shared import Found, Shared
 from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis.status import SharedStatus
-from proxy.redis.stored import OFF_LOOP_BYTES, read_record
+from proxy.redis.stored import OFF_LOOP_BYTES, read_page, read_record, write_page
 from proxy.redis.variants import SharedVariants
 from proxy.redis_keys import NOBODYS, record_key
 from proxy.secret import Secret
@@ -180,10 +180,31 @@ async def test_a_bomb_is_a_miss(shared: Shared, fake: fakeredis.FakeAsyncRedis) 
     stream = zstandard.ZstdCompressor().compressobj()
     unsized = stream.compress(b"x" * 300) + stream.flush()
     nothing = zstandard.ZstdCompressor(write_checksum=True).compress(b"")
-    for body in (bytes(frame[:-1]), unsized, b"", nothing):
-        value = [2, PAGE.key, body, '"e"', 1.5, [3, None], True, None]
-        await fake.set(QUESTION.page_key, msgspec.msgpack.encode(value))
-        assert await get(shared) is None
+    whole = zstandard.ZstdCompressor().compress(PAGE.body)
+
+    async def found(body: bytes) -> Page | None:
+        value = [stored.FORMAT, PAGE.key, body, '"e"', 1.5, [3, None], True, None, False, 200]
+        await fake.set(QUESTION.page_key, stored.write_mark(PAGE) + msgspec.msgpack.encode(value))
+        return await get(shared)
+
+    for number, body in enumerate((bytes(frame[:-1]), unsized, b"", nothing), 1):
+        assert await found(body) is None
+        assert faults(shared).total() == number
+    page = await found(whole)
+    assert page is not None, "but for the body, the value is a page"
+    assert page.body == PAGE.body
+
+
+async def test_a_body_that_is_known_is_not_read_again() -> None:
+    raw = await write_page(PAGE)
+    same = replace(PAGE, asked_at=1.0, variants={"gzip": b"z"})
+    again = await read_page(raw, PAGE.key, same)
+    assert again.body is same.body
+    assert again.asked_at == PAGE.asked_at
+    assert again.variants == same.variants
+    assert again.variants is not same.variants, "each page fills its own"
+    other = replace(PAGE, body=b"{}", etag='"f"')
+    assert (await read_page(raw, PAGE.key, other)).body == PAGE.body
 
 
 class Broken:

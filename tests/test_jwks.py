@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from proxy import errors
 from proxy.callers.caller import Caller
 from proxy.callers.jwks import MAX_SAME_NAME, MAX_SET, KeySet
-from proxy.callers.keys import KeyFault, usable_keys
+from proxy.callers.keys import KeyFault, suits, usable_keys
 from proxy.callers.tokens import Tokens
 from proxy.settings import JwtSettings
 from tests.jwk_sets import ED, jwk, key_set
@@ -96,6 +96,13 @@ def test_keys_that_are_ignored(algorithm: str, key: object) -> None:
     assert usable_keys(key_set(key), algorithm) == ()
     good = {"RS256": jwk(RSA[1]), "ES256": jwk(EC), "EdDSA": jwk(ED)}[algorithm]
     assert len(usable_keys(key_set(key, good), algorithm)) == 1, "it spoils no other"
+
+
+def test_a_key_suits_its_own_algorithm_only() -> None:
+    """Also where no ``kty`` says what it is, as in a PEM (RFC 8725 §3.1)."""
+    keys = {"RS256": RSA[0].public_key(), "ES256": EC.public_key(), "EdDSA": ED.public_key()}
+    for own, key in keys.items():
+        assert [algorithm for algorithm in (*keys, "HS256") if suits(key, algorithm)] == [own]
 
 
 @pytest.mark.parametrize(

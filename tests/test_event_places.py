@@ -19,9 +19,8 @@ from proxy.events.listener import Listener, Source
 from proxy.events.log import EventLog
 from proxy.events.place import NOWHERE, read_place
 from proxy.events.shared_log import EVENT_SECONDS, Appended
-from tests.event_logs import Redis, done, ids
+from tests.event_logs import NoOwners, Redis, done, ids
 from tests.support import Clock
-from tests.test_events import NoOwners
 
 ALL = 10**9
 REPLICAS, LISTENERS = 3, 2

@@ -84,7 +84,7 @@ def sent(text: str) -> list[tuple[str, Any]]:
         ("l 1.5 l 2.5 a ffff", 0),
     ],
 )
-async def test_five_failures_in_ten_seconds_if_they_are_half_of_all(text: str, strikes: int) -> None:
+async def test_five_failures_in_ten_seconds_open_it_if_they_are_half_of_all(text: str, strikes: int) -> None:
     """Here and in Redis."""
     shared = SharedGate(RedisLink(fakeredis.FakeAsyncRedis(), 5.0))
     await both_ways(shared, "gate", AMPLE, sent(text))

@@ -47,7 +47,7 @@ async def test_the_data_is_the_hubs_byte_for_byte() -> None:
             assert heard.blocks[-1]["data"] == blocks.get_nowait().decode().split("data: ")[1].rstrip("\n")
 
 
-async def test_refusals() -> None:
+async def test_strangers_parameters_and_other_methods_get_no_stream() -> None:
     async with proxies(settings=Settings(auth=CALLERS)) as it, httpx.AsyncClient(base_url=it.url) as caller:
         answer = await caller.get(EVENTS)
         assert (answer.status_code, answer.json()["error"]["type"]) == (401, "unauthorized")
@@ -70,7 +70,7 @@ async def test_limits_count_a_stream_once() -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "off"])
-async def test_a_hub_without_events(mode: Any) -> None:
+async def test_without_the_hubs_events_there_is_no_stream(mode: Any) -> None:
     settings = Settings(events=EventSettings(mode=mode))
     async with proxies(1, None, Fault(path=EVENTS, status=404), settings=settings) as it, httpx.AsyncClient() as caller:
         async with asyncio.timeout(10):

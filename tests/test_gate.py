@@ -11,7 +11,7 @@ from proxy.hub.retry_after import MAX_WAIT
 from tests.gate_fixture import ANSWERED, T0, Asking
 
 
-def test_a_burst_then_the_rate() -> None:
+def test_a_burst_is_granted_and_then_the_rate() -> None:
     it = Asking()
     for _ in range(4):
         it.go()
@@ -105,7 +105,7 @@ def test_a_gate_that_takes_over_begins_with_one_turn() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1.5)), max_size=80))
-def test_never_more_than_rate_and_burst(steps: list[tuple[float, float]]) -> None:
+def test_no_more_turns_begin_than_rate_and_burst_allow(steps: list[tuple[float, float]]) -> None:
     """Whatever is asked when, in any time there begin no more turns than burst + rate times time."""
     it = Asking(Allowance(10.0, 4, 1000))
     begun = []

@@ -44,7 +44,7 @@ async def test_processes_without_redis_keep_to_their_share() -> None:
     await one.drain(1)
 
 
-async def test_without_redis_each_keeps_to_its_share() -> None:
+async def test_while_redis_is_away_each_keeps_to_its_share() -> None:
     one = shield(fakeredis.FakeServer(), Allowance(rate=0.004, burst=8, concurrency=8), replicas=lambda: 4)
     await go(one)
     switch(one, on=False)

@@ -69,7 +69,7 @@ async def test_age_counts_from_when_the_hub_was_asked() -> None:
         assert outcome.ttl == pytest.approx(2)
 
 
-async def test_the_first_caller_hangs_up() -> None:
+async def test_the_first_caller_who_hangs_up_disturbs_nobody() -> None:
     async with fixture() as it:
         it.hub.gate.clear()
         tasks = [asyncio.create_task(it.ask()) for _ in range(3)]

@@ -8,8 +8,8 @@ from proxy.answer.outcome import Hit, Miss, StaleHit
 from tests.page_fixture import OTHER, QUESTION, fixture
 
 
-async def test_patience() -> None:
-    """A slow hub costs a caller at most ``patience`` when a servable page is kept; the refresh goes on."""
+async def test_a_slow_hub_costs_no_more_than_patience_where_a_page_is_kept() -> None:
+    """And the refresh goes on."""
     async with fixture(patience=0.02) as it:
         await it.ask()
         it.clock.advance(6)

@@ -22,7 +22,7 @@ from tests.gate_fixture import ABANDONED, ALLOWANCE, ANSWERED, FAILING, T0, Aski
 
 
 @pytest.mark.parametrize("outcome", ["limited", "unavailable"])
-def test_a_pause_as_long_as_the_hub_says_then_one_probe(outcome: Any) -> None:
+def test_a_pause_is_as_long_as_the_hub_says_and_ends_with_one_probe(outcome: Any) -> None:
     it = Asking()
     assert it.go(Report(outcome, 7.0)) == Pause(7.0, outcome, 1)
     it.now += 6.75

@@ -25,7 +25,7 @@ async def test_a_page_often_asked_for_is_refreshed_ahead() -> None:
         assert hit.age == pytest.approx(1)
 
 
-async def test_a_page_seldom_asked_for_is_not() -> None:
+async def test_a_page_seldom_asked_for_is_not_refreshed_ahead() -> None:
     async with fixture() as it:
         await it.ask()
         it.clock.advance(4.4)

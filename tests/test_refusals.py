@@ -44,7 +44,9 @@ async def test_who_waited_for_a_slot_in_vain_is_told_to_wait_as_long_again() -> 
         (errors.HubUnavailable("503", retry_after=7.0), errors.HubUnavailable),
     ],
 )
-async def test_a_cooldown(server: str | None, error: errors.HubError, kind: type[errors.HubError]) -> None:
+async def test_a_cooldown_lasts_as_long_as_the_hub_says(
+    server: str | None, error: errors.HubError, kind: type[errors.HubError]
+) -> None:
     one = shield(server_of(server))
     with pytest.raises(kind):
         await go(one, error)
@@ -72,7 +74,7 @@ async def test_a_429_that_says_at_once_is_told_so(server: str | None) -> None:
 
 @both
 @pytest.mark.parametrize("kind", [errors.HubFailed, errors.HubUnreachable, errors.HubTimeout, errors.HubAnswerCutOff])
-async def test_the_breaker(server: str | None, kind: type[errors.HubError]) -> None:
+async def test_failures_of_every_kind_open_the_breaker(server: str | None, kind: type[errors.HubError]) -> None:
     one = shield(server_of(server))
     for _ in range(5):
         with pytest.raises(kind):

@@ -167,7 +167,7 @@ async def test_turns_that_were_had_without_redis_are_charged_when_it_is_told(
     assert answer[0].wait == pytest.approx(wait)
 
 
-async def test_something_else_under_the_keys() -> None:
+async def test_something_else_under_the_keys_is_written_over() -> None:
     redis = fakeredis.FakeAsyncRedis()
     for key in ("g:gate", "g:slots"):
         await redis.set(key, "x")

@@ -18,7 +18,7 @@ from tests.shield_fixture import Held, Switch, both, go, holding, server_of, shi
 
 
 @both
-async def test_no_more_at_once_than_allowed_and_in_the_order_of_coming(server: str | None) -> None:
+async def test_turns_come_in_order_and_no_more_at_once_than_allowed(server: str | None) -> None:
     one = shield(server_of(server))
     held = await holding(one, 2)
     order: list[int] = []

@@ -354,7 +354,7 @@ async def test_what_was_received_with_another_token_is_not_replayed(
         assert [entry.completion.generation_id for entry in replayed if entry and entry.completion] == [done]
 
 
-async def test_the_hub_restarts() -> None:
+async def test_a_hub_that_restarts_is_listened_to_again() -> None:
     port = free_port()
     async with AsyncExitStack() as stack:
         simulator = Simulator(still_world(time.time), api_key=KEY)

@@ -30,7 +30,7 @@ async def test_an_answer_for_any_page_keeps_all_fresh() -> None:
         assert it.hub.asked == asked
 
 
-async def test_but_not_for_longer_than_max_page_age() -> None:
+async def test_no_answer_keeps_others_fresh_for_longer_than_max_page_age() -> None:
     async with fixture(max_page_age=30) as it:
         await it.ask(OTHER)
         for _ in range(8):

@@ -22,7 +22,7 @@ async def lost_look(one: Shield) -> WantedTurn:
     return wanted
 
 
-async def test_a_turn_that_a_look_has_brought() -> None:
+async def test_a_turn_that_a_look_has_brought_is_not_asked_for_again() -> None:
     one = shield(fakeredis.FakeServer())
     wanted = await look(one)
     assert (await one.standing()).held == 1
@@ -80,7 +80,9 @@ async def test_a_look_whose_turn_comes_later_waits_for_that() -> None:
     await one.drain(1)
 
 
-async def test_no_turns_by_a_look_where_the_gate_is_to_be_told_or_asked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_look_brings_no_turn_where_the_gate_is_to_be_told_or_asked_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert shield().wanted(5.0) is None
     one = shield(fakeredis.FakeServer())
     switch(one, on=False)

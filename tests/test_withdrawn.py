@@ -65,7 +65,7 @@ async def test_the_answer_after_a_401_stands_in_again_though_others_were_turned_
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_another_replica_knows(status: int) -> None:
+async def test_a_right_that_one_replica_has_lost_is_lost_in_another(status: int) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         there = it.replica()
         await it.ask()
@@ -104,7 +104,7 @@ async def replicas(own_redis: RedisServer) -> AsyncIterator[list[SocketRig]]:
         yield [one, other]
 
 
-async def test_it_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> None:
+async def test_that_a_right_was_withdrawn_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> None:
     """A replica that walks by moment asks the hub for nothing, and so would never be refused itself."""
     here, there = replicas
     async with httpx.AsyncClient() as caller:

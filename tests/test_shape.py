@@ -52,7 +52,7 @@ LAYERS = [  # packages, and modules outside of them, from the bottom up: each im
 ]
 FOREIGN = {  # who may import a library
     "litestar": {"app", "web"},
-    "httpcore": {"hub.network"},
+    "httptools": {"hub.connection"},
     "httpx": {"hub", "callers.jwks", "commands.demo"},  # the demo plays callers
     "jwt": {"callers.tokens", "callers.keys"},
     "redis": {"redis"},

@@ -63,7 +63,9 @@ class Pages:
         self.demand = Demand(clock)
         self.refresh_ahead = RefreshAhead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
         self.memory_hits = MemoryHits(cache, knowledge, self.demand, self.refresh_ahead, fetcher.hold_off, clock=clock)
-        self._lookups = Lookups(cache, knowledge, self._queue, self.memory_hits, self._to_ask, clock=clock)
+        self._lookups = Lookups(
+            cache, knowledge, self._queue, self.memory_hits, self._to_ask, wait=hub.deadline / 2, clock=clock
+        )
 
     async def answer(self, question: Question, directives: Directives = NO_DIRECTIVES, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.

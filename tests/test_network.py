@@ -449,7 +449,7 @@ def test_no_more_are_under_way_than_may_be(run: Any) -> None:
     run(scenario())
 
 
-def test_who_gives_up_waiting_for_a_place_leaves_it_to_the_next(run: Any) -> None:
+def test_who_gives_up_waiting_for_a_place_leaves_it_to_the_next(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in the moment in which it was given the place."""
 
     async def scenario() -> None:
@@ -465,8 +465,13 @@ def test_who_gives_up_waiting_for_a_place_leaves_it_to_the_next(run: Any) -> Non
             first, second, third = (asyncio.create_task(ask(one)) for _ in range(3))
             while len(one._waiting) < 2:
                 await asyncio.sleep(0)
-            place = one._waiting[0]
-            place.add_done_callback(lambda _: second.cancel())  # called before the task hears of its place
+            give = one._give_place
+
+            def give_and_cancel() -> None:
+                give()
+                second.cancel()  # before it hears of its place
+
+            monkeypatch.setattr(one, "_give_place", give_and_cancel)
             go.set()
             assert [await first, await third] == [b"ok", b"ok"]
             with pytest.raises(asyncio.CancelledError):

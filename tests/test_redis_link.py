@@ -12,7 +12,8 @@ import pytest
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
 from proxy.redis.allotment import MIN_SHARE, allotted, current_allotment, unallotted
-from proxy.redis.link import SLOW_SECONDS, RedisLink
+from proxy.redis.call_wait import SLOW_SECONDS
+from proxy.redis.link import RedisLink
 from proxy.redis.reasons import reason
 from proxy.redis.refusals import REFUSAL_SECONDS
 from tests.support import Clock
@@ -131,16 +132,16 @@ async def test_a_short_call_in_what_is_left_is_a_quick_one(link: RedisLink, serv
     with allotted():
         server.seconds = 0.7 * TIMEOUT
         assert (await called(link, server))[0] == "answer"
-        assert link._slow_since is not None
+        assert link._call_wait._slow_since is not None
         server.seconds = 0.2 * TIMEOUT
         assert (await called(link, server))[0] == "answer"
-        assert link._slow_since is None
+        assert link._call_wait._slow_since is None
 
 
 async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(
     link: RedisLink, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.redis.link.SLOW_SECONDS", 60.0)
+    monkeypatch.setattr("proxy.redis.call_wait.SLOW_SECONDS", 60.0)
     server.seconds = 0.8 * TIMEOUT
     answered, released = asyncio.Event(), asyncio.Event()
 

@@ -264,7 +264,7 @@ async def test_a_redis_that_was_killed_is_used_again_once_it_is_back(real: Share
 async def test_a_redis_that_hangs_is_left_alone_after_a_few_faults(real: Shared, own_redis: RedisServer) -> None:
     """A frozen server costs its timeout a few times, then nothing."""
     await put(real)
-    real._link._timeout = RedisSettings().timeout
+    real._link._call_wait._timeout = RedisSettings().timeout
     own_redis.signal(signal.SIGSTOP)
     try:
         for _ in range(50):

@@ -12,7 +12,7 @@ import pytest
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
 from proxy.redis.allotment import MIN_SHARE, allotted, current_allotment, unallotted
-from proxy.redis.call_wait import SLOW_SECONDS
+from proxy.redis.call_wait import LAST_ROUNDS, SLOW_SECONDS, CallWait
 from proxy.redis.link import RedisLink
 from proxy.redis.reasons import reason
 from proxy.redis.refusals import REFUSAL_SECONDS
@@ -88,6 +88,25 @@ async def test_a_process_that_was_held_up_does_not_blame_redis(link: RedisLink, 
     answer, _ = await calling
     assert answer == "answer"
     assert not link.faults
+
+
+@pytest.mark.parametrize(("rounds", "ended"), [(LAST_ROUNDS - 1, True), (10 * LAST_ROUNDS, False)])
+async def test_an_answer_that_has_come_is_taken_to_who_waits_before_redis_is_blamed(
+    monkeypatch: pytest.MonkeyPatch, rounds: int, *, ended: bool
+) -> None:
+    """That takes some rounds of the event loop; where there is much to do, each is as long as a call may be."""
+
+    async def over(*_: object) -> bool:
+        return False
+
+    async def answer() -> None:
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("proxy.redis.call_wait.wait_until_done", over)
+    task = asyncio.create_task(answer())
+    assert await CallWait(TIMEOUT, Clock()).ended(task) is ended
+    await task
 
 
 async def test_slow_for_a_moment_is_no_fault_for_longer_is(link: RedisLink, server: Server) -> None:

@@ -238,9 +238,9 @@ def counted(it: Fixture, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     shared, calls = it.shared, Counter[str]()
     run = shared._link.run
 
-    async def counting(script: Any, command: str, *arguments: Any) -> Any:
+    async def counting(script: Any, command: str, *arguments: Any, **named: Any) -> Any:
         calls[command] += 1
-        return await run(script, command, *arguments)
+        return await run(script, command, *arguments, **named)
 
     monkeypatch.setattr(shared._link, "run", counting)
     return calls

@@ -28,6 +28,8 @@ async def dial(host: str, port: int) -> socket.socket:
         OSError: there is no such host, or none of its addresses answers; then for what was said of each.
     """
     left = await _addresses(host, port)
+    if not left:
+        raise OSError("The host has no address.")
     attempts: set[asyncio.Task[socket.socket]] = set()
     failures: list[BaseException] = []
     try:
@@ -60,6 +62,7 @@ async def _connect(address: Address) -> socket.socket:
     connected = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         connected.setblocking(False)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop does
         await asyncio.get_running_loop().sock_connect(connected, address.place)
     except BaseException:
         connected.close()

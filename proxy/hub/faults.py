@@ -10,7 +10,7 @@ import httpx
 from proxy import errors
 from proxy.causes import reason
 from proxy.hub import retry_after
-from proxy.hub.connection import StaleConnection
+from proxy.hub.connection import Overdue, StaleConnection
 from proxy.hub.dates import date
 from proxy.settings import HubSettings
 
@@ -71,9 +71,7 @@ def _connection_error(error: httpx.HTTPError, settings: HubSettings, *, began: b
                 retry_after=retry_after.jittered(),
             )
         case httpx.TimeoutException():
-            silent = f"The hub was silent for {settings.read_timeout:g} s."
-            unmade = f"No connection to the hub within {settings.connect_timeout:g} s."
-            return errors.HubTimeout(unmade if isinstance(error, httpx.ConnectTimeout) else silent)
+            return errors.HubTimeout(_lateness(error, settings))
         case _ if began:
             return errors.HubAnswerCutOff("The connection broke within the hub's answer.", hub_status=200)
         case httpx.ConnectError():
@@ -86,6 +84,16 @@ def _connection_error(error: httpx.HTTPError, settings: HubSettings, *, began: b
             unreachable = cls("The connection to the hub broke before an answer began.")
             unreachable.repeatable = kept_alive
             return unreachable
+
+
+def _lateness(error: httpx.TimeoutException, settings: HubSettings) -> str:
+    match error:
+        case Overdue():
+            return "No whole answer in time."
+        case httpx.ConnectTimeout():
+            return f"No connection to the hub within {settings.connect_timeout:g} s."
+        case _:
+            return f"The hub was silent for {settings.read_timeout:g} s."
 
 
 def _is_own(error: BaseException | None) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from proxy.hub.connection import Connection, StaleConnection
+from proxy.hub.connection import Connection, Overdue, StaleConnection
 from proxy.hub.dialling import dial
 
 UNTIL: Final = "until"
@@ -45,10 +45,10 @@ class Network(httpx.AsyncBaseTransport):
         _check(request)
         timeout = request.extensions.get("timeout", {})
         until = request.extensions.get(UNTIL, math.inf)
-        await self._take_place(_bounded(timeout.get("pool"), until))
-        connection = self._kept()
+        await self._take_place(timeout.get("pool"), until)
+        connection = None if self._closed else self._kept()
         try:
-            connection = connection or await self._connect(_bounded(timeout.get("connect"), until))
+            connection = connection or await self._connect(timeout.get("connect"), until)
         finally:
             if connection is None:
                 self._give_place()
@@ -67,24 +67,23 @@ class Network(httpx.AsyncBaseTransport):
         for connection in list(self._active):
             connection.abort()
 
-    async def _take_place(self, seconds: float | None) -> None:
+    async def _take_place(self, seconds: float | None, until: float) -> None:
         """Wait until fewer requests are under way than may be."""
-        if self._closed:
-            raise httpx.ConnectError("The transport is closed.")
         if self._free > 0:
             self._free -= 1
             return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(_bounded(seconds, until)):
                 await place
         except BaseException as error:
-            if place.cancelled():
-                self._waiting.remove(place)
-            else:  # it was given at the same moment
+            if not place.cancelled():  # it was given at the same moment
                 self._give_place()
+            elif place in self._waiting:
+                self._waiting.remove(place)
             if isinstance(error, TimeoutError):
+                _raise_if_over(until)
                 raise httpx.PoolTimeout("All connections are in use.") from None
             raise
 
@@ -97,38 +96,43 @@ class Network(httpx.AsyncBaseTransport):
         self._free += 1
 
     def _kept(self) -> Connection | None:
-        """The connection that was used last, unless it has been idle for too long; then all have."""
-        used_since = asyncio.get_running_loop().time() - self._keepalive_expiry
-        while self._idle and self._idle[-1].free_since > used_since:
-            if (connection := self._idle.pop()).open:
+        """The connection that was used last of those on which nothing has come since."""
+        self._drop_expired()
+        while self._idle:
+            if (connection := self._idle.pop()).quiet:
                 return connection
-        self._drop_idle()
+            connection.abort()
         return None
 
-    async def _connect(self, seconds: float | None) -> Connection:
-        loop, host = asyncio.get_running_loop(), self._url.raw_host.decode("ascii")
-        port = self._url.port or (443 if self._context else 80)
+    async def _connect(self, seconds: float | None, until: float) -> Connection:
+        connection, opened = Connection(self._freed), False
         try:
-            async with asyncio.timeout(seconds):
-                dialled = await dial(host, port)
-                try:
-                    _, connection = await loop.create_connection(
-                        lambda: Connection(self._freed),
-                        sock=dialled,
-                        ssl=self._context,
-                        server_hostname=host if self._context else None,
-                    )
-                except BaseException:
-                    dialled.close()
-                    raise
+            async with asyncio.timeout(_bounded(seconds, until)):
+                await self._open(connection)
+            opened = True
         except TimeoutError as error:
+            _raise_if_over(until)
             raise httpx.ConnectTimeout("No connection in time.") from error
         except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one
             raise httpx.ConnectError("No connection could be made.") from error
-        if self._closed:
-            connection.abort()
-            raise httpx.ConnectError("The transport is closed.")
+        finally:
+            if not opened:
+                connection.abort()
         return connection
+
+    async def _open(self, connection: Connection) -> None:
+        host, secure = self._url.raw_host.decode("ascii"), self._context is not None
+        self._raise_if_closed()
+        dialled = await dial(host, self._url.port or (443 if secure else 80))
+        # From here on the socket is the loop's: to close it would be to close what others are given with its number.
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection, sock=dialled, ssl=self._context, server_hostname=host if secure else None
+        )
+        self._raise_if_closed()
+
+    def _raise_if_closed(self) -> None:
+        if self._closed:
+            raise httpx.ConnectError("The transport is closed.")
 
     def _freed(self, connection: Connection, reusable: bool) -> None:
         """An exchange has ended, or a connection."""
@@ -136,15 +140,20 @@ class Network(httpx.AsyncBaseTransport):
             self._active.discard(connection)
             self._give_place()
             if reusable:
+                self._drop_expired()
                 self._idle.append(connection)
         elif connection in self._idle:
             self._idle.remove(connection)
 
     def _drop_idle(self) -> None:
         """Keep no connection that nothing is asked by."""
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.abort()
+        while self._idle:
+            self._idle.pop().abort()
+
+    def _drop_expired(self) -> None:
+        expired_at = asyncio.get_running_loop().time() - self._keepalive_expiry
+        while self._idle and self._idle[0].free_since <= expired_at:
+            self._idle.pop(0).abort()
 
 
 def _head(request: httpx.Request) -> bytes:
@@ -158,8 +167,10 @@ def _check(request: httpx.Request) -> None:
     """Return if it can be sent.
 
     Raises:
-        httpx.LocalProtocolError: it would be another one, or more than one.
+        httpx.LocalProtocolError: it has a body, or would be another one, or more than one.
     """
+    if request.method != "GET" or "content-length" in request.headers or "transfer-encoding" in request.headers:
+        raise httpx.LocalProtocolError("Only GET is sent, and no body.")
     if unfit := [name for name, value in request.headers.raw if not _LINE_ENDS.isdisjoint(name + value)]:
         raise httpx.LocalProtocolError(f"The values of {unfit} hold a line's end.")
 
@@ -169,3 +180,8 @@ def _bounded(seconds: float | None, until: float) -> float | None:
     left = max(0.0, until - asyncio.get_running_loop().time())
     left = left if seconds is None else min(seconds, left)
     return None if left == math.inf else left
+
+
+def _raise_if_over(until: float) -> None:
+    if asyncio.get_running_loop().time() >= until:
+        raise Overdue("The time was over before the request was sent.") from None

@@ -109,8 +109,8 @@ class Pages:
         What lies deeper is served as long as the moment lasts.
         """
         page, landed = self._judging.at(question, moment), None
-        if page is None and self._known.trust.has_peers:
-            await self._lookups.look_up(question)
+        if self._known.trust.has_peers and (page is None or not self._known.trust.memory_suffices):
+            await self._lookups.look_up(question)  # also for what may have been withdrawn, where news does not come
             page = self._judging.at(question, moment)
         if page is None and self._known.rows.lasts(question, moment):
             if directives.only_if_cached:

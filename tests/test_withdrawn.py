@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import fakeredis
@@ -18,12 +19,13 @@ from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.questions.watermarks import Extent
 from proxy.redis.link import RedisLink
+from proxy.redis.news import News
 from proxy.redis_keys import names
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator
 from tests.page_fixture import GATE, OTHER, QUESTION, fixture
-from tests.support import KEY, NOW, Clock, RedisServer, SocketRig, socket_rig, still_world
+from tests.support import KEY, NOW, Clock, RedisServer, Rig, SocketRig, rig, socket_rig, still_world
 
 LISTING, ANOTHER = (page_question("c", ListQuery(model=model)) for model in ("m", "n"))
 
@@ -122,6 +124,32 @@ async def test_that_a_right_was_withdrawn_is_news(replicas: list[SocketRig], own
                 await asyncio.sleep(0.02)
         walked = await caller.get(f"{there.list_url}?{query}", headers=moment)
         assert walked.json()["error"]["type"] == errors.HubRefusedCredential.type
+
+
+async def test_a_walk_asks_redis_what_was_withdrawn_while_news_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would go on for as long as its rows are kept: Redis can be asked, and nothing else would say it."""
+    monkeypatch.setattr(News, "start", lambda _: None)
+    server, clock = fakeredis.FakeServer(), Clock()
+    simulator = Simulator(still_world(clock), api_key=KEY, clock=clock)
+
+    def replica() -> AbstractAsyncContextManager[Rig]:
+        return rig(redis=fakeredis.FakeAsyncRedis(server=server), simulator=simulator, clock=clock)
+
+    async with replica() as here, replica() as there:
+        query = "namespace=ox&status=succeeded&page_size=5"
+        moment = {"listing-moment": (await there.get(query)).headers["listing-moment"]}
+        assert (await there.get(query, **moment)).status_code == 200
+        simulator.faults.set(Fault(status=403))
+        clock.advance(60)
+        refused = await here.get(query)
+        assert refused.json()["error"]["type"] == errors.HubRefusedCredential.type
+        client, key = fakeredis.FakeAsyncRedis(server=server), names("http://hub.test", 0).watermarks("withdrawn")
+        async with asyncio.timeout(5):
+            while not await client.hlen(key):
+                await asyncio.sleep(0)
+        walked = await there.get(query, **moment)
+        assert walked.json()["error"]["type"] == errors.HubRefusedCredential.type
+        await client.aclose()
 
 
 async def test_what_is_purged_and_what_is_withdrawn_are_read_and_each_is_a_change() -> None:

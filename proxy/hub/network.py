@@ -1,8 +1,8 @@
 """Connections to one origin, kept from one request to the next: a transport for httpx.
 
 httpx brings one, httpcore. This one is there for what that cannot: an exchange ends at its deadline whatever the hub
-does, a request may be cancelled, and what comes unasked on a connection is nobody's answer. It takes half of the
-processor time besides (httptools in place of h11).
+does, a request may be cancelled, and what comes unasked on a connection is nobody's answer. It takes much less of the
+processor besides (httptools in place of h11).
 """
 
 from __future__ import annotations

@@ -486,7 +486,7 @@ def test_no_fault_of_redis_is_a_callers(relayed: Fleet, fault: str) -> None:
 # Beginning and ending.
 
 
-def test_beginning_without_redis_and_hub() -> None:
+def test_a_replica_that_begins_without_redis_and_hub_works_when_both_have_come() -> None:
     """A replica starts, says so, answers with errors that say what is wrong, and works when both have come."""
     port, hub_port = free_port(), free_port()
     server = RedisServer(port=port)

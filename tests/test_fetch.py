@@ -112,7 +112,7 @@ async def test_what_landed_since_the_look_is_not_asked_for_again(monkeypatch: py
         assert outcome.collapsed
 
 
-async def test_but_what_was_known_before_is() -> None:
+async def test_who_wants_it_fresher_is_not_handed_what_was_known_before() -> None:
     """A caller who wants it fresher than what is kept is not handed the same page again."""
     async with fixture(fakeredis.FakeServer()) as it:
         await it.ask()
@@ -155,7 +155,7 @@ async def test_a_lease_that_nobody_renews_ends() -> None:
 
 
 @pytest.mark.parametrize("how", ["without end", "list"])
-async def test_something_else_under_the_lease(how: str) -> None:
+async def test_something_else_under_the_lease_holds_nobody_up_for_long(how: str) -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
         redis = fakeredis.FakeAsyncRedis(server=server)

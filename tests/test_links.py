@@ -63,7 +63,7 @@ ALL_LETTERS = cloudfront(int(NOW) + 1000, "https://d.example/~>?>?>?>?")
     ],
 )
 @pytest.mark.parametrize("where", ["top", "nested", "second row"])
-def test_forms(link: str, expected: float | None, where: str) -> None:
+def test_a_link_in_every_form_dies_a_margin_before_it_expires(link: str, expected: float | None, where: str) -> None:
     row: dict[str, object] = {"result_url": link} if where == "top" else {"a": {"b": [1, {"c": link}]}}
     rows = [{"result_url": None}, row] if where == "second row" else [row]
     for escape_ampersand in (False, True):
@@ -123,7 +123,7 @@ def test_each_byte_of_a_string_is_read_a_bounded_number_of_times(between: str, m
     assert 0 < read <= len(body)
 
 
-def test_no_links_no_end() -> None:
+def test_a_page_without_links_does_not_die() -> None:
     assert dead_at(b"", NOW) is None
     assert dead_at(b'{"generations": []}', NOW) is None
 
@@ -143,7 +143,7 @@ def test_any_bytes_are_survived(body: bytes) -> None:
     dead_at(body, NOW)
 
 
-def test_times_that_are_ahead_of_the_links_own() -> None:
+def test_links_live_as_long_where_times_are_ahead_of_their_own() -> None:
     """Also by more than a link lives for."""
     body = json.dumps([s3(NOW, 3600), f"https://x.example/a?Expires={int(NOW) + 600}"]).encode()
     for lead in (0.0, 120.0, 7200.0):
@@ -172,7 +172,9 @@ AHEAD = 120.0
         (-NOW, 0.0, 0.0, 0.0),
     ],
 )
-def test_what_time_it_is_by_the_hubs_clock(dated: float | None, age: float, sent_at: float, now: float) -> None:
+def test_the_hubs_date_says_what_time_it_is_by_its_clock(
+    dated: float | None, age: float, sent_at: float, now: float
+) -> None:
     """Times since the hub was asked, by the machine's clock."""
     lead, at = sent(NOW + AHEAD, AHEAD, None if dated is None else NOW + dated, age)
     assert NOW + AHEAD - lead == pytest.approx(NOW + now)

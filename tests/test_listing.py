@@ -49,7 +49,9 @@ def ids(listing: Listing) -> list[str]:
         ("all of it is shown, and one has come at the end", [*OLD, row(0)], 50, "entries"),
     ],
 )
-def test_what_explains_a_change(name: str, now: list[Spec], size: int, fault: str | None) -> None:
+def test_a_change_is_explained_only_by_what_the_answer_shows(
+    name: str, now: list[Spec], size: int, fault: str | None
+) -> None:
     listing, faults = after(answer(OLD), answer(now, page_size=size, at=5.0))
     assert faults == [fault], name
     if fault is None:
@@ -119,7 +121,7 @@ def test_a_page_below_whose_rows_were_above_explains_nothing_even_where_the_tota
     assert (ids(listing), faults) == ([], ["order"])
 
 
-def test_the_same_totals_in_another_order_after_others() -> None:
+def test_the_same_totals_in_another_order_after_others_leave_nothing_known() -> None:
     other = [*OLD[:5], OLD[6], OLD[5], *OLD[7:]]
     listing, faults = after(answer(OLD), answer(other, 2, 4, at=9.0), since=8.0)
     assert (ids(listing), faults) == ([], ["order"])

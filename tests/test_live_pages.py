@@ -213,7 +213,9 @@ async def test_what_stands_in_is_no_older_than_what_was_shown(failing: int, chan
 
 @pytest.mark.parametrize("kind", ["none", "of the hub"])
 @pytest.mark.parametrize("failing", [429, 500])
-async def test_nor_does_it_in_another_replica(own_redis: RedisServer, failing: int, kind: str) -> None:
+async def test_what_stands_in_in_another_replica_is_no_older_either(
+    own_redis: RedisServer, failing: int, kind: str
+) -> None:
     async with pair(own_redis) as it:
         it.hub.writer.page = hub_with(kind, it.clock).writer.page  # type: ignore[method-assign]
         row = await shown_by_a_small_page(it.one, "processing", large=it.other)

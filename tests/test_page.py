@@ -55,7 +55,7 @@ def without(name: str) -> bytes:
         ([None], False),
     ],
 )
-def test_settled(statuses: list[str | None], settled: bool) -> None:
+def test_a_page_is_settled_if_all_its_rows_are_terminal(statuses: list[str | None], settled: bool) -> None:
     rows = [{"status": status, "prompt": {"status": "queued"}} for status in statuses]
     assert parse_page(QUESTION, body(generations=rows), 1.0).settled is settled
 
@@ -64,7 +64,7 @@ def test_a_row_without_a_status_is_in_flight() -> None:
     assert parse_page(QUESTION, body(generations=[{}]), 1.0).settled is False
 
 
-def test_what_is_kept() -> None:
+def test_a_page_is_kept_as_it_came_with_its_stamp() -> None:
     raw = body(later="a member of the future")
     page = parse_page(QUESTION, raw, 12.5)
     assert (page.key, page.body, page.asked_at) == (QUESTION.key, raw, 12.5)
@@ -102,7 +102,7 @@ def test_total_cost_may_be_null() -> None:
         *((without(name), HubAnswerNotAPage) for name in ENVELOPE),
     ],
 )
-def test_what_is_no_page(raw: bytes, error: type[HubError]) -> None:
+def test_what_is_no_page_is_refused_by_its_fault(raw: bytes, error: type[HubError]) -> None:
     with pytest.raises(error) as caught:
         parse_page(QUESTION, raw, 0.0)
     assert type(caught.value) is error

@@ -65,7 +65,7 @@ async def test_the_answer_after_a_401_stands_in_again_though_others_were_turned_
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_another_replica_knows(status: int) -> None:
+async def test_a_right_that_one_replica_has_lost_is_lost_in_another(status: int) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         there = it.replica()
         await it.ask()
@@ -104,7 +104,7 @@ async def replicas(own_redis: RedisServer) -> AsyncIterator[list[SocketRig]]:
         yield [one, other]
 
 
-async def test_it_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> None:
+async def test_that_a_right_was_withdrawn_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> None:
     """A replica that walks by moment asks the hub for nothing, and so would never be refused itself."""
     here, there = replicas
     async with httpx.AsyncClient() as caller:
@@ -139,3 +139,73 @@ async def test_what_is_purged_and_what_is_withdrawn_are_read_and_each_is_a_chang
     assert (there.since(LISTING), there.since(ANOTHER)) == (NOW, NOW + 1)
     assert (there.purged.since(ANOTHER), there.withdrawn.since(LISTING)) == (0.0, 0.0)
     assert there.changes == before + 2
+
+
+@pytest.mark.parametrize("withdrawn", [401, 403])
+async def test_a_withdrawn_right_is_not_stood_in_for(withdrawn: int) -> None:
+    async with fixture() as it:
+        await it.ask()
+        it.hub.status = withdrawn
+        it.clock.advance(6)
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_what_the_hub_has_refused_to_show_stands_in_for_nothing(status: int) -> None:
+    """The right to see it may be gone: also for who is impatient, and where the hub fails in another way later."""
+    async with fixture(patience=0.05) as it:
+        await it.ask()
+        it.clock.advance(9)
+        it.hub.status = status
+        it.hub.gate.clear()
+        assert isinstance(await it.ask(), StaleHit), "it is not known yet"
+        it.hub.gate.set()
+        while it.pages.flights:
+            await asyncio.sleep(0)
+        it.hub.gate.clear()
+        late = asyncio.create_task(it.ask())
+        allowed = asyncio.create_task(it.ask(max_stale=60.0))
+        await asyncio.sleep(0.1)
+        it.hub.gate.set()
+        for task in (late, allowed):
+            with pytest.raises(errors.HubRefusedCredential):
+                await task
+        it.hub.status = 500
+        with pytest.raises(errors.HubError):
+            await it.ask()
+
+
+async def test_a_replica_that_meets_the_pause_after_a_401_knows_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not refused itself; then the hub fails in another way."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        other = it.replica()
+        for pages in (it.pages, other):
+            await pages.answer(QUESTION)
+        it.clock.advance(6)
+        it.hub.status = 401
+        for pages in (it.pages, other):
+            with pytest.raises(errors.HubRefusedCredential):
+                await pages.answer(QUESTION)
+        assert it.hub.asked == 2
+        monkeypatch.setattr("tests.page_fixture.GATE", f"{GATE}:later")  # the pause is over
+        it.hub.status = 500
+        for pages in (it.pages, other):
+            with pytest.raises(errors.HubFailed):
+                await pages.answer(QUESTION)
+
+
+async def test_what_the_hub_shows_again_stands_in_again() -> None:
+    async with fixture() as it:
+        await it.ask()
+        await it.ask(OTHER)
+        it.clock.advance(9)
+        it.hub.status = 403
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+        it.clock.advance(1)
+        it.hub.status = 200
+        assert isinstance(await it.ask(), Miss)
+        it.clock.advance(9)
+        it.hub.status = 500
+        assert isinstance(await it.ask(OTHER), StaleHit), "as an answer for its listing vouches for it"

@@ -22,6 +22,7 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     """
     context = httpx.create_ssl_context(trust_env=False)
     context.verify_flags |= RULES
+    context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:
         try:
             context.load_verify_locations(ca_file)

@@ -75,6 +75,13 @@ def test_a_link_in_every_form_dies_a_margin_before_it_expires(link: str, expecte
         assert dead_at(body.encode(), NOW) == expected
 
 
+@pytest.mark.parametrize("padding", ["", "_", "__", "___"])
+@pytest.mark.parametrize("resource", ["*", "**", "***"])
+def test_a_policy_is_read_whatever_its_padding(resource: str, padding: str) -> None:
+    link = re.sub("_*&Signature", f"{padding}&Signature", cloudfront(int(NOW) + 1000, resource))
+    assert dead_at(json.dumps({"url": link}).encode(), NOW) == NOW + 940
+
+
 def test_the_earliest_counts() -> None:
     body = json.dumps([s3(NOW, 3600), s3(NOW, 600), f"https://x/?Expires={int(NOW) + 5000}", s3(NOW - 9999, 60)])
     assert dead_at(body.encode(), NOW) == NOW + 540

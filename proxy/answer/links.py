@@ -171,8 +171,12 @@ def _unix_time(date: bytes) -> float | None:
 
 
 def _from_base64(text: bytes) -> bytes:
-    """Undo CloudFront's base64, which has ``-_~`` for ``+=/``; nothing if it is none."""
+    """Undo CloudFront's base64, which has ``-_~`` for ``+=/``; nothing if it is none.
+
+    Its padding says nothing that its length does not; it may be missing, or too much, which not every Python takes.
+    """
+    text = text.translate(bytes.maketrans(b"-_~", b"+=/")).rstrip(b"=")
     try:
-        return base64.b64decode(text.translate(bytes.maketrans(b"-_~", b"+=/")), validate=True)
+        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error:
         return b""

@@ -219,6 +219,22 @@ async def real(own_redis: RedisServer) -> AsyncIterator[Shared]:
     await link.aclose()
 
 
+async def test_a_new_connection_is_good_for_a_call_after_one_round_trip(own_redis: RedisServer) -> None:
+    async def counted(calls: int) -> tuple[dict[str, Any], int]:
+        """What a server is sent, and how much of that it refuses; by the test's own client, too."""
+        own_redis.command("CONFIG", "RESETSTAT")
+        for _ in range(calls):
+            client = connect(Secret(own_redis.url))
+            await client.echo("x")
+            await client.aclose()
+        sent, refused = own_redis.command("INFO", "commandstats"), own_redis.command("INFO", "stats")
+        return sent, refused["total_error_replies"]
+
+    (own, own_refused), (sent, refused) = await counted(0), await counted(5)
+    assert sent.keys() - own.keys() == {"cmdstat_hello", "cmdstat_echo"}
+    assert refused == own_refused
+
+
 async def test_a_real_redis_keeps_pages_and_says_what_it_is(real: Shared, own_redis: RedisServer) -> None:
     await put(real)
     assert await get(real) == PAGE

@@ -29,6 +29,7 @@ class Lookups:
 
     Args:
         to_ask: the question to the hub whose answer serves this one.
+        wait: seconds that a caller's question that is not known here may wait for its turn at Redis.
         clock: Unix seconds.
     """
 
@@ -40,6 +41,7 @@ class Lookups:
         memory_hits: MemoryHits,
         to_ask: Callable[[Question], Question],
         *,
+        wait: float,
         clock: Callable[[], float],
     ) -> None:
         self._settings = cache
@@ -47,6 +49,7 @@ class Lookups:
         self._queue = queue
         self._memory_hits = memory_hits
         self._to_ask = to_ask
+        self._longest_wait = wait
         self._clock = clock
         self._flights: Flights[LookupResult] = Flights()
 
@@ -54,6 +57,9 @@ class Lookups:
         """Look a question up in Redis, or join who does; return what that led to, and whether another had begun it.
 
         ``directives``: a caller's. If nothing in Redis can be what it wants, as nothing in memory was, a fetch begins.
+
+        Raises:
+            HubBusy: so much is asked that a caller's question has not had its turn in time.
         """
         return await self._flights.share(question.key, partial(self._look_up, question, directives))
 
@@ -67,7 +73,8 @@ class Lookups:
             useless = oldest_fresh(self._clock(), self._settings, single=question.single)
             claim = self._queue.claim(self._to_ask(question), useless if directives.max_stale <= 0 else (0.0, 0.0))
         since = self._known.judging.vouched(question)
-        found = await self._known.look_up(question, claim)
+        known = directives is None or self._memory_hits.cached(question) is not None
+        found = await self._known.look_up(question, claim, None if known else self._longest_wait)
         if found is not None:
             self._memory_hits.note_lookup(question)
         if claim is None or (found is not None and not found.leased):

@@ -63,7 +63,9 @@ class Pages:
         self.demand = Demand(clock)
         self.refresh_ahead = RefreshAhead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
         self.memory_hits = MemoryHits(cache, knowledge, self.demand, self.refresh_ahead, fetcher.hold_off, clock=clock)
-        self._lookups = Lookups(cache, knowledge, self._queue, self.memory_hits, self._to_ask, clock=clock)
+        self._lookups = Lookups(
+            cache, knowledge, self._queue, self.memory_hits, self._to_ask, wait=hub.deadline / 2, clock=clock
+        )
 
     async def answer(self, question: Question, directives: Directives = NO_DIRECTIVES, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
@@ -107,8 +109,8 @@ class Pages:
         What lies deeper is served as long as the moment lasts.
         """
         page, landed = self._judging.at(question, moment), None
-        if page is None and self._known.trust.has_peers:
-            await self._lookups.look_up(question)
+        if self._known.trust.has_peers and (page is None or not self._known.trust.memory_suffices):
+            await self._lookups.look_up(question)  # also for what may have been withdrawn, where news does not come
             page = self._judging.at(question, moment)
         if page is None and self._known.rows.lasts(question, moment):
             if directives.only_if_cached:

@@ -121,12 +121,13 @@ def server(
 
 @dataclass
 class Certificates:
-    """``authority`` has signed the server's; ``stranger`` has not."""
+    """``authority`` has signed the server's, and ``lax``, which does not say by which key; ``stranger`` has not."""
 
     authority: Path
     certificate: Path
     key: Path
     stranger: Path
+    lax: Path
 
 
 def certificates(directory: Path) -> Certificates:
@@ -144,12 +145,14 @@ def certificates(directory: Path) -> Certificates:
             *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
         )
     openssl("req", *key[:3], "-subj", "/CN=redis", "-keyout", "redis.key", "-out", "redis.csr")
-    (directory / "extensions").write_text(f"subjectAltName=IP:{LOOPBACK}\nauthorityKeyIdentifier=keyid\n")
-    openssl(
-        *("x509", "-req", "-in", "redis.csr", "-out", "redis.pem", "-days", "2", "-extfile", "extensions"),
-        *("-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial"),
-    )
-    names = ("authority.pem", "redis.pem", "redis.key", "stranger.pem")
+    for name, identifier in (("redis", "keyid"), ("lax", "none")):
+        extensions = f"subjectAltName=IP:{LOOPBACK}\nauthorityKeyIdentifier={identifier}\n"
+        (directory / "extensions").write_text(extensions)
+        openssl(
+            *("x509", "-req", "-in", "redis.csr", "-out", f"{name}.pem", "-days", "2", "-extfile", "extensions"),
+            *("-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial"),
+        )
+    names = ("authority.pem", "redis.pem", "redis.key", "stranger.pem", "lax.pem")
     return Certificates(*(directory / name for name in names))
 
 

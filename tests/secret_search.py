@@ -154,7 +154,7 @@ class Capture(logging.Handler):
                 self.locals.append((file, f"{frame.f_code.co_qualname}: " + "\n".join(shown)))
 
 
-LOGGERS: Final = ("", "httpx", "httpcore", "redis", "asyncio", "uvicorn", "uvicorn.error", "litestar", "proxy")
+LOGGERS: Final = ("", "httpx", "redis", "asyncio", "uvicorn", "uvicorn.error", "litestar", "proxy")
 
 
 @contextlib.contextmanager
@@ -189,7 +189,6 @@ CLOSED: Final = (Secret, type, types.ModuleType, types.CodeType, asyncio.Abstrac
 FOREIGN: Final = (
     "redis.",
     "httpx.",
-    "httpcore.",
     "tests.",
     "_pytest",
     "pytest",

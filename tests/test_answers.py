@@ -36,7 +36,7 @@ PAGE = Page("k", b"{}", '"abc"', 100.0, Stamp(0, None), settled=True, dead_at=No
         ([""], False),
     ],
 )
-def test_if_none_match(values: list[str], expected: bool) -> None:
+def test_if_none_match_compares_tags_weakly(values: list[str], expected: bool) -> None:
     assert (matching_etag('"abc"', None, etags_in(values)) == '"abc"') is expected
 
 
@@ -54,11 +54,11 @@ def test_if_none_match(values: list[str], expected: bool) -> None:
         (Miss(PAGE, 0.0, -3.0, "uri-miss", False), "generations-proxy; fwd=uri-miss; fwd-status=200; ttl=-3"),
     ],
 )
-def test_cache_status(outcome: Outcome, text: str) -> None:
+def test_cache_status_says_what_became_of_a_question(outcome: Outcome, text: str) -> None:
     assert cache_status(outcome) == text
 
 
-def test_cache_status_of_errors() -> None:
+def test_cache_status_says_what_an_error_was() -> None:
     assert error_cache_status(HubUnreachable("")) == "generations-proxy; fwd=miss; detail=hub_unreachable"
     assert (
         error_cache_status(HubFailed("", hub_status=500))
@@ -67,7 +67,7 @@ def test_cache_status_of_errors() -> None:
     assert error_cache_status(InvalidParameter("page", "")) == "generations-proxy; detail=invalid_parameter"
 
 
-def test_headers_of_a_page() -> None:
+def test_a_page_has_the_headers_that_caches_go_by() -> None:
     assert page_headers(Hit(PAGE, 3.7, 1.0, "memory"), PAGE.etag) == {
         "cache-control": "private, no-cache",
         "etag": '"abc"',

@@ -31,7 +31,7 @@ def envelope(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
-async def test_miss_then_hit() -> None:
+async def test_a_question_that_is_asked_again_is_a_hit_with_the_same_bytes() -> None:
     async with rig() as it:
         first = await it.get("status=succeeded&page_size=5")
         it.clock.advance(3.2)
@@ -152,7 +152,7 @@ async def test_a_known_page_is_not_sent_again() -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
 @pytest.mark.parametrize("path", [LIST, "/health/live", "/health/ready", "/schema/openapi.json"])
-async def test_other_methods(method: str, path: str) -> None:
+async def test_no_method_but_get_and_head_is_allowed(method: str, path: str) -> None:
     async with rig() as it:
         response = await it.caller.request(method, path)
         assert response.status_code == 405
@@ -165,7 +165,7 @@ async def test_other_methods(method: str, path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/api", "/api/ai", "/api/ai/generation", "/api/ai/generations/x/y", "/metrics/x", "/schema"]
 )
-async def test_unknown_paths(method: str, path: str) -> None:
+async def test_an_unknown_path_is_a_404_that_costs_the_hub_nothing(method: str, path: str) -> None:
     async with rig() as it:
         response = await it.caller.request(method, path)
         assert response.status_code == 404
@@ -194,7 +194,7 @@ async def test_unknown_paths(method: str, path: str) -> None:
         (Fault(content="[" + "1," * 50_000 + "1]"), 502, "hub_answer_too_large"),
     ],
 )
-async def test_hub_errors(fault: Fault, status: int, kind: str) -> None:
+async def test_every_fault_of_the_hub_gets_its_error_which_is_never_kept(fault: Fault, status: int, kind: str) -> None:
     async with rig(answer_bytes=65_536) as it:
         it.hub.faults.set(fault)
         response = await it.get("page_size=1")
@@ -307,7 +307,7 @@ async def test_a_fault_of_the_proxy_itself_has_its_envelope(caplog: pytest.LogCa
         assert "ZeroDivisionError" in caplog.text
 
 
-async def test_health() -> None:
+async def test_health_tells_of_the_hub_and_stays_ready_while_it_fails() -> None:
     async with rig() as it:
         live = await it.caller.get("/health/live")
         assert (live.status_code, live.json()) == (200, {"status": "live"})

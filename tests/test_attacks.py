@@ -112,7 +112,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.what for row in ROWS])
-async def test_an_attack(row: Row) -> None:
+async def test_no_attack_gets_through_or_costs_the_hub_more_than_it_may(row: Row) -> None:
     async with rig(auth=CALLERS) as it:
         url = f"{row.path}?{row.query}" if row.query else row.path
         answer = await it.caller.request(row.method, url, headers=row.headers)
@@ -129,7 +129,7 @@ async def test_an_attack(row: Row) -> None:
             assert "evil" not in str(request)
 
 
-def test_there_are_enough() -> None:
+def test_there_are_enough_attacks() -> None:
     assert len(ROWS) >= 60
     assert len({row.what for row in ROWS}) == len(ROWS)
 
@@ -184,7 +184,7 @@ async def port() -> Any:
 
 
 @pytest.mark.parametrize(("sent", "status"), [row[1:] for row in RAW], ids=[row[0] for row in RAW])
-async def test_what_is_no_request(port: int, sent: bytes, status: int) -> None:
+async def test_what_is_no_request_gets_one_answer_and_ends_the_connection(port: int, sent: bytes, status: int) -> None:
     """One answer in the hub's envelope, then the connection ends: nothing is left to be taken for another request."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(sent)
@@ -206,7 +206,7 @@ async def test_a_head_that_never_ends_is_ended(port: int, monkeypatch: pytest.Mo
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_an_idle_connection_is_not(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_connection_is_not_ended(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between requests a kept-alive connection may be silent for longer than a head may take."""
     monkeypatch.setattr("proxy.web.protocol.HEAD_TIMEOUT", 0.1)
     reader, writer = await asyncio.open_connection(LOOPBACK, port)

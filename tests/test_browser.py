@@ -361,7 +361,7 @@ EVENT_SOURCE = """
 """
 
 
-async def test_a_stream_by_fetch_with_a_token(browser: Browser) -> None:
+async def test_a_stream_by_fetch_with_a_token_shows_only_what_it_may(browser: Browser) -> None:
     """Across origins, with a preflight for both headers."""
     async with opened(browser) as tab:
         await tab.open(None)

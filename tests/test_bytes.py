@@ -103,7 +103,7 @@ async def raw(it: SocketRig, request: bytes) -> bytes:
     ("query", "parameter"),
     [(b"namespace=\xff", b"namespace"), (b"model=" + "é".encode() * 257, b"model"), (b"x\xc3\xa9=1", "xé".encode())],
 )
-async def test_raw_bytes_in_the_query(it: SocketRig, query: bytes, parameter: bytes) -> None:
+async def test_raw_bytes_in_the_query_are_refused_by_parameter(it: SocketRig, query: bytes, parameter: bytes) -> None:
     head = b"GET " + LIST.encode() + b"?" + query + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     answer = await raw(it, head)
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -137,7 +137,7 @@ async def test_a_caller_who_hangs_up_disturbs_nobody(it: SocketRig) -> None:
 
 
 @pytest.mark.parametrize("cut_off", [0, 1, 200, 5000])
-async def test_cut_off_answers(it: SocketRig, cut_off: int) -> None:
+async def test_an_answer_that_is_cut_off_is_an_error_that_is_not_kept(it: SocketRig, cut_off: int) -> None:
     it.hub.faults.set(Fault(cut_off=cut_off))
     async with httpx.AsyncClient() as caller:
         answer = await caller.get(it.list_url)
@@ -146,7 +146,7 @@ async def test_cut_off_answers(it: SocketRig, cut_off: int) -> None:
         assert (await caller.get(it.list_url)).status_code == 200
 
 
-async def test_hanging_and_dripping_hubs() -> None:
+async def test_a_hub_that_hangs_or_drips_is_given_up() -> None:
     async with socket_rig(read_timeout=0.2, deadline=0.5) as it, httpx.AsyncClient() as caller:
         it.hub.faults.set(Fault(hang=True))
         assert (await caller.get(it.list_url)).json()["error"]["type"] == "hub_timeout"
@@ -156,7 +156,7 @@ async def test_hanging_and_dripping_hubs() -> None:
         assert (await caller.get(it.list_url)).status_code == 200
 
 
-async def test_a_living_world() -> None:
+async def test_pages_of_a_living_world_never_go_back() -> None:
     """Time goes by for real; whoever asks gets true, well-formed pages throughout."""
     simulator = Simulator(World(speed=200.0, history=30), api_key=KEY)
     settings = Settings(cache=CacheSettings(live_ttl=0.2, settled_ttl=0.5))

@@ -41,7 +41,9 @@ from tests.support import NOW, rig
         ((), True, None, True),
     ],
 )
-def test_grants(namespaces: tuple[str, ...], unnamed: bool, asked: str | None, allowed: bool) -> None:
+def test_a_namespace_may_be_asked_for_only_by_who_is_granted_it(
+    namespaces: tuple[str, ...], unnamed: bool, asked: str | None, allowed: bool
+) -> None:
     caller = Caller("c", frozenset(namespaces), unnamed)
     if allowed:
         caller.permit(asked)
@@ -132,7 +134,7 @@ async def test_a_401_says_how_to_come_in() -> None:
         assert it.hub_requests == 0
 
 
-async def test_who_is_asked_before_what() -> None:
+async def test_a_stranger_is_refused_before_the_question_is_read() -> None:
     """A stranger does not even learn whether the question is one."""
     async with rig(auth=CALLERS) as it:
         assert (await it.get("page=0")).status_code == 401
@@ -184,7 +186,7 @@ DIGEST = digest("x")
         (f'[{{"name": "a", "keys": ["{DIGEST}", "{DIGEST}"]}}]', f"the key {DIGEST} is there twice"),
     ],
 )
-def test_settings_that_are_none(value: str, fault: str) -> None:
+def test_callers_that_are_not_well_formed_are_refused_by_name(value: str, fault: str) -> None:
     with pytest.raises(sources.SettingsError) as caught:
         sources.load({"PROXY_AUTH_CALLERS": value})
     (said,) = caught.value.faults

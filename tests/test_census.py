@@ -142,7 +142,7 @@ async def test_a_redis_that_is_full_is_no_reason_to_miss_anybody(own_redis: Redi
 
 
 @pytest.mark.parametrize("kept", [b"no set", {"a": 1e30, "b": 1.0, "c": float("inf")}])
-async def test_whatever_stands_in_the_place_of_processes(kept: bytes | dict[str, float]) -> None:
+async def test_whatever_stands_in_the_place_of_processes_is_put_right(kept: bytes | dict[str, float]) -> None:
     """Also what was told before Redis' clock stepped back, and who has not told for long."""
     it = Processes(1)
     redis = it.redis()

@@ -119,7 +119,9 @@ async def test_a_look_without_a_bid_takes_nothing() -> None:
         (5.5, True, 0.0, False),
     ],
 )
-async def test_a_page_of_another_replica(age: float, settled: bool, confirmed: float, leased: bool) -> None:
+async def test_a_claim_takes_the_lease_only_where_the_kept_page_is_of_no_use(
+    age: float, settled: bool, confirmed: float, leased: bool
+) -> None:
     it = Redis()
     kept = page(NOW - age, settled=settled)
     await it.keep(kept, NOW - confirmed)
@@ -143,7 +145,7 @@ async def test_what_is_known_has_been_judged() -> None:
     assert found.page is kept, "it is not sent again"
 
 
-async def test_but_not_by_a_record_that_was_not_known() -> None:
+async def test_a_record_that_was_not_known_gives_no_lease() -> None:
     it = Redis()
     kept = page(NOW - 9, settled=True)
     await it.keep(kept, NOW)
@@ -151,8 +153,8 @@ async def test_but_not_by_a_record_that_was_not_known() -> None:
     assert not await it.leased(kept, None)
 
 
-async def test_rows_that_are_not_known() -> None:
-    """A page may be composed of them, if the listing was confirmed lately by another answer than the page's own."""
+async def test_a_claim_leaves_the_lease_where_a_page_may_be_composed() -> None:
+    """Of rows in Redis: if the listing was confirmed lately by another answer than the page's own."""
     it = Redis()
     await it.fake.set(f"{QUESTION.listing}:head", b"1.ab rest")
     for asked_at, confirmed_at, leased in [
@@ -236,9 +238,9 @@ def counted(it: Fixture, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     shared, calls = it.shared, Counter[str]()
     run = shared._link.run
 
-    async def counting(script: Any, command: str, *arguments: Any) -> Any:
+    async def counting(script: Any, command: str, *arguments: Any, **named: Any) -> Any:
         calls[command] += 1
-        return await run(script, command, *arguments)
+        return await run(script, command, *arguments, **named)
 
     monkeypatch.setattr(shared._link, "run", counting)
     return calls

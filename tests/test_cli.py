@@ -37,7 +37,7 @@ __all__ = ["hub"]  # a fixture
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_demo(number: signal.Signals) -> None:
+def test_the_demo_says_what_to_try_and_a_signal_ends_it(number: signal.Signals) -> None:
     """It says what runs and what to try; what it says to try works; a signal ends it with 0."""
     with running("demo", "--port", "0") as process:
         assert process.stdout is not None
@@ -183,7 +183,7 @@ def test_serve_ends_at_once_on_ctrl_c(hub: str) -> None:
         assert process.wait(PATIENCE) == 0
 
 
-def test_workers(hub: str, redis_server: RedisServer) -> None:
+def test_workers_count_together_and_all_end_on_a_signal(hub: str, redis_server: RedisServer) -> None:
     with serving(hub, "--workers", "2", REDIS_URL=redis_server.url, PROXY_SERVER_DRAIN_DELAY="0") as (url, process):
         assert all(get(f"{url}{LIST}?page_size=4")[0] == 200 for _ in range(20))
         eventually(lambda: b'worker="1"' in get(f"{url}/metrics")[2])
@@ -301,7 +301,7 @@ def marks(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return {line[6:24].strip(): line[:4].strip() for line in lines}
 
 
-def test_check_when_all_is_well(hub: str, redis_server: RedisServer) -> None:
+def test_check_exits_with_0_when_all_is_well(hub: str, redis_server: RedisServer) -> None:
     done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY, REDIS_URL=redis_server.url)
     assert done.returncode == 0, done.stdout
     assert marks(done) == {
@@ -317,13 +317,13 @@ def test_check_when_all_is_well(hub: str, redis_server: RedisServer) -> None:
     assert done.stdout.endswith("The proxy can do its work.\n")
 
 
-def test_check_with_a_refused_token_and_without_redis(hub: str) -> None:
+def test_check_fails_for_a_refused_token(hub: str) -> None:
     done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY="wrong")
     assert done.returncode == 1
     assert marks(done) == {"settings": "ok", "hub reachable": "ok", "credential": "FAIL", "Redis": "-"}
 
 
-def test_check_with_nothing_there() -> None:
+def test_check_says_what_cannot_be_reached_and_no_password() -> None:
     nowhere = f"{LOOPBACK}:{free_port()}"
     done = run("check", OXEN_HUB_URL=f"http://{nowhere}", OXEN_API_KEY=KEY, REDIS_URL=f"redis://:pass-word@{nowhere}")
     assert done.returncode == 1
@@ -364,7 +364,7 @@ def files_served(directory: Path) -> Iterator[str]:
             server.shutdown()
 
 
-def test_check_of_a_jwk_set(hub: str, tmp_path: Path) -> None:
+def test_check_says_whether_a_jwk_set_verifies_anything(hub: str, tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(key_set(jwk(ED)))
     (tmp_path / "none").write_text("{}")
     (tmp_path / "empty").write_bytes(key_set())
@@ -401,7 +401,7 @@ def set_fault(hub: str, **fault: Any) -> None:
         (429, "WARN", "429"),
     ],
 )
-def test_check_without_events(hub: str, status: int, mark: str, says: str) -> None:
+def test_check_succeeds_with_a_hub_that_has_no_events(hub: str, status: int, mark: str, says: str) -> None:
     """The proxy does its work without."""
     set_fault(hub, status=status, path="/api/events")
     done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY)
@@ -410,7 +410,7 @@ def test_check_without_events(hub: str, status: int, mark: str, says: str) -> No
     assert says in done.stdout
 
 
-def test_check_where_events_are_off(hub: str) -> None:
+def test_check_says_that_events_are_off(hub: str) -> None:
     done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY, PROXY_EVENTS_MODE="off")
     assert marks(done)["events"] == "-"
     assert "events.mode is off" in done.stdout
@@ -437,14 +437,14 @@ ODD_PAGE = json.dumps(
         (ODD_PAGE, {"list answer": "WARN", "newest first": "WARN"}),
     ],
 )
-def test_check_with_an_answer_that_breaks_the_contract(hub: str, content: str, found: dict[str, str]) -> None:
+def test_check_finds_an_answer_that_breaks_the_contract(hub: str, content: str, found: dict[str, str]) -> None:
     set_fault(hub, content=content)
     done = run("check", OXEN_HUB_URL=hub, OXEN_API_KEY=KEY)
     assert found.items() <= marks(done).items()
     assert done.returncode == (1 if "FAIL" in found.values() else 0)
 
 
-def test_help_and_version() -> None:
+def test_every_command_has_its_help_and_an_unknown_one_is_refused() -> None:
     for arguments in (["--help"], ["serve", "-h"], ["demo", "-h"], ["simulate", "-h"], ["check", "-h"], ["--version"]):
         done = run(*arguments)
         assert done.returncode == 0
@@ -496,7 +496,7 @@ def test_the_settings_of_a_key_are_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(shell: str) -> None:
+def test_shells_are_told_how_to_complete_commands(shell: str) -> None:
     done = run("completion", shell)
     assert done.returncode == 0
     assert "_GENERATIONS_PROXY_COMPLETE" in done.stdout
@@ -508,7 +508,7 @@ def test_completion(shell: str) -> None:
     assert "demo" not in found
 
 
-def test_completion_in_a_real_bash() -> None:
+def test_a_real_bash_completes_options() -> None:
     script = """
         eval "$(PATH=$1:$PATH generations-proxy completion bash)"
         PATH=$1:$PATH COMP_WORDS=(generations-proxy serve --wor) COMP_CWORD=2

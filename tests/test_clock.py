@@ -216,7 +216,7 @@ async def test_who_begins_goes_on_from_what_time_it_was() -> None:
 
 
 @pytest.mark.parametrize("kept", [b"no time", b"nan", b"inf", b"-inf", b"-1", b"9e9", b"1e300", b"", ["a", "list"]])
-async def test_whatever_stands_in_the_place_of_the_time(kept: bytes | list[str]) -> None:
+async def test_whatever_stands_in_the_place_of_the_time_is_put_right(kept: bytes | list[str]) -> None:
     server, machine = fakeredis.FakeServer(), Machine()
     redis = fakeredis.FakeAsyncRedis(server=server)
     await (redis.set(NOBODYS.clock, kept) if isinstance(kept, bytes) else redis.rpush(NOBODYS.clock, *kept))

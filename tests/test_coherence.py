@@ -325,7 +325,9 @@ class NotedShield(Shield):
         Coherence.shields.append(self)
 
 
-def test_one_truth(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_caller_is_shown_an_older_truth_whatever_happens(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("proxy.core.News", Noted)
     monkeypatch.setattr("proxy.core.Shield", NotedShield)
     monkeypatch.setattr("proxy.core.Knowledge", NotedKnowledge)

@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "proxy.toml"
 
 
-def test_defaults() -> None:
+def test_without_any_setting_the_defaults_hold() -> None:
     settings = load({}).settings
     assert settings == Settings()
     assert settings.hub.url == "https://hub.oxen.ai"
@@ -134,7 +134,7 @@ def test_the_argument_is_over_the_variable(file: Path) -> None:
     assert load({"PROXY_CONFIG": "/nowhere"}, str(file)).settings.cache.live_ttl == 2
 
 
-def test_all_faults_at_once_by_name(file: Path) -> None:
+def test_all_faults_are_told_at_once_by_name(file: Path) -> None:
     file.write_text('[cache]\nsetled_ttl = 3\nmemory_bytes = "64"\n[hubb]\nurl = 1\n')
     found = faults(
         {
@@ -206,7 +206,7 @@ def test_all_faults_at_once_by_name(file: Path) -> None:
         ("PROXY_CONFIG", "/nowhere/proxy.toml"),
     ],
 )
-def test_one_fault(variable: str, value: str) -> None:
+def test_a_value_that_is_not_allowed_is_a_fault_by_its_name(variable: str, value: str) -> None:
     (fault,) = faults({variable: value})
     assert fault.startswith(f"{variable}: ")
 
@@ -225,7 +225,7 @@ def test_one_fault(variable: str, value: str) -> None:
         *["http://hub.test/gr%C3%B6%C3%9Fe", "http://hub.test/%7Eme/~me/a:b@c;d=e"],
     ],
 )
-def test_urls_of_the_hub(url: str) -> None:
+def test_every_form_of_a_hub_url_is_taken_as_it_is(url: str) -> None:
     assert load({"OXEN_HUB_URL": url}).settings.hub.url == url
 
 
@@ -243,7 +243,7 @@ def test_faults_show_no_secret(variable: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["[cache", "cache = 1", "\xff", "cache = " + "[" * 3000])
-def test_a_broken_file(file: Path, text: str) -> None:
+def test_a_broken_file_is_a_fault(file: Path, text: str) -> None:
     file.write_bytes(text.encode("latin-1"))
     assert faults({}, str(file))
 
@@ -383,14 +383,14 @@ def test_a_token_is_required() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "proxy.example", "128.0.0.1"])
-def test_beyond_loopback_only_in_so_many_words(host: str) -> None:
+def test_it_listens_beyond_loopback_only_if_told_in_so_many_words(host: str) -> None:
     with pytest.raises(SettingsError, match="PROXY_AUTH_ALLOW_ANONYMOUS=true"):
         load({"PROXY_HOST": host}, None, require_safe_address)
     load({"PROXY_HOST": host, "PROXY_AUTH_ALLOW_ANONYMOUS": "true"}, None, require_safe_address)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback(host: str) -> None:
+def test_loopback_is_safe_without_callers(host: str) -> None:
     assert is_loopback(host)
     load({"PROXY_HOST": host}, None, require_safe_address)
 
@@ -413,7 +413,7 @@ def test_secrets_are_masked_in_the_settings() -> None:
         ("rediss+cluster://h/?ssl_check_hostname=no", "cluster", (("h", 6379),), ""),
     ],
 )
-def test_every_kind_of_redis_url(url: str, kind: str, hosts: tuple[tuple[str, int], ...], service: str) -> None:
+def test_every_kind_of_redis_url_is_read(url: str, kind: str, hosts: tuple[tuple[str, int], ...], service: str) -> None:
     assert load({"REDIS_URL": url}).settings.redis.url == Secret(url)
     at = read_address(Secret(url))
     assert (at.kind, at.hosts, at.service) == (kind, hosts, service)
@@ -510,7 +510,7 @@ def test_faults_of_a_redis_url_show_no_password(url: str) -> None:
         ),
     ],
 )
-def test_redis_password_from_a_file(tmp_path: Path, url: str, expected: str) -> None:
+def test_a_redis_password_from_a_file_goes_into_the_url(tmp_path: Path, url: str, expected: str) -> None:
     file = tmp_path / "password"
     file.write_text("s@cr/t\n")
     loaded = load({"REDIS_URL": url, "PROXY_REDIS_PASSWORD_FILE": str(file)}).settings
@@ -530,7 +530,9 @@ def test_redis_password_from_a_file(tmp_path: Path, url: str, expected: str) -> 
         (b"one", "unix://:two@/run/redis@main.sock", "the URL holds a password too"),
     ],
 )
-def test_a_password_that_cannot_be_used(tmp_path: Path, content: bytes | None, url: str, fault: str) -> None:
+def test_a_redis_password_that_cannot_be_used_is_a_fault_that_does_not_show_it(
+    tmp_path: Path, content: bytes | None, url: str, fault: str
+) -> None:
     file = tmp_path / "password"
     if content is not None:
         file.write_bytes(content)
@@ -553,7 +555,7 @@ def test_what_is_allowed_is_all_that_is_taken(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["true", "True", "TRUE"])
-def test_true_is_true(value: str) -> None:
+def test_true_may_be_spelled_in_any_case(value: str) -> None:
     assert load({"PROXY_AUTH_ALLOW_ANONYMOUS": value}).settings.auth.allow_anonymous
 
 

@@ -98,10 +98,8 @@ def test_the_proxys_own_document_makes_the_same_client(tmp_path: Path) -> None:
         assert (tmp_path / f"out/models/{name}_response.py").exists()
 
 
-def test_schemathesis() -> None:
-    """Answers keep to the document whatever is sent.
-
-    Left out: ``positive_data_acceptance``, as the hub's contract, which the document repeats, says less than
+def test_answers_keep_to_the_document_whatever_is_sent() -> None:
+    """Left out: ``positive_data_acceptance``, as the hub's contract, which the document repeats, says less than
     is true (a namespace has no control characters), so that some data it allows is rightly refused; and the
     stream of events, which would be waited for to end.
     """
@@ -126,7 +124,7 @@ def test_schemathesis() -> None:
     assert "No issues found" in done.stdout, done.stdout
 
 
-async def test_openapi_over_a_socket() -> None:
+async def test_the_openapi_document_is_served_as_it_is() -> None:
     async with socket_rig() as it, httpx.AsyncClient() as caller:
         assert isinstance(it, SocketRig)
         assert (await caller.get(it.proxy_url + openapi.PATH)).content == openapi.document()

@@ -150,7 +150,7 @@ async def test_without_origins_nothing_is_said() -> None:
 
 
 @pytest.mark.parametrize("text", [f"{APP},{OTHER}", f'["{APP}", "{OTHER}"]', f" {APP} , {OTHER} "])
-def test_origins_as_a_list_or_as_json(text: str) -> None:
+def test_origins_are_read_as_a_list_or_as_json(text: str) -> None:
     assert load({"PROXY_CORS_ORIGINS": text}).settings.cors.origins == (APP, OTHER)
 
 
@@ -161,7 +161,7 @@ def test_origins_as_a_list_or_as_json(text: str) -> None:
         "https://my_app.example",
     ],
 )
-def test_origins_that_browsers_send(origin: str) -> None:
+def test_origins_that_browsers_send_are_taken(origin: str) -> None:
     assert load({"PROXY_CORS_ORIGINS": origin}).settings.cors.origins == (origin,)
 
 
@@ -172,7 +172,7 @@ def test_origins_that_browsers_send(origin: str) -> None:
         *["https://app.example:443", "http://app.example:80", "https://[::1]:443", f'["{APP}\\n"]'],
     ],
 )
-def test_what_is_no_origin(origin: str) -> None:
+def test_what_no_browser_sends_as_an_origin_is_a_fault(origin: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load({"PROXY_CORS_ORIGINS": origin})
     assert caught.value.faults[0].startswith("PROXY_CORS_ORIGINS: ")

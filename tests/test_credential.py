@@ -69,12 +69,12 @@ def test_a_change_in_place_is_seen_even_with_the_old_times(token_file: Path) -> 
     assert it.token() == Secret("other")
 
 
-def test_refused_without_another_token(token_file: Path) -> None:
+def test_a_refused_token_without_another_is_not_tried_again(token_file: Path) -> None:
     assert not credential(token_file).refused(Secret("first"))
     assert not Credential(HubSettings(api_key=Secret("fixed")), HUB).refused(Secret("fixed"))
 
 
-def test_refused_after_somebody_else_has_renewed_it(token_file: Path) -> None:
+def test_after_a_refusal_a_token_that_somebody_else_has_read_is_tried(token_file: Path) -> None:
     it = credential(token_file)
     replace(token_file, "second")
     it.token()
@@ -104,7 +104,7 @@ def test_the_last_good_token_goes_on(token_file: Path, spoil: object, caplog: py
         (b"x" * (MAX_TOKEN + 1), "allowed are 1 to"),
     ],
 )
-def test_what_is_no_token(tmp_path: Path, content: bytes, fault: str) -> None:
+def test_what_is_no_token_is_a_fault_that_does_not_show_it(tmp_path: Path, content: bytes, fault: str) -> None:
     path = tmp_path / "t"
     path.write_bytes(content)
     with pytest.raises(TokenFault, match=fault) as caught:
@@ -112,7 +112,7 @@ def test_what_is_no_token(tmp_path: Path, content: bytes, fault: str) -> None:
     assert content.decode("latin-1").strip()[:2] not in str(caught.value).replace(str(path), "") or not content.strip()
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_token_file_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(TokenFault, match="No such file"):
         credential(tmp_path / "absent")
 

@@ -27,5 +27,7 @@ NOW = 1_790_000_000.0
         ([("date", ""), ("age", "5")], (None, 5)),
     ],
 )
-def test_dated(headers: list[tuple[str, str]], expected: tuple[float | None, float]) -> None:
+def test_a_date_counts_with_its_age_or_not_at_all(
+    headers: list[tuple[str, str]], expected: tuple[float | None, float]
+) -> None:
     assert dated(httpx.Headers(headers)) == expected

@@ -48,7 +48,7 @@ async def test_what_a_user_lacks_is_named(own_redis: RedisServer, rights: tuple[
     assert own_redis.command("DBSIZE") == 0, "nothing is left"
 
 
-async def test_a_redis_that_takes_no_writes(own_redis: RedisServer) -> None:
+async def test_a_redis_that_takes_no_writes_is_found_out(own_redis: RedisServer) -> None:
     own_redis.command("CONFIG", "SET", "maxmemory", "1")
     assert await rehearse(Secret(own_redis.url)) == ["OOM"]
     own_redis.command("CONFIG", "SET", "maxmemory", "0")
@@ -56,7 +56,7 @@ async def test_a_redis_that_takes_no_writes(own_redis: RedisServer) -> None:
     assert await rehearse(Secret(own_redis.url)) == ["READONLY"]
 
 
-async def test_a_database_that_is_not_there(own_redis: RedisServer) -> None:
+async def test_a_database_that_is_not_there_is_said(own_redis: RedisServer) -> None:
     with pytest.raises(ConnectionError, match="ResponseError: it has no database of that number"):
         await describe(Secret(own_redis.url.replace("/0", "/999")))
 
@@ -105,7 +105,7 @@ def test_why_there_is_no_connection_is_said(cause: Exception, said: str) -> None
     assert kind(fault(cause)) == f"ConnectionError: {said}"
 
 
-async def test_a_certificate_of_nobody(own_redis: RedisServer, tmp_path: Path) -> None:
+async def test_a_certificate_file_that_is_none_is_said(own_redis: RedisServer, tmp_path: Path) -> None:
     tls = own_redis.url.replace("redis://", "rediss://")
     with pytest.raises(ConnectionError, match="No such file or directory"):
         await describe(Secret(f"{tls}?ssl_ca_certs={tmp_path}/none.pem"))

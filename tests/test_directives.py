@@ -39,7 +39,7 @@ from proxy.web.asking import as_of_nothing
         ([r'foo="\\", no-cache'], Directives(max_age=0)),
     ],
 )
-def test_parse(values: list[str], expected: Directives) -> None:
+def test_every_form_of_cache_control_is_read(values: list[str], expected: Directives) -> None:
     assert parse_directives(values) == expected
 
 
@@ -75,7 +75,9 @@ def test_pragma_knows_nothing_but_no_cache(pragma: str) -> None:
         (Directives(max_stale=math.inf), Gone(), False),
     ],
 )
-def test_accept(directives: Directives, verdict: Fresh | Stale | Gone, accepted: bool) -> None:
+def test_a_page_is_accepted_as_far_as_the_directives_allow(
+    directives: Directives, verdict: Fresh | Stale | Gone, accepted: bool
+) -> None:
     assert directives.accept(verdict, 0.5) is accepted
 
 
@@ -90,7 +92,9 @@ def test_accept(directives: Directives, verdict: Fresh | Stale | Gone, accepted:
         (Directives(stale_if_error=0), Fresh(2, 3), False),
     ],
 )
-def test_accept_instead_of_an_answer(directives: Directives, verdict: Fresh | Stale, accepted: bool) -> None:
+def test_a_stand_in_is_accepted_within_stale_if_error(
+    directives: Directives, verdict: Fresh | Stale, accepted: bool
+) -> None:
     assert directives.accept_instead(verdict) is accepted
 
 

@@ -55,7 +55,9 @@ def doubted(done: Completion, question: Question) -> bool:
         (generation_question("c", "generation", ID, credential="farm"), False, False),
     ],
 )
-def test_what_an_event_can_have_changed(question: Question, by_success: bool, by_failure: bool) -> None:
+def test_an_event_makes_doubtful_only_what_it_can_have_changed(
+    question: Question, by_success: bool, by_failure: bool
+) -> None:
     assert doubted(DONE, question) == by_success
     assert doubted(FAILED, question) == by_failure
 
@@ -186,12 +188,12 @@ def test_old_doubts_make_room() -> None:
         "[" * 100_000,
     ],
 )
-def test_what_is_no_event(data: str) -> None:
+def test_what_names_no_generation_is_no_event(data: str) -> None:
     with pytest.raises(ValueError, match="names no generation"):
         completion.read(data)
 
 
-def test_what_is_one() -> None:
+def test_an_event_of_any_status_is_read() -> None:
     assert Completion(ID, "succeeded", "video", "veo-4", DATA) == DONE
     assert FAILED.model is None
     upper = completion.read(f'{{"generation_id":"{ID.upper()}","status":"exploded","more":[1]}}')

@@ -63,7 +63,7 @@ def page(size: int, key: str = "k") -> Page:
         (["gzip, ,\t"], "gzip"),
     ],
 )
-def test_what_a_caller_likes_best(values: list[str], expected: Coding | None) -> None:
+def test_the_coding_that_a_caller_likes_best_is_chosen(values: list[str], expected: Coding | None) -> None:
     assert preferred_coding(values) == expected
 
 
@@ -84,7 +84,7 @@ def test_bodies_come_back_byte_for_byte(size: int) -> None:
     assert parameters.has_checksum
 
 
-def test_tags() -> None:
+def test_each_coding_has_a_tag_of_its_own() -> None:
     assert [variant_etag('"abc"', coding) for coding in (None, "gzip", "zstd")] == ['"abc"', '"abc-gzip"', '"abc-zstd"']
 
 
@@ -143,7 +143,7 @@ async def test_a_variant_of_a_page_that_is_gone_costs_nothing() -> None:
     assert memory.bytes == 0
 
 
-async def test_answers_in_codings() -> None:
+async def test_an_answer_in_a_coding_decodes_to_the_same_bytes() -> None:
     async with rig() as it:
         plain = await it.get(**{"accept-encoding": "identity"})
         assert "content-encoding" not in plain.headers

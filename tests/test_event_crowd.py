@@ -102,8 +102,8 @@ async def test_a_takeover_loses_nothing_that_is_replayed(crowd: Fleet) -> None:
         assert again.completions == after, "it goes on elsewhere, where it was"
 
 
-async def test_who_listens_is_frozen_and_comes_back(crowd: Fleet) -> None:
-    """Two connections for a while: what both have told of comes once."""
+async def test_what_two_subscribers_have_told_of_comes_once(crowd: Fleet) -> None:
+    """One is frozen, another takes its place, and it comes back: two connections for a while."""
     first = subscriber(crowd)
     others = [number for number in range(3) if number != first]
     async with AsyncExitStack() as stack:

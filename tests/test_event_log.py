@@ -71,7 +71,7 @@ class Two:
             assert await self.logs[number].drain(5) == 0
 
 
-async def test_without_redis() -> None:
+async def test_without_redis_a_log_keeps_each_event_once_and_in_order() -> None:
     log = EventLog(Clock())
     told: list[Entry] = []
     log.on_entry.append(told.append)
@@ -124,7 +124,7 @@ async def happen(it: Two, fate: str, number: int) -> bool:
 
 @settings(deadline=None)
 @given(FATES, st.randoms(use_true_random=False))
-async def test_whatever_becomes_of_the_news(fates: list[str], chance: Any) -> None:
+async def test_each_event_comes_once_and_in_order_whatever_becomes_of_the_news(fates: list[str], chance: Any) -> None:
     """Each replica has each event once, and never after a newer one; what it lacks for that, a gap tells of."""
     it = Two()
     await it.begin()
@@ -254,7 +254,7 @@ async def test_what_others_missed_is_told_once_whoever_catches_up() -> None:
     assert ids(log) == [*range(9)]
 
 
-async def test_another_log_while_the_others_are_told() -> None:
+async def test_another_log_that_opens_while_events_are_told_begins_with_a_gap() -> None:
     redis, log = Slow([], set(), []), EventLog(Clock())
     await away_and_back(log, redis, 2)
     catching_up = asyncio.create_task(log.catch_up())
@@ -373,7 +373,7 @@ async def test_what_is_old_or_dead_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"\xc1", b"\x92\xcb", write_entry(Entry(1.0, None))[:-1], b"\x92\x01\xa1x"])
-def test_what_is_no_entry(value: bytes) -> None:
+def test_what_is_no_entry_is_not_read_as_one(value: bytes) -> None:
     with pytest.raises(ValueError, match=r"no entry|names no generation"):
         read_entry(value)
 
@@ -392,7 +392,7 @@ async def shared(url: str | None) -> AsyncIterator[SharedLog]:
 
 
 @pytest.mark.parametrize("real", [False, True])
-async def test_the_log_in_redis(real: bool, redis_server: RedisServer) -> None:
+async def test_the_log_in_redis_keeps_events_once_and_in_order(real: bool, redis_server: RedisServer) -> None:
     async with shared(redis_server.url if real else None) as log:
         assert await log.since("-") == []
         first = await log.append(b"one", "a")
@@ -409,7 +409,7 @@ async def test_the_log_in_redis(real: bool, redis_server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("real", [False, True])
-async def test_the_lease_in_redis(real: bool, redis_server: RedisServer) -> None:
+async def test_the_lease_in_redis_is_held_by_one(real: bool, redis_server: RedisServer) -> None:
     async with shared(redis_server.url if real else None) as log:
         other = SharedLog(log._link, log.name)
         assert await log.hold() == (True, 0.0)

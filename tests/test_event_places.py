@@ -19,9 +19,8 @@ from proxy.events.listener import Listener, Source
 from proxy.events.log import EventLog
 from proxy.events.place import NOWHERE, read_place
 from proxy.events.shared_log import EVENT_SECONDS, Appended
-from tests.event_logs import Redis, done, ids
+from tests.event_logs import NoOwners, Redis, done, ids
 from tests.support import Clock
-from tests.test_events import NoOwners
 
 ALL = 10**9
 REPLICAS, LISTENERS = 3, 2
@@ -249,7 +248,9 @@ LEFT_BEFORE_THE_GAP = [
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(FATES, st.randoms(use_true_random=False))
 @example(LEFT_BEFORE_THE_GAP, Random(0))
-async def test_whatever_redis_does(fates: list[tuple[str, int, int]], chance: Any) -> None:
+async def test_nobody_misses_an_event_without_a_gap_whatever_redis_does(
+    fates: list[tuple[str, int, int]], chance: Any
+) -> None:
     """Nobody misses an event without a gap after it; and where there is no gap, each comes once and in order."""
     it = Fleet()
     await it.begin()

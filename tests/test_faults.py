@@ -394,6 +394,10 @@ def make_primary(it: Fleet) -> None:
     it.redis.command("REPLICAOF", "NO", "ONE")
 
 
+LISTED = "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')"
+"""In one step, as replicas write between any two."""
+
+
 def overwrite(value: str) -> Callable[[Fleet], None]:
     """Put something else under every key, as it comes: of another type, garbage, or another page's bytes."""
 
@@ -402,8 +406,7 @@ def overwrite(value: str) -> Callable[[Fleet], None]:
         pages = [key for key in keys if it.redis.command("TYPE", key) == b"string" and not key.endswith(":record")]
         for key in keys:
             if value == "list":
-                it.redis.command("DEL", key)
-                it.redis.command("RPUSH", key, "x")
+                it.redis.command("EVAL", LISTED, "1", key)
             elif value == "swapped" and key != pages[0]:
                 it.redis.command("COPY", pages[0], key, "REPLACE")
             elif value == "swapped":
@@ -483,7 +486,7 @@ def test_no_fault_of_redis_is_a_callers(relayed: Fleet, fault: str) -> None:
 # Beginning and ending.
 
 
-def test_beginning_without_redis_and_hub() -> None:
+def test_a_replica_that_begins_without_redis_and_hub_works_when_both_have_come() -> None:
     """A replica starts, says so, answers with errors that say what is wrong, and works when both have come."""
     port, hub_port = free_port(), free_port()
     server = RedisServer(port=port)

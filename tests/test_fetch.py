@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
+from unittest.mock import AsyncMock
 
 import fakeredis
 import httpx
@@ -25,6 +27,7 @@ from proxy.questions.watermarks import Extent
 from proxy.redis.leases import MAX_REFUSALS, Leases
 from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
+from proxy.redis_keys import lease_keys
 from proxy.secret import Secret
 from tests.page_fixture import GATE, OTHER, QUESTION, Fixture, fixture
 
@@ -112,7 +115,7 @@ async def test_what_landed_since_the_look_is_not_asked_for_again(monkeypatch: py
         assert outcome.collapsed
 
 
-async def test_but_what_was_known_before_is() -> None:
+async def test_who_wants_it_fresher_is_not_handed_what_was_known_before() -> None:
     """A caller who wants it fresher than what is kept is not handed the same page again."""
     async with fixture(fakeredis.FakeServer()) as it:
         await it.ask()
@@ -155,7 +158,7 @@ async def test_a_lease_that_nobody_renews_ends() -> None:
 
 
 @pytest.mark.parametrize("how", ["without end", "list"])
-async def test_something_else_under_the_lease(how: str) -> None:
+async def test_something_else_under_the_lease_holds_nobody_up_for_long(how: str) -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
         redis = fakeredis.FakeAsyncRedis(server=server)
@@ -170,6 +173,7 @@ async def test_something_else_under_the_lease(how: str) -> None:
 async def test_a_long_request_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.redis.shared.LEASE_SECONDS", 1.0)
     monkeypatch.setattr("proxy.redis.leases.LEASE_SECONDS", 1.0)
+    monkeypatch.setattr("proxy.redis.leases.RENEWAL_INTERVAL", 0.25)
     async with fixture(fakeredis.FakeServer()) as it:
         other = it.replica()
         it.hub.gate.clear()
@@ -564,8 +568,30 @@ async def test_a_claim_that_comes_after_its_end_takes_no_lease() -> None:
     assert [lease and lease.holder for lease in holders] == ["", "another"]
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_crowds_leases_are_renewed_together(monkeypatch: pytest.MonkeyPatch, *, whole: bool) -> None:
+    """A thousand flights may wait for a slow hub; a call for each would take all of a process' time."""
+    monkeypatch.setattr(RedisLink, "whole", whole)
+    redis = fakeredis.FakeAsyncRedis()
+    link = RedisLink(redis, 2.0)
+    leases, shared, called = Leases(link), Shared(link), AsyncMock(wraps=link.run)
+    questions = [page_question("a" * 16, ListQuery(page=number), credential="default") for number in range(1, 251)]
+    keys = [lease_keys(question.page_key, "")[0] for question in questions]
+    with contextlib.ExitStack() as stack:
+        for question, key in zip(questions, keys, strict=True):
+            assert await shared.take_lease(question, key)
+            await redis.pexpire(key, 60_000)
+            stack.enter_context(leases.kept(question, key))
+        await redis.set(keys[7], "another's", px=60_000)
+        monkeypatch.setattr(link, "run", called)
+        await leases._renew(asyncio.get_running_loop().time())
+    left = [await redis.pttl(key) for key in keys]
+    assert [one > 2000 for one in left] == [key == keys[7] for key in keys], "all are renewed but what is another's now"
+    assert called.await_count == (2 if whole else len(questions)), "in a cluster, a script may see one listing's only"
+
+
 async def test_a_lease_is_kept_for_no_longer_than_its_flight() -> None:
     leases = Leases(RedisLink(fakeredis.FakeAsyncRedis(), 2.0))
     with leases.kept(QUESTION, "t"):
-        assert leases._held == {"t": QUESTION}
+        assert [held.question for held in leases._held.values()] == [QUESTION]
     assert not leases._held

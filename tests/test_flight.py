@@ -31,7 +31,7 @@ async def waiting(flights: Flights[str], work: Work, callers: int) -> list[async
     return tasks
 
 
-async def test_many_callers_one_piece_of_work() -> None:
+async def test_many_callers_share_one_piece_of_work() -> None:
     flights, work = Flights[str](), Work()
     tasks = await waiting(flights, work, 100)
     work.may_end.set()
@@ -42,7 +42,7 @@ async def test_many_callers_one_piece_of_work() -> None:
     assert len(flights) == 0
 
 
-async def test_the_first_caller_hangs_up() -> None:
+async def test_the_first_caller_who_hangs_up_disturbs_nobody() -> None:
     flights, work = Flights[str](), Work()
     first, *others = await waiting(flights, work, 3)
     first.cancel()

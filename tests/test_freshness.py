@@ -71,7 +71,7 @@ def judge(it: Page, known: Record, now: float, cache: CacheSettings, *, apart: b
         (page(asked_at=3), record(confirmed_at=3), 0, Fresh(8, 0)),
     ],
 )
-def test_table(it: Page, known: Record, now: float, verdict: object) -> None:
+def test_each_page_is_judged_as_the_table_says(it: Page, known: Record, now: float, verdict: object) -> None:
     assert judge(it, known, now, CACHE) == verdict
 
 
@@ -106,7 +106,7 @@ records = st.builds(Record, st.sampled_from([NOW, OLD]), times, times, times)
         stale_if_error_live=durations,
     ),
 )
-def test_properties(
+def test_no_page_is_used_beyond_its_bounds_and_no_verdict_improves(
     asked_at: float,
     settled: bool,
     dead_at: float | None,

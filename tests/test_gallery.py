@@ -78,7 +78,7 @@ async def test_an_unchanged_page_is_asked_for_with_its_tag_and_costs_nothing(bro
         await tab.shows("#own", "from the cache")
 
 
-async def test_details_of_a_generation(browser: Browser) -> None:
+async def test_a_generation_opens_in_a_dialog_that_can_be_closed(browser: Browser) -> None:
     async with opened(browser, "/") as tab:
         await tab.page.locator("#grid .open").first.press("Enter")
         dialog = tab.page.get_by_role("dialog")
@@ -139,7 +139,7 @@ async def test_who_comes_back_to_the_tab_does_not_have_more_asked(browser: Brows
         assert await tab.page.evaluate(waiting) <= 2, "one look at the grid, one at what was saved"
 
 
-async def test_hostile_text_in_the_gallery(browser: Browser) -> None:
+async def test_hostile_text_is_shown_as_text_in_the_gallery(browser: Browser) -> None:
     hostile = """<img src=x onerror="globalThis.ran = 1"><script>globalThis.ran = 1</script>"""
     async with opened(browser, "/") as tab:
         tab.hub.world.enqueue("ox", model=hostile, parameters={"prompt": hostile})
@@ -163,7 +163,7 @@ async def test_the_gallery_says_that_the_hub_fails(browser: Browser) -> None:
         await tab.tiles(24)
 
 
-async def test_the_gallery_on_a_phone(browser: Browser) -> None:
+async def test_the_gallery_fits_on_a_phone(browser: Browser) -> None:
     async with opened(browser, "/", viewport=NARROW) as tab:
         await tab.tiles(24)
         assert await tab.fits()

@@ -153,7 +153,7 @@ BAD = [
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("what", "parameter"), BAD)
-async def test_what_is_no_generation(path: str, what: str, parameter: str) -> None:
+async def test_what_is_no_id_of_a_generation_is_a_400(path: str, what: str, parameter: str) -> None:
     async with rig() as it:
         answer = await ask(it, f"{path}{what}")
         assert answer.status_code == 400
@@ -164,7 +164,7 @@ async def test_what_is_no_generation(path: str, what: str, parameter: str) -> No
 @pytest.mark.parametrize(
     "query", ["page=1", "page_size=5", "namespace=ox&namespace=ox", "status=done", "x=1", "model="]
 )
-async def test_what_is_no_queue(query: str) -> None:
+async def test_a_bad_query_for_a_queue_is_a_400(query: str) -> None:
     async with rig() as it:
         answer = await ask(it, f"{QUEUE_PATH}?{query}")
         assert answer.status_code == 400
@@ -173,7 +173,7 @@ async def test_what_is_no_queue(query: str) -> None:
 
 
 @pytest.mark.parametrize("path", [f"{LIST_PATH}/..%2Fqueue", f"{LIST_PATH}/%2e%2e", f"{LIST_PATH}/{ID}/x"])
-async def test_a_path_that_leads_elsewhere(path: str) -> None:
+async def test_a_path_that_leads_elsewhere_never_reaches_the_hub(path: str) -> None:
     async with rig() as it:
         assert (await ask(it, path)).status_code in (400, 404)
         assert it.hub_requests == 0
@@ -209,7 +209,7 @@ async def test_a_404_is_shared_for_live_ttl(path: str) -> None:
 
 @pytest.mark.parametrize("path", [*PATHS, None])
 @pytest.mark.parametrize("content", ["{}", "[]", '{"generation": 1}', '{"count": 1}', '{"generation_id": 7}'])
-async def test_an_answer_that_is_none(path: str | None, content: str) -> None:
+async def test_an_answer_that_is_no_generation_or_queue_is_a_502(path: str | None, content: str) -> None:
     async with rig() as it:
         at = f"{path}/{a_row(it).id}" if path else QUEUE_PATH
         it.hub.faults.set(Fault(content=content))
@@ -231,7 +231,7 @@ async def test_a_failing_hub_is_stood_in_for() -> None:
             assert "detail=stale-hub_failed" in stale.headers["cache-status"]
 
 
-async def test_replicas_share_them() -> None:
+async def test_replicas_share_generations_and_queues() -> None:
     server = fakeredis.FakeServer()
     async with rig(redis=fakeredis.FakeAsyncRedis(server=server)) as it:
         row = a_row(it)
@@ -430,7 +430,7 @@ async def test_a_credential_that_fails_does_not_hide_what_another_knows(farm: in
             assert kept.status_code == (200 if status == 200 else 504)
 
 
-def test_purges_cover_them() -> None:
+def test_purges_cover_generations_and_queues() -> None:
     queue = queue_question("c", ListQuery(namespace="ox", status="failed"))
     one = generation_question("c", "generation", ID)
     for purge, of_queue, of_one in (
@@ -457,9 +457,7 @@ def test_another_generations_answer_is_refused() -> None:
 
 
 @given(st.lists(st.sampled_from(["queued", "processing", "succeeded", "failed", "cancelled", "new"]), max_size=4))
-def test_moments_of_queues(statuses: list[str]) -> None:
-    """Two answers are of one moment if the same rows are in the same state."""
-
+def test_queues_are_of_one_moment_if_their_rows_are_in_the_same_state(statuses: list[str]) -> None:
     def queue(given: list[str], link: str, status: str | None = None) -> Page:
         rows = [{"generation_id": f"{n}", "status": one, "result_url": link} for n, one in enumerate(given)]
         body = json.dumps({"count": len(rows), "generations": rows}).encode()
@@ -474,7 +472,7 @@ def test_moments_of_queues(statuses: list[str]) -> None:
         assert queue(statuses, "a").stamp != queue([*statuses[:-1], "else"], "a").stamp
 
 
-def test_whose_it_is() -> None:
+def test_a_generations_namespace_is_that_of_its_own_row() -> None:
     row = {"generation_id": ID, "status": "failed", "target_namespace": "ox", "generation": {"target_namespace": "no"}}
     shown = generation_question("c", "generation", ID)
     bare = generation_question("c", "queued", ID)

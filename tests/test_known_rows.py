@@ -219,7 +219,9 @@ async def test_what_contradicts_the_known_rows_retires_all_pages(own_redis: Redi
                 assert ids(await replica.get(f"page_size={size}"))[:5] == seen[:5]
 
 
-async def test_two_orders_that_overlap(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_orders_that_overlap_are_asked_for_again(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An answer that was asked for before another had come, in another order with the same totals, may be the older."""
     sent, held, left = asyncio.Event(), asyncio.Event(), [True]
 
@@ -284,7 +286,7 @@ async def test_a_redis_flushed_while_the_hub_is_asked_forgets_no_older_order(
 
 @pytest.mark.parametrize("key", range(3))
 @pytest.mark.parametrize("value", ["", "garbage", "1.ab \x97\x01", "wrong type", "gone", "another's"])
-async def test_whatever_is_under_the_keys(own_redis: RedisServer, key: int, value: str) -> None:
+async def test_wrong_rows_in_redis_cost_one_hub_request_at_most(own_redis: RedisServer, key: int, value: str) -> None:
     """It costs a hub request at the most, and is put right by the next answer."""
     async with pair(own_redis) as it:
         await it.one.get("page_size=100")
@@ -338,7 +340,7 @@ async def test_without_redis_rows_go_on(own_redis: RedisServer) -> None:
         assert it.asked <= asked + 1
 
 
-async def test_no_rows_without_composing(own_redis: RedisServer) -> None:
+async def test_without_composing_no_rows_are_kept(own_redis: RedisServer) -> None:
     async with pair(own_redis, compose=False) as it:
         for query in ("page_size=100", "page_size=9&page=2"):
             answer = await it.one.get(query)

@@ -52,7 +52,7 @@ def container(name: str = "generations-proxy") -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("manifest", ALL, ids=[what for what, _ in manifests()])
-def test_schema(manifest: dict[str, Any], version: str) -> None:
+def test_every_manifest_keeps_to_its_schema(manifest: dict[str, Any], version: str) -> None:
     try:
         import kubernetes_validate  # noqa: PLC0415
     except ImportError:
@@ -93,7 +93,7 @@ def test_volumes_and_secrets_are_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["generations-proxy", "generations-proxy-redis"])
-def test_the_security_context(name: str) -> None:
+def test_no_container_may_do_more_than_it_needs(name: str) -> None:
     inside, outside = container(name)["securityContext"], pod(name)["securityContext"]
     assert inside["readOnlyRootFilesystem"]
     assert not inside["allowPrivilegeEscalation"]

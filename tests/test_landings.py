@@ -31,13 +31,13 @@ def test_the_hubs_own_errors_keep_their_body(kind: type[errors.Forwarded], body:
     assert error.body == body
 
 
-def test_an_error_that_only_a_newer_release_knows() -> None:
+def test_an_error_that_only_a_newer_release_knows_is_read_as_the_hubs() -> None:
     raw = write_failure(errors.HubFailed("what happened")).replace(b"hub_failed", b"hub_fooled")
     assert type(read_failure(raw)) is errors.HubError
 
 
 @pytest.mark.parametrize("raw", [b"x", b"\x91\x01", b"\xc1"])
-def test_what_is_no_failure(raw: bytes) -> None:
+def test_what_is_no_failure_is_not_read_as_one(raw: bytes) -> None:
     with pytest.raises(ValueError, match="no failure"):
         read_failure(raw)
 
@@ -87,12 +87,12 @@ async def test_a_gap_wakes_everybody() -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"", b"one", b"one two", b"\xff\xfe a b"])
-def test_news_that_cannot_be_read(garbage: bytes) -> None:
+def test_news_that_cannot_be_read_is_refused(garbage: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         Landings().on_news(garbage)
 
 
-async def test_a_failure_that_cannot_be_read() -> None:
+async def test_a_failure_that_cannot_be_read_is_refused() -> None:
     landings = Landings()
     with landings.listening(QUESTION.page_key), pytest.raises(ValueError, match="no failure"):
         landings.on_news(news("t", b"\xc1"))

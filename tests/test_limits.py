@@ -49,7 +49,7 @@ async def passes(one: Limiter, caller: str = "ann", terms: Terms = SLOW, units: 
 # Rules.
 
 
-def test_a_burst_then_the_rate() -> None:
+def test_a_burst_is_granted_and_then_the_rate() -> None:
     terms = Terms(rate=2.0, burst=4)
     full_at, taken = take_units(0.0, 100.0, terms, wanted=3, least=1)
     assert taken == Taken(3, 1)
@@ -94,14 +94,14 @@ async def test_lua_takes_as_python_does(steps: list[tuple[float, int, int, float
 
 
 @pytest.mark.parametrize("replicas", [1, 4])
-async def test_exactly_as_many_as_are_allowed(replicas: int) -> None:
+async def test_replicas_let_through_exactly_as_many_as_are_allowed(replicas: int) -> None:
     server = fakeredis.FakeServer()
     instances = [limiter(server, replicas) for _ in range(replicas)]
     outcomes = await asyncio.gather(*(passes(instances[number % replicas]) for number in range(400)))
     assert sum(outcomes) == 50
 
 
-async def test_one_after_the_other_never_more_and_hardly_less() -> None:
+async def test_requests_one_after_the_other_get_all_that_is_allowed() -> None:
     server = fakeredis.FakeServer()
     instances = [limiter(server, 4) for _ in range(4)]
     outcomes = [await passes(instances[number % 4]) for number in range(400)]
@@ -312,7 +312,7 @@ def test_a_share_is_never_nothing() -> None:
 OXS = bearer(OX)
 
 
-async def test_the_headers_and_the_429() -> None:
+async def test_answers_say_what_is_left_and_a_429_how_long_to_wait() -> None:
     async with rig(auth=KNOWN, limits=LimitSettings(rate=0.01, burst=3)) as it:
         answers = [await it.get("namespace=ox", **OXS) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
@@ -430,7 +430,7 @@ async def test_without_a_limit_nothing_is_said() -> None:
         assert "ratelimit" not in (await it.get("namespace=ox", **OXS)).headers
 
 
-def test_what_is_said_of_a_balance() -> None:
+def test_a_balance_is_said_as_in_the_draft() -> None:
     """As in the draft: 40 of 100 are left, all are there again in 6 seconds."""
     balance = Balance(Terms(10.0, 100), 40.9)
     assert balance.reset == pytest.approx(5.91)

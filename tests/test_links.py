@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.answer.links import _DATE, IMPLAUSIBLE, UNSURE, dead_at, sent, without_signatures
+from proxy.answer.links import IMPLAUSIBLE, MANY, UNSURE, dead_at, sent, without_signatures
 
 NOW = 1_790_000_000.0
 
@@ -63,7 +65,7 @@ ALL_LETTERS = cloudfront(int(NOW) + 1000, "https://d.example/~>?>?>?>?")
     ],
 )
 @pytest.mark.parametrize("where", ["top", "nested", "second row"])
-def test_forms(link: str, expected: float | None, where: str) -> None:
+def test_a_link_in_every_form_dies_a_margin_before_it_expires(link: str, expected: float | None, where: str) -> None:
     row: dict[str, object] = {"result_url": link} if where == "top" else {"a": {"b": [1, {"c": link}]}}
     rows = [{"result_url": None}, row] if where == "second row" else [row]
     for escape_ampersand in (False, True):
@@ -71,6 +73,13 @@ def test_forms(link: str, expected: float | None, where: str) -> None:
         if escape_ampersand:
             body = body.replace("&", "\\u0026").replace("=", "\\u003d")
         assert dead_at(body.encode(), NOW) == expected
+
+
+@pytest.mark.parametrize("padding", ["", "_", "__", "___"])
+@pytest.mark.parametrize("resource", ["*", "**", "***"])
+def test_a_policy_is_read_whatever_its_padding(resource: str, padding: str) -> None:
+    link = re.sub("_*&Signature", f"{padding}&Signature", cloudfront(int(NOW) + 1000, resource))
+    assert dead_at(json.dumps({"url": link}).encode(), NOW) == NOW + 940
 
 
 def test_the_earliest_counts() -> None:
@@ -99,24 +108,104 @@ def test_links_in_one_string_have_a_date_each(between: str) -> None:
         assert dead_at(json.dumps({"prompt": text}).encode(), NOW) == NOW + 540
 
 
-@pytest.mark.parametrize("between", [" ", "&"])
-def test_each_byte_of_a_string_is_read_a_bounded_number_of_times(between: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prompt of a few hundred KB took seconds, when the date was looked for anew for each lifetime."""
-    read = 0
-
-    class Counted:
-        def search(self, string: bytes) -> re.Match[bytes] | None:
-            nonlocal read
-            read += len(string)
-            return _DATE.search(string)
-
-    monkeypatch.setattr("proxy.answer.links._DATE", Counted())
-    body = json.dumps({"prompt": f"X-Amz-Expires=1{between}" * 2000}).encode()
-    assert dead_at(body, NOW) is None
-    assert 0 < read <= len(body)
+def test_each_link_counts_however_much_it_looks_like_one_that_was_read() -> None:
+    """What stands around the word is the same; what another one of these goes with may be further away."""
+    place, alive, policy = "https://b.example/" + "a" * 40, s3(NOW, 600), cloudfront(int(NOW) + 600).partition("?")[2]
+    other = s3(NOW - 9999, 3600) + "&x=" + "y" * 40 + alive.partition("Algorithm=A")[2]
+    assert dead_at(json.dumps([other, alive]).encode(), NOW) == NOW + 540
+    begin = f"{place}?X-Amz-Date={stamp(NOW - 9999)}&Expires=1&"
+    assert dead_at(json.dumps([begin + policy[:40], begin + policy]).encode(), NOW) == NOW + 540
 
 
-def test_no_links_no_end() -> None:
+def test_links_that_nothing_stands_between_have_a_date_each() -> None:
+    alive, dead = s3(NOW, 600), s3(NOW - 9999, 3600)
+    for text in (f"{dead},{alive}", f"{alive}|{dead}", alive + dead, dead + alive):
+        assert dead_at(json.dumps(text).encode(), NOW) == NOW + 540
+
+
+PARTS = [f"X-Amz-Date={stamp(NOW - ago)}" for ago in (0, 50, 9999)] + [f"X-Goog-Date={stamp(NOW)}", "X-Amz-Date=2026"]
+PARTS += [f"X-{vendor}-Expires={lifetime}" for vendor in ("Amz", "Goog") for lifetime in ("60", "600", "9" * 13, "")]
+PARTS += [f"Expires={expiry}" for expiry in (1, int(NOW) + 30, int(NOW) + 9000, "9" * 13, "")]
+PARTS += [cloudfront(int(NOW) + left).partition("?")[2] for left in (-5, 20, 5000)] + ["Policy=" + "A" * 60, "Policy="]
+PARTS += ["&", "&", '"', '","', " ", r"\n", r"\\", r"\"", r"\u003d", r"\u0026", "X-Amz-", "X-", "7", "a" * 30]
+
+
+def slowly(body: bytes) -> float | None:
+    """What ``dead_at`` is, string by string and link by link: a lifetime goes with the dates next to it."""
+    ends: list[float] = []
+    for string in body.split(b'"'):
+        for link in re.split(rb"\s|\\[fnrt]", string.replace(rb"\u003d", b"=")):
+            said = re.findall(
+                rb"X-(?:Amz|Goog)-Date=([0-9]{8}T[0-9]{6}Z)|X-(?:Amz|Goog)-Expires=([0-9]{1,12})(?![0-9])", link
+            )
+            pairs = [(one[0], other[1]) for one, other in pairwise(said)] + [(b[0], a[1]) for a, b in pairwise(said)]
+            for date, lifetime in pairs:
+                if date and lifetime:
+                    left = datetime.strptime(date.decode(), "%Y%m%dT%H%M%S%z").timestamp() + float(lifetime) - NOW
+                    margin = min(60.0, 0.2 * float(lifetime))
+                    ends += [left - (margin if margin < left else 0.2 * left)] if left > 0 else []
+            policies = re.findall(rb"Policy=([A-Za-z0-9_~=+/-]+)", link)
+            said_by_policies = [
+                re.findall(rb'"DateLessThan": {"AWS:EpochTime": ([0-9]+)}', decoded(one)) for one in policies
+            ]
+            plain = re.findall(rb"(?<!X-Amz-)(?<!X-Goog-)Expires=([0-9]{1,12})(?![0-9])", link)
+            for until in [*plain, *(one for found in said_by_policies for one in found)]:
+                left = float(until) - NOW
+                ends += [left - min(60.0, 0.2 * left)] if left > 0 else []
+    return NOW + min(ends) if ends else None
+
+
+def decoded(policy: bytes) -> bytes:
+    try:
+        return base64.b64decode(policy.translate(bytes.maketrans(b"-_~", b"+=/")), validate=True)
+    except ValueError:
+        return b""
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=60).map("".join), st.sampled_from([0, 1, 3, 256]))
+@example(s3(NOW, 600) + '"' + s3(NOW, 60), 0)
+@settings(max_examples=500)
+def test_no_link_is_missed(text: str, many: int) -> None:
+    """Whatever was read before is not read again, and where there is much of it, all is read at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("proxy.answer.links.MANY", many)
+        assert dead_at(text.encode(), NOW) == pytest.approx(slowly(text.encode()), abs=1e-3)
+
+
+FLOODS = [
+    "Expires=1 ",
+    "Expires=1&",
+    '"Expires=1",',
+    "X-Amz-Expires=1 ",
+    "X-Amz-Expires=1&",
+    r"Expires\u003d1 ",
+    "Policy=A ",
+]
+FLOODS += [f"X-Amz-Date={stamp(NOW)}&", "X-Amz-", "Policy=" + "A" * 48 + '","', r"\\", " ", '"']
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_what_a_body_holds_many_of_is_read_at_once(flood: str) -> None:
+    """A prompt of 16 MB took 6 to 12 seconds: each of these was looked at by itself, or each byte again and again."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    times = 1_000_000 // len(flood)
+    body = f'{{"prompt": "Expires=1{flood * times}", "url": "{s3(NOW, 600)}"}}'.encode()
+    sys.setprofile(count)
+    try:
+        dead = dead_at(body, NOW)
+    finally:
+        sys.setprofile(None)
+    assert dead == NOW + 540
+    words = body.count(b"Expires") + body.count(b"Policy")
+    assert calls < 2 * words + 20 * MANY
+
+
+def test_a_page_without_links_does_not_die() -> None:
     assert dead_at(b"", NOW) is None
     assert dead_at(b'{"generations": []}', NOW) is None
 
@@ -136,7 +225,7 @@ def test_any_bytes_are_survived(body: bytes) -> None:
     dead_at(body, NOW)
 
 
-def test_times_that_are_ahead_of_the_links_own() -> None:
+def test_links_live_as_long_where_times_are_ahead_of_their_own() -> None:
     """Also by more than a link lives for."""
     body = json.dumps([s3(NOW, 3600), f"https://x.example/a?Expires={int(NOW) + 600}"]).encode()
     for lead in (0.0, 120.0, 7200.0):
@@ -165,7 +254,9 @@ AHEAD = 120.0
         (-NOW, 0.0, 0.0, 0.0),
     ],
 )
-def test_what_time_it_is_by_the_hubs_clock(dated: float | None, age: float, sent_at: float, now: float) -> None:
+def test_the_hubs_date_says_what_time_it_is_by_its_clock(
+    dated: float | None, age: float, sent_at: float, now: float
+) -> None:
     """Times since the hub was asked, by the machine's clock."""
     lead, at = sent(NOW + AHEAD, AHEAD, None if dated is None else NOW + dated, age)
     assert NOW + AHEAD - lead == pytest.approx(NOW + now)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from proxy.answer.page import Page, parse_page
-from proxy.rows.composing import compose, compose_at, outline, write_token
+from proxy.rows.composing import compose, compose_at, outline, shows_latest, write_token
 from proxy.rows.envelope import Unfit
 from proxy.rows.listing import Listing, advance_listing
 from proxy.rows.reading import read_window
@@ -49,7 +49,9 @@ def ids(listing: Listing) -> list[str]:
         ("all of it is shown, and one has come at the end", [*OLD, row(0)], 50, "entries"),
     ],
 )
-def test_what_explains_a_change(name: str, now: list[Spec], size: int, fault: str | None) -> None:
+def test_a_change_is_explained_only_by_what_the_answer_shows(
+    name: str, now: list[Spec], size: int, fault: str | None
+) -> None:
     listing, faults = after(answer(OLD), answer(now, page_size=size, at=5.0))
     assert faults == [fault], name
     if fault is None:
@@ -119,7 +121,7 @@ def test_a_page_below_whose_rows_were_above_explains_nothing_even_where_the_tota
     assert (ids(listing), faults) == ([], ["order"])
 
 
-def test_the_same_totals_in_another_order_after_others() -> None:
+def test_the_same_totals_in_another_order_after_others_leave_nothing_known() -> None:
     other = [*OLD[:5], OLD[6], OLD[5], *OLD[7:]]
     listing, faults = after(answer(OLD), answer(other, 2, 4, at=9.0), since=8.0)
     assert (ids(listing), faults) == ([], ["order"])
@@ -138,6 +140,29 @@ def test_with_rows_in_flight_below_the_window_nothing_is_composed() -> None:
     assert above is not None
     assert (above.seen_at, above.settled) == (5.0, True)
     assert outline(question(1, 50), listing, purged_at=1.0, confirmed_at=0.0) is None, "rows that are purged"
+
+
+@given(st.sets(st.integers(0, 9)), st.integers(1, 10), st.integers(1, 3), st.sampled_from([3, 4, 10]))
+def test_a_page_shows_the_latest_if_what_was_shown_since_is_in_it(
+    changed: set[int], top: int, page: int, size: int
+) -> None:
+    """Of its own rows; what the latest answer does not show of them may be as it was."""
+    before = [row(number, "queued") for number in range(10, 0, -1)]
+    now = [row(number, "processing" if at in changed else "queued") for at, number in enumerate(range(10, 0, -1))]
+    asked = question(page, size)
+    kept = parse_page(asked, body(before, page, size), 1.0)
+    listing, _ = after(answer(before), answer(now, page_size=top, at=2.0))
+    shown = range((page - 1) * size, min(page * size, top))
+    assert shows_latest(listing, asked, kept, 1.0) == changed.isdisjoint(shown)
+    assert shows_latest(listing, asked, kept, 2.0)
+
+
+@pytest.mark.parametrize(
+    "text", [b"{}", b'{"generations": []}', b'{"generations": ' + b"[" * 5000 + b"]" * 5000 + b"}"]
+)
+def test_what_has_not_as_many_rows_does_not_show_the_latest(text: bytes) -> None:
+    kept = Page(question().key, text, "", 1.0, answer(OLD).stamp, settled=False, dead_at=None)
+    assert not shows_latest(after(answer(OLD, at=2.0))[0], question(), kept, 1.0)
 
 
 def test_an_answer_that_was_asked_for_earlier_takes_nothing_back() -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from proxy.redis.client import connect
+from proxy.rows.composing import shows_latest
 from proxy.secret import Secret
 from proxy.simulator import Fault, Simulator
 from proxy.simulator.world import Generation
@@ -213,7 +214,9 @@ async def test_what_stands_in_is_no_older_than_what_was_shown(failing: int, chan
 
 @pytest.mark.parametrize("kind", ["none", "of the hub"])
 @pytest.mark.parametrize("failing", [429, 500])
-async def test_nor_does_it_in_another_replica(own_redis: RedisServer, failing: int, kind: str) -> None:
+async def test_what_stands_in_in_another_replica_is_no_older_either(
+    own_redis: RedisServer, failing: int, kind: str
+) -> None:
     async with pair(own_redis) as it:
         it.hub.writer.page = hub_with(kind, it.clock).writer.page  # type: ignore[method-assign]
         row = await shown_by_a_small_page(it.one, "processing", large=it.other)
@@ -233,6 +236,67 @@ async def test_where_no_page_can_be_composed_what_is_older_than_what_was_shown_d
         hub.faults.set(Fault(status=500))
         assert (await it.get("page_size=50")).status_code == 502
         assert status(await it.get("page_size=20"), row.id) == "processing"
+
+
+async def overlapping(it: Rig, large: Rig) -> bytes:
+    """A live page that is kept, of which later answers have shown some rows as they were, with links signed afresh."""
+    it.hub.world.enqueue("ox")
+    kept = await large.get("page_size=50")
+    it.clock.advance(12)
+    shown = await it.get("page_size=20")
+    assert kept.json()["generations"][:20] != shown.json()["generations"], "links are signed afresh"
+    it.clock.advance(1.1)
+    return kept.content
+
+
+@pytest.mark.parametrize("failing", [429, 500, 503])
+async def test_where_no_page_can_be_composed_one_whose_rows_were_shown_the_same_stands_in(failing: int) -> None:
+    clock = Clock()
+    hub = hub_with("limit", clock)
+    async with rig(simulator=hub, clock=clock) as it:
+        kept = await overlapping(it, it)
+        hub.faults.set(Fault(status=failing))
+        for _ in range(8):  # more than the hub needs to be left alone
+            answer = await it.get("page_size=50")
+            assert "detail=stale-" in answer.headers["cache-status"]
+            assert (answer.content, answer.headers["age"]) == (kept, "13")
+        clock.advance(60)
+        assert (await it.get("page_size=50")).status_code in (502, 503), "the rest of its rows was seen long ago"
+
+
+async def test_until_they_are_shown_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd costs one comparison for each answer that has come since."""
+    compared: list[bool] = []
+
+    def counted(*given: Any) -> bool:
+        compared.append(shows_latest(*given))
+        return compared[-1]
+
+    monkeypatch.setattr("proxy.known.cached_page.shows_latest", counted)
+    clock = Clock()
+    hub = hub_with("limit", clock)
+    async with rig(simulator=hub, clock=clock) as it:
+        await overlapping(it, it)
+        hub.faults.set(Fault(status=500))
+        assert [(await it.get("page_size=50")).status_code for _ in range(2)] == [200, 200]
+        assert compared == [True]
+        hub.faults.clear()
+        hub.world.start(next(iter(hub.world.newest_first("ox"))))
+        await it.get("page_size=20")
+        clock.advance(1.1)
+        hub.faults.set(Fault(status=500))
+        assert [(await it.get("page_size=50")).status_code for _ in range(2)] == [502, 502]
+        assert compared == [True, False]
+
+
+async def test_so_it_does_in_another_replica(own_redis: RedisServer) -> None:
+    async with pair(own_redis) as it:
+        it.hub.writer.page = hub_with("limit", it.clock).writer.page  # type: ignore[method-assign]
+        kept = await overlapping(it.one, it.other)
+        it.hub.faults.set(Fault(status=500))
+        answer = await it.other.get("page_size=50")
+        assert "detail=stale-hub_failed" in answer.headers["cache-status"]
+        assert answer.content == kept
 
 
 async def test_what_another_replica_has_shown_while_the_hub_was_asked_is_not_taken_back(own_redis: RedisServer) -> None:
@@ -278,11 +342,14 @@ async def test_no_page_is_composed_in_place_of_one_that_has_a_row_as_it_was_late
         await hold.made.wait()
         clock.advance(0.3)
         hub.world.start(low)
-        assert status(await it.get("page=5&page_size=10"), low.id) == "processing"
+        kept = await it.get("page=5&page_size=10")
+        assert status(kept, low.id) == "processing"
         hold.come.set()
         await top
         clock.advance(12)
         await it.get("page=10&page_size=5")
         clock.advance(1.1)
         hub.faults.set(Fault(status=500))
-        assert (await it.get("page=5&page_size=10")).status_code == 502
+        answer = await it.get("page=5&page_size=10")
+        assert "detail=stale-hub_failed" in answer.headers["cache-status"]
+        assert answer.content == kept.content

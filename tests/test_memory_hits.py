@@ -54,7 +54,7 @@ async def test_a_stale_page_is_at_hand_while_the_hub_rests(status: int, reason: 
         assert it.hub.asked == asked
 
 
-async def test_and_while_it_fails_too_often() -> None:
+async def test_a_stale_page_is_at_hand_while_the_hub_fails_too_often() -> None:
     async with fixture() as it:
         await become_stale(it)
         it.hub.status = 500
@@ -85,7 +85,7 @@ async def test_one_caller_in_a_while_looks_whether_it_still_rests() -> None:
         assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
 
 
-async def test_not_what_is_gone() -> None:
+async def test_a_page_that_is_gone_is_not_at_hand() -> None:
     async with fixture(stale_if_error=10) as it:
         await begin_backoff(it, Clock())
         it.clock.advance(20)
@@ -93,7 +93,7 @@ async def test_not_what_is_gone() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_not_for_a_credential_whose_right_may_have_been_withdrawn(status: int) -> None:
+async def test_nothing_is_at_hand_where_a_right_may_have_been_withdrawn(status: int) -> None:
     async with fixture() as it:
         await become_stale(it)
         it.hub.status = status
@@ -130,7 +130,7 @@ async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
         waiting.cancel()
 
 
-async def test_not_where_somebody_gave_way_for_whom_nobody_waits() -> None:
+async def test_nothing_is_at_hand_where_somebody_gave_way_for_whom_nobody_waits() -> None:
     """Half of the budget is left to callers."""
     async with fixture() as it:
         clock = await become_stale(it)
@@ -143,7 +143,7 @@ async def test_not_where_somebody_gave_way_for_whom_nobody_waits() -> None:
         assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None
 
 
-async def test_not_where_all_slots_are_taken_merely() -> None:
+async def test_nothing_is_at_hand_where_merely_all_slots_are_taken() -> None:
     """One may become free at any time."""
     async with fixture() as it:
         clock = await become_stale(it)

@@ -150,7 +150,7 @@ async def test_a_hub_that_cannot_be_reached_has_no_status() -> None:
         assert (await scraped(it))["hub_requests_total default hub_unreachable none"] == 2, "it is tried again"
 
 
-async def test_what_is_left_of_the_budget() -> None:
+async def test_what_is_left_of_the_budget_is_a_gauge() -> None:
     async with rig(burst=5, rate=0.001, concurrency=3) as it:
         before = await scraped(it)
         assert (before["hub_budget_turns default"], before["hub_budget_turns_max default"]) == (5, 5)
@@ -167,7 +167,7 @@ async def test_what_is_left_of_the_budget() -> None:
         assert after["flights"] == after["waiting_callers"] == 0
 
 
-async def test_memory_and_what_leaves_it() -> None:
+async def test_memory_and_what_leaves_it_are_counted() -> None:
     async with rig(cache=CacheSettings(memory_bytes=65_536, compose=False)) as it:
         for size in range(20, 60):
             await it.get(f"page_size={size}&status=succeeded")
@@ -177,7 +177,7 @@ async def test_memory_and_what_leaves_it() -> None:
         assert found["memory_evictions_total"] > 0
 
 
-async def test_rows_and_what_answers_say_of_them() -> None:
+async def test_rows_and_what_answers_explain_of_them_are_counted() -> None:
     async with rig(cache=CacheSettings(memory_bytes=262_144)) as it:
         await it.get("page_size=10")
         it.hub.world.delete(next(iter(it.hub.world.newest_first("ox"))))
@@ -189,7 +189,7 @@ async def test_rows_and_what_answers_say_of_them() -> None:
         assert (found["rows_answers_total explained"], found["rows_answers_total order"]) == (1, 1)
 
 
-async def test_redis_and_its_faults() -> None:
+async def test_the_state_of_redis_and_its_faults_are_told() -> None:
     server = fakeredis.FakeServer()
     async with rig(redis=fakeredis.FakeAsyncRedis(server=server)) as it:
         await it.get()
@@ -204,7 +204,7 @@ async def test_redis_and_its_faults() -> None:
         assert any(name.startswith("redis_faults_total ") for name in found)
 
 
-async def test_a_clock_that_steps_back() -> None:
+async def test_a_clock_that_steps_back_shows_in_its_lead() -> None:
     async with rig(monotonic=Clock()) as it:
         assert (await scraped(it))["clock_lead_seconds"] == 0
         it.clock.now -= 90

@@ -35,7 +35,7 @@ def arrive(it: Rig, **members: Any) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "page=2", "page_size=7&page=3", "status=succeeded", "namespace=bessie&page=9"])
-async def test_every_list_answer_has_one(query: str) -> None:
+async def test_every_list_answer_has_a_moment(query: str) -> None:
     async with rig() as it:
         first = await it.get(query)
         again = await it.get(query, **{"if-none-match": first.headers["etag"]})
@@ -80,7 +80,7 @@ async def test_rows_come_in_their_latest_state() -> None:
         assert (shown["generation_id"], shown["status"]) == (row.id, "succeeded")
 
 
-async def test_a_conditional_request_for_a_moment() -> None:
+async def test_a_page_of_a_moment_is_not_sent_again() -> None:
     async with rig() as it:
         moment = (await it.get()).headers["listing-moment"]
         arrive(it)
@@ -92,7 +92,7 @@ async def test_a_conditional_request_for_a_moment() -> None:
 
 
 @pytest.mark.parametrize("moment", ["x", "", "0" * 16 + "-" + "0" * 12, "é", "a" * 5000])
-async def test_a_moment_that_never_was(moment: str) -> None:
+async def test_a_moment_that_never_was_is_a_412(moment: str) -> None:
     async with rig() as it:
         await it.get()
         answer = await it.get("", **{"listing-moment": moment.encode("latin-1")})  # type: ignore[arg-type]
@@ -107,14 +107,14 @@ async def test_a_moment_that_never_was(moment: str) -> None:
             assert (await it.caller.get(other)).status_code == 200
 
 
-async def test_of_another_listing() -> None:
+async def test_a_moment_of_another_listing_is_a_412() -> None:
     async with rig() as it:
         moment = (await it.get("namespace=bessie")).headers["listing-moment"]
         assert (await it.get("namespace=ox", **{"listing-moment": moment})).status_code == 412
         assert (await it.caller.get("/api/ai/queue", headers={"listing-moment": moment})).status_code == 200
 
 
-async def test_given_twice() -> None:
+async def test_a_moment_given_twice_is_a_412() -> None:
     async with rig() as it:
         moment = (await it.get()).headers["listing-moment"]
         twice = [("listing-moment", moment), ("listing-moment", moment)]
@@ -195,7 +195,7 @@ async def test_past_the_end_there_is_nothing() -> None:
         assert ids(await it.get("page_size=50&page=3", **{"listing-moment": moment})) == []
 
 
-async def test_when_the_hub_fails() -> None:
+async def test_a_moment_lasts_while_the_hub_fails() -> None:
     async with rig() as it:
         moment = (await it.get("page_size=20")).headers["listing-moment"]
         it.hub.faults.set(Fault(status=500))

@@ -72,7 +72,7 @@ def test_every_fault_that_needs_somebody_has_its_alert() -> None:
 
 
 @pytest.mark.slow
-def test_promtool() -> None:
+def test_promtool_takes_the_rules_and_each_alert_is_tested() -> None:
     tool = binary("promtool")
     for what in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]):
         done = subprocess.run([tool, *what], cwd=PROMETHEUS, capture_output=True, text=True, check=False)

@@ -26,7 +26,7 @@ def structure(schema: Any) -> Any:
     return schema
 
 
-async def test_it_is_served() -> None:
+async def test_the_document_is_served() -> None:
     async with rig() as it:
         response = await it.caller.get(openapi.PATH)
         assert response.status_code == 200

@@ -10,15 +10,18 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.answer.lenient_json import MAX_LEVELS, _shallow, decode_leniently
 from proxy.answer.page import namespace_of, parse_page
 from proxy.answer.record import Stamp
+from proxy.contract import TERMINAL_STATUSES
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON, HubError
 from proxy.questions.query import ListQuery
 from proxy.questions.question import generation_question, page_question, queue_question
 from proxy.rows.envelope import Unfit
-from proxy.rows.reading import read_window
+from proxy.rows.reading import read_row, read_window
 
 QUESTION = page_question("c", ListQuery())
 ID = "6b9e4d0c-0f5a-4a56-9d6b-1f0f2f6a2f10"
@@ -55,7 +58,7 @@ def without(name: str) -> bytes:
         ([None], False),
     ],
 )
-def test_settled(statuses: list[str | None], settled: bool) -> None:
+def test_a_page_is_settled_if_all_its_rows_are_terminal(statuses: list[str | None], settled: bool) -> None:
     rows = [{"status": status, "prompt": {"status": "queued"}} for status in statuses]
     assert parse_page(QUESTION, body(generations=rows), 1.0).settled is settled
 
@@ -64,7 +67,7 @@ def test_a_row_without_a_status_is_in_flight() -> None:
     assert parse_page(QUESTION, body(generations=[{}]), 1.0).settled is False
 
 
-def test_what_is_kept() -> None:
+def test_a_page_is_kept_as_it_came_with_its_stamp() -> None:
     raw = body(later="a member of the future")
     page = parse_page(QUESTION, raw, 12.5)
     assert (page.key, page.body, page.asked_at) == (QUESTION.key, raw, 12.5)
@@ -97,12 +100,14 @@ def test_total_cost_may_be_null() -> None:
         (body(generations={}), HubAnswerNotAPage),
         (body(generations=[1]), HubAnswerNotAPage),
         (body(total_entries="7"), HubAnswerNotAPage),
-        (body(total_cost=1.2), HubAnswerNotAPage),
+        (body(total_cost=[1.2]), HubAnswerNotAPage),
+        (body(total_cost={"usd": 1.2}), HubAnswerNotAPage),
+        (body(total_cost=True), HubAnswerNotAPage),
         (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", HubAnswerNotAPage),
         *((without(name), HubAnswerNotAPage) for name in ENVELOPE),
     ],
 )
-def test_what_is_no_page(raw: bytes, error: type[HubError]) -> None:
+def test_what_is_no_page_is_refused_by_its_fault(raw: bytes, error: type[HubError]) -> None:
     with pytest.raises(error) as caught:
         parse_page(QUESTION, raw, 0.0)
     assert type(caught.value) is error
@@ -134,6 +139,56 @@ def test_a_status_that_is_no_text_is_one_that_no_contract_lists(kind: str, statu
     assert (page.body, page.settled) == (body, False)
     if kind == "page":
         assert [row.settled for row in read_window(question, page).rows] == [True, False]
+
+
+STATUSES = ['"succeeded"', '"queued"', '"paused"', "null", "3", "0.5", "true", '{"status": "failed"}', "[]"]
+MEMBERS = st.lists(st.sampled_from(STATUSES), max_size=4).flatmap(
+    lambda statuses: st.permutations([*(f'"status": {status}' for status in statuses), f'"generation_id": "{ID}"'])
+)
+
+
+@given(st.lists(MEMBERS, max_size=4))
+def test_of_members_of_one_name_the_last_counts(rows: list[list[str]]) -> None:
+    """As for most who read JSON (RFC 8259 §4); the others may be anything."""
+    texts = ["{" + ", ".join(members) + "}" for members in rows]
+    text = body(generations=[]).replace(b"[]", f"[{', '.join(texts)}]".encode())
+    last = [row.get("status") for row in json.loads(text)["generations"]]
+    settled = [isinstance(status, str) and status in TERMINAL_STATUSES for status in last]
+    page = parse_page(QUESTION, text, 1.0)
+    assert (page.body, page.settled) == (text, all(settled))
+    assert [read_row(row.encode(), 1.0, None).settled for row in texts] == settled
+
+
+@pytest.mark.parametrize("name", ["count", "generations", "total_entries", "total_cost"])
+def test_so_it_does_around_the_rows(name: str) -> None:
+    text = body().replace(b"{", b'{"%s": {}, ' % name.encode(), 1)
+    assert parse_page(QUESTION, text, 1.0).stamp == Stamp(7, "1.20")
+
+
+JSON_NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
+
+
+@given(JSON_NUMBERS, st.sampled_from(["", " ", "\n"]))
+def test_a_total_cost_that_is_a_number_is_what_stands_in_the_body(number: str, white: str) -> None:
+    """The contract has a decimal as text; such a hub made every page an error."""
+    row = ROW.replace("STATUS", '"succeeded"')
+    text = body(generations=[0], count=1, total_entries=1, total_cost=[])
+    text = text.replace(b"[0]", f"[{row}]".encode()).replace(b"[]", f"{white}{number}{white}".encode())
+    page = parse_page(QUESTION, text, 1.0)
+    assert (page.body, page.stamp, page.settled) == (text, Stamp(1, number), True)
+    with pytest.raises(Unfit, match=r"envelope|amount"):  # nothing is composed of it, which would be spelled otherwise
+        read_window(QUESTION, page)
+
+
+@given(st.text())
+def test_a_total_cost_that_is_a_text_is_that(cost: str) -> None:
+    assert parse_page(QUESTION, body(total_cost=cost), 1.0).stamp == Stamp(7, cost)
+
+
+@pytest.mark.parametrize("number", ["01", "1.", ".5", "+1", "1e", "0x1", "Infinity", "NaN", "1_0", "1 2"])
+def test_a_total_cost_that_is_no_json_is_no_number(number: str) -> None:
+    with pytest.raises(HubAnswerNotJSON):
+        parse_page(QUESTION, body(total_cost=None).replace(b"null", number.encode()), 1.0)
 
 
 NUMBERS = ["count", "page_number", "page_size", "total_pages", "total_entries"]

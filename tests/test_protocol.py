@@ -70,7 +70,9 @@ async def test_http_1_0_needs_no_host(it: SocketRig) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_a_further_head_that_never_ends(it: SocketRig, monkeypatch: pytest.MonkeyPatch, *, known: bool) -> None:
+async def test_a_further_head_that_never_ends_is_a_408(
+    it: SocketRig, monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
     monkeypatch.setattr("proxy.web.protocol.HEAD_TIMEOUT", 0.1)
     reader, writer = await connected(it)
     for _ in range(3 if known else 1):

@@ -59,7 +59,7 @@ def since(purge: Extent, **query: str | int) -> float:
         (Extent("page", "namespace=ox&page=2&page_size=50"), {"namespace": "ox", "page": 3}, False),
     ],
 )
-def test_what_a_purge_covers(purge: Extent, query: dict[str, str | int], covered: bool) -> None:
+def test_a_purge_covers_what_it_names_and_no_more(purge: Extent, query: dict[str, str | int], covered: bool) -> None:
     assert since(purge, **query) == (5.0 if covered else 0.0)
 
 
@@ -81,13 +81,13 @@ def test_a_purge_of_before_takes_nothing_back() -> None:
     assert purges.since(page_question("c", ListQuery())) == 5.0
 
 
-def test_text_and_back() -> None:
+def test_purges_are_read_as_written() -> None:
     kept = {Extent("page", "a=b c&page=1"): 1.25, Extent("listing"): 2.5, Extent("everything"): 1.79e9 + 0.123456}
     assert read({write(purge).encode(): repr(at).encode() for purge, at in kept.items()}) == kept
     assert read({b"": b"1", b"page x": b"soon", b"planet x": b"1", b"\xff": b""}) == {}
 
 
-def test_what_news_says() -> None:
+def test_news_of_a_purge_is_read_or_refused() -> None:
     assert read_news(b"1.25 page a=b c&page=1") == (Extent("page", "a=b c&page=1"), 1.25)
     for news in (b"1.25", b"soon everything ", b"1.25 planet x"):
         with pytest.raises(ValueError, match=r"\w"):
@@ -264,7 +264,7 @@ async def test_what_is_no_purges_under_their_key_is_none(redis_server: RedisServ
         (b'{"page": "page=0"}', None),
     ],
 )
-def test_read_purge(body: bytes, expected: Extent | None) -> None:
+def test_a_purge_is_read_strictly(body: bytes, expected: Extent | None) -> None:
     if expected is None:
         with pytest.raises((BadPurge, InvalidParameter)):
             read_purge(body)
@@ -311,7 +311,9 @@ async def status(caller: httpx.AsyncClient, replica: SocketRig, query: str) -> s
         ("--everything", ["namespace=ox", "namespace=moo", ""], []),
     ],
 )
-async def test_in_all_replicas(replicas: list[SocketRig], purge: str, gone: list[str], kept: list[str]) -> None:
+async def test_a_purge_holds_in_all_replicas(
+    replicas: list[SocketRig], purge: str, gone: list[str], kept: list[str]
+) -> None:
     async with httpx.AsyncClient() as caller:
         for query in [*gone, *kept]:
             for replica in replicas * 2:
@@ -371,14 +373,14 @@ async def test_without_a_redis_no_other_process_is_told(
             assert "there is no Redis to tell the others by: restart them" in capsys.readouterr().err
 
 
-async def test_it_is_posted(replicas: list[SocketRig]) -> None:
+async def test_a_purge_can_only_be_posted(replicas: list[SocketRig]) -> None:
     async with httpx.AsyncClient() as caller:
         for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
             answer = await caller.request(method, f"{replicas[0].proxy_url}/admin/purge")
             assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
-async def test_only_for_operators(replicas: list[SocketRig]) -> None:
+async def test_only_operators_may_purge(replicas: list[SocketRig]) -> None:
     async with httpx.AsyncClient() as caller:
         url = replicas[0].proxy_url + PURGE_PATH
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": ADMIN}):
@@ -391,7 +393,7 @@ async def test_only_for_operators(replicas: list[SocketRig]) -> None:
         assert (await caller.get(url)).headers["allow"] == "POST"
 
 
-async def test_off_unless_configured() -> None:
+async def test_there_is_no_purge_unless_configured() -> None:
     async with rig() as it:
         refused = await it.caller.post(PURGE_PATH, json={"everything": True}, headers={"authorization": "Bearer x"})
         assert refused.status_code == 404

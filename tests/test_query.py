@@ -122,13 +122,13 @@ def test_bad_query_names_the_parameter(raw: bytes, parameter: str) -> None:
         (b"namespace=ox%zzy", "has a broken escape '%zz' "),
     ],
 )
-def test_what_is_wrong_and_what_is_allowed(raw: bytes, said: str) -> None:
+def test_a_refusal_says_what_is_wrong_and_what_is_allowed(raw: bytes, said: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         parse(raw)
     assert said in caught.value.detail
 
 
-def test_what_is_just_allowed() -> None:
+def test_the_largest_values_are_just_allowed() -> None:
     longest = "é" * MAX_FILTER
     assert parse(f"page={MAX_PAGE}&page_size=1000&model={quote(longest)}".encode()) == ListQuery(
         model=longest, page=MAX_PAGE, page_size=1000

@@ -43,7 +43,9 @@ A, B = Stamp(1, None), Stamp(2, "0.10")
         (Record(A, 0, 5, 6), (A, 5, 5.5), (Record(A, 0, 5, 6, 2), "confirmed")),
     ],
 )
-def test_table(record: Record | None, answer: tuple[Stamp, float, float], expected: tuple[Record, str]) -> None:
+def test_each_answer_moves_a_record_as_the_table_says(
+    record: Record | None, answer: tuple[Stamp, float, float], expected: tuple[Record, str]
+) -> None:
     assert advance_record(record, *answer) == expected
 
 
@@ -145,6 +147,6 @@ def test_stamps_as_text_are_equal_exactly_for_equal_stamps(one: Stamp, other: St
 
 
 @pytest.mark.parametrize("raw", [b"", b"1 2 3 4", b"a b c d 1 n", b"1 2 3 4 x n", b"\xff"])
-def test_what_is_no_record(raw: bytes) -> None:
+def test_what_is_no_record_is_not_read_as_one(raw: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         read_record(raw)

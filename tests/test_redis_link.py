@@ -13,7 +13,8 @@ import pytest
 from redis.exceptions import BusyLoadingError, NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from proxy.redis.allotment import MIN_SHARE, allotted, current_allotment, unallotted
-from proxy.redis.link import FIRST_BACKOFF, MAX_BACKOFF, SLOW_SECONDS, RedisLink
+from proxy.redis.call_wait import LAST_ROUNDS, SLOW_SECONDS, CallWait
+from proxy.redis.link import FIRST_BACKOFF, MAX_BACKOFF, RedisLink
 from proxy.redis.reasons import reason
 from proxy.redis.refusals import REFUSAL_SECONDS
 from tests.support import Clock
@@ -90,6 +91,25 @@ async def test_a_process_that_was_held_up_does_not_blame_redis(link: RedisLink, 
     assert not link.faults
 
 
+@pytest.mark.parametrize(("rounds", "ended"), [(LAST_ROUNDS - 1, True), (10 * LAST_ROUNDS, False)])
+async def test_an_answer_that_has_come_is_taken_to_who_waits_before_redis_is_blamed(
+    monkeypatch: pytest.MonkeyPatch, rounds: int, *, ended: bool
+) -> None:
+    """That takes some rounds of the event loop; where there is much to do, each is as long as a call may be."""
+
+    async def over(*_: object) -> bool:
+        return False
+
+    async def answer() -> None:
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("proxy.redis.call_wait.wait_until_done", over)
+    task = asyncio.create_task(answer())
+    assert await CallWait(TIMEOUT, Clock()).ended(task) is ended
+    await task
+
+
 async def test_slow_for_a_moment_is_no_fault_for_longer_is(link: RedisLink, server: Server) -> None:
     server.seconds = 0.6 * TIMEOUT
     slow_since = time.monotonic()
@@ -132,16 +152,16 @@ async def test_a_short_call_in_what_is_left_is_a_quick_one(link: RedisLink, serv
     with allotted():
         server.seconds = 0.7 * TIMEOUT
         assert (await called(link, server))[0] == "answer"
-        assert link._slow_since is not None
+        assert link._call_wait._slow_since is not None
         server.seconds = 0.2 * TIMEOUT
         assert (await called(link, server))[0] == "answer"
-        assert link._slow_since is None
+        assert link._call_wait._slow_since is None
 
 
 async def test_what_a_question_has_begun_shares_its_time_until_it_is_answered(
     link: RedisLink, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.redis.link.SLOW_SECONDS", 60.0)
+    monkeypatch.setattr("proxy.redis.call_wait.SLOW_SECONDS", 60.0)
     server.seconds = 0.8 * TIMEOUT
     answered, released = asyncio.Event(), asyncio.Event()
 

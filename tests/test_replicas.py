@@ -248,7 +248,7 @@ async def test_a_redis_that_takes_no_writes_makes_nobody_trust_long(own_redis: R
 
 
 @pytest.mark.parametrize("directive", ["no-cache", "max-age=0"])
-async def test_directives_over_http(own_redis: RedisServer, directive: str) -> None:
+async def test_directives_are_honoured_over_http(own_redis: RedisServer, directive: str) -> None:
     async with fleet(own_redis, size=1, settled_ttl=60, min_refresh=0.05) as it:
         await it.ask(0)
         await asyncio.sleep(0.1)

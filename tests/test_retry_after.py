@@ -35,7 +35,7 @@ NOW = 1_790_000_000.0  # Mon, 21 Sep 2026 14:13:20 GMT
         ("Mon, 99 Sep 2026 14:13:50 GMT", None),
     ],
 )
-def test_parse(value: str, seconds: float | None) -> None:
+def test_every_form_of_retry_after_is_read_as_seconds(value: str, seconds: float | None) -> None:
     assert parse([value], NOW) == seconds
 
 

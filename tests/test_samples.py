@@ -43,7 +43,7 @@ def test_samples_begin_at_multiples_and_none_is_lost() -> None:
     assert told.totals == Totals(pages=4, hub=0)
 
 
-def test_outcomes_of_the_hub_and_of_callers() -> None:
+def test_outcomes_of_the_hub_and_of_callers_are_told_apart() -> None:
     it = Samples(Clock())
     for event in (EVENT, replace(EVENT, outcome="stale"), REFUSED, FAILED, replace(FAILED, status=0, outcome="none")):
         it.note([event])
@@ -65,7 +65,7 @@ def test_outcomes_of_the_hub_and_of_callers() -> None:
     assert told.totals == Totals(pages=2, hub=3)
 
 
-def test_listings_of_the_last_minute() -> None:
+def test_listings_are_those_of_the_last_minute() -> None:
     clock = Clock()
     it = Samples(clock)
     for _ in range(3):

@@ -15,6 +15,7 @@ from proxy import errors, hub
 from proxy.answer.outcome import Hit, Miss
 from proxy.config.fields import fields
 from proxy.pages import PATIENCE
+from tests.fleet import Replica
 from tests.support import ROOT
 
 PACKAGE = ROOT / "proxy"
@@ -51,7 +52,7 @@ LAYERS = [  # packages, and modules outside of them, from the bottom up: each im
 ]
 FOREIGN = {  # who may import a library
     "litestar": {"app", "web"},
-    "httpcore": {"hub.network"},
+    "httptools": {"hub.connection"},
     "httpx": {"hub", "callers.jwks", "commands.demo"},  # the demo plays callers
     "jwt": {"callers.tokens", "callers.keys"},
     "redis": {"redis"},
@@ -249,3 +250,9 @@ def test_suppressions_give_a_reason() -> None:
         for line in path.read_text().splitlines():
             if found := re.search(r"# (?:noqa|type: ignore)(?:: ?[A-Z0-9, ]+|\[[\w, -]+\])(.*)", line):
                 assert found[1].strip() or "tests" in path.parts, f"{path.name}: {line.strip()}"
+
+
+def test_an_assert_that_fails_in_what_tests_share_says_its_values() -> None:
+    never_started = Replica(hub="", settings={})
+    with pytest.raises(AssertionError, match="assert None is not None"):
+        never_started.signal(0)

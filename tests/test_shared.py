@@ -82,7 +82,7 @@ async def test_what_goes_in_comes_out(shared: Shared, fake: fakeredis.FakeAsyncR
     assert not faults(shared)
 
 
-async def test_large_bodies(shared: Shared) -> None:
+async def test_a_large_body_comes_out_as_it_went_in(shared: Shared) -> None:
     large = msgspec.structs.replace(PAGE, body=bytes(range(256)) * (OFF_LOOP_BYTES // 128), variants={})
     await put(shared, large)
     assert await get(shared) == large
@@ -110,7 +110,7 @@ async def test_what_was_learned_without_redis_is_reported_and_what_is_true_is_le
     assert await get(shared) == PAGE, "pages are judged by the record, and left"
 
 
-async def test_another_pages_value_under_the_key(shared: Shared) -> None:
+async def test_another_pages_value_under_the_key_is_a_miss(shared: Shared) -> None:
     await put(shared)
     assert await get(shared, msgspec.structs.replace(QUESTION, key="another full key")) is None
     assert faults(shared).total() == 1
@@ -132,7 +132,9 @@ async def test_what_another_release_wrote_is_a_miss_and_no_fault_of_redis(
     assert await get(shared) == PAGE
 
 
-async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeAsyncRedis) -> None:
+async def test_a_wrong_type_under_the_keys_is_a_miss_and_written_over(
+    shared: Shared, fake: fakeredis.FakeAsyncRedis
+) -> None:
     await fake.rpush(QUESTION.page_key, "x")
     await fake.rpush(record_key(QUESTION.listing), "x")
     assert await shared.look_up(QUESTION) == Found(head=b"")
@@ -141,7 +143,9 @@ async def test_a_wrong_type_under_the_keys(shared: Shared, fake: fakeredis.FakeA
 
 
 @pytest.mark.parametrize("garbage", [b"", b"1 2 3", b"x y z 1 2 n", b"\xff\xfe", b"9" * 400 + b" 2 3 4 5 n"])
-async def test_garbage_for_a_record(shared: Shared, fake: fakeredis.FakeAsyncRedis, garbage: bytes) -> None:
+async def test_garbage_for_a_record_is_a_miss_and_written_over(
+    shared: Shared, fake: fakeredis.FakeAsyncRedis, garbage: bytes
+) -> None:
     await put(shared)
     await fake.set(record_key(QUESTION.listing), garbage)
     assert await shared.look_up(QUESTION) == Found(head=b"")
@@ -253,7 +257,23 @@ async def real(own_redis: RedisServer) -> AsyncIterator[Shared]:
     await link.aclose()
 
 
-async def test_real_redis(real: Shared, own_redis: RedisServer) -> None:
+async def test_a_new_connection_is_good_for_a_call_after_one_round_trip(own_redis: RedisServer) -> None:
+    async def counted(calls: int) -> tuple[dict[str, Any], int]:
+        """What a server is sent, and how much of that it refuses; by the test's own client, too."""
+        own_redis.command("CONFIG", "RESETSTAT")
+        for _ in range(calls):
+            client = connect(Secret(own_redis.url))
+            await client.echo("x")
+            await client.aclose()
+        sent, refused = own_redis.command("INFO", "commandstats"), own_redis.command("INFO", "stats")
+        return sent, refused["total_error_replies"]
+
+    (own, own_refused), (sent, refused) = await counted(0), await counted(5)
+    assert sent.keys() - own.keys() == {"cmdstat_hello", "cmdstat_echo"}
+    assert refused == own_refused
+
+
+async def test_a_real_redis_keeps_pages_and_says_what_it_is(real: Shared, own_redis: RedisServer) -> None:
     await put(real)
     assert await get(real) == PAGE
     version, policy, limit = await describe(Secret(own_redis.url))
@@ -282,7 +302,7 @@ async def test_a_redis_that_is_full_tells_the_others_of_an_answer_all_the_same(
     await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
-async def test_killed_and_started_again(real: Shared, own_redis: RedisServer) -> None:
+async def test_a_redis_that_was_killed_is_used_again_once_it_is_back(real: Shared, own_redis: RedisServer) -> None:
     await put(real)
     own_redis.kill()
     for _ in range(20):
@@ -295,10 +315,10 @@ async def test_killed_and_started_again(real: Shared, own_redis: RedisServer) ->
             await asyncio.sleep(0.02)
 
 
-async def test_hung(real: Shared, own_redis: RedisServer) -> None:
+async def test_a_redis_that_hangs_is_left_alone_after_a_few_faults(real: Shared, own_redis: RedisServer) -> None:
     """A frozen server costs its timeout a few times, then nothing."""
     await put(real)
-    real._link._timeout = RedisSettings().timeout
+    real._link._call_wait._timeout = RedisSettings().timeout
     own_redis.signal(signal.SIGSTOP)
     try:
         for _ in range(50):
@@ -311,7 +331,7 @@ async def test_hung(real: Shared, own_redis: RedisServer) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_out_of_memory_and_read_only(real: Shared, own_redis: RedisServer) -> None:
+async def test_a_redis_that_takes_no_writes_is_read_all_the_same(real: Shared, own_redis: RedisServer) -> None:
     await put(real)
     admin = connect(Secret(own_redis.url))
     await admin.config_set("maxmemory", "1")

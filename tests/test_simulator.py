@@ -88,7 +88,7 @@ async def test_pages_partition_the_listing(caller: httpx.AsyncClient) -> None:
     assert len(ids) == len(set(ids)) == 60
 
 
-async def test_filters(caller: httpx.AsyncClient) -> None:
+async def test_filters_select_the_rows_that_match(caller: httpx.AsyncClient) -> None:
     rows = (await caller.get(LIST, params={"page_size": 1000})).json()["generations"]
     members = {
         "model": "model_name",
@@ -151,7 +151,9 @@ def test_dumps_writes_json() -> None:
         ("unknown=1&page=1", {}, 200),
     ],
 )
-async def test_refusals(caller: httpx.AsyncClient, query: str, headers: dict[str, str], status: int) -> None:
+async def test_the_simulator_refuses_what_the_hub_does(
+    caller: httpx.AsyncClient, query: str, headers: dict[str, str], status: int
+) -> None:
     response = await caller.get(f"{LIST}?{query}", headers=headers)
     assert response.status_code == status
     assert response.headers["cache-control"] == "max-age=0, private, must-revalidate"
@@ -160,7 +162,7 @@ async def test_refusals(caller: httpx.AsyncClient, query: str, headers: dict[str
         assert response.json()["status"] == "error"
 
 
-async def test_the_other_endpoints(caller: httpx.AsyncClient, hub: Simulator) -> None:
+async def test_the_other_endpoints_show_the_same_world(caller: httpx.AsyncClient, hub: Simulator) -> None:
     queued = hub.world.enqueue("ox")
     show = (await caller.get(f"{LIST}/{queued.id}")).json()
     assert (show["status"], show["generation"]["generation_id"]) == ("success", queued.id)
@@ -177,7 +179,7 @@ async def test_the_other_endpoints(caller: httpx.AsyncClient, hub: Simulator) ->
         assert (await caller.get(path)).status_code == 404
 
 
-async def test_events(hub: Simulator) -> None:
+async def test_completions_are_events_and_cancellations_are_none(hub: Simulator) -> None:
     with listen(LOOPBACK, 0) as sock:
         async with serving(hub, sock), httpx.AsyncClient(headers=AUTHORIZED) as caller:
             async with caller.stream("GET", f"{url_of(sock)}/api/events") as stream:
@@ -198,7 +200,7 @@ async def test_events(hub: Simulator) -> None:
             assert (await caller.get(f"{url_of(sock)}/api/events", headers={"authorization": ""})).status_code == 401
 
 
-async def test_control(caller: httpx.AsyncClient, hub: Simulator) -> None:
+async def test_faults_and_the_world_are_controlled_over_http(caller: httpx.AsyncClient, hub: Simulator) -> None:
     control = "/_simulator"
     await caller.get(LIST, params={"page": 2})
     journal = (await caller.get(f"{control}/requests")).json()

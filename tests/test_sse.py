@@ -40,7 +40,7 @@ def parsed(*chunks: bytes) -> list[Event]:
         (b"", []),
     ],
 )
-def test_streams(stream: bytes, events: list[Event]) -> None:
+def test_a_stream_is_parsed_the_same_in_pieces_of_any_size(stream: bytes, events: list[Event]) -> None:
     assert parsed(stream) == events
     assert parsed(*(bytes([byte]) for byte in stream)) == events
 
@@ -88,7 +88,7 @@ def test_what_is_written_is_read(data: str, event_id: str) -> None:
 
 
 @pytest.mark.parametrize("chunk", [b"x" * 1000, b": " + b"x" * 998])
-def test_a_line_without_an_end(chunk: bytes) -> None:
+def test_a_line_without_an_end_is_a_fault(chunk: bytes) -> None:
     parser = Parser(max_line=100_000)
     for _ in range(100):
         assert list(parser.feed(chunk)) == []
@@ -97,7 +97,7 @@ def test_a_line_without_an_end(chunk: bytes) -> None:
     assert len(parser._line) <= 101_000
 
 
-def test_an_event_without_an_end() -> None:
+def test_an_event_without_an_end_is_a_fault() -> None:
     parser = Parser(max_data=100_000)
     line = b"data:" + b"x" * 999 + b"\n"
     for _ in range(100):

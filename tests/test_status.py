@@ -46,7 +46,7 @@ async def test_no_fault_ends_the_telling_for_good(monkeypatch: pytest.MonkeyPatc
             await attempts.acquire()
 
 
-async def test_it_does_not_exist_without_a_grant() -> None:
+async def test_the_status_does_not_exist_without_a_grant() -> None:
     async with rig() as it:
         for path in ("/status", "/status.json"):
             assert (await it.caller.get(path)).status_code == 404
@@ -63,7 +63,7 @@ async def test_it_does_not_exist_without_a_grant() -> None:
         ({"x-api-key": LOOK}, 401),
     ],
 )
-async def test_its_keys(given: dict[str, str], expected: int) -> None:
+async def test_the_status_is_told_only_to_who_has_a_key_for_it(given: dict[str, str], expected: int) -> None:
     async with rig(status=StatusSettings(key=Secret(LOOK)), admin=AdminSettings(key=Secret(OPERATOR))) as it:
         answer = await it.caller.get("/status.json", headers=given)
         assert answer.status_code == expected
@@ -93,7 +93,7 @@ async def test_the_operators_key_alone_is_enough() -> None:
         await status(it, authorization=f"Bearer {OPERATOR}")
 
 
-async def test_what_is_told() -> None:
+async def test_the_status_tells_of_requests_budget_and_processes() -> None:
     async with rig(status=OPEN) as it:
         await it.get("namespace=ox&page_size=5")
         await it.get("namespace=ox&page_size=5")

@@ -105,7 +105,7 @@ async def test_a_proxy_that_is_away_is_said(browser: Browser) -> None:
         await expect(tab.page.locator("#alert")).to_be_empty()
 
 
-async def test_the_status_page_on_a_phone(browser: Browser) -> None:
+async def test_the_status_page_fits_on_a_phone(browser: Browser) -> None:
     async with opened(browser, "/status", viewport=NARROW) as tab:
         await ask(tab, "namespace=ox&status=succeeded&folder=gr%C3%B6%C3%9Fe%20%26%20co", "page=2")
         await tab.shows("#listings", "größe & co")

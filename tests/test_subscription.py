@@ -27,7 +27,7 @@ from proxy.events.place import read_place
 from proxy.events.shared_log import SharedLog
 from proxy.events.subscription import Subscription
 from proxy.hub.credential import Credential
-from proxy.hub.stream import Connection, HubStream, NoStream
+from proxy.hub.stream import EventStream, HubStream, NoStream
 from proxy.redis.client import connect
 from proxy.redis.link import RedisLink
 from proxy.redis_keys import subscriber_keys
@@ -186,7 +186,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     tries: list[None] = []
     connect_stream = HubStream.open
 
-    async def opening(stream: HubStream) -> Connection:
+    async def opening(stream: HubStream) -> EventStream:
         tries.append(None)
         return await connect_stream(stream)
 
@@ -354,7 +354,7 @@ async def test_what_was_received_with_another_token_is_not_replayed(
         assert [entry.completion.generation_id for entry in replayed if entry and entry.completion] == [done]
 
 
-async def test_the_hub_restarts() -> None:
+async def test_a_hub_that_restarts_is_listened_to_again() -> None:
     port = free_port()
     async with AsyncExitStack() as stack:
         simulator = Simulator(still_world(time.time), api_key=KEY)

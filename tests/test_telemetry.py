@@ -38,7 +38,7 @@ async def test_an_event_tells_the_whole_of_a_request() -> None:
         assert (hit.outcome, hit.age, hit.hub_seconds, hit.asked) == ("hit", 3, None, miss.asked)
 
 
-async def test_events_of_what_the_router_refuses() -> None:
+async def test_what_the_router_refuses_is_an_event_too() -> None:
     async with rig() as it:
         await it.caller.get("/nowhere")
         await it.caller.post(LIST)
@@ -106,7 +106,7 @@ def test_a_line_is_the_same_whichever_way_it_is_made(event: RequestEvent) -> Non
     assert list(json.loads(f"{{{event.members()}}}").items()) == list(msgspec.to_builtins(event.shown()).items())
 
 
-def test_a_line_for_people() -> None:
+def test_a_line_for_people_has_what_they_need_and_no_secret() -> None:
     line = line_of(TextFormatter(), EVENT)
     assert "outcome=hit ms=1.23 bytes=321 listing=gp1:{ab} filters=namespace,status age=3.1" in line
     assert "secret" not in line
@@ -190,7 +190,7 @@ def test_an_event_is_not_put_into_words_while_a_caller_waits(monkeypatch: pytest
         ("/", "other"),
     ],
 )
-def test_endpoints(path: str, endpoint: str) -> None:
+def test_every_path_belongs_to_an_endpoint(path: str, endpoint: str) -> None:
     assert endpoint_of(path) == endpoint
 
 

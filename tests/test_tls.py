@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,26 @@ async def test_the_hub_is_asked_where_its_authority_is_known(made: Certificates)
                         await asking
                     assert re.fullmatch(UNTRUSTED, caught.value.cause)
             await hub.aclose()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "ca_file", "cause"),
+    [("certificate", "certificate", ""), ("lax", "authority", "Missing Authority Key Identifier")],
+)
+async def test_every_python_holds_certificates_to_the_rules_of_the_newest(
+    certificate: str, ca_file: str, cause: str, made: Certificates
+) -> None:
+    """One that is named is trusted though it is no authority's; one that breaks RFC 5280 is not, whoever signed it."""
+    async with company(replace(made, certificate=getattr(made, certificate))) as url:
+        settings = HubSettings(url=url, api_key=Secret(KEY), ca_file=str(getattr(made, ca_file)))
+        hub = Hub(settings, Credential(settings, url))
+        if cause:
+            with pytest.raises(errors.HubUnreachable) as caught:
+                await hub.get(LIST, "")
+            assert caught.value.cause == cause
+        else:
+            assert await hub.get(LIST, "") == b"{}"
+        await hub.aclose()
 
 
 async def test_keys_are_fetched_where_their_authority_is_known(made: Certificates) -> None:

@@ -242,18 +242,18 @@ async def refusal(token: str, it: Tokens | None = None) -> str:
 
 
 @pytest.mark.parametrize(("token", "said"), FORGED_HEADERS.values(), ids=FORGED_HEADERS)
-async def test_headers_that_are_refused(token: str, said: str) -> None:
+async def test_a_forged_header_is_refused_by_its_fault(token: str, said: str) -> None:
     assert said in await refusal(token)
 
 
 @pytest.mark.parametrize(("token", "said"), FORGED_SEGMENTS.values(), ids=FORGED_SEGMENTS)
-async def test_segments_that_are_refused(token: str, said: str) -> None:
+async def test_a_forged_segment_is_refused_by_its_fault(token: str, said: str) -> None:
     detail = await refusal(token)
     assert any(one in detail for one in said.split("|"))
 
 
 @pytest.mark.parametrize(("payload", "said"), WRONG_CLAIMS.values(), ids=WRONG_CLAIMS)
-async def test_claims_that_are_refused(payload: dict[str, Any], said: str) -> None:
+async def test_wrong_claims_are_refused_by_their_fault(payload: dict[str, Any], said: str) -> None:
     assert said in await refusal(signed(payload))
 
 
@@ -294,7 +294,9 @@ async def test_another_key_of_the_same_kind_is_refused(algorithm: Algorithm) -> 
         (claims(namespaces=["dogs", "cats", "dogs"]), {}),
     ],
 )
-async def test_what_is_accepted(payload: dict[str, Any], header: dict[str, Any]) -> None:
+async def test_a_signed_token_is_accepted_whatever_else_it_says(
+    payload: dict[str, Any], header: dict[str, Any]
+) -> None:
     assert await verifier().caller(signed(payload, **header)) == ANN
 
 
@@ -312,12 +314,14 @@ async def test_what_is_accepted(payload: dict[str, Any], header: dict[str, Any])
         ("dogs\tcats", {"dogs\tcats"}, False),
     ],
 )
-async def test_what_is_granted(granted: object, namespaces: set[str], unnamed: bool) -> None:
+async def test_namespaces_are_granted_as_the_claim_lists_them(
+    granted: object, namespaces: set[str], unnamed: bool
+) -> None:
     caller = await verifier().caller(signed(claims(namespaces=granted)))
     assert (set(caller.namespaces), caller.unnamed) == (namespaces, unnamed)
 
 
-async def test_claims_of_other_names() -> None:
+async def test_the_claims_may_have_other_names() -> None:
     it = verifier(name_claim="https://names.test/email", namespaces_claim="scope")
     payload = claims("namespaces", **{"https://names.test/email": "ann@id.test", "scope": "*"})
     assert await it.caller(signed(payload)) == Caller("jwt:ann@id.test", frozenset({"*"}), unnamed=True)
@@ -325,7 +329,7 @@ async def test_claims_of_other_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["n", "n" * 128, "Ann Ölçer", "用户"])
-async def test_names(name: str) -> None:
+async def test_a_caller_is_called_what_its_token_says(name: str) -> None:
     assert (await verifier().caller(signed(claims(sub=name)))).name == f"jwt:{name}"
 
 
@@ -342,7 +346,7 @@ async def test_names(name: str) -> None:
         ("iat", 30.01, "not yet valid"),
     ],
 )
-async def test_times_to_the_edge(claim: str, offset: float, refused: str | None) -> None:
+async def test_times_count_to_the_edge_of_the_leeway(claim: str, offset: float, refused: str | None) -> None:
     token = signed(claims(**{claim: NOW + offset}))
     if refused:
         assert refused in await refusal(token, verifier(leeway=30.0))
@@ -351,7 +355,7 @@ async def test_times_to_the_edge(claim: str, offset: float, refused: str | None)
 
 
 @pytest.mark.parametrize(("claim", "good", "bad"), [("exp", 1, 0), ("nbf", 0, 1), ("iat", 0, 1)])
-async def test_times_without_leeway(claim: str, good: int, bad: int) -> None:
+async def test_without_leeway_times_count_to_the_second(claim: str, good: int, bad: int) -> None:
     assert await verifier(leeway=0.0).caller(signed(claims(**{claim: NOW + good}))) == ANN
     await refusal(signed(claims(**{claim: NOW + bad})), verifier(leeway=0.0))
 
@@ -465,7 +469,9 @@ WRONG_KEYS: Final[dict[str, tuple[Algorithm, str, str]]] = {
 
 
 @pytest.mark.parametrize(("algorithm", "key", "fault"), WRONG_KEYS.values(), ids=WRONG_KEYS)
-def test_keys_that_are_refused(tmp_path: Path, algorithm: Algorithm, key: str, fault: str) -> None:
+def test_a_key_that_cannot_verify_is_a_fault_that_does_not_show_it(
+    tmp_path: Path, algorithm: Algorithm, key: str, fault: str
+) -> None:
     path = tmp_path / "key"
     path.write_text(key)
     [by_text] = jwt_faults(settings(algorithm, key=Secret(key)))
@@ -478,7 +484,7 @@ def test_keys_that_are_refused(tmp_path: Path, algorithm: Algorithm, key: str, f
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_keys_that_are_accepted(algorithm: Algorithm) -> None:
+def test_each_algorithm_has_a_key_that_is_accepted(algorithm: Algorithm) -> None:
     assert jwt_faults(settings(algorithm)) == []
     assert SECRET not in repr(settings(algorithm))
 
@@ -506,14 +512,14 @@ def test_keys_that_are_accepted(algorithm: Algorithm) -> None:
         (settings(key=None, key_file="/nowhere"), ["KEY_FILE"]),
     ],
 )
-def test_all_faults_at_once(given: JwtSettings, names: list[str]) -> None:
+def test_all_faults_of_the_settings_are_told_at_once(given: JwtSettings, names: list[str]) -> None:
     faults = jwt_faults(given)
     assert [fault.split(":")[0] for fault in faults] == [f"PROXY_JWT_{name}" for name in names]
     assert not any(secret in "".join(faults) for secret in ("hunter2", SECRET))
 
 
 @pytest.mark.parametrize("given", [JwtSettings(), JwtSettings(algorithm="RS256")])
-def test_no_verifier_with_faults(given: JwtSettings) -> None:
+def test_there_is_no_verifier_where_settings_have_faults(given: JwtSettings) -> None:
     with pytest.raises(ValueError, match="PROXY_JWT_"):
         Tokens(given)
 

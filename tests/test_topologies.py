@@ -187,12 +187,12 @@ def tls(made: Certificates) -> Iterator[int]:
         yield port
 
 
-async def test_tls(tls: int, made: Certificates) -> None:
+async def test_replicas_share_over_tls(tls: int, made: Certificates) -> None:
     await shares_without_a_fault(f"rediss://127.0.0.1:{tls}/0?ssl_ca_certs={made.authority}")
 
 
 @pytest.mark.parametrize("servers", [tls_sentinel, tls_cluster])
-async def test_tls_all_the_way(
+async def test_replicas_share_over_tls_through_sentinels_and_in_a_cluster(
     made: Certificates, servers: Callable[[Certificates], AbstractContextManager[str]]
 ) -> None:
     with servers(made) as url:
@@ -231,7 +231,7 @@ async def test_tls_of_a_strange_authority_is_nobodys_error(tls: int, made: Certi
         pytest.param("demoted", {}, id="demoted"),
     ],
 )
-async def test_sentinel(end: str, passwords: dict[str, Any]) -> None:
+async def test_replicas_go_on_with_the_primary_that_takes_over(end: str, passwords: dict[str, Any]) -> None:
     """Whatever becomes of the primary: callers notice nothing, and the replicas find the new one."""
     with watched(**passwords) as them:
         old, new = them.servers
@@ -294,7 +294,7 @@ def three(the_cluster: Cluster) -> Cluster:
     return the_cluster
 
 
-async def test_cluster(three: Cluster) -> None:
+async def test_replicas_share_pages_moves_and_budget_over_a_cluster(three: Cluster) -> None:
     """Pages and moves, over all nodes, and the shared budget: without a fault."""
     async with pair(three.url) as it:
         await it.share()
@@ -303,7 +303,7 @@ async def test_cluster(three: Cluster) -> None:
         assert not await it.faults()
 
 
-async def test_cluster_purges(three: Cluster) -> None:
+async def test_a_purge_reaches_all_slots_of_a_cluster(three: Cluster) -> None:
     async with pair(three.url) as it:
         await it.share()
         for namespace in NAMESPACES:
@@ -324,7 +324,7 @@ async def test_cluster_purges(three: Cluster) -> None:
         assert not await it.faults()
 
 
-async def test_cluster_shares_rows(three: Cluster) -> None:
+async def test_replicas_share_rows_over_a_cluster(three: Cluster) -> None:
     """A listing's rows lie in one slot: what one replica has been shown, the other composes pages of."""
     async with pair(three.url, compose=True) as it:
         for namespace in NAMESPACES:
@@ -339,7 +339,7 @@ async def test_cluster_shares_rows(three: Cluster) -> None:
         assert not await it.faults()
 
 
-async def test_cluster_one_flight_over_both(three: Cluster) -> None:
+async def test_replicas_share_one_flight_over_a_cluster(three: Cluster) -> None:
     """Many ask both replicas at once what neither knows."""
     async with pair(three.url) as it:
         await it.share()
@@ -354,7 +354,7 @@ async def test_cluster_one_flight_over_both(three: Cluster) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["killed", "killed-news", "frozen-news", "demoted-news"])
-async def test_cluster_loses_a_primary(end: str) -> None:
+async def test_a_cluster_that_loses_a_primary_costs_callers_nothing(end: str) -> None:
     """``news``: the one that the replicas have subscribed at."""
     with cluster(replicas=1, node_timeout=SOON) as them:
         async with pair(them.url, timeout=0.1) as it:
@@ -497,7 +497,7 @@ async def test_news_missed_while_subscribing_anew_is_told(servers: tuple[str, li
     await link.aclose()
 
 
-async def test_describe_a_sentinels_primary() -> None:
+async def test_describe_asks_the_primary_that_sentinels_name() -> None:
     with watched(password="r3dis", sentinel_password="s3ntinel") as them:
         for one, memory in zip(them.servers, ("100mb", "200mb"), strict=True):
             one.command("CONFIG", "SET", "maxmemory", memory)
@@ -511,7 +511,7 @@ async def test_describe_a_sentinels_primary() -> None:
             assert "wrong" not in str(caught.value)
 
 
-async def test_describe_a_cluster(three: Cluster) -> None:
+async def test_describe_asks_all_primaries_of_a_cluster(three: Cluster) -> None:
     version, policy, memory = await describe(Secret(three.url))
     assert version[0].isdigit()
     assert (policy, memory) == ("noeviction", "")
@@ -524,12 +524,12 @@ async def test_describe_a_cluster(three: Cluster) -> None:
         three.nodes[1].command("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
-async def test_describe_what_is_no_cluster(own_redis: RedisServer) -> None:
+async def test_what_is_no_cluster_is_not_described_as_one(own_redis: RedisServer) -> None:
     with pytest.raises(ConnectionError, match="Cluster mode is not enabled"):
         await describe(Secret(f"redis+cluster://127.0.0.1:{own_redis.port}"))
 
 
-async def test_describe_over_tls(tls: int, made: Certificates) -> None:
+async def test_describe_says_what_is_wrong_with_tls(tls: int, made: Certificates) -> None:
     version, *_ = await describe(Secret(f"rediss://127.0.0.1:{tls}?ssl_ca_certs={made.authority}"))
     assert version[0].isdigit()
     with pytest.raises(ConnectionError, match=r"ConnectionError: .*(issuer|self-signed) certificate"):

@@ -31,7 +31,7 @@ LIVE = [*LONG[:70], row(9999, "processing", None), *LONG[70:]]
         ("all is known of a short one", OLD, 10, (1, 50), [(1, 50), (1, 5)], (1, 50)),
     ],
 )
-def test_to_ask(
+def test_the_hub_is_asked_for_what_serves_the_most(
     name: str,
     rows: list[tuple[str, str, str | None]],
     known: int,

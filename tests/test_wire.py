@@ -365,6 +365,32 @@ async def test_an_idle_connection_is_closed_after_its_last_answer() -> None:
         assert protocol.transport.is_closing()
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [GET.replace(b"GET", b"HEAD"), GET.replace(b"\r\n\r\n", b"\r\nIf-None-Match: *\r\n\r\n")],
+    ids=["HEAD", "304"],
+)
+async def test_an_answer_without_a_body_leaves_nothing_to_be_written(
+    raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with line() as it:
+        for _ in range(2):
+            await it.way.ask(raw, head=True)
+        (protocol,) = [one for one in gc.get_objects() if isinstance(one, BoundedProtocol) and one.app is it.way.app]
+        parts: list[bytes] = []
+        send = protocol.transport.writelines
+
+        def writing(lines: list[bytes]) -> None:
+            parts.extend(lines)
+            send(lines)
+
+        monkeypatch.setattr(protocol.transport, "writelines", writing)
+        before = it.way.answered
+        await it.way.ask(raw, head=True)
+        assert it.way.answered == before + 1
+        assert b"" not in parts, "which the event loop of Python 3.12 and 3.13 would try to write for ever"
+
+
 async def test_a_request_that_was_told_of_another_origin_is_charged_for_itself() -> None:
     """Else what is remembered of requests could grow beyond its bound, by origins alone."""
     async with line() as it:

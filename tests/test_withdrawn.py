@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import fakeredis
@@ -18,12 +19,13 @@ from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.questions.watermarks import Extent
 from proxy.redis.link import RedisLink
+from proxy.redis.news import News
 from proxy.redis_keys import names
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator
 from tests.page_fixture import GATE, OTHER, QUESTION, fixture
-from tests.support import KEY, NOW, Clock, RedisServer, SocketRig, socket_rig, still_world
+from tests.support import KEY, NOW, Clock, RedisServer, Rig, SocketRig, rig, socket_rig, still_world
 
 LISTING, ANOTHER = (page_question("c", ListQuery(model=model)) for model in ("m", "n"))
 
@@ -65,7 +67,7 @@ async def test_the_answer_after_a_401_stands_in_again_though_others_were_turned_
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_another_replica_knows(status: int) -> None:
+async def test_a_right_that_one_replica_has_lost_is_lost_in_another(status: int) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         there = it.replica()
         await it.ask()
@@ -104,7 +106,7 @@ async def replicas(own_redis: RedisServer) -> AsyncIterator[list[SocketRig]]:
         yield [one, other]
 
 
-async def test_it_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> None:
+async def test_that_a_right_was_withdrawn_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> None:
     """A replica that walks by moment asks the hub for nothing, and so would never be refused itself."""
     here, there = replicas
     async with httpx.AsyncClient() as caller:
@@ -124,6 +126,32 @@ async def test_it_is_news(replicas: list[SocketRig], own_redis: RedisServer) -> 
         assert walked.json()["error"]["type"] == errors.HubRefusedCredential.type
 
 
+async def test_a_walk_asks_redis_what_was_withdrawn_while_news_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would go on for as long as its rows are kept: Redis can be asked, and nothing else would say it."""
+    monkeypatch.setattr(News, "start", lambda _: None)
+    server, clock = fakeredis.FakeServer(), Clock()
+    simulator = Simulator(still_world(clock), api_key=KEY, clock=clock)
+
+    def replica() -> AbstractAsyncContextManager[Rig]:
+        return rig(redis=fakeredis.FakeAsyncRedis(server=server), simulator=simulator, clock=clock)
+
+    async with replica() as here, replica() as there:
+        query = "namespace=ox&status=succeeded&page_size=5"
+        moment = {"listing-moment": (await there.get(query)).headers["listing-moment"]}
+        assert (await there.get(query, **moment)).status_code == 200
+        simulator.faults.set(Fault(status=403))
+        clock.advance(60)
+        refused = await here.get(query)
+        assert refused.json()["error"]["type"] == errors.HubRefusedCredential.type
+        client, key = fakeredis.FakeAsyncRedis(server=server), names("http://hub.test", 0).watermarks("withdrawn")
+        async with asyncio.timeout(5):
+            while not await client.hlen(key):
+                await asyncio.sleep(0)
+        walked = await there.get(query, **moment)
+        assert walked.json()["error"]["type"] == errors.HubRefusedCredential.type
+        await client.aclose()
+
+
 async def test_what_is_purged_and_what_is_withdrawn_are_read_and_each_is_a_change() -> None:
     """Were one not counted, or counted against the other, what is remembered of a page would outlive it."""
     server = fakeredis.FakeServer()
@@ -139,3 +167,73 @@ async def test_what_is_purged_and_what_is_withdrawn_are_read_and_each_is_a_chang
     assert (there.since(LISTING), there.since(ANOTHER)) == (NOW, NOW + 1)
     assert (there.purged.since(ANOTHER), there.withdrawn.since(LISTING)) == (0.0, 0.0)
     assert there.changes == before + 2
+
+
+@pytest.mark.parametrize("withdrawn", [401, 403])
+async def test_a_withdrawn_right_is_not_stood_in_for(withdrawn: int) -> None:
+    async with fixture() as it:
+        await it.ask()
+        it.hub.status = withdrawn
+        it.clock.advance(6)
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_what_the_hub_has_refused_to_show_stands_in_for_nothing(status: int) -> None:
+    """The right to see it may be gone: also for who is impatient, and where the hub fails in another way later."""
+    async with fixture(patience=0.05) as it:
+        await it.ask()
+        it.clock.advance(9)
+        it.hub.status = status
+        it.hub.gate.clear()
+        assert isinstance(await it.ask(), StaleHit), "it is not known yet"
+        it.hub.gate.set()
+        while it.pages.flights:
+            await asyncio.sleep(0)
+        it.hub.gate.clear()
+        late = asyncio.create_task(it.ask())
+        allowed = asyncio.create_task(it.ask(max_stale=60.0))
+        await asyncio.sleep(0.1)
+        it.hub.gate.set()
+        for task in (late, allowed):
+            with pytest.raises(errors.HubRefusedCredential):
+                await task
+        it.hub.status = 500
+        with pytest.raises(errors.HubError):
+            await it.ask()
+
+
+async def test_a_replica_that_meets_the_pause_after_a_401_knows_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not refused itself; then the hub fails in another way."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        other = it.replica()
+        for pages in (it.pages, other):
+            await pages.answer(QUESTION)
+        it.clock.advance(6)
+        it.hub.status = 401
+        for pages in (it.pages, other):
+            with pytest.raises(errors.HubRefusedCredential):
+                await pages.answer(QUESTION)
+        assert it.hub.asked == 2
+        monkeypatch.setattr("tests.page_fixture.GATE", f"{GATE}:later")  # the pause is over
+        it.hub.status = 500
+        for pages in (it.pages, other):
+            with pytest.raises(errors.HubFailed):
+                await pages.answer(QUESTION)
+
+
+async def test_what_the_hub_shows_again_stands_in_again() -> None:
+    async with fixture() as it:
+        await it.ask()
+        await it.ask(OTHER)
+        it.clock.advance(9)
+        it.hub.status = 403
+        with pytest.raises(errors.HubRefusedCredential):
+            await it.ask()
+        it.clock.advance(1)
+        it.hub.status = 200
+        assert isinstance(await it.ask(), Miss)
+        it.clock.advance(9)
+        it.hub.status = 500
+        assert isinstance(await it.ask(OTHER), StaleHit), "as an answer for its listing vouches for it"

@@ -1,8 +1,9 @@
 """What is read of an answer that msgspec refuses, though JSON allows it: else one row is its page's end, for everybody.
 
 That are escapes of surrogates that have no other half (RFC 8259 §8.2), any depth (how deep a parser reads is its own
-affair, §9), whole numbers that are spelled with a fraction or an exponent, and a status that is no text, which is one
-that nobody knows. A body is read as it is first; only where that fails is it made plain, and read again.
+affair, §9), whole numbers that are spelled with a fraction or an exponent, a status that is no text, which is one that
+nobody knows, and members of one name, of which the last counts (§4), whatever the others are. A body is read as it is
+first; only where that fails is it made plain, and read again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[{]+|[\]}]+', re.DOT
 _NUMBER: Final = re.compile(rb"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str | None).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -46,10 +48,7 @@ def decode_leniently(decode: Callable[[bytes], T], body: bytes) -> T:
             raise msgspec.DecodeError("nested too deeply") from None
         return decode_leniently(decode, shallow)
     except msgspec.ValidationError:
-        plain = _plain(body)
-        if plain == body:
-            raise
-        return decode(plain)
+        return decode(_plain(body))
     except msgspec.DecodeError:
         plain = _ESCAPES.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], body)
         if plain == body:
@@ -57,13 +56,33 @@ def decode_leniently(decode: Callable[[bytes], T], body: bytes) -> T:
         return decode_leniently(decode, plain)
 
 
+def text_of(value: msgspec.Raw, path: str) -> str | None:
+    """Return a member, found at ``path``, that is a text or null; of a number, what stands in the body.
+
+    Raises:
+        ValidationError: it is none of these.
+    """
+    written = bytes(value)
+    if written[0] in b"-0123456789":
+        return written.decode()
+    try:
+        text: str | None = _decode_text(written)
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(f"{error} - at `{path}`") from None
+    return text
+
+
 def _plain(body: bytes, *, whole: bool = True) -> bytes:
-    """An answer, or (not ``whole``) a row in it, with whole numbers in digits, and ``null`` for statuses of no text."""
+    """An answer, or (not ``whole``) a row in it, with whole numbers in digits, and ``null`` for statuses of no text.
+
+    Each member is there once.
+    """
     if not body.lstrip().startswith(b"{"):
         return body
-    members = {name: bytes(value) for name, value in decode_leniently(_decode_members, body).items()}
-    plain = {name: _plain_member(name, value, whole=whole) for name, value in members.items()}
-    return body if plain == members else _encode({name: msgspec.Raw(value) for name, value in plain.items()})
+    members = decode_leniently(_decode_members, body)
+    return _encode(
+        {name: msgspec.Raw(_plain_member(name, bytes(value), whole=whole)) for name, value in members.items()}
+    )
 
 
 def _plain_member(name: str, value: bytes, *, whole: bool) -> bytes:

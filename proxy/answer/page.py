@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from proxy.answer import links
 from proxy.answer.encodings import Coding
-from proxy.answer.lenient_json import decode_leniently
+from proxy.answer.lenient_json import decode_leniently, text_of
 from proxy.answer.record import Stamp
 from proxy.contract import TERMINAL_STATUSES
 from proxy.errors import HubAnswerCutOff, HubAnswerNotAPage, HubAnswerNotJSON
@@ -91,7 +91,7 @@ class _Head(Struct):
     page_size: int
     total_pages: int
     total_entries: int
-    total_cost: str | None
+    total_cost: msgspec.Raw
 
 
 class _Queue(Struct):
@@ -195,7 +195,7 @@ def _rows(question: Question, body: bytes) -> tuple[Sequence[_Status | _Row], St
     match question.kind:
         case "page":
             head = decode_leniently(_decode_head, body)
-            return head.generations, Stamp(head.total_entries, head.total_cost)
+            return head.generations, Stamp(head.total_entries, text_of(head.total_cost, "$.total_cost"))
         case "queue":
             rows = decode_leniently(_decode_queue, body).generations
         case "generation":

@@ -23,7 +23,7 @@ from proxy.causes import reason
 from proxy.errors import KeysUnavailable, Unauthorized
 from proxy.hub.body import codings
 from proxy.hub.clients import bare_client
-from proxy.hub.network import Exchange, Network, current_exchange
+from proxy.hub.network import UNTIL, Network
 from proxy.hub.tls import tls_context
 from proxy.settings import JwtSettings
 from proxy.tasks.detached import Detached
@@ -68,7 +68,8 @@ class KeySet:
         self._flights: Flights[None] = Flights()
         self._detached = Detached(awaited=True)
         self._client = bare_client(
-            transport or Network(CONNECTIONS, KEEPALIVE_EXPIRY, tls_context(settings.jwks_ca_file)),
+            transport
+            or Network(settings.jwks_url or "", CONNECTIONS, KEEPALIVE_EXPIRY, tls_context(settings.jwks_ca_file)),
             "application/jwk-set+json, application/json",
             httpx.Timeout(timeout),
         )
@@ -160,8 +161,7 @@ class KeySet:
 
     async def _fetch(self, until: float) -> NamedKeys:
         self.requests += 1
-        current_exchange.set(Exchange(until))  # of this task, which runs nothing else; no connection outlasts it
-        async with self._client.stream("GET", self._settings.jwks_url or "") as response:
+        async with self._client.stream("GET", self._settings.jwks_url or "", extensions={UNTIL: until}) as response:
             if response.status_code != 200:
                 raise KeyFault(f"the status is {response.status_code}, expected 200")
             if codings(response.headers):

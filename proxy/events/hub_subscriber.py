@@ -24,7 +24,7 @@ from msgspec import Struct
 from proxy.admission.shield import Shield
 from proxy.errors import HubError, HubResting
 from proxy.events.log import EventLog
-from proxy.hub.stream import Connection, HubStream, NoStream
+from proxy.hub.stream import EventStream, HubStream, NoStream
 from proxy.known import completion
 
 TURN_TIMEOUT: Final = 5.0
@@ -85,7 +85,7 @@ class HubSubscriber:
         self._pace = pace
         self._clock = clock
         self._stop = asyncio.Event()
-        self._connection: Connection | None = None
+        self._connection: EventStream | None = None
         self._probe_from = 0.0
         self.subscribed = self.absent = False
         self.received = 0

@@ -2,10 +2,10 @@
 
 The precautions, each learned from a fault:
 
-- A request is never cancelled, as that can poison httpx's connection pool. It runs detached, and ends
-  with its connection when the deadline passes (``network``).
+- A request is never cancelled, as that can poison the pool of a transport that the application is given, httpx' own
+  for example. It runs detached, and ends with its connection when the deadline passes (``network``).
 - The transport is used directly, without httpx's client around it: so no cookies are kept, no redirect is followed
-  (the token would travel), and a request costs a third less. No environment variable changes the way (``trust_env``).
+  (the token would travel), and a request costs a third less. No environment variable changes the way.
 - The body is read raw and counted, decoded bytes included: a gzip bomb ends at the limit (``body``).
 - An error says whether the request may be repeated: if no connection could be made, or a kept-alive one broke
   before any answer, as the hub closed it while it was idle and never read the request; and after a 401, if the
@@ -18,7 +18,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import httpx
 from msgspec import Struct
@@ -28,7 +28,7 @@ from proxy.hub.body import echoes, read_body, read_error
 from proxy.hub.credential import Credential
 from proxy.hub.dates import dated
 from proxy.hub.faults import connection_error, status_error
-from proxy.hub.network import Exchange, Network, current_exchange
+from proxy.hub.network import UNTIL, Network
 from proxy.hub.tls import tls_context
 from proxy.secret import Secret
 from proxy.settings import HubSettings
@@ -92,7 +92,9 @@ class Hub:
         self._clock = clock
         self._base = httpx.URL(settings.url.rstrip("/"))
         self._detached = Detached(awaited=True)
-        self._transport = transport or Network(settings.concurrency, KEEPALIVE_EXPIRY, tls_context(settings.ca_file))
+        self._transport = transport or Network(
+            settings.url, settings.concurrency, KEEPALIVE_EXPIRY, tls_context(settings.ca_file)
+        )
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
         self._url = text_cache(URLS)(self._make_url)
         self.on_call: list[Callable[[HubCall], None]] = []
@@ -153,36 +155,24 @@ class Hub:
                 tell(call)
 
     async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> Answer:
-        connected, exchange = False, Exchange(until)
-        current_exchange.set(exchange)  # of this task, which runs nothing else
-
-        async def watch(event: str, _: dict[str, Any]) -> None:
-            nonlocal connected
-            connected = connected or event.startswith("connection.connect")
-
         if (trace := tracing.current.get()) is not None:
             call.trace = trace.child()
         request = httpx.Request(
             "GET",
             self._url(f"{path}?{query}" if query else path),
             headers={**HEADERS, "authorization": f"Bearer {token.reveal()}"} | _trace_headers(call),
-            extensions={"trace": watch, "timeout": self._timeout},
+            extensions={"timeout": self._timeout, UNTIL: until},
         )
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.HTTPError as error:
-            kept_alive = not (connected or exchange.received)
-            if kept_alive and isinstance(self._transport, Network):
-                await self._transport.drop_idle()
-            raise connection_error(error, self._settings, began=False, kept_alive=kept_alive) from error
+            raise connection_error(error, self._settings, began=False) from error
         call.status = response.status_code
         try:
             return await self._read(response, token, until)
         except httpx.HTTPError as error:
             raise connection_error(error, self._settings, began=True) from error
         finally:
-            if isinstance(self._transport, Network):
-                await self._transport.end(response)
             await response.aclose()
 
     def _make_url(self, target: str) -> httpx.URL:

@@ -10,6 +10,7 @@ import httpx
 from proxy import errors
 from proxy.causes import reason
 from proxy.hub import retry_after
+from proxy.hub.connection import Overdue, StaleConnection
 from proxy.hub.dates import date
 from proxy.settings import HubSettings
 
@@ -49,18 +50,14 @@ def status_error(status: int, headers: httpx.Headers, now: float) -> errors.HubE
     return cls(f"The hub answered {status}.", hub_status=status)
 
 
-def connection_error(
-    error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool = False
-) -> errors.HubError:
+def connection_error(error: httpx.HTTPError, settings: HubSettings, *, began: bool) -> errors.HubError:
     """Name a failure of the connection. ``began``: the status line had already come."""
-    failure = _connection_error(error, settings, began=began, kept_alive=kept_alive)
+    failure = _connection_error(error, settings, began=began)
     failure.cause = reason(error)
     return failure
 
 
-def _connection_error(
-    error: httpx.HTTPError, settings: HubSettings, *, began: bool, kept_alive: bool
-) -> errors.HubError:
+def _connection_error(error: httpx.HTTPError, settings: HubSettings, *, began: bool) -> errors.HubError:
     match error:
         case _ if _is_own(error):
             return NothingLeft(
@@ -74,9 +71,7 @@ def _connection_error(
                 retry_after=retry_after.jittered(),
             )
         case httpx.TimeoutException():
-            silent = f"The hub was silent for {settings.read_timeout:g} s."
-            unmade = f"No connection to the hub within {settings.connect_timeout:g} s."
-            return errors.HubTimeout(unmade if isinstance(error, httpx.ConnectTimeout) else silent)
+            return errors.HubTimeout(_lateness(error, settings))
         case _ if began:
             return errors.HubAnswerCutOff("The connection broke within the hub's answer.", hub_status=200)
         case httpx.ConnectError():
@@ -84,10 +79,21 @@ def _connection_error(
             unreachable.repeatable = True
             return unreachable
         case _:
+            kept_alive = isinstance(error, StaleConnection)
             cls = KeptAliveBroke if kept_alive else errors.HubUnreachable
             unreachable = cls("The connection to the hub broke before an answer began.")
             unreachable.repeatable = kept_alive
             return unreachable
+
+
+def _lateness(error: httpx.TimeoutException, settings: HubSettings) -> str:
+    match error:
+        case Overdue():
+            return "No whole answer in time."
+        case httpx.ConnectTimeout():
+            return f"No connection to the hub within {settings.connect_timeout:g} s."
+        case _:
+            return f"The hub was silent for {settings.read_timeout:g} s."
 
 
 def _is_own(error: BaseException | None) -> bool:

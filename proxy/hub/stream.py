@@ -21,6 +21,7 @@ from proxy.hub.client import Transport
 from proxy.hub.clients import bare_client
 from proxy.hub.credential import Credential
 from proxy.hub.faults import connection_error, status_error
+from proxy.hub.network import Network
 from proxy.hub.sse import Event, Parser, StreamFault
 from proxy.hub.tls import tls_context
 from proxy.secret import Secret
@@ -47,7 +48,7 @@ class NoStream(Exception):
         self.wait = wait
 
 
-class Connection:
+class EventStream:
     """An open stream.
 
     Args:
@@ -113,7 +114,7 @@ class HubStream:
         self._tls = tls_context(settings.ca_file)
         self._opening = Detached(awaited=True)
 
-    async def open(self) -> Connection:
+    async def open(self) -> EventStream:
         """Connect; the hub's first line of an answer comes within ``hub.read_timeout``.
 
         Raises:
@@ -131,7 +132,7 @@ class HubStream:
             self._opening.spawn(_discard(sent))
             await client.aclose()
             raise
-        return Connection(client, response, token, self._silence)
+        return EventStream(client, response, token, self._silence)
 
     def _answer(self, sent: asyncio.Task[httpx.Response] | None) -> httpx.Response:
         if sent is None:
@@ -163,8 +164,7 @@ class HubStream:
         return client.build_request("GET", self._base.copy_with(raw_path=raw_path), headers=authorization)
 
     def _client(self) -> httpx.AsyncClient:
-        once = httpx.Limits(max_connections=1, max_keepalive_connections=0)
-        network = self._transport or httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=once)
+        network = self._transport or Network(self._settings.url, 1, 0.0, self._tls)
         connect, read = self._settings.connect_timeout, self._settings.read_timeout
         return bare_client(network, sse.MEDIA_TYPE, httpx.Timeout(read, connect=connect, read=self._silence))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from weakref import ref
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,7 +11,10 @@ from msgspec.structs import replace
 from proxy.answer.freshness import POPULAR_AFTER, Lifetime, Verdict
 from proxy.answer.outcome import Hit
 from proxy.answer.page import Page
-from proxy.answer.record import Stamp
+from proxy.answer.record import TIME_PRECISION, Stamp
+from proxy.questions.question import Question
+from proxy.rows.composing import shows_latest
+from proxy.rows.listing import Listing
 
 NO_PAGE: Final = Page("", b"", "", 0.0, Stamp(0, None), settled=False, dead_at=None)
 NO_LIFETIME: Final = Lifetime(
@@ -31,6 +35,7 @@ class CachedPage(Struct, gc=False):
         looked_up_at: when it was last made sure that Redis has no newer one, in Unix seconds.
         overtaken_at: when another replica asked for an answer that may contradict this live page; 0 if there is none,
             or Redis has been looked into since.
+        compared: the rows of its listing that it was compared with last, and whether it has the latest as they are.
         noted: when it was last noted that it is in demand, where it is served without a look-up.
     """
 
@@ -43,6 +48,7 @@ class CachedPage(Struct, gc=False):
     noted: float = 0.0
     looked_up_at: float = 0.0
     overtaken_at: float = 0.0
+    compared: tuple[ref[Listing], bool] | None = None
 
     def reckon(self, lifetime: Lifetime, changes: int) -> None:
         """The page may be served within this lifetime, until ``changes`` move on."""
@@ -78,11 +84,18 @@ class CachedPage(Struct, gc=False):
             page, now - lifetime.vouched_at, lifetime.fresh_until - now, "composed" if page.composed else "memory"
         )
 
+    def shows_latest(self, question: Question, listing: Listing) -> bool:
+        """Whether it has its rows as later answers have shown them; looked at once, until others have come."""
+        if self.compared is None or self.compared[0]() is not listing:
+            since = self.page.asked_at + TIME_PRECISION
+            self.compared = ref(listing), shows_latest(listing, question, self.page, since)
+        return self.compared[1]
+
     def outdate(self) -> None:
         """The lifetime may no longer hold."""
         self.changes_seen = -1
 
     def clear(self) -> None:
         """The page has left memory, whoever still holds this, and is charged for as little as it is now."""
-        self.page, self.lifetime = NO_PAGE, NO_LIFETIME
+        self.page, self.lifetime, self.compared = NO_PAGE, NO_LIFETIME, None
         self.outdate()

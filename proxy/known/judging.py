@@ -88,7 +88,10 @@ class Judging:
             return self._composed(question, record, None, Gone(), suspect=suspect)
         # That another replica may have seen newer rows is suspicion; that there are some here is none.
         if self._rows.overtake(question, kept.page, record) or (kept.overtaken_at > 0 and not suspect):
-            return self._composed(question, record, kept.page, Gone(), suspect=suspect)
+            page, verdict = self._composed(question, record, kept.page, Gone(), suspect=suspect)
+            if suspect and isinstance(verdict, Gone) and self._rows.shows_latest(question, kept, record):
+                verdict = self._reckoned(question, kept, record, keep=False, show=show)
+            return page, verdict
         verdict = self._reckoned(question, kept, record, keep=not suspect, show=show)
         if isinstance(verdict, Fresh):
             return kept.page, verdict

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from proxy.answer.page import Page
 from proxy.answer.record import TIME_PRECISION, Learned, Record, advance_record
+from proxy.known.cached_page import CachedPage
 from proxy.known.completion import UNKNOWN_ORIGIN, Origin
 from proxy.known.listings import Listings
 from proxy.questions.demand import Place
@@ -93,6 +94,11 @@ class KnownRows:
         """Whether later answers have shown rows of this page, which may be others by now though the totals are not."""
         listing = self._current(question, record)
         return not page.settled and listing is not None and overtakes(listing, question, page.asked_at + TIME_PRECISION)
+
+    def shows_latest(self, question: Question, kept: CachedPage, record: Record) -> bool:
+        """Whether a page in memory has its rows as later answers have shown them."""
+        listing = self._current(question, record)
+        return listing is not None and kept.shows_latest(question, listing)
 
     def composed(self, question: Question, record: Record) -> Page | None:
         """The page of the listing's latest moment, if its rows are known."""

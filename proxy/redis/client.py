@@ -11,6 +11,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from proxy.redis.address import read_address
 from proxy.secret import Secret
@@ -76,6 +77,10 @@ def connect(url: Secret) -> Client:
         "socket_connect_timeout": SOCKET_TIMEOUT,
         "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         "decode_responses": False,
+        # A new connection is to be good for a call after one round trip: no notices are asked for of maintenance, which
+        # few servers give, and which would have calls wait for longer; nor is it told which library this is.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "driver_info": None,
     }
     options = {**at.options, **limits}
     if at.kind == "server":

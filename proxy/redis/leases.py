@@ -12,6 +12,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
+from msgspec import Struct
+
 from proxy.questions.question import Question
 from proxy.redis.landings import landing
 from proxy.redis.link import RETRY_INTERVAL, RedisLink
@@ -19,8 +21,11 @@ from proxy.redis.scripts import Script
 from proxy.redis.shared import LEASE_SECONDS
 from proxy.redis_keys import lease_keys
 from proxy.tasks.detached import Detached
-from proxy.tasks.renewal import Renewal
 
+RENEWAL_INTERVAL: Final = LEASE_SECONDS / 4
+"""Seconds between renewals, each of all leases that are held for as long."""
+RENEWED_AT_ONCE: Final = 200
+"""Leases that one script renews; Redis does nothing else meanwhile."""
 MAX_REFUSALS: Final = 20
 """How often a Redis that can be asked, but does not take it (it is read-only, say), is told that a lease has ended."""
 MAX_UNENDED: Final = 256
@@ -32,12 +37,21 @@ _LEASE_RENEW: Final = Script("lease_renew")
 _LEASE_END: Final = Script("lease_end")
 
 
+class Held(Struct, frozen=True):
+    """A lease that is to be kept; ``since``: the loop's time."""
+
+    question: Question
+    since: float
+
+
 class Leases:
     """Those that this process has, or may have."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._held: dict[str, Question] = {}
+        self._held: dict[str, Held] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._renewing = Detached()
         self._unended: dict[str, Question] = {}
         self._ending = Detached()
         self._closing = False
@@ -50,10 +64,11 @@ class Leases:
     @contextlib.contextmanager
     def kept(self, question: Question, token: str) -> Iterator[None]:
         """Keep the lease, if it is there, while the block runs."""
-        self._held[token] = question
+        self._held[token] = Held(question, asyncio.get_running_loop().time())
+        if self._timer is None:
+            self._renew_later()
         try:
-            with Renewal(LEASE_SECONDS / 4, lambda: self._renew(question, token)):
-                yield
+            yield
         finally:
             del self._held[token]
 
@@ -67,8 +82,8 @@ class Leases:
     async def release(self) -> None:
         """End all that are held, for others to take: this process ends."""
         self._closing = True
-        for token, question in list(self._held.items()):
-            await self._land(question, token)
+        for token, held in list(self._held.items()):
+            await self._land(held.question, token)
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until Redis has been told; return what goes on."""
@@ -86,10 +101,31 @@ class Leases:
             await asyncio.sleep(RETRY_INTERVAL)
         self._unended.pop(token, None)
 
-    async def _renew(self, question: Question, token: str) -> None:
-        await self._link.run(
-            _LEASE_RENEW, "lease_renew", [lease_keys(question.page_key, token)[0]], [token, int(LEASE_SECONDS * 1000)]
-        )
+    def _renew_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(RENEWAL_INTERVAL, self._due)
+
+    def _due(self) -> None:
+        """Renew all leases together: where the hub is slow, a thousand may be held, by flights that wait for it."""
+        self._timer = None
+        if self._held:
+            self._renew_later()
+            if not self._renewing:
+                self._renewing.spawn(self._renew(asyncio.get_running_loop().time() - RENEWAL_INTERVAL))
+
+    async def _renew(self, held_since: float) -> None:
+        """Renew those that are held at least since then (the loop's time)."""
+        leases = [
+            (lease_keys(held.question.page_key, token)[0], token)
+            for token, held in self._held.items()
+            if held.since <= held_since
+        ]
+        each = RENEWED_AT_ONCE if self._link.whole else 1
+        parts = [leases[start : start + each] for start in range(0, len(leases), each)]
+        await asyncio.gather(*map(self._renew_together, parts))
+
+    async def _renew_together(self, leases: list[tuple[str, str]]) -> None:
+        arguments = [int(LEASE_SECONDS * 1000), *(token for _, token in leases)]
+        await self._link.run(_LEASE_RENEW, "lease_renew", [lease for lease, _ in leases], arguments)
 
     async def _land(self, question: Question, token: str, failure: bytes = b"", *, unsure: bool = False) -> bool:
         news = b"landed " + landing(question.page_key, token, failure)

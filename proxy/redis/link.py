@@ -17,8 +17,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
+from proxy.errors import HubBusy
 from proxy.log_throttle import LogThrottle
-from proxy.redis.allotment import current_allotment
+from proxy.redis.call_wait import CallWait
 from proxy.redis.client import SOCKET_TIMEOUT, Client, close
 from proxy.redis.concurrency import ConcurrencyLimit
 from proxy.redis.formats import OtherRelease
@@ -26,7 +27,7 @@ from proxy.redis.reasons import kind, reason
 from proxy.redis.refusals import Refusals
 from proxy.redis.scripts import Script
 from proxy.redis_keys import NOBODYS, Names
-from proxy.tasks.detached import Detached, wait_until_done
+from proxy.tasks.detached import Detached
 
 T = TypeVar("T")
 State: TypeAlias = Literal["unknown", "up", "refusing", "down"]
@@ -37,11 +38,6 @@ MAX_BACKOFF: Final = 1.0
 """Seconds for which Redis is left alone after a fault: at first, and after several in a row."""
 RETRY_INTERVAL: Final = 0.1
 """Seconds after which a Redis that could not be asked is asked once more, where nobody waits for that."""
-SLOW_SECONDS: Final = 0.5
-"""Seconds after which Redis counts as down, though it answers, if no call took less than half of its timeout meanwhile:
-several such calls would cost a request more than it may. A machine that is busy for a moment has quick ones between."""
-MAX_HALVES: Final = 10
-"""Halves of its time that a call is waited for at the most, however busy this process is."""
 
 _log: Final = logging.getLogger("proxy.redis")
 
@@ -71,7 +67,7 @@ class RedisLink:
         self.client = client
         self.names = names
         self.faults: Counter[str] = Counter()
-        self._timeout = timeout
+        self._call_wait = CallWait(timeout, clock)
         self._concurrency = ConcurrencyLimit(connections)
         self._clock = clock
         self._throttle = LogThrottle(clock)
@@ -80,7 +76,6 @@ class RedisLink:
         self._faults_in_a_row = 0
         self._backoff_until = 0.0
         self._asked = self._met_another = self._closed = False
-        self._slow_since: float | None = None
 
     @property
     def state(self) -> State:
@@ -108,9 +103,12 @@ class RedisLink:
         keys: list[str],
         arguments: list[Any],
         read: Callable[[Any], T] = lambda raw: raw,
+        *,
+        wait: float | None = None,
     ) -> T | None:
-        """Return what a script returns, as ``read``, or None if Redis cannot be had or says no."""
-        return self.read(command, await self.call(command, lambda: script(self.client, keys, arguments)), read)
+        """Return what a script returns, as ``read``, or None, as ``call`` does."""
+        raw = await self.call(command, lambda: script(self.client, keys, arguments), wait=wait)
+        return self.read(command, raw, read)
 
     def read(self, command: str, raw: Any | None, read: Callable[[Any], T]) -> T | None:
         """Read a reply; one that is of another shape, as it is another's, is a fault of Redis, and nobody's error."""
@@ -125,9 +123,17 @@ class RedisLink:
         if isinstance(self.client, Redis):
             self._calls.spawn(self.client.connection_pool.disconnect(inuse_connections=False))
 
-    async def call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Return what ``call`` returns, or None if Redis cannot be had or says no."""
-        async with self._concurrency:
+    async def call(self, command: str, call: Callable[[], Awaitable[T]], *, wait: float | None = None) -> T | None:
+        """Return what ``call`` returns, or None if Redis cannot be had or says no.
+
+        ``wait``: seconds that it may wait for its turn, as what it is made for is new; all others go first.
+
+        Raises:
+            HubBusy: its turn did not come in that time.
+        """
+        if not await self._concurrency.enter(wait=wait):
+            raise HubBusy(f"Too many ask what is not known here: no turn within {wait:g} s.", retry_after=1.0)
+        try:
             if self.backing_off or self._closed:
                 return None
             self._backoff_until = self._clock() + self._backoff  # the others keep off while this call tries
@@ -135,13 +141,15 @@ class RedisLink:
             # A call is never cancelled: it may be in the middle of a TLS handshake or of a cluster's topology, and
             # would never come to its end. What takes too long goes on by itself, at most until SOCKET_TIMEOUT.
             task = self._calls.spawn(_started(call))
-            if not await self._ended(task):
+            if not await self._call_wait.ended(task):
                 self._fault(command, "TimeoutError")
                 return None
-            if self._slow_since is not None and self._clock() - self._slow_since > SLOW_SECONDS:
+            if self._call_wait.slow:
                 self._fault(command, "slow")
                 return None if task.exception() else task.result()
             return self._result(command, task)
+        finally:
+            self._concurrency.leave()
 
     def _result(self, command: str, task: asyncio.Task[T]) -> T | None:
         match task.exception():
@@ -162,30 +170,6 @@ class RedisLink:
             case error:
                 raise error
         return None
-
-    async def _ended(self, task: asyncio.Task[Any]) -> bool:
-        """Wait for a call as long as it may take; return whether it has ended.
-
-        Time in which this process itself was held up does not count, as an answer may long have come: the wait is
-        in two halves, and one that its timer ended late is waited again.
-        """
-        allotment = current_allotment()
-        half, halves = allotment.left(self._timeout) / 2, 0
-        started = self._clock()
-        for _ in range(MAX_HALVES):
-            began = self._clock()
-            if await wait_until_done(task, half):
-                took = self._clock() - started
-                if halves == 0 or took < self._timeout / 2:
-                    self._slow_since = None
-                else:
-                    allotment.charge(took)
-                    self._slow_since = self._slow_since or started
-                return True
-            halves += self._clock() - began < 1.25 * half
-            if halves == 2:
-                break
-        return False
 
     @property
     def _backoff(self) -> float:

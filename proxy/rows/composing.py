@@ -9,11 +9,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from proxy.answer.links import without_signatures
 from proxy.answer.page import Page, etag_of
 from proxy.answer.record import Stamp
 from proxy.questions.question import Question
+from proxy.rows.envelope import Unfit
 from proxy.rows.listing import Chain, Listing
-from proxy.rows.reading import Row
+from proxy.rows.reading import Row, read_texts
 
 TOKENS: Final = 4096
 """Tokens of moments that are remembered: all pages of a moment share one."""
@@ -63,6 +65,23 @@ def overtakes(listing: Listing, question: Question, asked_at: float) -> bool:
     """Whether any row that an answer of ``asked_at`` to the question shows has been looked at since."""
     start = (question.page - 1) * question.page_size
     return any(row.asked_at > asked_at for row in listing.rows[start : start + question.page_size])
+
+
+def shows_latest(listing: Listing, question: Question, page: Page, asked_at: float) -> bool:
+    """Whether the page, an answer to the question, has each row that was looked at since ``asked_at`` as it is now.
+
+    Links are signed afresh for each answer: by how they are signed, no rows differ.
+    """
+    start = (question.page - 1) * question.page_size
+    latest = listing.rows[start : start + question.page_size]
+    try:
+        shown = read_texts(page.body)
+    except Unfit:
+        return False
+    return len(latest) <= len(shown) and all(
+        row.asked_at <= asked_at or without_signatures(row.text) == without_signatures(text)
+        for row, text in zip(latest, shown, strict=False)
+    )
 
 
 def lasts(listing: Listing, token: str) -> bool:

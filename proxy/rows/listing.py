@@ -69,7 +69,7 @@ class Chain(Struct, frozen=True, array_like=True, gc=False):
         return [row for row, born in zip(self.rows, self.born, strict=True) if born <= entries]
 
 
-class Listing(Struct, frozen=True, gc=False):
+class Listing(Struct, frozen=True, weakref=True):
     """What is known of a listing's rows, from the top down without a gap.
 
     Attributes:

@@ -70,6 +70,10 @@ class _Answer(Struct):
     generations: list[msgspec.Raw]
 
 
+class _Rows(Struct):
+    generations: list[msgspec.Raw]
+
+
 class _Head(Struct):
     generation_id: str
     status: str | None = None
@@ -77,6 +81,7 @@ class _Head(Struct):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
+_decode_rows = msgspec.json.Decoder(_Rows).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
@@ -108,6 +113,18 @@ def read_window(question: Question, page: Page) -> Window:
         raise Unfit("twice")
     envelope = take_apart(page.body, texts, number, size, page.stamp)
     return Window(start, rows, page.stamp, page.asked_at, envelope, ends=start + len(rows) >= entries)
+
+
+def read_texts(body: bytes) -> list[bytes]:
+    """The rows of an answer, as they stand in it.
+
+    Raises:
+        Unfit: it cannot be read as a page of rows is.
+    """
+    try:
+        return [bytes(raw) for raw in _decode_rows(body).generations]
+    except (msgspec.MsgspecError, RecursionError):
+        raise Unfit("row") from None
 
 
 def read_row(text: bytes, asked_at: float, dead_at: float | None, name: bytes = b"") -> Row:

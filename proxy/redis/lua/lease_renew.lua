@@ -1,7 +1,9 @@
--- Prolong a lease, if it is still held.
--- KEYS: lease
--- ARGV: token, lease in ms
-if redis.pcall('GET', KEYS[1]) == ARGV[1] then
-  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+-- Prolong leases, those that are still held.
+-- KEYS: leases
+-- ARGV: lease in ms, token of each
+for number, lease in ipairs(KEYS) do
+  if redis.pcall('GET', lease) == ARGV[number + 1] then
+    redis.call('PEXPIRE', lease, ARGV[1])
+  end
 end
-return 0
+return #KEYS

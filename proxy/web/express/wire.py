@@ -49,8 +49,8 @@ class Wire:
         kinds: list[tuple[int, Coding | None]] = [(304, None), (200, None), *((200, coding) for coding in CODINGS)]
         self._fixed = {kind: _fixed(*kind, origins=origins) for kind in kinds}
 
-    def answer(self, head: bytes, server_headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
-        """The head and the body of an answer to a request of this head; None: it has to go the slow way."""
+    def answer(self, head: bytes, server_headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, ...] | None:
+        """The head of an answer to a request of this head, and its body if it has one; None: it goes the slow way."""
         began = time.perf_counter()
         answer = self._express.recall_head(head)
         if answer is None:
@@ -64,7 +64,8 @@ class Wire:
         if not self._pending:
             asyncio.get_running_loop().call_soon(self._report)
         self._pending.append(event)
-        return written, body
+        # No empty part: asyncio's own loop, of Python 3.12 and 3.13, would try to write it for ever.
+        return (written, body) if body else (written,)
 
     def _report(self) -> None:
         """Tell the sinks of all that was answered in this turn of the event loop: many cost less than each alone."""

@@ -407,6 +407,12 @@ async def test_each_credential_that_may_serve_the_caller_is_tried() -> None:
                 assert got.status_code == 200
             assert len(asked) == 2
             assert "farm" in asked[1]
+            it.clock.advance(60)  # the 404 is not kept for that long
+            got = await ask(it, f"{LIST_PATH}/{row.id}", **bearer(OX))
+            assert (got.status_code, len(asked)) == (200, 2), "what is in memory is asked of nobody"
+            it.clock.advance(600)
+            got = await ask(it, f"{LIST_PATH}/{row.id}", **bearer(OX))
+            assert (got.status_code, len(asked)) == (200, 4), "nor is it shown for longer than it is fresh"
 
 
 @pytest.mark.parametrize(("farm", "status"), [(200, 200), (404, 502), (500, 502)])

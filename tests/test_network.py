@@ -227,38 +227,36 @@ def test_what_comes_unasked_on_an_idle_connection_is_nobodys_answer(run: Any) ->
 
 def test_what_waits_on_an_idle_connection_is_seen_before_it_is_used(run: Any) -> None:
     """The loop was busy when it came."""
+    stray, sent = threading.Event(), threading.Event()
 
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await head_of(reader)
-        writer.write(OK)
-        await asyncio.to_thread(stray.wait)
-        sent = writer.get_extra_info("socket").dup()
-        sent.setblocking(True)
-        await asyncio.to_thread(sent.sendall, b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong")
-        sent.close()
-        await reader.read()
+    def serve(listening: socket.socket) -> None:
+        def answer_one() -> socket.socket:
+            taken = listening.accept()[0]
+            while not taken.recv(65_536).endswith(b"\r\n\r\n"):
+                pass
+            taken.sendall(OK)
+            return taken
 
-    stray = threading.Event()
+        with answer_one() as first:
+            stray.wait(20)
+            first.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong")
+            sent.set()
+            with answer_one() as second:
+                second.recv(1)
 
-    async def scenario() -> None:
-        stray.clear()
-        async with network(behave) as (one, server):
-            assert await ask(one) == b"ok"
-            idle = one._idle[0]
-            stray.set()
-            while idle.quiet:
-                await asyncio.sleep(0)
-                if not one._idle:
-                    pytest.skip("the loop has seen it first")
-            assert one._idle == [idle], "the loop has not seen it"
-            stray.clear()
-            asking = asyncio.create_task(ask(one))
-            while server.connections < 2:
-                await asyncio.sleep(0)
-            stray.set()
-            assert await asking == b"ok"
+    async def scenario(url: str) -> None:
+        one = Network(url, 4, 60.0, tls_context(None))
+        assert await ask(one) == b"ok"
+        stray.set()
+        assert sent.wait(20), "nothing of this loop runs meanwhile"
+        assert await ask(one) == b"ok"
+        await one.aclose()
 
-    run(scenario())
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        run(scenario(f"http://{LOOPBACK}:{listening.getsockname()[1]}"))
+        thread.join(20)
 
 
 def test_a_408_on_a_kept_connection_is_said_of_that_and_on_a_new_one_of_the_request(run: Any) -> None:

@@ -86,10 +86,10 @@ async def test_a_turn_is_given_back_in_no_callers_time(monkeypatch: pytest.Monke
     left: list[float] = []
     call = Switch.call
 
-    async def noting(self: Switch, command: str, how: Any) -> Any:
+    async def noting(self: Switch, command: str, how: Any, **named: Any) -> Any:
         if command == "gate_release":
             left.append(current_allotment().left(1.0))
-        return await call(self, command, how)
+        return await call(self, command, how, **named)
 
     monkeypatch.setattr(Switch, "call", noting)
     one = shield(fakeredis.FakeServer())

@@ -23,6 +23,7 @@ from proxy.known.doubts import Doubts
 from proxy.known.invalidations import Invalidations
 from proxy.known.memory import Memory
 from proxy.known.rows import KnownRows
+from proxy.known.shown_windows import ShownWindows
 from proxy.known.trust import Trust
 from proxy.questions.question import Question
 from proxy.settings import CacheSettings
@@ -33,6 +34,9 @@ class Judging:
 
     Args:
         clock: Unix seconds.
+
+    Attributes:
+        shown: what of listings callers have been shown, and when.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Judging:
         self._clock = clock
         self._last = NO_LIFETIME
         self._changes = 0
+        self.shown = ShownWindows()
 
     @property
     def changes(self) -> int:
@@ -87,9 +92,10 @@ class Judging:
         if kept is None:
             return self._composed(question, record, None, Gone(), suspect=suspect)
         # That another replica may have seen newer rows is suspicion; that there are some here is none.
-        if self._rows.overtake(question, kept.page, record) or (kept.overtaken_at > 0 and not suspect):
+        by_rows = self._rows.overtake(question, kept.page, record)
+        if by_rows or self.shown.overtake(question, kept.page) or (kept.overtaken_at > 0 and not suspect):
             page, verdict = self._composed(question, record, kept.page, Gone(), suspect=suspect)
-            if suspect and isinstance(verdict, Gone) and self._rows.shows_latest(question, kept, record):
+            if suspect and by_rows and isinstance(verdict, Gone) and self._rows.shows_latest(question, kept, record):
                 verdict = self._reckoned(question, kept, record, keep=False, show=show)
             return page, verdict
         verdict = self._reckoned(question, kept, record, keep=not suspect, show=show)
@@ -115,7 +121,8 @@ class Judging:
 
     def latest(self, question: Question, page: Page, record: Record) -> Page | None:
         """The hub's page, or, if answers asked later have come first, one composed of them; None: it is not known."""
-        if not self._rows.overtake(question, page, record):
+        if not (self._rows.overtake(question, page, record) or self.shown.overtake(question, page)):
+            self.shown.note(question, page.asked_at)
             return page
         purged_at = self._purged_at(question)
         outline = self._rows.outlined(question, record, purged_at=purged_at, confirmed_at=record.confirmed_at)

@@ -77,6 +77,7 @@ class Asking:
             except ProxyError:
                 await tab.pay(tab.hit)
                 raise
+            questions = self._known_first(caller, questions, directives)
             question, outcome = await self._first(caller, questions, directives, moment, tab, state)
         state.served = outcome
         page, if_none_match = outcome.page, tuple(headers.getall("if-none-match", ()))
@@ -89,6 +90,17 @@ class Asking:
         body = await self._encoder.body(question, page, coding)
         answer = page_headers(outcome, variant_etag(page.etag, coding)) | body_headers(body, coding)
         return respond(request, 200, answer, body)
+
+    def _known_first(self, caller: Caller, questions: Sequence[Question], directives: Directives) -> Sequence[Question]:
+        """Those first whose answer is in memory: what one token's hub is known to have, no other is asked for."""
+
+        def unknown(question: Question) -> bool:
+            hits = self._pages.memory_hits
+            kept = hits.cached(question)
+            known = kept is not None and kept.page.found and hits.has(question, directives)
+            return kept is None or not known or _is_hidden(caller, question, kept.page)
+
+        return questions if len(questions) == 1 else sorted(questions, key=unknown)
 
     async def _first(
         self,

@@ -39,7 +39,7 @@ happened this time. None of them ever holds a token: no text of a hub exception 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ProxyError(Exception):
@@ -108,6 +108,11 @@ class MomentGone(ProxyError, status=412, type="moment_gone", title="The listing'
 
 class NotCached(ProxyError, status=504, type="not_cached", title="Nothing suitable is cached"):
     """The caller's Cache-Control forbids to ask the hub, and nothing that it allows is kept (RFC 9111 §5.2.1.7)."""
+
+    DETAIL: Final = "Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub."
+
+    def __init__(self, detail: str = DETAIL) -> None:
+        super().__init__(detail)
 
 
 class Forwarded(ProxyError):

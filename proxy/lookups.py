@@ -1,20 +1,30 @@
-"""Lookups in Redis, each for all who ask the same: one that finds nothing of use begins the fetch at once."""
+"""Lookups in Redis, each for all who ask the same: one that finds nothing of use begins the fetch at once.
+
+What this process knows nothing of waits for room: of such lookups there are few at a time, so that in a flood of new
+questions known pages, news and leases have their turn at Redis at once.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from msgspec import Struct
 
 from proxy.answer.directives import Directives
 from proxy.answer.freshness import oldest_fresh
-from proxy.fetch_queue import FetchQueue, StartedFetch
+from proxy.errors import HubBusy
+from proxy.fetch_queue import RETRY_AFTER, FetchQueue, StartedFetch
 from proxy.known.knowledge import Knowledge
 from proxy.memory_hits import MemoryHits
 from proxy.questions.question import Question
 from proxy.settings import CacheSettings
 from proxy.tasks.flight import Flights
+
+MOST_NEW: Final = 64
+"""Lookups at once of what this process knows nothing of: as many as there are calls to Redis at once."""
 
 
 class LookupResult(Struct, frozen=True):
@@ -29,7 +39,6 @@ class Lookups:
 
     Args:
         to_ask: the question to the hub whose answer serves this one.
-        wait: seconds that a caller's question that is not known here may wait for its turn at Redis.
         clock: Unix seconds.
     """
 
@@ -41,7 +50,6 @@ class Lookups:
         memory_hits: MemoryHits,
         to_ask: Callable[[Question], Question],
         *,
-        wait: float,
         clock: Callable[[], float],
     ) -> None:
         self._settings = cache
@@ -49,23 +57,47 @@ class Lookups:
         self._queue = queue
         self._memory_hits = memory_hits
         self._to_ask = to_ask
-        self._longest_wait = wait
         self._clock = clock
         self._flights: Flights[LookupResult] = Flights()
+        self._room = asyncio.Semaphore(MOST_NEW)
+        self._waiting: set[str] = set()
 
-    async def look_up(self, question: Question, directives: Directives | None = None) -> tuple[LookupResult, bool]:
+    async def look_up(
+        self, question: Question, directives: Directives | None = None, *, wait: float | None = None
+    ) -> tuple[LookupResult, bool]:
         """Look a question up in Redis, or join who does; return what that led to, and whether another had begun it.
 
         ``directives``: a caller's. If nothing in Redis can be what it wants, as nothing in memory was, a fetch begins.
+        ``wait``: seconds that it may wait for room, where nothing is known of it here; None: it is part of what has
+        been begun.
 
         Raises:
-            HubBusy: so much is asked that a caller's question has not had its turn in time.
+            HubBusy: there was no room in that time.
         """
+        if wait is not None and self._known.judging.best(question, suspect=True)[0] is None:
+            return await self._flights.share(question.key, partial(self._in_turn, question, directives, wait))
+        if question.key in self._waiting:  # for room, as it is new to whoever asked: not to be waited for here
+            return await self._look_up(question, directives), False
         return await self._flights.share(question.key, partial(self._look_up, question, directives))
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for the lookups under way; return how many go on."""
         return await self._flights.drain(timeout)
+
+    async def _in_turn(self, question: Question, directives: Directives | None, wait: float) -> LookupResult:
+        self._waiting.add(question.key)
+        try:
+            async with asyncio.timeout(wait):
+                await self._room.acquire()
+        except TimeoutError:
+            text = f"Too many ask what is not known here: none of {MOST_NEW} lookups ended within {wait:g} s."
+            raise HubBusy(text, retry_after=RETRY_AFTER) from None
+        finally:
+            self._waiting.discard(question.key)
+        try:
+            return await self._look_up(question, directives)
+        finally:
+            self._room.release()
 
     async def _look_up(self, question: Question, directives: Directives | None) -> LookupResult:
         claim = None
@@ -73,8 +105,7 @@ class Lookups:
             useless = oldest_fresh(self._clock(), self._settings, single=question.single)
             claim = self._queue.claim(self._to_ask(question), useless if directives.max_stale <= 0 else (0.0, 0.0))
         since = self._known.judging.vouched(question)
-        known = directives is None or self._memory_hits.cached(question) is not None
-        found = await self._known.look_up(question, claim, None if known else self._longest_wait)
+        found = await self._known.look_up(question, claim)
         if found is not None:
             self._memory_hits.note_lookup(question)
         if claim is None or (found is not None and not found.leased):

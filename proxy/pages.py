@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from proxy.answer.directives import NO_DIRECTIVES, Directives
 from proxy.answer.freshness import DOUBT_GRACE, Fresh, Gone, Stale
 from proxy.answer.outcome import Hit, Landed, Miss, Outcome, StaleHit
-from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached
+from proxy.errors import HubAnswerTooLarge, HubBusy, HubError, HubRefusedCredential, MomentGone, NotCached
 from proxy.fetch import Fetcher
 from proxy.fetch_queue import FetchQueue, StartedFetch, Wait
 from proxy.known.knowledge import Knowledge
@@ -36,8 +36,6 @@ from proxy.tasks.detached import drain_all
 
 PATIENCE: Final = "patience"
 """The reason for a stale page where the hub dawdles."""
-NOT_KEPT_DETAIL: Final = "Nothing that Cache-Control allows is kept, and only-if-cached forbids to ask the hub."
-"""What who may not have the hub asked is told."""
 MAX_VAIN_WINDOWS: Final = 2
 """Answers to other questions about the listing that may leave a page unknown before it is asked for itself."""
 
@@ -63,9 +61,8 @@ class Pages:
         self.demand = Demand(clock)
         self.refresh_ahead = RefreshAhead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
         self.memory_hits = MemoryHits(cache, knowledge, self.demand, self.refresh_ahead, fetcher.hold_off, clock=clock)
-        self._lookups = Lookups(
-            cache, knowledge, self._queue, self.memory_hits, self._to_ask, wait=hub.deadline / 2, clock=clock
-        )
+        self._lookups = Lookups(cache, knowledge, self._queue, self.memory_hits, self._to_ask, clock=clock)
+        self._longest_wait = hub.deadline / 2
 
     async def answer(self, question: Question, directives: Directives = NO_DIRECTIVES, moment: str = "") -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
@@ -82,7 +79,11 @@ class Pages:
             return outcome
         started, refusal = None, self._refusal(question)
         if self._known.trust.has_peers:
-            lookup, joined = await self._lookups.look_up(question, directives if refusal is None else None)
+            wait = self._longest_wait if refusal is None else self._settings.patience
+            try:
+                lookup, joined = await self._lookups.look_up(question, None if refusal else directives, wait=wait)
+            except HubBusy as busy:
+                return self._without_lookup(question, directives, refusal or busy)
             started = lookup.started
             # Where a fetch was begun, Redis had nothing of use to whoever began it; who joined may want less.
             source: Literal["redis", "memory"] = "redis" if lookup.answered else "memory"
@@ -90,7 +91,7 @@ class Pages:
                 return outcome
             started = started and replace(started, joined=started.joined or joined)
         if directives.only_if_cached:
-            raise NotCached(NOT_KEPT_DETAIL)
+            raise NotCached
         return await self._from_hub(question, directives, started, refusal if started is None else None)
 
     @property
@@ -144,6 +145,12 @@ class Pages:
             return None  # the last: the token may just have been renewed
         return backoff.refusal() if isinstance(self._judging.best(question)[1], Gone) else None
 
+    def _without_lookup(self, question: Question, directives: Directives, error: HubError) -> Outcome:
+        """Serve what others have had meanwhile, or what may stand in, where there was no room to look into Redis."""
+        if kept := self.memory_hits.answer(question, directives) or self._stand_in(question, error.type, directives):
+            return kept
+        raise NotCached if directives.only_if_cached else error
+
     async def _from_hub(
         self, question: Question, directives: Directives, started: StartedFetch | None, refusal: HubError | None
     ) -> Outcome:
@@ -158,7 +165,7 @@ class Pages:
             raise  # the right to see what is kept may have been withdrawn with it
         except HubError as error:
             # While the hub was asked in vain, others may have shown newer rows in flight.
-            if refusal is None and self._known.trust.has_peers and not self.memory_hits.is_newest(question):
+            if refusal is None and before and self._known.trust.has_peers and not self.memory_hits.is_newest(question):
                 await self._lookups.look_up(question)
             if stale := self._stand_in(question, error.type, directives):
                 return stale

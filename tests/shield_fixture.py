@@ -29,10 +29,10 @@ class Switch(RedisLink):
     on = True
     lost = slow = ""
 
-    async def call(self, command: str, call: Any, *, wait: float | None = None) -> Any:
+    async def call(self, command: str, call: Any) -> Any:
         if not self.on:
             return None
-        answer = await super().call(command, call, wait=wait)
+        answer = await super().call(command, call)
         if command == self.slow:
             self.answered.set()
             await self.released.wait()

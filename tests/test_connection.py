@@ -40,9 +40,6 @@ class Pipe(asyncio.Transport):
     def abort(self) -> None:
         self.closed = True
 
-    def pause_reading(self) -> None:
-        """All comes at once here."""
-
 
 @dataclass
 class Stream:

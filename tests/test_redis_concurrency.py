@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import HubBusy
 from proxy.redis.concurrency import STEP, ConcurrencyLimit
 from proxy.redis.link import RedisLink
 
@@ -25,8 +24,7 @@ class Crowd:
         self.tasks = [asyncio.create_task(self._call()) for _ in range(calls)]
 
     async def _call(self) -> None:
-        assert await self._limit.enter()
-        try:
+        async with self._limit:
             answered = asyncio.Event()
             self.under_way.append(answered)
             try:
@@ -36,8 +34,6 @@ class Crowd:
                     self.under_way.remove(answered)
             if self.in_time:
                 self._limit.widen()
-        finally:
-            self._limit.leave()
 
     async def answer(self, calls: int) -> int:
         """Answer those that began first; return how many are under way then."""
@@ -68,9 +64,8 @@ async def test_a_crowd_begins_with_few_and_each_round_of_answers_lets_as_many_mo
 async def test_calls_that_do_not_wait_for_one_another_leave_it_as_it_is() -> None:
     limit = ConcurrencyLimit(64)
     for _ in range(100):
-        assert await limit.enter()
-        limit.widen()
-        limit.leave()
+        async with limit:
+            limit.widen()
     assert limit.width == STEP
 
 
@@ -122,52 +117,6 @@ def test_there_are_never_more_than_may_be_and_nobody_is_left_waiting(most: int, 
         await after.end()
 
     asyncio.run(scenario())
-
-
-async def test_what_begins_something_new_lets_all_others_go_first() -> None:
-    limit, order = ConcurrencyLimit(1), []
-
-    async def call(name: str, wait: float | None) -> None:
-        assert await limit.enter(wait=wait)
-        order.append(name)
-        await asyncio.sleep(0)
-        limit.leave()
-
-    waits = {"under way": None, "new": 60.0, "newer": 60.0, "begun": None, "heartbeat": None}
-    await asyncio.gather(*(call(name, wait) for name, wait in waits.items()))
-    assert order == ["under way", "begun", "heartbeat", "new", "newer"]
-
-
-async def test_what_is_new_waits_no_longer_than_it_may() -> None:
-    limit = ConcurrencyLimit(1)
-    assert await limit.enter()
-    assert not await limit.enter(wait=0.01)
-    limit.leave()
-    assert await limit.enter(wait=0.01), "and leaves nothing behind"
-
-
-async def test_who_is_not_given_a_turn_is_told_that_too_much_is_asked() -> None:
-    link, answered = RedisLink(None, 0.05, 1), asyncio.Event()  # type: ignore[arg-type]
-    under_way = asyncio.create_task(link.call("get", answered.wait))
-    await asyncio.sleep(0)
-    with pytest.raises(HubBusy, match="no turn within"):
-        await link.call("get", answered.wait, wait=0.01)
-    assert not link.faults, "Redis is well"
-    answered.set()
-    await under_way
-
-
-async def test_a_turn_that_comes_as_its_call_is_given_up_is_the_next_ones() -> None:
-    limit = ConcurrencyLimit(1)
-    assert await limit.enter()
-    second, third = (asyncio.create_task(limit.enter()) for _ in range(2))
-    await asyncio.sleep(0)
-    limit.leave()
-    second.cancel()  # before it hears of its turn
-    with pytest.raises(asyncio.CancelledError):
-        await second
-    async with asyncio.timeout(5):
-        assert await third
 
 
 async def test_a_redis_that_is_away_is_not_stormed_when_it_is_back() -> None:

@@ -8,8 +8,8 @@ The precautions, each learned from a fault:
   (the token would travel), and a request costs a third less. No environment variable changes the way.
 - The body is read raw and counted, decoded bytes included: a gzip bomb ends at the limit (``body``).
 - An error says whether the request may be repeated: if no connection could be made, or a kept-alive one broke
-  before any answer, as the hub closed it while it was idle and never read the request; and after a 401, if the
-  token file holds a new token.
+  before any answer, as the hub closed it while it was idle and never read the request (only ``network`` knows that, not
+  a transport that the application is given); and after a 401, if the token file holds a new token.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from proxy.hub.incoming import Incoming
 MAX_DRY: Final = 128 * 1024
 """Bytes that may come without one of a body among them: heads, interim answers, trailers, extensions of chunks."""
 MAX_UNTAKEN: Final = 16 * 2**20
-"""Bytes of a body that may wait for who takes it, which is sooner than more can come. (To pause reading is no way to
-bound them: uvloop loses what has come by TLS when the other side ends the connection meanwhile.)"""
+"""Bytes of a body that may wait for who takes it; an exchange ends where there are more. (To pause reading is no way
+to bound them: uvloop loses what has come by TLS when the other side ends the connection meanwhile.)"""
 _BODILESS: Final = {204, 304}
 _REQUEST_TIMEOUT: Final = 408
 _SWITCHED: Final = 101

@@ -46,9 +46,9 @@ class Network(httpx.AsyncBaseTransport):
         timeout = request.extensions.get("timeout", {})
         until = request.extensions.get(UNTIL, math.inf)
         await self._take_place(timeout.get("pool"), until)
-        connection = None if self._closed else self._kept()
+        connection = None
         try:
-            connection = connection or await self._connect(timeout.get("connect"), until)
+            connection = (None if self._closed else self._kept()) or await self._connect(timeout.get("connect"), until)
         finally:
             if connection is None:
                 self._give_place()

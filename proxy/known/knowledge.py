@@ -75,13 +75,13 @@ class Knowledge:
             news.on_gap.append(self.trust.gap)
             news.topics[b"record"] = self.on_record
 
-    async def look_up(self, question: Question, claim: Claim | None = None, wait: float | None = None) -> Found | None:
-        """Take in what Redis has, and return it; None, if it cannot be asked. ``wait``: as of ``Shared.look_up``."""
+    async def look_up(self, question: Question, claim: Claim | None = None) -> Found | None:
+        """Take in what Redis has, and return it; None, if it cannot be asked."""
         if self._shared is None:
             return None
         kept, record = self._memory.get(question.key), self._memory.record(question.listing)
         page = None if kept is None else kept.page
-        found = await self._shared.look_up(question, self._version(question), page, record, claim, wait)
+        found = await self._shared.look_up(question, self._version(question), page, record, claim)
         await self._take_in(question, found)
         return found
 

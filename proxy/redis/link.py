@@ -17,7 +17,6 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
-from proxy.errors import HubBusy
 from proxy.log_throttle import LogThrottle
 from proxy.redis.call_wait import CallWait
 from proxy.redis.client import SOCKET_TIMEOUT, Client, close
@@ -103,12 +102,9 @@ class RedisLink:
         keys: list[str],
         arguments: list[Any],
         read: Callable[[Any], T] = lambda raw: raw,
-        *,
-        wait: float | None = None,
     ) -> T | None:
-        """Return what a script returns, as ``read``, or None, as ``call`` does."""
-        raw = await self.call(command, lambda: script(self.client, keys, arguments), wait=wait)
-        return self.read(command, raw, read)
+        """Return what a script returns, as ``read``, or None if Redis cannot be had or says no."""
+        return self.read(command, await self.call(command, lambda: script(self.client, keys, arguments)), read)
 
     def read(self, command: str, raw: Any | None, read: Callable[[Any], T]) -> T | None:
         """Read a reply; one that is of another shape, as it is another's, is a fault of Redis, and nobody's error."""
@@ -123,17 +119,9 @@ class RedisLink:
         if isinstance(self.client, Redis):
             self._calls.spawn(self.client.connection_pool.disconnect(inuse_connections=False))
 
-    async def call(self, command: str, call: Callable[[], Awaitable[T]], *, wait: float | None = None) -> T | None:
-        """Return what ``call`` returns, or None if Redis cannot be had or says no.
-
-        ``wait``: seconds that it may wait for its turn, as what it is made for is new; all others go first.
-
-        Raises:
-            HubBusy: its turn did not come in that time.
-        """
-        if not await self._concurrency.enter(wait=wait):
-            raise HubBusy(f"Too many ask what is not known here: no turn within {wait:g} s.", retry_after=1.0)
-        try:
+    async def call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Return what ``call`` returns, or None if Redis cannot be had or says no."""
+        async with self._concurrency:
             if self.backing_off or self._closed:
                 return None
             self._backoff_until = self._clock() + self._backoff  # the others keep off while this call tries
@@ -148,8 +136,6 @@ class RedisLink:
                 self._fault(command, "slow")
                 return None if task.exception() else task.result()
             return self._result(command, task)
-        finally:
-            self._concurrency.leave()
 
     def _result(self, command: str, task: asyncio.Task[T]) -> T | None:
         match task.exception():

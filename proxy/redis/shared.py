@@ -75,15 +75,11 @@ class Shared:
         page: Page | None = None,
         record: Record | None = None,
         claim: Claim | None = None,
-        wait: float | None = None,
     ) -> Found | None:
         """Return the page kept for the question, its listing's record, and the rows since ``version``.
 
         With a ``claim``, its lease is taken, and the turn that it wants, unless another replica has the lease, or
         something of use is kept that the asker does not know: it knows ``page``, ``record`` and the rows.
-
-        Raises:
-            HubBusy: its turn has not come after ``wait`` seconds; as of ``RedisLink.call``.
         """
         asked, token = (question, "") if claim is None else (claim.question, claim.token)
         lease = lease_keys(asked.page_key, token)
@@ -102,7 +98,7 @@ class Shared:
             reply = read_lookup(raw)
             return reply, None if turn is None or reply.turn is None else turn.read(reply.turn)
 
-        found = await self._link.run(_PAGE_LOOK, "page_look", keys, arguments, read, wait=wait)
+        found = await self._link.run(_PAGE_LOOK, "page_look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)
 
     async def take_lease(self, question: Question, token: str, version: str = "") -> Lease | None:

@@ -17,7 +17,7 @@ from proxy.answer.page import NULL_BODY, Page, namespace_of
 from proxy.callers.caller import Caller
 from proxy.errors import HubFoundNothing, NotCached, ProxyError, TooManyRequests
 from proxy.known.encoder import Encoder
-from proxy.pages import NOT_KEPT_DETAIL, Pages
+from proxy.pages import Pages
 from proxy.questions.question import Question
 from proxy.redis.allotment import allotted
 from proxy.web.answers import body_headers, cache_status, etags_in, matching_etag, page_headers
@@ -176,7 +176,7 @@ class Asking:
             # What is not there is no more kept for this caller than what is hidden: a status would tell who asks.
             outcome = await self._pages.answer(question, directives)
             if not outcome.page.found or _is_hidden(caller, question, outcome.page):
-                raise NotCached(NOT_KEPT_DETAIL)
+                raise NotCached
             return outcome, False
         kept = self._pages.memory_hits.cached(question)
         if kept is None or not _is_hidden(caller, question, kept.page):

@@ -54,7 +54,7 @@ def containers(root: object) -> Iterator[tuple[str, Any]]:
             todo += [(f"{path}.{name}", value) for name, value in names.items()]
 
 
-KEPT = ("_memory.", "rows.", "demand.")
+KEPT = ("_memory.", "rows.", "demand.", "shown.")
 
 
 def the_pages() -> list[Pages]:
@@ -142,13 +142,15 @@ async def test_the_garbage_collector_need_not_look_at_what_is_kept(redis: bool) 
 
 
 def test_what_is_there_at_the_start_is_left_alone_by_the_garbage_collector() -> None:
-    memory = Memory(1_000)
+    memory, thresholds = Memory(1_000), gc.get_threshold()
     freeze_heap()
     try:
         assert gc.get_freeze_count() > 10_000
         assert not any(one is memory for one in gc.get_objects())
+        assert gc.get_threshold() == (*thresholds[:2], 10 * thresholds[2]), "nor is the rest looked through as often"
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
 
 
 @contextmanager

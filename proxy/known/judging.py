@@ -60,7 +60,7 @@ class Judging:
         self._clock = clock
         self._last = NO_LIFETIME
         self._changes = 0
-        self.shown = ShownWindows()
+        self.shown = ShownWindows(memory.most_listings)
 
     @property
     def changes(self) -> int:

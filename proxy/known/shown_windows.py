@@ -15,9 +15,8 @@ from proxy.answer.page import Page
 from proxy.answer.record import TIME_PRECISION
 from proxy.questions.question import Question
 
-MOST_LISTINGS: Final = 1000
 MOST_WINDOWS: Final = 32
-"""Listings, and places of each, that are remembered: those that were shown last."""
+"""Places of a listing that are remembered: those that were shown last."""
 
 
 class _Window(Struct, frozen=True, gc=False):
@@ -29,20 +28,25 @@ class _Window(Struct, frozen=True, gc=False):
 
 
 class ShownWindows:
-    """Those that this process has shown."""
+    """Those that this process has shown.
 
-    def __init__(self) -> None:
-        self._shown: OrderedDict[str, list[_Window]] = OrderedDict()
+    Args:
+        most_listings: that are remembered, those that were shown last.
+    """
+
+    def __init__(self, most_listings: int) -> None:
+        self._most_listings = most_listings
+        self._shown: OrderedDict[str, tuple[_Window, ...]] = OrderedDict()  # of which a full collection sees nothing
 
     def note(self, question: Question, asked_at: float) -> None:
         """The hub's answer to the question, asked for ``asked_at`` (Unix seconds), is shown."""
         if question.kind != "page":
             return
         start, stop = _places(question)
-        before = self._shown.pop(question.listing, [])
+        before = self._shown.pop(question.listing, ())
         others = [one for one in before if not (start <= one.start and one.stop <= stop and one.asked_at <= asked_at)]
-        self._shown[question.listing] = [*others[1 - MOST_WINDOWS :], _Window(start, stop, asked_at)]
-        if len(self._shown) > MOST_LISTINGS:
+        self._shown[question.listing] = (*others[1 - MOST_WINDOWS :], _Window(start, stop, asked_at))
+        if len(self._shown) > self._most_listings:
             self._shown.popitem(last=False)
 
     def overtake(self, question: Question, page: Page) -> bool:

@@ -463,7 +463,9 @@ def test_all_is_read_of_a_hub_that_ends_tls_without_a_word(
     made, total = certificates(tmp_path_factory.mktemp("tls")), 3_000_000
     secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     secure.load_cert_chain(made.certificate, made.key)
-    head = b"HTTP/1.1 200 OK\r\n" + (b"content-length: %d\r\n" % total if length else b"") + b"\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\n" + (b"content-length: %d\r\n" % total if length else b"") + b"\r\n"
+    )
 
     def serve(listening: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -81,7 +81,7 @@ class Knowledge:
             return None
         kept, record = self._memory.get(question.key), self._memory.record(question.listing)
         page = None if kept is None else kept.page
-        found = await self._shared.look_up(question, self._version(question), page, record, claim)
+        found = await self._shared.look_up(question, self._version(question), page=page, record=record, claim=claim)
         await self._take_in(question, found)
         return found
 

@@ -72,6 +72,7 @@ class Shared:
         self,
         question: Question,
         version: str = "",
+        *,
         page: Page | None = None,
         record: Record | None = None,
         claim: Claim | None = None,

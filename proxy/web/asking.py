@@ -97,8 +97,8 @@ class Asking:
         def unknown(question: Question) -> bool:
             hits = self._pages.memory_hits
             kept = hits.cached(question)
-            known = kept is not None and kept.page.found and hits.has(question, directives)
-            return kept is None or not known or _is_hidden(caller, question, kept.page)
+            shown = kept is not None and kept.page.found and not _is_hidden(caller, question, kept.page)
+            return not (shown and hits.has(question, directives))
 
         return questions if len(questions) == 1 else sorted(questions, key=unknown)
 

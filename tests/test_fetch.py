@@ -29,6 +29,7 @@ from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
 from proxy.redis_keys import lease_keys
 from proxy.secret import Secret
+from proxy.settings import HubSettings
 from tests.page_fixture import GATE, OTHER, QUESTION, Fixture, fixture
 
 LEASE_KEY = f"{QUESTION.page_key}:lease"
@@ -203,7 +204,7 @@ async def test_who_ends_gives_up_its_leases() -> None:
 async def test_waiting_for_another_replica_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        monkeypatch.setattr(it.fetcher, "_deadline", 0.2)
+        monkeypatch.setattr(it.pages.queue, "_limits", HubSettings(deadline=0.2))
         redis = fakeredis.FakeAsyncRedis(server=server)
         await redis.set(LEASE_KEY, "a replica with a slow hub", px=60_000)
         with pytest.raises(errors.HubBusy) as caught:
@@ -543,8 +544,8 @@ async def test_too_many_who_wait_are_turned_away_or_served_what_is_kept(monkeypa
         kept = page_question("c", ListQuery(page=3))
         await it.ask(kept)
         it.clock.advance(10)
-        limits = it.pages._queue._limits
-        monkeypatch.setattr(it.pages._queue, "_limits", type(limits)(max_waiting=2))
+        limits = it.pages.queue._limits
+        monkeypatch.setattr(it.pages.queue, "_limits", type(limits)(max_waiting=2))
         it.hub.gate.clear()
         waiting = [asyncio.create_task(it.ask(page_question("c", ListQuery(model=f"m{n}")))) for n in range(2)]
         await until_asked(it.hub, 3)

@@ -1,7 +1,7 @@
 """Lookups in Redis, each for all who ask the same: one that finds nothing of use begins the fetch at once.
 
 What this process knows nothing of waits for room: of such lookups there are few at a time, so that in a flood of new
-questions known pages, news and leases have their turn at Redis at once.
+questions known pages, news and leases have their turn at Redis at once. What Redis knows has the next free place.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -21,11 +22,16 @@ from proxy.fetch_queue import RETRY_AFTER, FetchQueue, StartedFetch, Wait, half_
 from proxy.known.knowledge import Knowledge
 from proxy.memory_hits import MemoryHits
 from proxy.questions.question import Question
+from proxy.redis.allotment import unallotted
 from proxy.settings import CacheSettings
+from proxy.tasks.detached import Detached, drain_all
 from proxy.tasks.flight import Flights
+from proxy.tasks.priority_semaphore import PrioritySemaphore
 
 MOST_NEW: Final = 64
 """Lookups at once of what this process knows nothing of: as many as there are calls to Redis at once."""
+CHECKED_AT_ONCE: Final = 128
+"""Questions of which one call finds out whether Redis has anything of them; Redis does nothing else meanwhile."""
 
 
 class LookupResult(Struct, frozen=True):
@@ -60,8 +66,10 @@ class Lookups:
         self._to_ask = to_ask
         self._clock = clock
         self._flights: Flights[LookupResult] = Flights()
-        self._room = asyncio.Semaphore(MOST_NEW)
+        self._room = PrioritySemaphore(MOST_NEW)
         self._waiting: set[str] = set()
+        self._unchecked: dict[str, Question] = {}
+        self._checking = Detached()
 
     async def look_up(
         self,
@@ -88,24 +96,40 @@ class Lookups:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for the lookups under way; return how many go on."""
-        return await self._flights.drain(timeout)
+        return await drain_all(timeout, self._flights, self._checking)
 
     async def _in_turn(
         self, question: Question, look_up: Callable[[], Awaitable[LookupResult]], wait: float
     ) -> LookupResult:
         self._waiting.add(question.key)
+        if self._room.locked():
+            self._unchecked[question.key] = question
+            if not self._checking:
+                self._checking.spawn(self._check())
         try:
             async with asyncio.timeout(wait):
-                await self._room.acquire()
+                await self._room.acquire(question.key)
         except TimeoutError:
             text = f"{MOST_NEW} questions that are new to this process were being looked up for {wait:.3g} s."
             raise TooManyLookups(text, retry_after=RETRY_AFTER) from None
         finally:
             self._waiting.discard(question.key)
+            self._unchecked.pop(question.key, None)
         try:
             return await look_up()
         finally:
             self._room.release()
+
+    async def _check(self) -> None:
+        """Have those come first of which Redis has something: else hits there would wait behind all misses.
+
+        That is found out of many with one call.
+        """
+        unallotted()
+        while some := list(islice(self._unchecked.values(), CHECKED_AT_ONCE)):
+            for one in some:
+                del self._unchecked[one.key]
+            self._room.prefer(await self._known.kept(some))
 
     async def _look_up(self, question: Question, directives: Directives | None, until: float) -> LookupResult:
         claim = None

@@ -19,6 +19,7 @@ from proxy.fetch_queue import Wait
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
 from proxy.settings import HubSettings
+from proxy.tasks.priority_semaphore import PrioritySemaphore
 from tests.page_fixture import QUESTION, Fixture, fixture
 from tests.support import until
 
@@ -51,7 +52,7 @@ async def crowded(it: Fixture, monkeypatch: pytest.MonkeyPatch, *, deadline: flo
     lookups = it.pages._lookups
     look_up, gate, looked_up = lookups._known.look_up, asyncio.Event(), list[Question]()
     monkeypatch.setattr(it.pages.queue, "_limits", HubSettings(deadline=60.0))
-    monkeypatch.setattr(lookups, "_room", asyncio.Semaphore(2))
+    monkeypatch.setattr(lookups, "_room", PrioritySemaphore(2))
 
     async def held(question: Question, claim: Any = None) -> Any:
         looked_up.append(question)
@@ -140,6 +141,24 @@ async def test_while_the_hub_is_left_alone_the_refusal_is_told_and_soon(monkeypa
             with pytest.raises(HubRateLimited):
                 await it.ask()
         await crowd.end()
+
+
+async def test_what_redis_has_comes_before_what_the_hub_is_to_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a restart, when all is new to the process."""
+    async with fixture(fakeredis.FakeServer()) as it:
+        await it.replica().answer(QUESTION)
+        crowd = await crowded(it, monkeypatch)
+        others = [asyncio.create_task(it.ask(another(number))) for number in (1, 2)]
+        await asyncio.sleep(0)
+        asking = asyncio.create_task(it.ask())
+        await until(lambda: len(it.pages._lookups._waiting) == 3)
+        await until(lambda: not it.pages._lookups._checking)
+        await crowd.end()
+        hit = await asking
+        assert isinstance(hit, Hit)
+        assert hit.source == "redis"
+        await asyncio.gather(*others)
+        assert crowd.looked_up[2:] == [QUESTION, another(1), another(2)]
 
 
 async def test_who_has_room_of_its_own_waits_in_no_crowd(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import fakeredis
 import msgspec
@@ -36,7 +37,7 @@ from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis.status import SharedStatus
 from proxy.redis.stored import OFF_LOOP_BYTES, read_page, read_record, write_page
 from proxy.redis.variants import SharedVariants
-from proxy.redis_keys import NOBODYS, record_key
+from proxy.redis_keys import NOBODYS, record_key, rows_keys
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings
 from tests.support import UNHURRIED, Clock, RedisServer, free_port
@@ -223,6 +224,22 @@ class Broken:
         if self.failure is not None:
             raise self.failure
         return [None, None, b"", []]
+
+
+async def test_what_there_is_something_of_is_found_out_with_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    shared = Shared(RedisLink(redis, UNHURRIED))
+    paged, rows, none = (page_question("c", ListQuery(model=name)) for name in ("page", "rows", "none"))
+    await redis.set(paged.page_key, "something")
+    await redis.set(rows_keys(rows.listing)[0], "something")
+    called = AsyncMock(wraps=shared._link.run)
+    monkeypatch.setattr(shared._link, "run", called)
+    assert await shared.kept([none, rows, paged]) == [rows.key, paged.key]
+    assert called.await_count == 1
+    monkeypatch.setattr(RedisLink, "whole", False)
+    assert await shared.kept([paged]) == [], "in a cluster, a script may see one listing's only"
+    away = Shared(RedisLink(Broken(ConnectionRefusedError()), 0.05))  # type: ignore[arg-type]
+    assert await away.kept([paged]) == []
 
 
 async def test_after_a_fault_redis_is_left_alone_for_longer_and_longer() -> None:

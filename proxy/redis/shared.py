@@ -17,7 +17,7 @@ from proxy.questions.question import Question
 from proxy.redis.claims import Claim
 from proxy.redis.landings import landing
 from proxy.redis.link import RedisLink
-from proxy.redis.replies import LookupReply, read_lease, read_lookup, read_store
+from proxy.redis.replies import LookupReply, read_kept, read_lease, read_lookup, read_store
 from proxy.redis.scripts import Script
 from proxy.redis.stored import microseconds, read_page, read_record, write_mark, write_page, write_record, write_stamp
 from proxy.redis.stored_rows import ListingUpdate
@@ -31,6 +31,7 @@ HANDOVER_SECONDS: Final = 2.0
 _PAGE_LOOK: Final = Script("page_look", "rows", "numbers", "gate_load", "gate")
 _PAGE_STORE: Final = Script("page_store", "rows")
 _LEASE_TAKE: Final = Script("lease_take", "rows")
+_PAGES_KEPT: Final = Script("pages_kept")
 
 
 class Found(Struct, frozen=True):
@@ -101,6 +102,17 @@ class Shared:
 
         found = await self._link.run(_PAGE_LOOK, "page_look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)
+
+    async def kept(self, questions: Sequence[Question]) -> list[str]:
+        """The keys of those of which there is something in Redis: the page, or rows of the listing.
+
+        In a cluster, where one script sees one listing only, that is not found out.
+        """
+        if not self._link.whole:
+            return []
+        keys = [key for one in questions for key in (one.page_key, rows_keys(one.listing)[0])]
+        found = await self._link.run(_PAGES_KEPT, "pages_kept", keys, [], read_kept)
+        return [one.key for one, known in zip(questions, found or [], strict=False) if known]
 
     async def take_lease(self, question: Question, token: str, version: str = "") -> Lease | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look_up."""

@@ -430,6 +430,14 @@ async def test_whether_a_key_file_has_changed_is_looked_at_once_a_second(
     assert counted == [0, 0, 0, 1, 1, 1, 1, 2]
 
 
+def test_a_key_that_is_in_no_file_stays_as_it_is() -> None:
+    monotonic = Clock(0.0)
+    key = FixedKey(settings(), clock=monotonic)
+    monotonic.advance(2)
+    key.check_for_changes()
+    assert key.generation == 0
+
+
 async def test_a_changed_key_file_ends_what_was_verified(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "key.pem"
     path.write_text(f"\n{pem(RSA)}\n")

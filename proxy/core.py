@@ -101,7 +101,7 @@ def make_core(
 
     rows_bytes = settings.cache.memory_bytes // 2 if settings.cache.compose else 0
     memory = Memory(settings.cache.memory_bytes - rows_bytes)
-    shared = None if link is None else Shared(link)
+    shared = None if link is None else Shared(link, clock=now)
     invalidations = Invalidations(link, keep=keep, clock=now)
     knowledge = Knowledge(settings.cache, memory, shared, news, invalidations, rows_bytes=rows_bytes, clock=now)
     encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=now))

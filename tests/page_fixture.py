@@ -113,7 +113,7 @@ async def fixture(
     def replica() -> Pages:
         hub = Hub(settings, credential, transport=scripted, clock=clock)
         link = RedisLink(fakeredis.FakeAsyncRedis(server=redis), 5.0) if redis else None
-        shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
+        shared, gate = (None, None) if link is None else (Shared(link, clock=clock), SharedGate(link))
         given = CacheSettings(patience=patience, **cache)  # type: ignore[arg-type]
         invalidations = Invalidations(link, keep=keep_record(given), clock=clock)
         knowledge = Knowledge(given, Memory(2**20), shared, None, invalidations, rows_bytes=2**20, clock=clock)

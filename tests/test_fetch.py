@@ -14,12 +14,13 @@ from unittest.mock import AsyncMock
 import fakeredis
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from proxy import errors
 from proxy.admission.gate import Allowance
 from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Hit, Leader, Miss
-from proxy.answer.record import Record, Stamp
+from proxy.answer.record import MAX_AHEAD, Record, Stamp
 from proxy.known.trust import Trust
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
@@ -557,6 +558,19 @@ async def test_too_many_who_wait_are_turned_away_or_served_what_is_kept(monkeypa
         it.hub.gate.set()
         await asyncio.gather(*waiting)
         assert isinstance(await it.ask(), Miss), "who has been served makes room"
+
+
+async def test_what_redis_has_of_the_future_is_asked_for_once_and_then_kept_by_all() -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        page = (await it.ask()).page
+        future = it.clock() + 2 * MAX_AHEAD
+        await it.shared.store(
+            QUESTION, replace(page, asked_at=future), received_at=future, keep_page=60.0, keep_record=60.0
+        )
+        one, other = it.replica(), it.replica()
+        assert isinstance(await one.answer(QUESTION), Miss)
+        assert isinstance(await other.answer(QUESTION), Hit)
+        assert it.hub.asked == 2
 
 
 async def test_a_claim_that_comes_after_its_end_takes_no_lease() -> None:

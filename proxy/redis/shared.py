@@ -6,13 +6,14 @@ script tells all replicas of it. A lease says which replica asks the hub a quest
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct
 
 from proxy.answer.page import Page
-from proxy.answer.record import Learned, Record
+from proxy.answer.record import MAX_AHEAD, Learned, Record
 from proxy.questions.question import Question
 from proxy.redis.claims import Claim
 from proxy.redis.landings import landing
@@ -59,10 +60,15 @@ class Lease(Struct, frozen=True):
 
 
 class Shared:
-    """Reads and writes Redis; None in place of a result: Redis could not be asked."""
+    """Reads and writes Redis; None in place of a result: Redis could not be asked.
 
-    def __init__(self, link: RedisLink) -> None:
+    Args:
+        clock: Unix seconds; what is of long after that is not read.
+    """
+
+    def __init__(self, link: RedisLink, *, clock: Callable[[], float] = lambda: math.inf) -> None:
         self._link = link
+        self._clock = clock
 
     @property
     def backing_off(self) -> bool:
@@ -202,13 +208,27 @@ class Shared:
         known: Page | None = None,
     ) -> Found:
         record = None if reply.record is None else self._read_record(reply.record)
-        page, raw_page = None, reply.page
+        page, raw_page, latest = None, reply.page, self._clock() + MAX_AHEAD
+        if record is not None and max(record.received_at, record.confirmed_at) > latest:
+            await self._discard("record", record_key(question.listing), question.page_key, *rows_keys(question.listing))
+            return Found(leased=bool(reply.leased), turn=turn)
         if raw_page is not None and record is not None:
             try:
                 page = known if isinstance(raw_page, int) else await read_page(raw_page, question.key, known)
             except ValueError as error:
                 self.garbage("page", error)
+        if page is not None and page.asked_at > latest:
+            await self._discard("page", question.page_key)
+            page = None
         return Found(page, record, *_lacking(reply.head, reply.rows), leased=bool(reply.leased), turn=turn)
+
+    async def _discard(self, what: Literal["page", "record"], *keys: str) -> None:
+        """Delete what is of a time that nobody can have: all newer answers would be behind it, for as long as any come.
+
+        As a Redis may forget anything, that does no harm where it was somebody's after all.
+        """
+        self.garbage(what, ValueError("of the future"))
+        await self._link.call("page_look", lambda: self._link.client.delete(*keys))
 
     def _read_record(self, raw: bytes) -> Record | None:
         try:

@@ -19,6 +19,7 @@ from proxy.answer.outcome import Hit, Miss, Outcome
 from proxy.answer.page import NULL_BODY, Page, namespace_of
 from proxy.callers.caller import Caller
 from proxy.errors import HubFoundNothing, NotCached, ProxyError, TooManyRequests
+from proxy.fetch_queue import Wait, half_left
 from proxy.known.encoder import Encoder
 from proxy.pages import Pages
 from proxy.questions.question import Question
@@ -124,12 +125,15 @@ class Asking:
         """
         failure: ProxyError | None = None
         nothing: HubFoundNothing | None = None
+        wait = Wait(self._pages.queue.deadline())  # one for all of them
         try:
             for question in questions:
+                if failure is not None and half_left(wait.until) == 0:
+                    break
                 state.question = question
                 try:
                     with allotted():
-                        outcome, hidden = await self._paid(caller, question, directives, moment, tab)
+                        outcome, hidden = await self._paid(caller, question, directives, moment, wait, tab)
                 except ProxyError as error:
                     tab.note(error)
                     failure = failure or error
@@ -144,7 +148,7 @@ class Asking:
             del failure, nothing
 
     async def _paid(
-        self, caller: Caller, question: Question, directives: Directives, moment: str, tab: Tab
+        self, caller: Caller, question: Question, directives: Directives, moment: str, wait: Wait, tab: Tab
     ) -> tuple[Outcome, bool]:
         """As ``_outcome``. Who cannot pay for a request to the hub gets what is kept, which costs less.
 
@@ -153,23 +157,23 @@ class Asking:
         """
         if directives.only_if_cached or tab.hit >= 1.0:
             await tab.pay(tab.hit)
-            return await self._outcome(caller, question, directives, moment)
+            return await self._outcome(caller, question, directives, moment, wait)
         kept = replace(directives, only_if_cached=True)
         if not moment and self._pages.memory_hits.has(question, directives):
             await tab.pay(tab.hit)
             with contextlib.suppress(NotCached):  # it may have gone meanwhile, or be hidden
-                return await self._outcome(caller, question, kept, moment)
+                return await self._outcome(caller, question, kept, moment, wait)
         try:
             await tab.pay(1.0)
         except TooManyRequests:  # which says when there will be enough for either
             with contextlib.suppress(NotCached, TooManyRequests):
                 await tab.pay(tab.hit)
-                return await self._outcome(caller, question, kept, moment)
+                return await self._outcome(caller, question, kept, moment, wait)
             raise
-        return await self._outcome(caller, question, directives, moment)
+        return await self._outcome(caller, question, directives, moment, wait)
 
     async def _outcome(
-        self, caller: Caller, question: Question, directives: Directives, moment: str
+        self, caller: Caller, question: Question, directives: Directives, moment: str, wait: Wait
     ) -> tuple[Outcome, bool]:
         """Have the question answered; return whether that is to be hidden from the caller, too.
 
@@ -177,21 +181,22 @@ class Asking:
         would tell that it is.
         """
         if not question.single or caller.sees_all:
-            return await self._pages.answer(question, directives, moment if question.kind == "page" else ""), False
+            moment = moment if question.kind == "page" else ""
+            return await self._pages.answer(question, directives, moment, wait), False
         if directives.only_if_cached:
             # What is not there is no more kept for this caller than what is hidden: a status would tell who asks.
-            outcome = await self._pages.answer(question, directives)
+            outcome = await self._pages.answer(question, directives, wait=wait)
             if not outcome.page.found or _is_hidden(caller, question, outcome.page):
                 raise NotCached
             return outcome, False
         kept = self._pages.memory_hits.cached(question)
         if kept is None or not _is_hidden(caller, question, kept.page):
-            outcome = await self._pages.answer(question, directives)
+            outcome = await self._pages.answer(question, directives, wait=wait)
             hidden = _is_hidden(caller, question, outcome.page)
             if isinstance(outcome, Miss) or not hidden:
                 return outcome, hidden
         # If it was not in memory, Redis had it.
-        outcome = await self._pages.answer(question, as_of_nothing(directives, self._live_ttl))
+        outcome = await self._pages.answer(question, as_of_nothing(directives, self._live_ttl), wait=wait)
         return outcome, _is_hidden(caller, question, outcome.page)
 
     def _remember(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable
 
@@ -18,7 +17,6 @@ from proxy.questions.demand import Place
 from proxy.questions.query import MAX_PAGE_SIZE
 from proxy.questions.question import Question, top_of
 from proxy.redis.shared import Found, Shared
-from proxy.redis.stored import OFF_LOOP_BYTES
 from proxy.redis.stored_rows import ListingUpdate, read_listing, version_of, write_listing
 from proxy.rows.composing import compose, compose_at, lasts, outline, overtakes, write_token
 from proxy.rows.envelope import Unfit
@@ -27,6 +25,7 @@ from proxy.rows.reading import Window, read_window
 from proxy.rows.unlisted_members import UnlistedMembers
 from proxy.rows.windows import STEP, fitting, to_ask
 from proxy.settings import CacheSettings
+from proxy.tasks.off_loop import OFF_LOOP_BYTES, off_loop_if_large
 
 _decode_origin = msgspec.json.Decoder(Origin).decode
 
@@ -156,10 +155,7 @@ class KnownRows:
         if not self._serves(question):
             return None
         try:
-            if len(page.body) > OFF_LOOP_BYTES:
-                window = await asyncio.to_thread(read_window, question, page)
-            else:
-                window = read_window(question, page)
+            window = await off_loop_if_large(len(page.body), read_window, question, page)
         except Unfit as unfit:
             self.listings.learned[str(unfit)] += 1
             return None

@@ -99,7 +99,7 @@ def lifetime_of(
 
     ``partitioned``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
-    ``withdrawn_at``: what was asked for before may not stand in for anything (see ``withdrawn``).
+    ``withdrawn_at``: what was asked for before may not stand in for anything (see ``invalidations``).
     """
     vouched = vouched_at(page, record)
     until = fresh_until(page, record, cache, partitioned=partitioned, doubted_at=doubted_at)

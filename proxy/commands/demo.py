@@ -34,7 +34,6 @@ QUESTIONS: Final = (
     "?namespace=bessie&status=succeeded&page=3",
 )
 """What the demo's dashboards show."""
-COMPLETION: Final = completion.TYPE
 Say = Callable[[str], object]
 
 
@@ -108,8 +107,8 @@ async def _report_every_second(asked: Counter[str], simulator: Simulator, say: S
         await asyncio.sleep(1)
         now, hub_now = Counter(asked), simulator.journal.count
         recent = now - before
-        completions = recent.pop(COMPLETION, 0)
-        total = now.total() - now[COMPLETION]
+        completions = recent.pop(completion.TYPE, 0)
+        total = now.total() - now[completion.TYPE]
         if recent:
             outcomes = ", ".join(f"{outcome} {number}" for outcome, number in recent.most_common())
             say(
@@ -139,7 +138,7 @@ async def _listen(url: str, counts: Counter[str]) -> None:
             with contextlib.suppress(httpx.HTTPError):
                 async with client.stream("GET", url) as response:
                     async for line in response.aiter_lines():
-                        counts[COMPLETION] += line == f"event: {COMPLETION}"
+                        counts[completion.TYPE] += line == f"event: {completion.TYPE}"
             await asyncio.sleep(1)
 
 

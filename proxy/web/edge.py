@@ -17,7 +17,7 @@ from proxy.tracing import Trace
 from proxy.web.health import Readiness
 from proxy.web.problems import refusing_app
 from proxy.web.state import REQUEST, RequestState, state_of
-from proxy.web.telemetry.event import RequestEvent, Sink, asked, describe
+from proxy.web.telemetry.event import RequestEvent, Sink, describe, request_info
 
 MAX_URI: Final = 32 * 1024
 MAX_HEADERS: Final = 32 * 1024
@@ -106,7 +106,7 @@ def refused_by_server(sinks: Sequence[Sink], ids: Iterator[str]) -> Refused:
 
     def refused(status: int, kind: str) -> str:
         request_id = next(ids)
-        event = RequestEvent(request_id, asked("other", "-", "other", "-"), status, kind, 0.0)
+        event = RequestEvent(request_id, request_info("other", "-", "other", "-"), status, kind, 0.0)
         for sink in sinks:
             sink((event,))
         return request_id

@@ -14,7 +14,7 @@ from proxy.hub.credential import Credential
 from proxy.known.cached_page import CachedPage
 from proxy.questions.question import Question
 from proxy.web.express.request_cache import CacheEntry
-from proxy.web.telemetry.event import Asked
+from proxy.web.telemetry.event import RequestInfo
 
 
 class ParsedHeaders(Struct, frozen=True, gc=False):
@@ -73,7 +73,7 @@ class KnownRequest(CacheEntry, gc=False, kw_only=True):
     """
 
     context: RequestContext
-    asked: Asked
+    info: RequestInfo
     question: Question
     if_none_match: tuple[str, ...] = ()
     shown: str | None = None

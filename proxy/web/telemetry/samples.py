@@ -109,7 +109,7 @@ class Samples:
             self._note(event)
 
     def _note(self, event: RequestEvent) -> None:
-        if event.asked.endpoint not in QUESTIONS:
+        if event.info.endpoint not in QUESTIONS:
             return
         now, outcome = self._clock(), event.outcome
         current = self._sample(now)
@@ -119,9 +119,9 @@ class Samples:
                 self._fault("callers", event.outcome)
         else:
             self._totals.pages += 1
-            if event.asked.listing in self._last or len(self._last) < LISTINGS:
-                self._asked[-1][event.asked.listing] += 1
-                self._last[event.asked.listing] = (event, now)
+            if event.info.listing in self._last or len(self._last) < LISTINGS:
+                self._asked[-1][event.info.listing] += 1
+                self._last[event.info.listing] = (event, now)
         current.requests[outcome] = current.requests.get(outcome, 0) + 1
         current.slowest = max(current.slowest, event.seconds)
 
@@ -138,7 +138,7 @@ class Samples:
         samples = [*self._ring, self._sample(self._clock())]
         asked: Counter[str] = sum(self._asked, Counter())
         listings = [
-            Listing(name, event.asked.endpoint, event.asked.filters, asked[name], event.age or 0.0, event.outcome, at)
+            Listing(name, event.info.endpoint, event.info.filters, asked[name], event.age or 0.0, event.outcome, at)
             for name, (event, at) in self._last.items()
         ]
         return Activity(samples, _busiest(listings), _latest(self._faults.values()), self._totals)

@@ -61,8 +61,8 @@ class Knowledge:
             news,
             has_peers=shared is not None,
             backing_off=lambda: shared is not None and shared.backing_off,
-            doubt=memory.suspect_all,
-            reunite=self._reunite,
+            suspect_all=memory.suspect_all,
+            on_reconnect=self._on_reconnect,
         )
         self.invalidations = invalidations
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, MAX_FLIGHT_SECONDS))
@@ -241,9 +241,9 @@ class Knowledge:
         listing, _, record = news.partition(b" ")
         self._memory.learn_from_news(listing.decode(), read_record(record))
 
-    def _reunite(self) -> None:
+    def _on_reconnect(self) -> None:
         """It is not known what others learned, nor do they know what was learned here; Redis may have lost some."""
         self._memory.suspect_all()
-        self.invalidations.reunite()
+        self.invalidations.on_reconnect()
         if self._pending_records is not None:
             self._pending_records.report()

@@ -104,6 +104,10 @@ class Pages:
         """How many callers wait for the hub."""
         return self._queue.waiting
 
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
+        return await drain_all(timeout, self._lookups, self.refresh_ahead, self._queue)
+
     async def _at(self, question: Question, directives: Directives, moment: str) -> Outcome:
         """Serve the page of a moment; if its rows are not known, the hub is asked for all that can be kept, once.
 
@@ -133,10 +137,6 @@ class Pages:
         if isinstance(landed, Landed):
             return Miss(page, age, 0.0, "uri-miss", landed.stored, landed.collapsed, landed.hub_seconds)
         return Hit(page, age, 0.0, "composed")
-
-    async def drain(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
-        return await drain_all(timeout, self._lookups, self.refresh_ahead, self._queue)
 
     def _refusal(self, question: Question) -> HubError | None:
         """What a flight would end in, where nothing is kept and the hub is known not to be asked: then none begins."""
@@ -231,7 +231,7 @@ class Pages:
 
     def _to_ask(self, question: Question) -> Question:
         """The question to the hub whose answer serves this one, and as much else that is in demand as can be."""
-        return self._known.rows.to_ask(question, self.demand.places(question.listing))
+        return self._known.rows.to_ask(question, self.demand.pages(question.listing))
 
     async def _refresh_ahead(self, question: Question) -> None:
         """Refresh a page unless another replica has; again, if it is still, or once more, doubtful."""

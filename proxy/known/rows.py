@@ -13,7 +13,7 @@ from proxy.answer.record import TIME_PRECISION, Learned, Record, advance_record
 from proxy.known.cached_page import CachedPage
 from proxy.known.completion import UNKNOWN_ORIGIN, Origin
 from proxy.known.listings import Listings
-from proxy.questions.demand import Place
+from proxy.questions.demand import PageAndSize
 from proxy.questions.query import MAX_PAGE_SIZE
 from proxy.questions.question import Question, top_of
 from proxy.redis.shared import Found, Shared
@@ -130,7 +130,7 @@ class KnownRows:
         listing = self.listings.get(question.listing) if question.kind == "page" else None
         return "" if listing is None else write_token(listing.chain.name, page.stamp)
 
-    def to_ask(self, question: Question, wanted: list[Place]) -> Question:
+    def to_ask(self, question: Question, wanted: list[PageAndSize]) -> Question:
         """The question to ask the hub for this one, with these pages of the listing in demand."""
         listing = self.listings.get(question.listing) if self._serves(question) else None
         if listing is None:

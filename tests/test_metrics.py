@@ -21,7 +21,7 @@ from proxy.settings import CacheSettings, CredentialSettings
 from proxy.siblings import Siblings
 from proxy.simulator import Fault
 from proxy.web.telemetry.event import RequestEvent, request_info
-from proxy.web.telemetry.metrics import METRICS_PATH, WORD, _merged
+from proxy.web.telemetry.metrics import METRICS_PATH, TOPIC, _merged
 from proxy.web.telemetry.request_metrics import RequestMetrics
 from tests.support import LIST, NOW, ROOT, Clock, Rig, rig, socket_rig
 
@@ -267,7 +267,7 @@ async def test_a_worker_that_hangs_is_left_out(tmp_path: Path, monkeypatch: pyte
         await asyncio.Event().wait()
         return b""
 
-    stuck.answers[WORD] = never
+    stuck.answers[TOPIC] = never
     await stuck.start()
     async with rig(siblings=Siblings(tmp_path)) as it:
         assert "memory_pages 1" in await scraped(it)

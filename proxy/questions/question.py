@@ -73,7 +73,7 @@ class Question(Struct, frozen=True, gc=False):
 
 def page_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:
     """The question for a page of a listing, with the credential of this id and name."""
-    filters, canonical = _same(query.listing), query.canonical
+    filters, canonical = _interned(query.listing), query.canonical
     return Question(
         credential=credential,
         key=f"{credential_id} {LIST_PATH}?{canonical}",
@@ -133,5 +133,6 @@ def generation_question(
 
 
 @text_cache(MAX_SHARED)
-def _same(text: str) -> str:
+def _interned(text: str) -> str:
+    """Cached, the one that stands for all that are equal."""
     return text

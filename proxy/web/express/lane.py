@@ -43,10 +43,7 @@ HEAD: Final = "head"
 REQUEST_OVERHEAD: Final = 2000
 """Bytes charged for a request beside its texts (measured: about 900, and 2,000 where nothing of it is shared)."""
 RELEVANT_HEADERS: Final = frozenset(
-    {
-        *(b"authorization", b"x-api-key", b"accept-encoding", b"if-none-match", b"cache-control", b"pragma"),
-        b"listing-moment",
-    }
+    b"authorization x-api-key accept-encoding if-none-match cache-control pragma listing-moment".split()
 )
 """Headers that bear on an answer; Origin is read by ``cors``."""
 _OWN: Final = secrets.token_bytes(16)
@@ -76,7 +73,7 @@ class Express:
         self._credentials: Mapping[str, Credential] = {one.name: one for one in credentials}
         self._readiness = readiness
         self._origins = frozenset(origin.encode() for origin in origins)
-        self._shared = lru_cache(MAX_SHARED)(_itself)
+        self._shared = lru_cache(MAX_SHARED)(_interned)
         self._known: RequestCache[KnownRequest] = RequestCache(limit)
 
     def __len__(self) -> int:
@@ -88,7 +85,7 @@ class Express:
         question: Question,
         parsed: ParsedHeaders,
         if_none_match: tuple[str, ...] = (),
-        shown: str | None = None,
+        visible_etag: str | None = None,
     ) -> None:
         """Take in what a request meant that has just been answered with a page."""
         credential = self._credentials[question.credential]
@@ -105,7 +102,7 @@ class Express:
             info=info,
             question=question,
             if_none_match=if_none_match,
-            shown=shown,
+            visible_etag=visible_etag,
         )
         self._known.keep(key_of(scope), request)
         self._remember_head(scope, request)
@@ -115,7 +112,7 @@ class Express:
         request = self._known.get(key)
         if request is None:
             return None
-        if not self._good(request.context):
+        if not self._is_valid(request.context):
             self._known.forget(key)
             return None
         return self._answer(request)
@@ -135,7 +132,7 @@ class Express:
                 request = replace(request, references=0, context=context, variant=None)
             self._known.keep(head, request)
 
-    def _good(self, context: RequestContext) -> bool:
+    def _is_valid(self, context: RequestContext) -> bool:
         """Whether who asked in this context may be answered as then."""
         return (
             not self._readiness.draining and context.credential.id == context.credential_id and context.parsed.valid()
@@ -196,7 +193,7 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
 
 def _variant(request: KnownRequest, page: Page) -> Variant | None:
     """What of a page is sent to who asks so; None: that cannot be said here, or not at once."""
-    if not page.found or (request.shown is not None and request.shown != page.etag):
+    if not page.found or request.visible_etag not in (None, page.etag):
         return None
     preferred = request.context.parsed.preferred
     coding = preferred and worthwhile_coding(preferred, page.body)
@@ -213,7 +210,7 @@ def _cost(question: Question, if_none_match: tuple[str, ...]) -> int:
     return REQUEST_OVERHEAD + sum(map(getsizeof, texts))
 
 
-def _itself(context: RequestContext) -> RequestContext:
+def _interned(context: RequestContext) -> RequestContext:
     """Cached, the one that stands for all that are equal."""
     return context
 

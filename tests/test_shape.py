@@ -43,7 +43,7 @@ LAYERS = [  # packages, and modules outside of them, from the bottom up: each im
     ["web.admin", "web.authentication", "web.health", "web.limits", "web.problems"],
     ["web.openapi", "web.telemetry"],
     ["web.edge", "web.express", "web.status"],
-    ["web.asking", "web.observing", "web.protocol"],
+    ["web.asking", "web.observability", "web.protocol"],
     ["web.events", "web.routes"],
     ["app"],
     ["commands"],

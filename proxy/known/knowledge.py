@@ -71,9 +71,6 @@ class Knowledge:
         )
         self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
         self.judging = Judging(settings, memory, self.rows, self.trust, invalidations, self.doubts, clock=clock)
-        if news is not None:
-            news.on_gap.append(self.trust.gap)
-            news.topics[b"record"] = self.on_record
 
     async def look_up(self, question: Question, claim: Claim | None = None) -> Found | None:
         """Take in what Redis has, and return it; None, if it cannot be asked."""

@@ -23,8 +23,6 @@ POPULAR_REFRESH_SHARE: Final = 0.5
 """Part of a page's freshness for which it is not refreshed, however many ask."""
 DOUBT_GRACE: Final = 0.1
 """Seconds for which a page is fresh whatever events say, so that many of them do not cost a hub request each."""
-
-
 RECORD_MARGIN: Final = 60.0
 """Seconds for which a record is kept for longer."""
 

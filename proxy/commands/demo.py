@@ -8,7 +8,7 @@ import errno
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import httpx
 
 from proxy.app import create_app
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
+from proxy.commands.terminal import Say
 from proxy.hub.stream import EVENTS_PATH
 from proxy.known import completion
 from proxy.secret import Secret
@@ -34,7 +35,6 @@ QUESTIONS: Final = (
     "?namespace=bessie&status=succeeded&page=3",
 )
 """What the demo's dashboards show."""
-Say = Callable[[str], object]
 
 
 async def run_demo(*, port: int, hub_port: int, callers: int, seconds: float | None, say: Say) -> None:

@@ -16,8 +16,6 @@ LIST_PATH: Final = "/api/ai/generations"
 QUEUE_PATH: Final = "/api/ai/queue"
 MAX_SHARED: Final = 4096
 """Listings whose names all questions about them share, instead of each having its own."""
-
-
 Kind: TypeAlias = Literal["page", "queue", "generation", "queued"]
 """A page of a listing, a queue, a generation with all that is known of it, or a generation as queues show it."""
 

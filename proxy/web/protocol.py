@@ -33,8 +33,6 @@ MAX_URL: Final = 65_535
 """Bytes of a request's target that the parser's offsets reach; the edge allows less."""
 HEAD_TIMEOUT: Final = 15.0
 """Seconds from the first byte of a request to the end of its head."""
-
-
 EXTENSION: Final = "generations_proxy"
 
 

@@ -68,3 +68,8 @@ class HybridClock:
         self._settled_at = self._monotonic()
         self._due = now + CHECK_INTERVAL
         return now
+
+
+def no_lead() -> float:
+    """That of the machine's clock itself."""
+    return 0.0

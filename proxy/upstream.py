@@ -8,6 +8,7 @@ from collections.abc import Callable
 from proxy.admission.shield import Shield
 from proxy.answer import links
 from proxy.answer.page import Page, not_found, parse_page
+from proxy.clock import no_lead
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubRejectedQuestion, HubResting
 from proxy.hub.client import Hub
 from proxy.hub.state import HubState
@@ -24,7 +25,7 @@ class Upstream:
     """
 
     def __init__(
-        self, hub: Hub, shield: Shield, *, clock: Callable[[], float], lead: Callable[[], float] = float
+        self, hub: Hub, shield: Shield, *, clock: Callable[[], float], lead: Callable[[], float] = no_lead
     ) -> None:
         self.hub = hub
         self.shield = shield

@@ -12,8 +12,8 @@ from proxy.web.telemetry.samples import (
     MAX_SHOWN,
     SAMPLES,
     Activity,
-    Fault,
-    Listing,
+    FaultActivity,
+    ListingActivity,
     Sample,
     Samples,
     Totals,
@@ -97,8 +97,8 @@ def test_nothing_grows_without_bounds() -> None:
 
 def test_what_several_tell_is_added_up() -> None:
     def told(at: int, age: float) -> Activity:
-        listing = Listing("a", "list", "", 2, age, "hit", 100.0 - age)
-        fault = Fault("hub", "hub_failed", 3, 50.0 + at)
+        listing = ListingActivity("a", "list", "", 2, age, "hit", 100.0 - age)
+        fault = FaultActivity("hub", "hub_failed", 3, 50.0 + at)
         return Activity([Sample(at, {"hit": 1}, {"200": 2}, 0.5)], [listing], [fault], Totals(5, 2))
 
     it = merged([told(0, 9.0), told(0, 1.0), told(5, 4.0)])

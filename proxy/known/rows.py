@@ -20,7 +20,7 @@ from proxy.redis.shared import Found, Shared
 from proxy.redis.stored_rows import ListingUpdate, read_listing, version_of, write_listing
 from proxy.rows.composing import compose, compose_at, lasts, outline, overtakes, write_token
 from proxy.rows.envelope import Unfit
-from proxy.rows.listing import MAX_BYTES, Fault, Listing, advance_listing
+from proxy.rows.listing import MAX_BYTES, Listing, Unexplained, advance_listing
 from proxy.rows.reading import Window, read_window
 from proxy.rows.unlisted_members import UnlistedMembers
 from proxy.rows.windows import STEP, fitting, to_ask
@@ -38,7 +38,7 @@ class Change(Struct, frozen=True):
 
     listing: Listing
     written: ListingUpdate | None
-    fault: Fault | None
+    unexplained: Unexplained | None
     contradicts: bool
 
 
@@ -173,7 +173,7 @@ class KnownRows:
 
     def keep(self, question: Question, change: Change, *, announced: bool) -> None:
         """Take a change over; ``announced``: Redis has it."""
-        self.listings.learned[change.fault or "explained"] += 1
+        self.listings.learned[change.unexplained or "explained"] += 1
         if announced and change.written is not None:
             self.listings.agree(question.listing, change.listing, change.written.version)
         else:
@@ -211,7 +211,7 @@ class KnownRows:
         """What an answer, after which the listing's record is ``record``, makes of its rows; None: nothing."""
         key, now = question.listing, self._clock()
         before = self.listings.get(key)
-        listing, fault = advance_listing(
+        listing, unexplained = advance_listing(
             before,
             window,
             now,
@@ -225,8 +225,8 @@ class KnownRows:
         if self._shared is not None:
             agreed, expected = self.listings.agreed(key), self.listings.version(key)
             written = write_listing(key, listing, agreed, expected, secrets.token_hex(4))
-        contradicts = fault is not None and before is not None and before.is_of(window.stamp, record.since)
-        return Change(listing, written, fault, contradicts)
+        contradicts = unexplained is not None and before is not None and before.is_of(window.stamp, record.since)
+        return Change(listing, written, unexplained, contradicts)
 
     def _serves(self, question: Question) -> bool:
         """Whether pages are composed for such questions: live ones are not, where each is asked for anew anyway."""

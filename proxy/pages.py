@@ -104,10 +104,6 @@ class Pages:
         """How many callers wait for the hub."""
         return self._queue.waiting
 
-    async def drain(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
-        return await drain_all(timeout, self._lookups, self.refresh_ahead, self._queue)
-
     async def _at(self, question: Question, directives: Directives, moment: str) -> Outcome:
         """Serve the page of a moment; if its rows are not known, the hub is asked for all that can be kept, once.
 
@@ -137,6 +133,10 @@ class Pages:
         if isinstance(landed, Landed):
             return Miss(page, age, 0.0, "uri-miss", landed.stored, landed.collapsed, landed.hub_seconds)
         return Hit(page, age, 0.0, "composed")
+
+    async def drain(self, timeout: float) -> int:
+        """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
+        return await drain_all(timeout, self._lookups, self.refresh_ahead, self._queue)
 
     def _refusal(self, question: Question) -> HubError | None:
         """What a flight would end in, where nothing is kept and the hub is known not to be asked: then none begins."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from litestar import Request, Response
+from litestar.datastructures import Headers
+from litestar.types import HTTPScope
 from msgspec.structs import replace
 
 from proxy.answer.directives import Directives, parse_directives
@@ -83,7 +86,10 @@ class Asking:
         page, if_none_match = outcome.page, tuple(headers.getall("if-none-match", ()))
         preferred = preferred_coding(headers.getall("accept-encoding", ()))
         if question is questions[0] and not moment:  # else another is to be tried first, or a moment passes
-            self._remember(request, caller, question, page, directives, preferred, if_none_match)
+            shown = page.etag if question.single and not caller.sees_all else None
+            state.remember = partial(
+                self._remember, headers, caller, question, shown, directives, preferred, if_none_match
+            )
         coding = worthwhile_coding(preferred, page.body)
         if known := matching_etag(page.etag, coding, etags_in(if_none_match)):
             return respond(request, 304, page_headers(outcome, known), b"")
@@ -190,20 +196,20 @@ class Asking:
 
     def _remember(
         self,
-        request: Request[Any, Any, Any],
+        headers: Headers,
         caller: Caller,
         question: Question,
-        page: Page,
+        shown: str | None,
         directives: Directives,
         preferred: Coding | None,
         if_none_match: tuple[str, ...],
+        scope: HTTPScope,
     ) -> None:
         """Let the same request go the express lane next time."""
-        valid = self._authentication.validity_check(request.headers)
+        valid = self._authentication.validity_check(headers)
         if valid is not None:
-            shown = page.etag if question.single and not caller.sees_all else None
             parsed = ParsedHeaders(caller.name, directives, self._limits.terms(caller), valid, preferred)
-            self._express.remember(request.scope, question, parsed, if_none_match, shown)
+            self._express.remember(scope, question, parsed, if_none_match, shown)
 
 
 class _OfNothing(Directives, frozen=True, gc=False):

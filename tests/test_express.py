@@ -31,6 +31,7 @@ from proxy.settings import (
     Settings,
 )
 from proxy.simulator import Simulator
+from proxy.web.express.request_cache import RequestCache
 from proxy.web.express.wire import WIRE
 from proxy.web.health import Readiness
 from proxy.web.telemetry.event import RequestEvent
@@ -120,24 +121,26 @@ async def way(hub: Simulator | None = None, *, express: bool = True, **hub_setti
         readiness=readiness,
         sinks=[events.extend],
     )
-    lane = app.state[WIRE]._express
+    wire = app.state[WIRE]
+    lane = wire._express
     lane._limits._limiter._clock = clock  # units are held for a second: not one that passes between the two ways
+    if not express:
+        lane._known = RequestCache(0)  # remembers nothing
 
-    async def slowly(scope: Any, receive: Any, send: Any) -> None:
-        lane._known.clear()
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:  # so the protocol finds no wire, and parses each
         await app(scope, receive, send)
 
     with listen(LOOPBACK, 0) as sock:
-        async with serving(app if express else slowly, sock):
+        async with serving(app if express else wrapped, sock):
             it = Way(url_of(sock), app, hub, clock, readiness, events)
-            recall = lane.recall_head
+            answer = wire.answer
 
-            def counting(head: bytes) -> Any:
-                answer = recall(head)
-                it.answered += answer is not None
-                return answer
+            def counting(head: bytes, server_headers: Any) -> Any:
+                made = answer(head, server_headers)
+                it.answered += made is not None
+                return made
 
-            lane.recall_head = counting
+            wire.answer = counting
             await it.connect()
             try:
                 yield it
@@ -262,7 +265,7 @@ def whole(answer: tuple[str, list[tuple[str, str]], bytes]) -> Any:
 
 
 def told(way: Way) -> list[Any]:
-    found = [(e.asked, e.status, e.outcome, e.bytes, e.age) for e in way.events]
+    found = [(e.info, e.status, e.outcome, e.bytes, e.age) for e in way.events]
     assert all(e.seconds >= 0 and len(e.request_id) == 24 for e in way.events)
     way.events.clear()
     return found

@@ -16,9 +16,9 @@ from proxy.answer.page import Page
 from proxy.known.encoder import Encoder
 from proxy.known.memory import Memory
 from proxy.redis.link import RedisLink
-from proxy.redis.stored import OFF_LOOP_BYTES
 from proxy.redis.variants import SharedVariants
 from proxy.settings import CacheSettings
+from proxy.tasks.off_loop import OFF_LOOP_BYTES
 from tests.support import NOW, Clock
 from tests.test_encodings import QUESTION, STAMP, variants_made
 

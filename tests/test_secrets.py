@@ -334,7 +334,7 @@ BOOMS: Final = {
     "authentication": ("proxy.web.authentication.digest", LISTING),
     "tokens": ("jwt.decode", WITH_TOKEN),
     "purge": ("proxy.known.agreed_watermarks.AgreedWatermarks.agree", PURGING),
-    "hub": ("httpx.Request", LISTING),
+    "hub": ("proxy.hub.request.Get.__init__", LISTING),
     "hub's answer": ("proxy.hub.client.read_body", LISTING),
     "hub's error body": ("msgspec.json.decode", LISTING),
     "credential": ("proxy.hub.credential.Credential.token", LISTING),

@@ -605,7 +605,7 @@ async def test_a_hub_that_drips_ends_at_the_deadline_and_the_pool_survives() -> 
             await asyncio.sleep(0.02)
         writer.write(b"\r\nok")
 
-    async with raw_hub(behave, deadline=0.2, read_timeout=0.1, concurrency=1) as hub:
+    async with raw_hub(behave, deadline=0.2, read_timeout=5.0, concurrency=1) as hub:
         with pytest.raises(errors.HubTimeout):
             await hub.get(LIST, "")
         slow = False

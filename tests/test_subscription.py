@@ -402,7 +402,8 @@ async def test_who_is_gone_is_replaced(redis_server: RedisServer) -> None:
         assert first._task is not None
         first._task.cancel()  # frozen: it neither renews its lease nor gives it up; what it hears it still tells
         held, _ = subscriber_keys(f"{it.name}{first._credential.id}")
-        left, began = redis_server.command("PTTL", held) / 1000, time.monotonic()
+        began = time.monotonic()
+        left = redis_server.command("PTTL", held) / 1000
         await until(lambda: second.state == "subscribed")
         assert left - 0.1 < time.monotonic() - began, "not before its lease has ended"
         done = [it.complete() for _ in range(20)]

@@ -51,6 +51,7 @@ async def crowded(
     return end
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_what_is_new_waits_for_room_and_is_told_when_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         end = await crowded(it, monkeypatch)
@@ -93,6 +94,7 @@ async def test_a_page_of_rows_that_are_known_waits_for_nobody_either(monkeypatch
         await end()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_what_has_been_begun_does_not_wait_with_who_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         end = await crowded(it, monkeypatch, wait=60.0)
@@ -105,6 +107,7 @@ async def test_what_has_been_begun_does_not_wait_with_who_waits_for_room(monkeyp
         await waiting
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_who_wants_what_is_kept_only_is_told_that_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         end = await crowded(it, monkeypatch)
@@ -113,6 +116,7 @@ async def test_who_wants_what_is_kept_only_is_told_that_nothing_is(monkeypatch: 
         await end()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_while_the_hub_is_left_alone_the_refusal_is_told_and_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         end = await crowded(it, monkeypatch, wait=60.0)

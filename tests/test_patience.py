@@ -11,6 +11,7 @@ from proxy.answer.outcome import Hit, Miss, StaleHit
 from tests.page_fixture import OTHER, QUESTION, fixture
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_slow_hub_costs_no_more_than_patience_where_a_page_is_kept() -> None:
     """And the refresh goes on."""
     async with fixture(patience=0.02) as it:
@@ -49,6 +50,7 @@ async def test_patience_counts_from_when_the_hub_began_to_dawdle(virtual_time: C
         assert it.hub.asked == 3
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_patience_without_a_servable_page_waits() -> None:
     async with fixture(patience=0.0) as it:
         it.hub.gate.clear()
@@ -59,6 +61,7 @@ async def test_patience_without_a_servable_page_waits() -> None:
         assert isinstance(await task, Miss)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_patience_never_shows_a_moment_that_was_retired_meanwhile() -> None:
     async with fixture(patience=0.05) as it:
         await it.ask(QUESTION)

@@ -180,6 +180,7 @@ async def test_a_withdrawn_right_is_not_stood_in_for(withdrawn: int) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.usefixtures("virtual_time")
 async def test_what_the_hub_has_refused_to_show_stands_in_for_nothing(status: int) -> None:
     """The right to see it may be gone: also for who is impatient, and where the hub fails in another way later."""
     async with fixture(patience=0.05) as it:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import uvicorn.server
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support import RedisServer, started_redis
 
 # How long an example takes is the machine's: also where Hypothesis does not see that this is CI.
-settings.register_profile("unhurried", settings.default, deadline=None)
+settings.register_profile("unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
 

@@ -579,6 +579,7 @@ async def test_a_claim_that_comes_after_its_end_takes_no_lease() -> None:
 async def test_a_crowds_leases_are_renewed_together(monkeypatch: pytest.MonkeyPatch, *, whole: bool) -> None:
     """A thousand flights may wait for a slow hub; a call for each would take all of a process' time."""
     monkeypatch.setattr(RedisLink, "whole", whole)
+    monkeypatch.setattr("proxy.redis.leases.RENEWAL_INTERVAL", 60.0)  # only as the test says
     redis = fakeredis.FakeAsyncRedis()
     link = RedisLink(redis, 2.0)
     leases, shared, called = Leases(link), Shared(link), AsyncMock(wraps=link.run)

@@ -22,7 +22,7 @@ from proxy.callers.keys import KeyFault, suits, usable_keys
 from proxy.callers.tokens import Tokens
 from proxy.settings import JwtSettings
 from tests.jwk_sets import ED, jwk, key_set
-from tests.support import NOW, Clock, free_port
+from tests.support import NOW, Clock, free_port, tcp_server
 from tests.test_tokens import known
 
 RSA = [rsa.generate_private_key(65_537, 2048) for _ in range(2)]
@@ -142,26 +142,16 @@ class Provider:
 @asynccontextmanager
 async def listening(behave: Behaviour) -> AsyncIterator[str]:
     """A server that does to each connection what the test says; its URL. Ends when all connections have."""
-    under_way: set[asyncio.Task[Any]] = set()
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        under_way.add(task)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 await behave(reader, writer)
         finally:
             writer.close()
-            under_way.discard(task)
 
-    server = await asyncio.start_server(connection, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys?of=us"
-    finally:
-        server.close()
-        if under_way:
-            await asyncio.wait(set(under_way), timeout=10)
+    async with tcp_server(connection) as port:
+        yield f"http://127.0.0.1:{port}/keys?of=us"
 
 
 class Rig:

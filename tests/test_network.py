@@ -483,8 +483,12 @@ def test_all_is_read_of_a_hub_that_ends_tls_without_a_word(
         await one.aclose()
 
     with socket.create_server((LOOPBACK, 0)) as listening:
-        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
+        thread.start()
         run(scenario(f"https://{LOOPBACK}:{listening.getsockname()[1]}"))
+        listening.shutdown(socket.SHUT_RDWR)  # else it would go on to wait for the next
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def test_an_exchange_ends_when_its_time_is_over(run: Any) -> None:
@@ -584,6 +588,8 @@ def test_no_more_are_under_way_than_may_be(run: Any) -> None:
                 await asyncio.sleep(0)
             with pytest.raises(httpx.PoolTimeout):
                 await ask(one, pool=0.05)
+            while now < 2:
+                await asyncio.sleep(0)
             go.set()
             assert await asyncio.gather(*asking) == [b"ok"] * 6
             assert (most, server.connections) == (2, 2)

@@ -181,7 +181,7 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @asynccontextmanager
 async def tcp_server(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]], **options: Any
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], **options: Any
 ) -> AsyncIterator[int]:
     """The port of a server that does this to each connection.
 

@@ -186,7 +186,7 @@ async def test_who_asked_more_behind_a_stream_is_answered_at_its_end() -> None:
 
 
 async def test_a_listener_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.web.events.STALL_TIMEOUT", 0.3)
+    monkeypatch.setattr("proxy.web.events.STALL_TIMEOUT", 1.0)
     async with proxies() as it, listening(it.url) as reads, httpx.AsyncClient() as caller:
         host, port = it.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=1024)

@@ -445,6 +445,7 @@ class Redirecting(BaseHTTPRequestHandler):
 def test_the_command_sends_the_key_nowhere_else() -> None:
     """Neither after a redirect, nor to a proxy from the environment."""
     with HTTPServer((LOOPBACK, 0), Redirecting) as server:
+        Redirecting.seen.clear()
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         url = f"http://{LOOPBACK}:{server.server_port}"

@@ -133,7 +133,7 @@ async def test_events_are_received_in_order() -> None:
     ("fault", "said"),
     [
         (Fault(path=EVENTS, stream="cut", times=1), "the hub ended the stream"),
-        (Fault(path=EVENTS, stream="silent", times=1), "the hub was silent for 1 s"),
+        (Fault(path=EVENTS, stream="silent", times=1), "the hub was silent for 2 s"),
         (Fault(path=EVENTS, stream="endless", times=1), "a line of the stream is longer"),
         (Fault(path=EVENTS, status=500, times=1), "the hub answered 500"),
         (Fault(path=EVENTS, status=401, times=1), "the hub answered 401"),
@@ -147,7 +147,7 @@ async def test_events_are_received_in_order() -> None:
 )
 async def test_a_stream_that_fails_is_made_anew(fault: Fault, said: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "proxy.events")
-    patience = 1.0 if fault.hang or fault.stream == "silent" else 20.0
+    patience = 2.0 if fault.hang or fault.stream == "silent" else 20.0
     pace = msgspec.structs.replace(PACE, silence=patience)
     async with rig(pace=pace, faults=(fault,), read_timeout=patience) as it:
         one = await it.subscribe()

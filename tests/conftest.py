@@ -10,6 +10,7 @@ import pytest
 import uvicorn.server
 from hypothesis import settings
 
+from proxy.answer.encodings import Coding, encode
 from tests.support import RedisServer, started_redis
 
 # How long an example takes is the machine's: also where Hypothesis does not see that this is CI.
@@ -42,3 +43,16 @@ def own_redis() -> Iterator[RedisServer]:
     """A real Redis server for one test, which may do to it what it likes."""
     with started_redis() as server:
         yield server
+
+
+@pytest.fixture
+def variants_made(monkeypatch: pytest.MonkeyPatch) -> list[Coding]:
+    """The coding of each variant that is made from now on."""
+    made: list[Coding] = []
+
+    def counting(body: bytes, coding: Coding) -> bytes:
+        made.append(coding)
+        return encode(body, coding)
+
+    monkeypatch.setattr("proxy.known.encoder.encode", counting)
+    return made

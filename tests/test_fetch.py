@@ -29,15 +29,7 @@ from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
 from proxy.redis_keys import lease_keys
 from proxy.secret import Secret
-from tests.page_fixture import GATE, OTHER, QUESTION, Fixture, fixture
-
-LEASE_KEY = f"{QUESTION.page_key}:lease"
-
-
-async def until_asked(hub: Any, times: int) -> None:
-    async with asyncio.timeout(5):
-        while hub.asked < times:
-            await asyncio.sleep(0.001)
+from tests.page_fixture import GATE, LEASE_KEY, OTHER, QUESTION, Fixture, fixture, until_asked
 
 
 async def test_two_replicas_ask_once() -> None:

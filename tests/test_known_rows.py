@@ -3,63 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from proxy.questions.question import Question
-from proxy.redis.client import connect
 from proxy.redis.shared import Shared
 from proxy.redis_keys import rows_keys
-from proxy.secret import Secret
-from proxy.settings import CacheSettings
-from proxy.simulator import Simulator
 from proxy.simulator.sending import send_answer
 from tests.listings import question
-from tests.support import KEY, Clock, RedisServer, Rig, rig, still_world
+from tests.rows_fixture import pair
+from tests.support import RedisServer
 
 TOP = "page_size=50"
-
-
-@dataclass
-class Pair:
-    """Two replicas with one clock; the world is 120 rows long."""
-
-    one: Rig
-    other: Rig
-    hub: Simulator
-    clock: Clock
-    redis: RedisServer
-
-    @property
-    def asked(self) -> int:
-        return self.hub.journal.count
-
-    def arrive(self) -> None:
-        self.clock.advance(0.1)
-        self.hub.world.end(self.hub.world.enqueue("ox"))
-        self.clock.advance(6)
-
-    def keys(self, ending: str) -> list[str]:
-        return [key.decode() for key in self.redis.command("KEYS", f"gp1:*:{ending}")]
-
-
-@asynccontextmanager
-async def pair(redis: RedisServer, **cache: Any) -> AsyncIterator[Pair]:
-    redis.command("FLUSHALL")
-    clock = Clock()
-    hub = Simulator(still_world(clock, history=120), api_key=KEY, clock=clock)
-    async with AsyncExitStack() as stack:
-        replicas = [
-            await stack.enter_async_context(
-                rig(cache=CacheSettings(**cache), redis=connect(Secret(redis.url)), simulator=hub, clock=clock)
-            )
-            for _ in range(2)
-        ]
-        yield Pair(replicas[0], replicas[1], hub, clock, redis)
 
 
 def detail(answer: Any) -> str:

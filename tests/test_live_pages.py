@@ -16,9 +16,8 @@ from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Fault, Simulator
 from proxy.simulator.world import Generation
+from tests.rows_fixture import hub_with, pair
 from tests.support import KEY, Clock, RedisServer, Rig, rig, still_world
-from tests.test_known_rows import pair
-from tests.test_unlisted_members import hub_with
 
 FRESH = {"cache-control": "no-cache"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -11,7 +12,9 @@ import uvicorn.server
 from hypothesis import settings
 
 from proxy.answer.encodings import Coding, encode
-from tests.support import RedisServer, started_redis
+from tests.fleet import HubProcess, hub_process
+from tests.processes import PATIENCE, send
+from tests.support import KEY, RedisServer, started_redis
 
 # How long an example takes is the machine's: also where Hypothesis does not see that this is CI.
 settings.register_profile("unhurried", settings.default, deadline=None)
@@ -43,6 +46,24 @@ def own_redis() -> Iterator[RedisServer]:
     """A real Redis server for one test, which may do to it what it likes."""
     with started_redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def simulate() -> Iterator[HubProcess]:
+    """A simulator in a process of its own, on which the world stands still."""
+    with hub_process() as it:
+        yield it
+        it.process.send_signal(signal.SIGINT)
+        assert it.process.wait(PATIENCE) == 0
+
+
+@pytest.fixture
+def hub(simulate: HubProcess) -> str:
+    """The URL of the simulator, which is as it was at first."""
+    simulate.faults()
+    simulate.clear()
+    send(f"{simulate.url}/_simulator/key", "PUT", {"api_key": KEY})
+    return simulate.url
 
 
 @pytest.fixture

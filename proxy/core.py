@@ -92,6 +92,7 @@ def make_core(
         credential.name: Upstream(
             Hub(settings.hub, credential, transport=transport, clock=clock),
             _shield(settings, credential, link, replicas, agreeing),
+            deadline=settings.hub.deadline,
             clock=now,
             lead=hybrid.lead,
         )
@@ -100,7 +101,7 @@ def make_core(
 
     rows_bytes = settings.cache.memory_bytes // 2 if settings.cache.compose else 0
     memory = Memory(settings.cache.memory_bytes - rows_bytes)
-    shared = None if link is None else Shared(link)
+    shared = None if link is None else Shared(link, clock=now)
     invalidations = Invalidations(link, keep=keep, clock=now)
     knowledge = Knowledge(settings.cache, memory, shared, news, invalidations, rows_bytes=rows_bytes, clock=now)
     encoder = Encoder(memory, None if link is None else SharedVariants(link, settings.cache, clock=now))
@@ -160,7 +161,8 @@ def _shield(
 
     allowance = Allowance(settings.hub.rate, settings.hub.burst, settings.hub.concurrency, reach=settings.hub.deadline)
     shared = None if link is None else SharedGate(link)
-    return Shield(Gates(allowance, shared, gate_name=name, replicas=replicas, agreeing=agreeing))
+    gates = Gates(allowance, shared, gate_name=name, replicas=replicas, agreeing=agreeing)
+    return Shield(gates, patience=settings.hub.deadline / 2)
 
 
 def _on_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None:

@@ -9,6 +9,7 @@
     ├── Forbidden                 403 forbidden                the namespace is not granted to the caller
     ├── TooManyRequests           429 too_many_requests        the caller has used up what it may ask
     ├── TooManyListeners          503 too_many_listeners       there is no room for another listener to events
+    ├── TooManyLookups            503 too_many_lookups         there is no room for another question that is new here
     ├── BadPurge                  400 bad_purge                the operator's request says nothing to purge
     ├── Forwarded                     the hub's own error body, byte for byte
     │   ├── HubRejectedQuestion   400 (the hub's own type)     hub answered 400 or 422
@@ -96,6 +97,10 @@ class TooManyRequests(ProxyError, status=429, type="too_many_requests", title="T
 
 class TooManyListeners(ProxyError, status=503, type="too_many_listeners", title="Too many listen to events"):
     """There is no room for another listener to events in this process."""
+
+
+class TooManyLookups(ProxyError, status=503, type="too_many_lookups", title="Too many new questions at once"):
+    """This process looks up as many new questions in Redis as it takes at once; the hub has nothing to do with it."""
 
 
 class BadPurge(ProxyError, status=400, type="bad_purge", title="The purge request is not valid"):

@@ -42,7 +42,7 @@ class Fetcher:
 
     Args:
         upstreams: by the credential's name.
-        deadline: seconds for a question from its first caller on, waiting in line included.
+        deadline: seconds for a question that nobody waits for, waiting in line included; others bring theirs.
         clock: Unix seconds.
 
     Attributes:
@@ -73,18 +73,25 @@ class Fetcher:
         return {name: upstream.state for name, upstream in self._upstreams.items()}
 
     async def fetch(
-        self, question: Question, *, since: float, ahead: bool = False, claim: Claim | None = None
+        self,
+        question: Question,
+        *,
+        since: float,
+        until: float | None = None,
+        ahead: bool = False,
+        claim: Claim | None = None,
     ) -> Landed:
         """Return the hub's answer, asked for by this process or another; ``claim``: what has been taken already.
 
         One newer than ``since`` (Unix seconds; the newest that whoever asks knew) that another had meanwhile will do.
+        ``until``: the deadline, the loop's time: that of the first caller.
 
         Raises:
             ProxyError: as the hub's; HubBusy, if it takes too long.
         """
         began = self._clock()
         try:
-            return await self._lead_or_follow(question, claim, since, ahead=ahead)
+            return await self._lead_or_follow(question, claim, since, until, ahead=ahead)
         except HubRefusedCredential as error:  # also where nobody waits any more
             if error.asked:  # by this replica, or by the one that it has waited for
                 self._known.note_refusal(question, error.hub_status, began)
@@ -92,9 +99,11 @@ class Fetcher:
         finally:
             self._give_back(claim)  # the turn of a lookup whose answer was lost, where others have asked meanwhile
 
-    async def _lead_or_follow(self, question: Question, claim: Claim | None, since: float, *, ahead: bool) -> Landed:
+    async def _lead_or_follow(
+        self, question: Question, claim: Claim | None, since: float, until: float | None, *, ahead: bool
+    ) -> Landed:
         """Ask the hub, or wait for the replica that does: whoever has the question's lease."""
-        until = asyncio.get_running_loop().time() + self._deadline
+        until = asyncio.get_running_loop().time() + self._deadline if until is None else until
         since = max(since, self._clock() - self._deadline)  # whatever is older was asked for before this began
         if self._leases is None:
             return await self._ask(question, until, ahead=ahead)
@@ -119,16 +128,16 @@ class Fetcher:
                     question, waiter, leader.holder, min(left, leader.seconds + LEASE_GRACE), since
                 ):
                     return landed
-        raise HubBusy(f"Another replica asks the hub, and had no answer within {self._deadline:g} s.", retry_after=1.0)
+        raise HubBusy("Another replica asks the hub, and had no answer in time (hub.deadline).", retry_after=1.0)
 
     def hold_off(self, credential: str) -> Backoff | None:
         """As of the credential's shield."""
         return self._upstreams[credential].shield.hold_off()
 
-    def claim(self, question: Question, useless: tuple[float, float]) -> Claim:
+    def claim(self, question: Question, useless: tuple[float, float], *, until: float) -> Claim:
         """What a lookup may take for a fetch. At most half of the time goes by until the turn; the hub has the rest."""
-        shield = self._upstreams[question.credential].shield
-        return Claim(question, secrets.token_hex(8), useless, shield.wanted(self._deadline / 2))
+        shield, left = self._upstreams[question.credential].shield, until - asyncio.get_running_loop().time()
+        return Claim(question, secrets.token_hex(8), useless, shield.wanted(max(0.0, left) / 2))
 
     def give_up(self, claim: Claim) -> None:
         """A claim was taken for nothing; nobody waits until others may have it."""

@@ -27,6 +27,11 @@ GRACE: Final = 0.5
 """Seconds past the deadline that callers wait, so that the fetch reports its own error."""
 
 
+def half_left(until: float) -> float:
+    """Half of the seconds until a deadline (the loop's time): a question may wait for as long, the hub has the rest."""
+    return max(0.0, until - asyncio.get_running_loop().time()) / 2
+
+
 class StartedFetch(Struct, frozen=True):
     """A fetch under way, and whether it had been before."""
 
@@ -39,13 +44,14 @@ class Wait(Struct, frozen=True):
     """A caller who waits for the hub: for how long, and which answers will do.
 
     Attributes:
-        until: the loop's time at which it gives up.
+        until: its deadline, the loop's time.
         patience: seconds after a fetch began from which it would rather have the ``stand_in``, if there is one: who
             joins a fetch that dawdles waits no more than the rest. None: it waits for the answer.
         came_at: when it came, Unix seconds.
         max_age: seconds since the hub vouched for an answer, at the most, where that was before it came.
         doubted_at: when the last event came that put such answers in doubt before it did, Unix seconds. Later ones are
             ignored, as they might never end.
+        reserved: it waits however many do.
     """
 
     until: float
@@ -54,6 +60,7 @@ class Wait(Struct, frozen=True):
     came_at: float = 0.0
     max_age: float = math.inf
     doubted_at: float = 0.0
+    reserved: bool = False
 
     def accepts(self, landed: Landed, now: float) -> bool:
         """Whether an answer will do: one that others had asked for may be too old."""
@@ -84,8 +91,8 @@ class FetchQueue:
         return question.key in self._fetches
 
     def deadline(self) -> float:
-        """Until when (the loop's time) a caller who comes now waits."""
-        return asyncio.get_running_loop().time() + self._limits.deadline + GRACE
+        """That of a question which comes now, the loop's time."""
+        return asyncio.get_running_loop().time() + self._limits.deadline
 
     @property
     def full(self) -> bool:
@@ -97,14 +104,14 @@ class FetchQueue:
         """Callers who wait, or fetches that are under way, whichever are more."""
         return max(self.waiting, len(self._fetches))
 
-    def claim(self, question: Question, useless: tuple[float, float]) -> Claim:
-        """What a lookup may take for the fetch of a question."""
-        return self._fetcher.claim(question, useless)
+    def claim(self, question: Question, useless: tuple[float, float], *, until: float) -> Claim:
+        """What a lookup may take for the fetch of a question with this deadline."""
+        return self._fetcher.claim(question, useless, until=until)
 
-    def begin(self, claim: Claim, *, since: float) -> StartedFetch:
+    def begin(self, claim: Claim, *, since: float, until: float) -> StartedFetch:
         """Start this claim's fetch; if one is under way, join it and give the claim up."""
         question = claim.question
-        work = partial(self._fetcher.fetch, question, since=since, claim=claim)
+        work = partial(self._fetcher.fetch, question, since=since, until=until, claim=claim)
         started = StartedFetch(question, *self._fetches.join(question.key, work))
         if started.joined:
             self._fetcher.give_up(claim)
@@ -123,9 +130,9 @@ class FetchQueue:
         self.waiting += 1
         try:
             while True:
-                if self._crowd > self._limits.max_waiting:
+                if self._crowd > self._limits.max_waiting and not wait.reserved:
                     raise HubBusy("Too many wait for the hub (hub.max_waiting).", retry_after=RETRY_AFTER)
-                work = partial(self._fetcher.fetch, question, since=since)
+                work = partial(self._fetcher.fetch, question, since=since, until=wait.until)
                 fetch, joined = (started.fetch, started.joined) if started else self._fetches.join(question.key, work)
                 started = None
                 impatient_at = None if wait.patience is None else self._fetches.began(question.key) + wait.patience
@@ -153,12 +160,12 @@ class FetchQueue:
 
     async def _wait(self, fetch: asyncio.Task[Landed], wait: Wait, impatient_at: float | None) -> StaleHit | None:
         """Wait until the fetch has ended, or for as long as the caller's patience lasts if a page can stand in."""
-        now = asyncio.get_running_loop().time
-        await wait_until_done(fetch, max(0.0, (wait.until if impatient_at is None else impatient_at) - now()))
+        now, until = asyncio.get_running_loop().time, wait.until + GRACE
+        await wait_until_done(fetch, max(0.0, (until if impatient_at is None else impatient_at) - now()))
         if impatient_at is not None and not fetch.done():
             if stale := wait.stand_in():
                 return stale
-            await wait_until_done(fetch, max(0.0, wait.until - now()))
+            await wait_until_done(fetch, max(0.0, until - now()))
         if not fetch.done():
             raise HubBusy(f"No answer of the hub within {self._limits.deadline:g} s.", retry_after=RETRY_AFTER)
         return None

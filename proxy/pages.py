@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from proxy.answer.directives import NO_DIRECTIVES, Directives
 from proxy.answer.freshness import DOUBT_GRACE, Fresh, Gone, Stale
 from proxy.answer.outcome import Hit, Landed, Miss, Outcome, StaleHit
-from proxy.errors import HubAnswerTooLarge, HubBusy, HubError, HubRefusedCredential, MomentGone, NotCached
+from proxy.errors import HubAnswerTooLarge, HubError, HubRefusedCredential, MomentGone, NotCached, TooManyLookups
 from proxy.fetch import Fetcher
 from proxy.fetch_queue import FetchQueue, StartedFetch, Wait
 from proxy.known.knowledge import Knowledge
@@ -56,33 +56,37 @@ class Pages:
         self._known = knowledge
         self._judging = knowledge.judging
         self._clock = clock
-        self._queue = FetchQueue(fetcher, hub)
+        self.queue = FetchQueue(fetcher, hub)
         self._hold_off = fetcher.hold_off
         self.demand = Demand(clock)
         self.refresh_ahead = RefreshAhead(self.demand, self._refresh_ahead, knowledge.judging.doubted)
         self.memory_hits = MemoryHits(cache, knowledge, self.demand, self.refresh_ahead, fetcher.hold_off, clock=clock)
-        self._lookups = Lookups(cache, knowledge, self._queue, self.memory_hits, self._to_ask, clock=clock)
-        self._longest_wait = hub.deadline / 2
+        self._lookups = Lookups(cache, knowledge, self.queue, self.memory_hits, self._to_ask, clock=clock)
 
-    async def answer(self, question: Question, directives: Directives = NO_DIRECTIVES, moment: str = "") -> Outcome:
+    async def answer(
+        self, question: Question, directives: Directives = NO_DIRECTIVES, moment: str = "", wait: Wait | None = None
+    ) -> Outcome:
         """Return the page for ``question`` and how it was had; as of the moment of a token, if there is one.
+
+        ``wait``: as of who has begun to; None: it begins now.
 
         Raises:
             HubError: the hub gave no usable answer, and nothing may stand in for it.
             Forwarded: the hub's answer is an error of its own.
             NotCached: the caller asked for a kept page only, and there is none.
             MomentGone: the moment cannot be returned to.
+            TooManyLookups: there is no room for another question that is new here.
         """
+        wait = wait or Wait(self.queue.deadline())
         if moment:
-            return await self._at(question, directives, moment)
+            return await self._at(question, directives, moment, wait)
         if outcome := self.memory_hits.answer(question, directives):
             return outcome
-        started, refusal = None, self._refusal(question)
+        started, refusal = None, self._refusal(question, wait)
         if self._known.trust.has_peers:
-            wait = self._longest_wait if refusal is None else self._settings.patience
             try:
-                lookup, joined = await self._lookups.look_up(question, None if refusal else directives, wait=wait)
-            except HubBusy as busy:
+                lookup, joined = await self._lookups.look_up(question, None if refusal else directives, wait)
+            except TooManyLookups as busy:
                 return self._without_lookup(question, directives, refusal or busy)
             started = lookup.started
             # Where a fetch was begun, Redis had nothing of use to whoever began it; who joined may want less.
@@ -92,19 +96,9 @@ class Pages:
             started = started and replace(started, joined=started.joined or joined)
         if directives.only_if_cached:
             raise NotCached
-        return await self._from_hub(question, directives, started, refusal if started is None else None)
+        return await self._from_hub(question, directives, wait, started or refusal)
 
-    @property
-    def flights(self) -> int:
-        """How many questions are being put to the hub."""
-        return len(self._queue)
-
-    @property
-    def waiting(self) -> int:
-        """How many callers wait for the hub."""
-        return self._queue.waiting
-
-    async def _at(self, question: Question, directives: Directives, moment: str) -> Outcome:
+    async def _at(self, question: Question, directives: Directives, moment: str, wait: Wait) -> Outcome:
         """Serve the page of a moment; if its rows are not known, the hub is asked for all that can be kept, once.
 
         What lies deeper is served as long as the moment lasts.
@@ -118,11 +112,9 @@ class Pages:
                 raise NotCached("The moment's page is not known here, and only-if-cached forbids to ask the hub.")
             whole = self._known.rows.whole(question)
             with contextlib.suppress(HubAnswerTooLarge):
-                landed = await self._queue.fetch(
-                    whole, Wait(self._queue.deadline()), since=self._judging.vouched(whole)
-                )
+                landed = await self.queue.fetch(whole, wait, since=self._judging.vouched(whole))
             page = self._judging.at(question, moment)
-            if page is None and (outcome := await self.answer(question, directives)).page.moment == moment:
+            if page is None and (outcome := await self.answer(question, directives, wait=wait)).page.moment == moment:
                 return outcome
         if page is None:
             raise MomentGone(
@@ -136,36 +128,40 @@ class Pages:
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for what is under way; return how much goes on."""
-        return await drain_all(timeout, self._lookups, self.refresh_ahead, self._queue)
+        return await drain_all(timeout, self._lookups, self.refresh_ahead, self.queue)
 
-    def _refusal(self, question: Question) -> HubError | None:
+    def _refusal(self, question: Question, wait: Wait) -> HubError | None:
         """What a flight would end in, where nothing is kept and the hub is known not to be asked: then none begins."""
         backoff = self._hold_off(question.credential)
-        if backoff is None or question in self._queue or backoff.error is HubRefusedCredential:
+        if backoff is None or question in self.queue or backoff.error is HubRefusedCredential:
             return None  # the last: the token may just have been renewed
+        if wait.reserved and backoff.decision.reason == "rate":
+            return None  # what waits for longer than all others has the turn after theirs
         return backoff.refusal() if isinstance(self._judging.best(question)[1], Gone) else None
 
-    def _without_lookup(self, question: Question, directives: Directives, error: HubError) -> Outcome:
+    def _without_lookup(self, question: Question, directives: Directives, error: HubError | TooManyLookups) -> Outcome:
         """Serve what others have had meanwhile, or what may stand in, where there was no room to look into Redis."""
         if kept := self.memory_hits.answer(question, directives) or self._stand_in(question, error.type, directives):
             return kept
         raise NotCached if directives.only_if_cached else error
 
     async def _from_hub(
-        self, question: Question, directives: Directives, started: StartedFetch | None, refusal: HubError | None
+        self, question: Question, directives: Directives, wait: Wait, begun: StartedFetch | HubError | None
     ) -> Outcome:
-        """Have the hub asked, unless that has ``started``; a page that may stand in bounds what the caller waits."""
+        """Have the hub asked, unless that has ``begun`` or is refused; a page that may stand in bounds the wait."""
         before, verdict = self._judging.best(question)
-        patience = self._settings.patience if isinstance(verdict, Stale) and directives.max_age == math.inf else None
+        if isinstance(verdict, Stale) and directives.max_age == math.inf:
+            wait = replace(wait, patience=self._settings.patience)
         try:
-            if refusal is not None:
-                raise refusal
-            landed = await self._wait_for_hub(question, directives, patience, started)
+            if isinstance(begun, HubError):
+                raise begun
+            landed = await self._wait_for_hub(question, directives, wait, begun)
         except HubRefusedCredential:
             raise  # the right to see what is kept may have been withdrawn with it
         except HubError as error:
             # While the hub was asked in vain, others may have shown newer rows in flight.
-            if refusal is None and before and self._known.trust.has_peers and not self.memory_hits.is_newest(question):
+            in_vain = error is not begun and before is not None and self._known.trust.has_peers
+            if in_vain and not self.memory_hits.is_newest(question):
                 await self._lookups.look_up(question)
             if stale := self._stand_in(question, error.type, directives):
                 return stale
@@ -179,7 +175,7 @@ class Pages:
         return Miss(landed.page, age, landed.ttl, forward, landed.stored, landed.collapsed, landed.hub_seconds)
 
     async def _wait_for_hub(
-        self, question: Question, directives: Directives, patience: float | None, started: StartedFetch | None
+        self, question: Question, directives: Directives, wait: Wait, started: StartedFetch | None
     ) -> Landed | StaleHit:
         """Have a question fetched that answers this one; return what landed.
 
@@ -189,13 +185,13 @@ class Pages:
         """
         impatient = partial(self._stand_in, question, PATIENCE, directives)
         max_age, doubted_at = max(directives.max_age, self._settings.min_refresh), self._known.doubts.since(question)
-        wait = Wait(self._queue.deadline(), patience, impatient, self._clock(), max_age, doubted_at)
+        wait = replace(wait, stand_in=impatient, came_at=self._clock(), max_age=max_age, doubted_at=doubted_at)
         since, in_vain = self._judging.vouched(question), 0
         while True:
             target = question if in_vain >= MAX_VAIN_WINDOWS else self._to_ask(question)
             target = started.target if started else target
             try:
-                landed = await self._queue.fetch(target, wait, since=since, started=started)
+                landed = await self.queue.fetch(target, wait, since=since, started=started)
             except HubAnswerTooLarge:
                 if target.key == question.key:
                     raise
@@ -244,7 +240,7 @@ class Pages:
                 await asyncio.sleep(max(0.0, DOUBT_GRACE - verdict.age))
             elif page is not None and isinstance(verdict, Fresh) and not verdict.due:
                 return
-            await self._queue.refresh(target, since=self._judging.vouched(question))
+            await self.queue.refresh(target, since=self._judging.vouched(question))
             if not (self._judging.best(question)[1].doubted and self.demand.has(question)):
                 return
             target = question  # the other may have shown too little of the listing

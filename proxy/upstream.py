@@ -20,14 +20,22 @@ class Upstream:
     """Puts questions to the hub.
 
     Args:
+        deadline: seconds for a request, at the most.
         clock: Unix seconds that do not step back; ``lead``: by how much they are ahead of the machine's.
     """
 
     def __init__(
-        self, hub: Hub, shield: Shield, *, clock: Callable[[], float], lead: Callable[[], float] = float
+        self,
+        hub: Hub,
+        shield: Shield,
+        *,
+        deadline: float,
+        clock: Callable[[], float],
+        lead: Callable[[], float] = float,
     ) -> None:
         self.hub = hub
         self.shield = shield
+        self._deadline = deadline
         self._clock = clock
         self._state = HubState(hub.credential, clock=clock)
         self._lead = lead
@@ -89,7 +97,8 @@ class Upstream:
         async with self.shield.turn(max(0.0, until - now()) / 2, ahead=ahead, wanted=turn):
             asked_at, sent = self._clock(), now()
             try:
-                answer = await self.hub.ask(question.path, question.query, deadline=max(0.0, until - now()))
+                left = min(self._deadline, max(0.0, until - now()))
+                answer = await self.hub.ask(question.path, question.query, deadline=left)
             except HubFoundNothing as nothing:  # an answer like any other, but for its status
                 return not_found(question, nothing.body, asked_at), now() - sent
             seconds = now() - sent

@@ -120,13 +120,13 @@ async def fixture(
     def replica() -> Pages:
         hub = Hub(settings, credential, transport=scripted, clock=clock)
         link = RedisLink(fakeredis.FakeAsyncRedis(server=redis), 5.0) if redis else None
-        shared, gate = (None, None) if link is None else (Shared(link), SharedGate(link))
+        shared, gate = (None, None) if link is None else (Shared(link, clock=clock), SharedGate(link))
         given = CacheSettings(patience=patience, **cache)  # type: ignore[arg-type]
         invalidations = Invalidations(link, keep=keep_record(given), clock=clock)
         knowledge = Knowledge(given, Memory(2**20), shared, None, invalidations, rows_bytes=2**20, clock=clock)
         allowance = Allowance(settings.rate, settings.burst, settings.concurrency)
-        shield = Shield(Gates(allowance, gate, gate_name=lambda: GATE))
-        upstreams = {"default": Upstream(hub, shield, clock=clock)}
+        shield = Shield(Gates(allowance, gate, gate_name=lambda: GATE), patience=settings.deadline / 2)
+        upstreams = {"default": Upstream(hub, shield, deadline=settings.deadline, clock=clock)}
         leases = None if link is None else Leases(link)
         fetcher = Fetcher(upstreams, knowledge, leases, Landings(), deadline=settings.deadline, clock=clock)
         pages = Pages(given, settings, knowledge, fetcher, clock=clock)

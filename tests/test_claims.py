@@ -405,7 +405,7 @@ async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.Mo
         it.hub.gate.clear()
         with monkeypatch.context() as patch:
             patch.setattr(it.fetcher, "_leases", None)
-            alone = asyncio.create_task(it.pages._queue.fetch(QUESTION, Wait(it.pages._queue.deadline()), since=0.0))
+            alone = asyncio.create_task(it.pages.queue.fetch(QUESTION, Wait(it.pages.queue.deadline()), since=0.0))
             await until_asked(it.hub, 1)
         joined = asyncio.create_task(it.ask())
         await asyncio.sleep(0.05)
@@ -440,7 +440,7 @@ async def test_a_turn_that_came_in_a_lost_look_is_given_back_where_another_has_a
         assert outcome.collapsed
         assert it.hub.asked == 1
         for pages in (it.pages, other):
-            await pages._queue._fetcher._upstreams["default"].shield.drain(5)
+            await pages.queue._fetcher._upstreams["default"].shield.drain(5)
         assert (await it.shield.standing()).held == 0
 
 
@@ -457,8 +457,8 @@ async def test_who_asks_for_kept_pages_only_claims_nothing() -> None:
 async def test_too_many_who_wait_begin_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         hears_news(it.pages)
-        limits = it.pages._queue._limits
-        monkeypatch.setattr(it.pages._queue, "_limits", type(limits)(max_waiting=1))
+        limits = it.pages.queue._limits
+        monkeypatch.setattr(it.pages.queue, "_limits", type(limits)(max_waiting=1))
         it.hub.gate.clear()
         waiting = asyncio.create_task(it.ask())
         await until_asked(it.hub, 1)

@@ -11,7 +11,8 @@ from proxy.answer.outcome import Miss, Outcome
 from proxy.answer.page import not_found, parse_page
 from proxy.errors import HubTimeout
 from proxy.events.entry import entry_of
-from proxy.events.owners import Owners
+from proxy.events.owners import LOOKUP_TIMEOUT, Owners
+from proxy.fetch_queue import Wait
 from proxy.hub.credential import Credential
 from proxy.questions.question import Question
 from proxy.secret import Secret
@@ -28,9 +29,11 @@ class Answers:
     def __init__(self, *known: bool | None) -> None:
         self.known = iter(known)
         self.asked: list[Directives] = []
+        self.waits: set[Wait] = set()
 
-    async def answer(self, question: Question, directives: Directives) -> Outcome:
+    async def answer(self, question: Question, directives: Directives, *, wait: Wait) -> Outcome:
         self.asked.append(directives)
+        self.waits.add(wait)
         known = next(self.known)
         if known is None:
             raise HubTimeout("The hub is late.")
@@ -63,6 +66,10 @@ async def test_a_generation_that_the_hub_does_not_know_is_looked_up_twice(
     await owners.aclose(5)
     assert (entry.namespace, entry.lost, entry.settled) == (namespace, namespace is None, True)
     assert len(pages.asked) == len(known)
+    (wait,) = pages.waits
+    assert wait.reserved, "it waits in no crowd of callers"
+    left = wait.until - asyncio.get_running_loop().time()
+    assert HubSettings().deadline < left <= LOOKUP_TIMEOUT, "and longer than any of them for the hub"
     if False in known:
         again = pages.asked[known.index(False) + 1 :]
         assert all(one.max_age == 0 for one in again), "that it is unknown may be kept, and says nothing new"

@@ -14,12 +14,13 @@ from unittest.mock import AsyncMock
 import fakeredis
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from proxy import errors
 from proxy.admission.gate import Allowance
 from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Hit, Leader, Miss
-from proxy.answer.record import Record, Stamp
+from proxy.answer.record import MAX_AHEAD, Record, Stamp
 from proxy.known.trust import Trust
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
@@ -29,6 +30,7 @@ from proxy.redis.link import RedisLink
 from proxy.redis.shared import Shared
 from proxy.redis_keys import lease_keys
 from proxy.secret import Secret
+from proxy.settings import HubSettings
 from tests.page_fixture import GATE, LEASE_KEY, OTHER, QUESTION, Fixture, fixture, until_asked
 
 
@@ -195,7 +197,7 @@ async def test_who_ends_gives_up_its_leases() -> None:
 async def test_waiting_for_another_replica_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
-        monkeypatch.setattr(it.fetcher, "_deadline", 0.2)
+        monkeypatch.setattr(it.pages.queue, "_limits", HubSettings(deadline=0.2))
         redis = fakeredis.FakeAsyncRedis(server=server)
         await redis.set(LEASE_KEY, "a replica with a slow hub", px=60_000)
         with pytest.raises(errors.HubBusy) as caught:
@@ -536,8 +538,8 @@ async def test_too_many_who_wait_are_turned_away_or_served_what_is_kept(monkeypa
         kept = page_question("c", ListQuery(page=3))
         await it.ask(kept)
         it.clock.advance(10)
-        limits = it.pages._queue._limits
-        monkeypatch.setattr(it.pages._queue, "_limits", type(limits)(max_waiting=2))
+        limits = it.pages.queue._limits
+        monkeypatch.setattr(it.pages.queue, "_limits", type(limits)(max_waiting=2))
         it.hub.gate.clear()
         waiting = [asyncio.create_task(it.ask(page_question("c", ListQuery(model=f"m{n}")))) for n in range(2)]
         await until_asked(it.hub, 3)
@@ -549,6 +551,19 @@ async def test_too_many_who_wait_are_turned_away_or_served_what_is_kept(monkeypa
         it.hub.gate.set()
         await asyncio.gather(*waiting)
         assert isinstance(await it.ask(), Miss), "who has been served makes room"
+
+
+async def test_what_redis_has_of_the_future_is_asked_for_once_and_then_kept_by_all() -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        page = (await it.ask()).page
+        future = it.clock() + 2 * MAX_AHEAD
+        await it.shared.store(
+            QUESTION, replace(page, asked_at=future), received_at=future, keep_page=60.0, keep_record=60.0
+        )
+        one, other = it.replica(), it.replica()
+        assert isinstance(await one.answer(QUESTION), Miss)
+        assert isinstance(await other.answer(QUESTION), Hit)
+        assert it.hub.asked == 2
 
 
 async def test_a_claim_that_comes_after_its_end_takes_no_lease() -> None:
@@ -565,6 +580,7 @@ async def test_a_claim_that_comes_after_its_end_takes_no_lease() -> None:
 async def test_a_crowds_leases_are_renewed_together(monkeypatch: pytest.MonkeyPatch, *, whole: bool) -> None:
     """A thousand flights may wait for a slow hub; a call for each would take all of a process' time."""
     monkeypatch.setattr(RedisLink, "whole", whole)
+    monkeypatch.setattr("proxy.redis.leases.RENEWAL_INTERVAL", 60.0)  # else a busy machine renews them meanwhile, too
     redis = fakeredis.FakeAsyncRedis()
     link = RedisLink(redis, 2.0)
     leases, shared, called = Leases(link), Shared(link), AsyncMock(wraps=link.run)

@@ -15,10 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.answer import links
+from proxy.answer.directives import Directives
 from proxy.answer.page import Page, namespace_of, parse_page
-from proxy.errors import HubAnswerNotAPage, InvalidParameter
+from proxy.errors import HubAnswerNotAPage, HubBusy, InvalidParameter
+from proxy.fetch_queue import Wait
+from proxy.pages import Pages
 from proxy.questions.query import ListQuery, parse_id
-from proxy.questions.question import LIST_PATH, QUEUE_PATH, generation_question, page_question, queue_question
+from proxy.questions.question import (
+    LIST_PATH,
+    QUEUE_PATH,
+    Question,
+    generation_question,
+    page_question,
+    queue_question,
+)
 from proxy.questions.watermarks import Extent, Watermarks
 from proxy.secret import Secret
 from proxy.settings import AuthSettings, CacheSettings, CallerSettings, CredentialSettings, LimitSettings
@@ -433,6 +443,25 @@ async def test_a_credential_that_fails_does_not_hide_what_another_knows(farm: in
             assert status == 200 or got.json()["error"]["type"] == "hub_refused_credential"
             kept = await ask(it, f"{LIST_PATH}/{row.id}", **{"cache-control": "only-if-cached"})
             assert kept.status_code == (200 if status == 200 else 504)
+
+
+async def test_all_credentials_that_are_tried_have_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[Wait] = []
+
+    async def answer(_: Pages, _question: Question, _directives: Directives, _moment: str = "", *, wait: Wait) -> None:
+        waits.append(wait)
+        raise HubBusy("The hub is busy.", retry_after=1.0)
+
+    monkeypatch.setattr(Pages, "answer", answer)
+    token = CredentialSettings(name="farm", namespaces=("ox",), api_key=Secret("farm-token"))
+    both = CallerSettings(name="both", keys=CALLERS.callers[0].keys, namespaces=("ox", "bessie"))
+    async with rig(credentials=(token,), auth=AuthSettings(callers=(both,))) as it:
+        assert (await ask(it, f"{LIST_PATH}/{ID}", **bearer(OX))).status_code == 503
+        assert len(waits) == 2
+        assert len({wait.until for wait in waits}) == 1
+        monkeypatch.setattr("proxy.web.asking.half_left", lambda _: 0.0)
+        assert (await ask(it, f"{LIST_PATH}/{ID}", **bearer(OX))).status_code == 503
+        assert len(waits) == 3, "when it is over, no other is asked"
 
 
 def test_purges_cover_generations_and_queues() -> None:

@@ -13,10 +13,12 @@ from proxy.admission.refusals import CHECK_INTERVAL, GaveWay
 from proxy.answer.directives import NO_DIRECTIVES, Directives
 from proxy.answer.outcome import Hit, Landed, Miss, StaleHit
 from proxy.errors import HubBusy, HubRateLimited
+from proxy.fetch_queue import Wait
 from proxy.known.trust import Trust
 from proxy.questions.demand import TICK
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
+from proxy.settings import HubSettings
 from tests.page_fixture import OTHER, QUESTION, Fixture, fixture
 from tests.support import Clock
 
@@ -128,6 +130,36 @@ async def test_a_stale_page_is_at_hand_while_the_rate_is_used_up() -> None:
             await asyncio.sleep(0)
         assert it.pages.memory_hits.answer(QUESTION, NO_DIRECTIVES) is None, "there is, though for later"
         waiting.cancel()
+
+
+async def test_who_waits_for_longer_than_callers_has_a_turn_though_they_have_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So a crowd keeps nobody from learning whose generation an event tells of."""
+    async with fixture() as it:
+        clock = await become_stale(it)
+        allowance, gate, patience = it.shield.allowance, it.shield._gates._local, it.shield._longest
+        waited = []
+
+        async def due(_place: int, turn: Any, wait: float, _seconds: float) -> Any:
+            waited.append(wait)
+            return turn
+
+        async def refused(page: int) -> bool:
+            gate._next_at = clock() + (allowance.burst - 1) / allowance.rate + patience + 1.0
+            with pytest.raises(HubBusy):
+                await it.ask(page_question("c", ListQuery(page=page)))
+            return it.shield.hold_off() is not None
+
+        monkeypatch.setattr(it.shield._delayed_turns, "due", due)
+        assert await refused(3)
+        monkeypatch.setattr(it.pages.queue, "_limits", HubSettings(max_waiting=1))
+        monkeypatch.setattr(it.pages.queue, "waiting", 1)
+        longer = Wait(asyncio.get_running_loop().time() + 4 * patience, reserved=True)
+        assert isinstance(await it.pages.answer(OTHER, wait=longer), Miss)
+        assert waited == [pytest.approx(patience + 1.0)]
+        monkeypatch.setattr(it.pages.queue, "waiting", 0)
+        assert await refused(4), "they are turned away as soon as ever"
 
 
 async def test_nothing_is_at_hand_where_somebody_gave_way_for_whom_nobody_waits() -> None:

@@ -20,6 +20,7 @@ import uvloop
 from proxy.commands.sockets import LOOPBACK
 from proxy.hub.connection import MAX_DRY, Overdue, StaleConnection
 from proxy.hub.network import UNTIL, Network
+from proxy.hub.request import Origin
 from proxy.hub.tls import tls_context
 from tests.redis_servers import certificates
 from tests.support import free_port
@@ -165,6 +166,17 @@ def test_a_header_that_would_be_more_than_one_is_not_sent(run: Any, value: str) 
             assert "x-one" in str(caught.value)
             assert value not in str(caught.value)
             assert server.connections == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("target", ["/x y", "/x\r\nx-two: 2", "/x\ty", "/x\0"])
+def test_a_target_that_would_be_more_than_one_is_not_sent(run: Any, target: str) -> None:
+    async def scenario() -> None:
+        async with network(answering(OK)) as (one, server):
+            with pytest.raises(httpx.LocalProtocolError, match="white space"):
+                await one.handle_async_request(Origin(str(one._url)).get(target, [], {}))
+            assert (server.connections, one._free) == (0, 4)
 
     run(scenario())
 

@@ -110,6 +110,27 @@ async def test_an_answer_that_has_come_is_taken_to_who_waits_before_redis_is_bla
     await task
 
 
+async def test_an_answer_of_the_last_moment_costs_its_question_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the slowest of all that count: else each of several such calls would have all of the time."""
+    clock = Clock(0.0)
+    wait = CallWait(TIMEOUT, clock)
+
+    async def over(_: object, seconds: float) -> bool:
+        clock.advance(seconds)
+        return False
+
+    async def answer() -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("proxy.redis.call_wait.wait_until_done", over)
+    with allotted():
+        assert await wait.ended(asyncio.create_task(answer()))
+        assert current_allotment().left(TIMEOUT) == MIN_SHARE * TIMEOUT
+    assert not wait.slow
+    clock.advance(SLOW_SECONDS)
+    assert wait.slow
+
+
 async def test_slow_for_a_moment_is_no_fault_for_longer_is(link: RedisLink, server: Server) -> None:
     server.seconds = 0.6 * TIMEOUT
     slow_since = time.monotonic()

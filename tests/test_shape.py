@@ -176,6 +176,7 @@ def test_every_error_type_is_documented() -> None:
         errors.Forbidden,
         errors.TooManyRequests,
         errors.TooManyListeners,
+        errors.TooManyLookups,
         errors.BadPurge,
         *errors.Forwarded.__subclasses__(),
         *errors.HubError.__subclasses__(),

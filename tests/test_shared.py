@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import fakeredis
 import msgspec
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 from proxy.admission.gate import Allowance, AskerState, Report
 from proxy.admission.shared_gate import SharedGate
 from proxy.answer.page import Page
-from proxy.answer.record import Record, Stamp
+from proxy.answer.record import MAX_AHEAD, Record, Stamp
 from proxy.callers.limiter import Limiter
 from proxy.callers.quota import Terms
 from proxy.events.shared_log import SharedLog
@@ -34,9 +35,9 @@ from proxy.redis.scripts import Script
 from proxy.redis.shared import Found, Shared
 from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis.status import SharedStatus
-from proxy.redis.stored import OFF_LOOP_BYTES, read_page, read_record, write_page
+from proxy.redis.stored import OFF_LOOP_BYTES, read_page, read_record, write_page, write_record
 from proxy.redis.variants import SharedVariants
-from proxy.redis_keys import NOBODYS, record_key
+from proxy.redis_keys import NOBODYS, record_key, rows_keys
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings
 from tests.support import UNHURRIED, Clock, RedisServer, free_port
@@ -223,6 +224,50 @@ class Broken:
         if self.failure is not None:
             raise self.failure
         return [None, None, b"", []]
+
+
+@pytest.mark.parametrize(
+    ("record_ahead", "page_ahead", "kept", "faults_of"),
+    [
+        (MAX_AHEAD, MAX_AHEAD, (True, True), ""),
+        (MAX_AHEAD + 1, MAX_AHEAD + 1, (False, False), "record"),
+        (MAX_AHEAD + 1, 0.0, (False, False), "record"),
+        (0.0, MAX_AHEAD + 1, (True, False), "page"),
+    ],
+    ids=["as far ahead as may be", "both are of the future", "the record is", "the page is"],
+)
+async def test_what_is_of_a_time_that_nobody_can_have_is_garbage(
+    fake: fakeredis.FakeAsyncRedis, record_ahead: float, page_ahead: float, kept: tuple[bool, bool], faults_of: str
+) -> None:
+    """It would be believed, and all newer answers would be behind it, for as long as anybody asks."""
+    shared = Shared(RedisLink(fake, UNHURRIED), clock=lambda: 1000.0)
+    record = Record(PAGE.stamp, 0.0, 1000.0 + record_ahead, 1000.0 + record_ahead)
+    await fake.set(record_key(QUESTION.listing), write_record(record))
+    await fake.set(QUESTION.page_key, await write_page(replace(PAGE, asked_at=1000.0 + page_ahead)))
+    await fake.set(rows_keys(QUESTION.listing)[0], "1.a head")
+    for _ in range(2):
+        found = await shared.look_up(QUESTION)
+        assert found is not None
+        assert (found.record is not None, found.page is not None) == kept
+    left = record_key(QUESTION.listing), QUESTION.page_key, rows_keys(QUESTION.listing)[0]
+    assert [bool(await fake.exists(key)) for key in left] == [*kept, kept[0]], "the next answer is the first one"
+    assert faults(shared) == ({f"{faults_of}: ValueError": 1} if faults_of else {})
+
+
+async def test_what_there_is_something_of_is_found_out_with_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    shared = Shared(RedisLink(redis, UNHURRIED))
+    paged, rows, none = (page_question("c", ListQuery(model=name)) for name in ("page", "rows", "none"))
+    await redis.set(paged.page_key, "something")
+    await redis.set(rows_keys(rows.listing)[0], "something")
+    called = AsyncMock(wraps=shared._link.run)
+    monkeypatch.setattr(shared._link, "run", called)
+    assert await shared.kept([none, rows, paged]) == [rows.key, paged.key]
+    assert called.await_count == 1
+    monkeypatch.setattr(RedisLink, "whole", False)
+    assert await shared.kept([paged]) == [], "in a cluster, a script may see one listing's only"
+    away = Shared(RedisLink(Broken(ConnectionRefusedError()), 0.05))  # type: ignore[arg-type]
+    assert await away.kept([paged]) == []
 
 
 async def test_after_a_fault_redis_is_left_alone_for_longer_and_longer() -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
+from unittest.mock import MagicMock
 
 import jwt
 import pytest
@@ -412,6 +413,29 @@ async def test_only_digests_of_tokens_are_kept() -> None:
 
 
 # Keys in files.
+
+
+async def test_whether_a_key_file_has_changed_is_looked_at_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, monotonic, looks = tmp_path / "key.pem", Clock(0.0), MagicMock(return_value=False)
+    path.write_text(pem(RSA))
+    key = FixedKey(settings(key=None, key_file=str(path)), clock=monotonic)
+    monkeypatch.setattr(key._file, "reload_if_changed", looks)
+    counted = []
+    for _ in range(8):
+        monotonic.advance(0.25)
+        key.check_for_changes()
+        counted.append(looks.call_count)
+    assert counted == [0, 0, 0, 1, 1, 1, 1, 2]
+
+
+def test_a_key_that_is_in_no_file_stays_as_it_is() -> None:
+    monotonic = Clock(0.0)
+    key = FixedKey(settings(), clock=monotonic)
+    monotonic.advance(2)
+    key.check_for_changes()
+    assert key.generation == 0
 
 
 async def test_a_changed_key_file_ends_what_was_verified(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 
 import pytest
 
+from proxy.questions.query import ListQuery
+from proxy.questions.question import page_question
+from proxy.rows.envelope import Envelope
+from proxy.rows.unlisted_members import UnlistedMembers
 from proxy.simulator import Simulator
+from proxy.simulator.world import Generation
 from tests.rows_fixture import ENTRIES, KINDS, hub_with
 from tests.support import Clock, rig
 
@@ -82,6 +88,41 @@ async def test_the_hub_is_asked_for_no_other_page_of_which_none_can_be_composed(
                 assert unsigned(answer.content) == said(hub, number, 20, clock())
         others = [request.query for request in hub.journal.requests if "page_size=20" not in request.query]
         assert len(others) == asked, "the first one shows it"
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+async def test_members_that_one_namespace_has_stop_no_composing_for_another(kind: str) -> None:
+    """That others have some is reason enough to look at an answer first whose like a page is to be."""
+    clock = Clock()
+    hub, odd = hub_with("none", clock), hub_with(kind, clock)
+    plain, with_members = hub.writer.page, odd.writer.page
+
+    def page(rows: Sequence[Generation], number: int, size: int, now: float) -> bytes:
+        return (with_members if rows and rows[0].namespace == "bessie" else plain)(rows, number, size, now)
+
+    hub.writer.page = page  # type: ignore[method-assign, assignment]
+    async with rig(simulator=hub, clock=clock) as it:
+        for composed in (False, True):
+            await it.get("namespace=ox&page_size=100")
+            for number in (1, 2):
+                await it.get(f"namespace=bessie&page_size=20&page={number}")
+            answer = await it.get("namespace=ox&page_size=20&page=2")
+            assert ("composed" in answer.headers["cache-status"]) == composed
+            for namespace in ("ox", "bessie"):
+                hub.world.end(hub.world.enqueue(namespace))
+            clock.advance(6)
+
+
+async def test_no_more_is_remembered_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.rows.unlisted_members.MOST_NAMESPACES", 2)
+    monkeypatch.setattr("proxy.rows.unlisted_members.MOST_PLACES", 3)
+    it = UnlistedMembers()
+    envelope = Envelope((), (), b"", b"", b"", b"members")
+    questions = [page_question("c", ListQuery(namespace=f"n{number}")) for number in range(4)]
+    for question in questions:
+        it.note(question, 1, envelope)
+    assert [it.fit(question, 1, envelope) for question in questions] == [False, True, True, True]
+    assert (len(it._seen), len(it._by_size), len(it._having)) == (2, 3, 2)
 
 
 async def test_a_member_that_the_hub_has_from_now_on_is_soon_understood() -> None:

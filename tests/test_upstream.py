@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -47,7 +48,7 @@ class Asked:
             SETTINGS, Credential(SETTINGS, SETTINGS.url), transport=httpx.MockTransport(self._answer), clock=self.clock
         )
         gates = Gates(Allowance(1e6, 1e6, 8), None, gate_name=lambda: "gp1:{g}", clock=self.clock)
-        self.upstream = Upstream(self.hub, Shield(gates, clock=self.clock), clock=self.clock)
+        self.upstream = Upstream(self.hub, Shield(gates, clock=self.clock), deadline=60.0, clock=self.clock)
 
     def _answer(self, _: httpx.Request) -> httpx.Response:
         if isinstance(self.answer, Exception):
@@ -99,6 +100,20 @@ def refused_connection() -> httpx.ConnectError:
     error.__cause__ = OSError("All connection attempts failed")
     error.__cause__.__cause__ = system
     return error
+
+
+async def test_a_request_has_no_longer_than_the_deadline_however_long_who_asks_may_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else an answer that drips would hold its slot for as long."""
+    async with asked() as it:
+        ask = AsyncMock(wraps=it.hub.ask)
+        monkeypatch.setattr(it.hub, "ask", ask)
+        assert await it.ask() is None
+        assert 0 < ask.call_args.kwargs["deadline"] <= 5.0
+        it.upstream._deadline = 1.0
+        assert await it.ask() is None
+        assert ask.call_args.kwargs["deadline"] == 1.0
 
 
 async def test_a_403_of_one_namespace_is_no_refused_token(caplog: pytest.LogCaptureFixture) -> None:

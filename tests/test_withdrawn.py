@@ -189,7 +189,7 @@ async def test_what_the_hub_has_refused_to_show_stands_in_for_nothing(status: in
         it.hub.gate.clear()
         assert isinstance(await it.ask(), StaleHit), "it is not known yet"
         it.hub.gate.set()
-        while it.pages.flights:
+        while it.pages.queue:
             await asyncio.sleep(0)
         it.hub.gate.clear()
         late = asyncio.create_task(it.ask())

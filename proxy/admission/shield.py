@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -33,15 +34,19 @@ class Shield:
     """Grants turns at one hub with one credential.
 
     Args:
+        patience: seconds that a caller waits for a turn, at the most; few others wait for longer.
         clock: seconds, monotonic.
 
     Attributes:
         allowance: of all replicas together.
     """
 
-    def __init__(self, gates: Gates, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, gates: Gates, *, patience: float = math.inf, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.allowance = gates.allowance
         self._gates = gates
+        self._patience = patience
         self._clock = clock
         self._backoff: Backoff | None = None
         self._longest = 0.0
@@ -87,7 +92,7 @@ class Shield:
         asker = _asker(wanted)
         if wanted is not None:
             wanted.over = True
-        self._longest = max(self._longest, patience)
+        self._longest = max(self._longest, min(patience, self._patience))
         try:
             grant = await self._admitted(asker, self._clock() + patience, ahead=ahead, wanted=wanted)
         except BaseException:  # cancelled, too

@@ -36,7 +36,7 @@ class Leader(Struct, frozen=True):
 
     holder: str
     seconds: float
-    landed: Landed | None
+    landed: Landed | None = None
 
 
 class Hit(Struct, frozen=True, gc=False):

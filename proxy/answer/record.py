@@ -19,6 +19,9 @@ from msgspec import Struct
 Learned: TypeAlias = Literal["confirmed", "moved", "behind"]
 TIME_PRECISION: Final = 1e-5
 """Seconds by which times that have been in Redis may differ from what they were."""
+MAX_AHEAD: Final = 60.0
+"""Seconds by which what is in Redis may be ahead of this process' time, until that has been told of another's clock
+(``clock``): by far more than clocks that are kept in step differ."""
 
 
 class Stamp(Struct, frozen=True, array_like=True, gc=False):

@@ -1,7 +1,8 @@
 """Whose generations the events of a credential tell of: each is looked up once, by the way of any question.
 
 An event names no namespace (hub facts: events), the generation's row does, and never another one: so a page of any
-age will do. Only what somebody listens for is looked up who may not see everything.
+age will do. Only what somebody listens for is looked up who may not see everything. As that is bounded here, it waits
+with no crowd of callers, and longer than any of them for the hub: so its turn comes, however much they ask.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from proxy.answer.directives import Directives
 from proxy.answer.page import namespace_of
 from proxy.errors import ProxyError
 from proxy.events.entry import Entry
+from proxy.fetch_queue import Wait
 from proxy.hub.credential import Credential
 from proxy.pages import Pages
 from proxy.questions.question import generation_question
@@ -73,7 +75,7 @@ class Owners:
         try:
             async with self._asked:
                 while not self._closing.is_set():
-                    found, after = await self._look_up(entry, generation_id, directives)
+                    found, after = await self._look_up(entry, generation_id, directives, until)
                     wait = max(wait, after)
                     if found or (found is False and directives is _ANEW) or now() + wait > until:
                         return
@@ -89,12 +91,14 @@ class Owners:
                 self._under_way.discard(entry.completion.identity)
             self._settled()
 
-    async def _look_up(self, entry: Entry, generation_id: str, directives: Directives) -> tuple[bool | None, float]:
+    async def _look_up(
+        self, entry: Entry, generation_id: str, directives: Directives, until: float
+    ) -> tuple[bool | None, float]:
         """Look once; return whether there is one (None: unknown), and after how many seconds to look again."""
         name = self._credential.name
         question = generation_question(self._credential.id, "generation", generation_id, credential=name)
         try:
-            outcome = await self._pages.answer(question, directives)
+            outcome = await self._pages.answer(question, directives, wait=Wait(until, reserved=True))
         except ProxyError as error:
             return None, error.retry_after or 0.0
         if not outcome.page.found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, Final
 
 import httpx
@@ -46,7 +46,7 @@ async def read_body(response: httpx.Response, limit: int, until: float) -> bytes
     from_memory = response.is_stream_consumed
     gunzip = Gunzip() if coded and not from_memory else None
     body = bytearray()
-    async for chunk in _once(response.content) if from_memory else response.aiter_raw():
+    async for chunk in _once(response.content) if from_memory else _stream(response):
         if loop.time() > until:
             raise errors.HubTimeout("The hub's answer did not end in time.", hub_status=response.status_code)
         try:
@@ -93,6 +93,13 @@ def _holds(text: bytes, body: bytes) -> bool:
 
 def _character(escaped: re.Match[bytes]) -> bytes:
     return escaped[2] or bytes((int(escaped[1], 16),))
+
+
+def _stream(response: httpx.Response) -> AsyncIterable[bytes]:
+    """The parts of a body as they come; httpx' own ``aiter_raw`` counts them, and wraps each twice."""
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("the transport's answers come without a loop")
+    return response.stream
 
 
 async def _once(chunk: bytes) -> AsyncIterator[bytes]:

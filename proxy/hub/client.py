@@ -29,19 +29,21 @@ from proxy.hub.credential import Credential
 from proxy.hub.dates import dated
 from proxy.hub.faults import connection_error, status_error
 from proxy.hub.network import UNTIL, Network
+from proxy.hub.request import Lines, Origin
 from proxy.hub.tls import tls_context
 from proxy.secret import Secret
 from proxy.settings import HubSettings
 from proxy.tasks.detached import Detached, wait_until_done
-from proxy.text_cache import text_cache
 
 Transport: TypeAlias = httpx.AsyncBaseTransport
 """How requests reach the hub: the network, unless a test puts something else there."""
-HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": NAME}
+HEADER: Final = [
+    (b"accept", b"application/json"),
+    (b"accept-encoding", b"identity"),
+    (b"user-agent", NAME.encode()),
+]
 KEEPALIVE_EXPIRY: Final = 55.0
 """Seconds for which an idle connection is kept: less than the 60 s after which servers and balancers usually close."""
-URLS: Final = 1024
-"""Targets whose URL is remembered: httpx takes as long to make one as the hub's connection to carry the request."""
 
 
 class Answer(Struct, frozen=True):
@@ -90,13 +92,12 @@ class Hub:
         self._credential = credential
         self.credential = credential.name
         self._clock = clock
-        self._base = httpx.URL(settings.url.rstrip("/"))
+        self._origin = Origin(settings.url)
         self._detached = Detached(awaited=True)
         self._transport = transport or Network(
             settings.url, settings.concurrency, KEEPALIVE_EXPIRY, tls_context(settings.ca_file)
         )
         self._timeout = httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout).as_dict()
-        self._url = text_cache(URLS)(self._make_url)
         self.on_call: list[Callable[[HubCall], None]] = []
         self._closed = False
 
@@ -157,11 +158,10 @@ class Hub:
     async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> Answer:
         if (trace := tracing.current.get()) is not None:
             call.trace = trace.child()
-        request = httpx.Request(
-            "GET",
-            self._url(f"{path}?{query}" if query else path),
-            headers={**HEADERS, "authorization": f"Bearer {token.reveal()}"} | _trace_headers(call),
-            extensions={"timeout": self._timeout, UNTIL: until},
+        request = self._origin.get(
+            f"{path}?{query}" if query else path,
+            [*HEADER, (b"authorization", b"Bearer " + token.encoded()), *_trace_header(call)],
+            {"timeout": self._timeout, UNTIL: until},
         )
         try:
             response = await self._transport.handle_async_request(request)
@@ -174,9 +174,6 @@ class Hub:
             raise connection_error(error, self._settings, began=True) from error
         finally:
             await response.aclose()
-
-    def _make_url(self, target: str) -> httpx.URL:
-        return self._base.copy_with(raw_path=self._base.raw_path.rstrip(b"/") + target.encode("ascii"))
 
     async def _read(self, response: httpx.Response, token: Secret, until: float) -> Answer:
         status = response.status_code
@@ -194,5 +191,5 @@ class Hub:
         raise status_error(status, response.headers, self._clock())
 
 
-def _trace_headers(call: HubCall) -> dict[str, str]:
-    return {} if call.trace is None else {tracing.HEADER: call.trace.traceparent}
+def _trace_header(call: HubCall) -> Lines:
+    return [] if call.trace is None else [(tracing.HEADER.encode(), call.trace.traceparent.encode())]

@@ -9,9 +9,12 @@ from typing import Final
 
 import httpx
 
+from proxy.text_cache import text_cache
+
 _SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
+@text_cache(64)
 def date(line: str) -> float | None:
     """An HTTP date (RFC 9110 §5.6.7) in Unix seconds; None if it is none."""
     try:

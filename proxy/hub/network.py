@@ -17,10 +17,12 @@ import httpx
 
 from proxy.hub.connection import Connection, Overdue, StaleConnection
 from proxy.hub.dialling import dial
+from proxy.hub.request import Get, get_of
 
 UNTIL: Final = "until"
 """The extension of a request by which its exchange ends: the loop's time."""
 _LINE_ENDS: Final = frozenset(b"\r\n\0")
+_BLANKS: Final = frozenset(b"\r\n\0\t ")
 
 
 class Network(httpx.AsyncBaseTransport):
@@ -42,7 +44,8 @@ class Network(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: there is none; StaleConnection, where the request may be repeated.
         """
-        _check(request)
+        get = get_of(request)
+        _check(get)
         timeout = request.extensions.get("timeout", {})
         until = request.extensions.get(UNTIL, math.inf)
         await self._take_place(timeout.get("pool"), until)
@@ -55,7 +58,7 @@ class Network(httpx.AsyncBaseTransport):
         self._active.add(connection)
         silence = timeout.get("read")
         try:
-            return await connection.ask(_head(request), until=until, silence=math.inf if silence is None else silence)
+            return await connection.ask(_head(get), until=until, silence=math.inf if silence is None else silence)
         except StaleConnection:
             self._drop_idle()  # all of them may be broken, as one has turned out to be
             raise
@@ -156,23 +159,23 @@ class Network(httpx.AsyncBaseTransport):
             self._idle.pop(0).abort()
 
 
-def _head(request: httpx.Request) -> bytes:
+def _head(get: Get) -> bytes:
     """The request as it is sent. It holds the token: no frame that an error's traceback may show keeps it."""
-    lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
-    lines += [b"%s: %s" % line for line in request.headers.raw]
+    lines = [b"GET %s HTTP/1.1" % get.target]
+    lines += [b"%s: %s" % line for line in get.lines]
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def _check(request: httpx.Request) -> None:
+def _check(get: Get) -> None:
     """Return if it can be sent.
 
     Raises:
-        httpx.LocalProtocolError: it has a body, or would be another one, or more than one.
+        httpx.LocalProtocolError: it would be another request, or more than one.
     """
-    if request.method != "GET" or "content-length" in request.headers or "transfer-encoding" in request.headers:
-        raise httpx.LocalProtocolError("Only GET is sent, and no body.")
-    if unfit := [name for name, value in request.headers.raw if not _LINE_ENDS.isdisjoint(name + value)]:
+    if unfit := [name for name, value in get.lines if not _LINE_ENDS.isdisjoint(name + value)]:
         raise httpx.LocalProtocolError(f"The values of {unfit} hold a line's end.")
+    if not _BLANKS.isdisjoint(get.target):
+        raise httpx.LocalProtocolError("The target holds white space.")
 
 
 def _bounded(seconds: float | None, until: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Literal
 
@@ -66,8 +66,9 @@ class Knowledge:
         )
         self.invalidations = invalidations
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, MAX_FLIGHT_SECONDS))
+        keep = keep_record(settings)
         self._pending_records = (
-            None if shared is None else PendingRecords(shared, memory, keep_record=keep_record(settings), clock=clock)
+            None if shared is None else PendingRecords(shared, memory, keep_record=keep, clock=clock)
         )
         self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
         self.judging = Judging(settings, memory, self.rows, self.trust, invalidations, self.doubts, clock=clock)
@@ -85,23 +86,22 @@ class Knowledge:
         await self._take_in(question, found)
         return found
 
+    async def kept(self, questions: Sequence[Question]) -> list[str]:
+        """The keys of those of which Redis has something; none, if it cannot be asked."""
+        return [] if self._shared is None else await self._shared.kept(questions)
+
     async def take_lease(self, question: Question, token: str, *, since: float) -> Leader | None:
         """Take the question's lease, or learn who has it; None: there is no Redis to agree over."""
-        lease = (
-            None if self._shared is None else await self._shared.take_lease(question, token, self._version(question))
-        )
-        if lease is None:
-            return None
-        landed = None
-        if lease.holder == token:
-            await self._take_in(question, lease.known)
-            landed = self.judging.newer(question, lease.known.page, since=since)
-        return Leader(lease.holder, lease.seconds, landed)
+        version = self._version(question)
+        lease = None if self._shared is None else await self._shared.take_lease(question, token, version)
+        if lease is None or lease.holder != token:
+            return None if lease is None else Leader(lease.holder, lease.seconds)
+        await self._take_in(question, lease.known)
+        return Leader(token, lease.seconds, self.judging.newer(question, lease.known.page, since=since))
 
     async def handed_over(self, question: Question, *, since: float) -> Landed | None:
         """Return the page that another replica has got from the hub, vouched for after ``since``."""
-        found = None if self._shared is None else await self._shared.look_up(question, self._version(question))
-        await self._take_in(question, found)
+        found = await self.look_up(question)
         return None if found is None else self.judging.newer(question, found.page, since=since)
 
     async def _take_in(self, question: Question, found: Found | None, *, outrun: bool = False) -> None:

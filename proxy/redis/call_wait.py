@@ -49,17 +49,17 @@ class CallWait:
         started = self._clock()
         for _ in range(MAX_HALVES):
             began = self._clock()
-            if await wait_until_done(task, half):
-                took = self._clock() - started
-                if halves == 0 or took < self._timeout / 2:
-                    self._slow_since = None
-                else:
-                    allotment.charge(took)
-                    self._slow_since = self._slow_since or started
-                return True
-            halves += self._clock() - began < 1.25 * half
-            if halves == 2:
+            if halves == 2 or await wait_until_done(task, half):
                 break
-        for _ in range(LAST_ROUNDS):
+            halves += self._clock() - began < 1.25 * half
+        for _ in range(0 if task.done() else LAST_ROUNDS):
             await asyncio.sleep(0)
-        return task.done()
+        if not task.done():
+            return False
+        took = self._clock() - started
+        if halves == 0 or took < self._timeout / 2:
+            self._slow_since = None
+        else:
+            allotment.charge(took)
+            self._slow_since = started if self._slow_since is None else self._slow_since
+        return True

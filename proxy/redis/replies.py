@@ -47,6 +47,15 @@ def read_lookup(raw: Any) -> LookupReply:
     return msgspec.convert(raw, LookupReply)
 
 
+def read_kept(raw: Any) -> list[int]:
+    """Read the reply to what there is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return msgspec.convert(raw, list[int])
+
+
 def read_lease(raw: Any) -> tuple[str, int, LookupReply]:
     """Read the reply to who would take the lease: the holder, milliseconds, what is known.
 

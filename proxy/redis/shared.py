@@ -6,18 +6,19 @@ script tells all replicas of it. A lease says which replica asks the hub a quest
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct
 
 from proxy.answer.page import Page
-from proxy.answer.record import Learned, Record
+from proxy.answer.record import MAX_AHEAD, Learned, Record
 from proxy.questions.question import Question
 from proxy.redis.claims import Claim
 from proxy.redis.landings import landing
 from proxy.redis.link import RedisLink
-from proxy.redis.replies import LookupReply, read_lease, read_lookup, read_store
+from proxy.redis.replies import LookupReply, read_kept, read_lease, read_lookup, read_store
 from proxy.redis.scripts import Script
 from proxy.redis.stored import microseconds, read_page, read_record, write_mark, write_page, write_record, write_stamp
 from proxy.redis.stored_rows import ListingUpdate
@@ -31,6 +32,7 @@ HANDOVER_SECONDS: Final = 2.0
 _PAGE_LOOK: Final = Script("page_look", "rows", "numbers", "gate_load", "gate")
 _PAGE_STORE: Final = Script("page_store", "rows")
 _LEASE_TAKE: Final = Script("lease_take", "rows")
+_PAGES_KEPT: Final = Script("pages_kept")
 
 
 class Found(Struct, frozen=True):
@@ -58,10 +60,15 @@ class Lease(Struct, frozen=True):
 
 
 class Shared:
-    """Reads and writes Redis; None in place of a result: Redis could not be asked."""
+    """Reads and writes Redis; None in place of a result: Redis could not be asked.
 
-    def __init__(self, link: RedisLink) -> None:
+    Args:
+        clock: Unix seconds; what is of long after that is not read.
+    """
+
+    def __init__(self, link: RedisLink, *, clock: Callable[[], float] = lambda: math.inf) -> None:
         self._link = link
+        self._clock = clock
 
     @property
     def backing_off(self) -> bool:
@@ -101,6 +108,17 @@ class Shared:
 
         found = await self._link.run(_PAGE_LOOK, "page_look", keys, arguments, read)
         return None if found is None else await self._read(question, *found, known=page)
+
+    async def kept(self, questions: Sequence[Question]) -> list[str]:
+        """The keys of those of which there is something in Redis: the page, or rows of the listing.
+
+        In a cluster, where one script sees one listing only, that is not found out.
+        """
+        if not self._link.whole:
+            return []
+        keys = [key for one in questions for key in (one.page_key, rows_keys(one.listing)[0])]
+        found = await self._link.run(_PAGES_KEPT, "pages_kept", keys, [], read_kept)
+        return [one.key for one, known in zip(questions, found or [], strict=False) if known]
 
     async def take_lease(self, question: Question, token: str, version: str = "") -> Lease | None:
         """Take the question's lease unless another replica has it; its holder is told what is known, as by look_up."""
@@ -190,13 +208,27 @@ class Shared:
         known: Page | None = None,
     ) -> Found:
         record = None if reply.record is None else self._read_record(reply.record)
-        page, raw_page = None, reply.page
+        page, raw_page, latest = None, reply.page, self._clock() + MAX_AHEAD
+        if record is not None and max(record.received_at, record.confirmed_at) > latest:
+            await self._discard("record", record_key(question.listing), question.page_key, *rows_keys(question.listing))
+            return Found(leased=bool(reply.leased), turn=turn)
         if raw_page is not None and record is not None:
             try:
                 page = known if isinstance(raw_page, int) else await read_page(raw_page, question.key, known)
             except ValueError as error:
                 self.garbage("page", error)
+        if page is not None and page.asked_at > latest:
+            await self._discard("page", question.page_key)
+            page = None
         return Found(page, record, *_lacking(reply.head, reply.rows), leased=bool(reply.leased), turn=turn)
+
+    async def _discard(self, what: Literal["page", "record"], *keys: str) -> None:
+        """Delete what is of a time that nobody can have: all newer answers would be behind it, for as long as any come.
+
+        As a Redis may forget anything, that does no harm where it was somebody's after all.
+        """
+        self.garbage(what, ValueError("of the future"))
+        await self._link.call("page_look", lambda: self._link.client.delete(*keys))
 
     def _read_record(self, raw: bytes) -> Record | None:
         try:

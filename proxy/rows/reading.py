@@ -16,6 +16,7 @@ from proxy.answer.record import Stamp
 from proxy.contract import TERMINAL_STATUSES
 from proxy.questions.question import Question
 from proxy.rows.envelope import Envelope, Unfit, take_apart, total_pages
+from proxy.text_cache import text_cache
 
 DIGEST_BYTES: Final = 12
 """Bytes of a row's digest."""
@@ -79,6 +80,11 @@ class _Head(Struct):
     status: str | None = None
     cost: str | None = None
 
+
+NOTHING: Final = Decimal(0)
+"""What is charged where no amount is given."""
+AMOUNTS: Final = 1024
+"""Amounts that are remembered: rows of one model mostly cost the same."""
 
 _decode = msgspec.json.Decoder(_Answer).decode
 _decode_rows = msgspec.json.Decoder(_Rows).decode
@@ -157,8 +163,13 @@ def amount(text: str | None) -> Decimal:
     Raises:
         Unfit: it is no finite decimal.
     """
+    return NOTHING if text is None else _decimal(text)
+
+
+@text_cache(AMOUNTS)
+def _decimal(text: str) -> Decimal:
     try:
-        value = Decimal(0 if text is None else text)
+        value = Decimal(text)
     except InvalidOperation:
         raise Unfit("amount") from None
     if not value.is_finite() or value.adjusted() > MAX_INTEGER_DIGITS or int(value.as_tuple().exponent) < -MAX_DECIMALS:

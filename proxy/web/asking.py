@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from litestar import Request, Response
+from litestar.datastructures import Headers
+from litestar.types import HTTPScope
 from msgspec.structs import replace
 
 from proxy.answer.directives import Directives, parse_directives
@@ -16,6 +19,7 @@ from proxy.answer.outcome import Hit, Miss, Outcome
 from proxy.answer.page import NULL_BODY, Page, namespace_of
 from proxy.callers.caller import Caller
 from proxy.errors import HubFoundNothing, NotCached, ProxyError, TooManyRequests
+from proxy.fetch_queue import Wait, half_left
 from proxy.known.encoder import Encoder
 from proxy.pages import Pages
 from proxy.questions.question import Question
@@ -83,7 +87,10 @@ class Asking:
         page, if_none_match = outcome.page, tuple(headers.getall("if-none-match", ()))
         preferred = preferred_coding(headers.getall("accept-encoding", ()))
         if question is questions[0] and not moment:  # else another is to be tried first, or a moment passes
-            self._remember(request, caller, question, page, directives, preferred, if_none_match)
+            shown = page.etag if question.single and not caller.sees_all else None
+            state.remember = partial(
+                self._remember, headers, caller, question, shown, directives, preferred, if_none_match
+            )
         coding = worthwhile_coding(preferred, page.body)
         if known := matching_etag(page.etag, coding, etags_in(if_none_match)):
             return respond(request, 304, page_headers(outcome, known), b"")
@@ -118,12 +125,15 @@ class Asking:
         """
         failure: ProxyError | None = None
         nothing: HubFoundNothing | None = None
+        wait = Wait(self._pages.queue.deadline())  # one for all of them
         try:
             for question in questions:
+                if failure is not None and half_left(wait.until) == 0:
+                    break
                 state.question = question
                 try:
                     with allotted():
-                        outcome, hidden = await self._paid(caller, question, directives, moment, tab)
+                        outcome, hidden = await self._paid(caller, question, directives, moment, wait, tab)
                 except ProxyError as error:
                     tab.note(error)
                     failure = failure or error
@@ -138,7 +148,7 @@ class Asking:
             del failure, nothing
 
     async def _paid(
-        self, caller: Caller, question: Question, directives: Directives, moment: str, tab: Tab
+        self, caller: Caller, question: Question, directives: Directives, moment: str, wait: Wait, tab: Tab
     ) -> tuple[Outcome, bool]:
         """As ``_outcome``. Who cannot pay for a request to the hub gets what is kept, which costs less.
 
@@ -147,23 +157,23 @@ class Asking:
         """
         if directives.only_if_cached or tab.hit >= 1.0:
             await tab.pay(tab.hit)
-            return await self._outcome(caller, question, directives, moment)
+            return await self._outcome(caller, question, directives, moment, wait)
         kept = replace(directives, only_if_cached=True)
         if not moment and self._pages.memory_hits.has(question, directives):
             await tab.pay(tab.hit)
             with contextlib.suppress(NotCached):  # it may have gone meanwhile, or be hidden
-                return await self._outcome(caller, question, kept, moment)
+                return await self._outcome(caller, question, kept, moment, wait)
         try:
             await tab.pay(1.0)
         except TooManyRequests:  # which says when there will be enough for either
             with contextlib.suppress(NotCached, TooManyRequests):
                 await tab.pay(tab.hit)
-                return await self._outcome(caller, question, kept, moment)
+                return await self._outcome(caller, question, kept, moment, wait)
             raise
-        return await self._outcome(caller, question, directives, moment)
+        return await self._outcome(caller, question, directives, moment, wait)
 
     async def _outcome(
-        self, caller: Caller, question: Question, directives: Directives, moment: str
+        self, caller: Caller, question: Question, directives: Directives, moment: str, wait: Wait
     ) -> tuple[Outcome, bool]:
         """Have the question answered; return whether that is to be hidden from the caller, too.
 
@@ -171,39 +181,40 @@ class Asking:
         would tell that it is.
         """
         if not question.single or caller.sees_all:
-            return await self._pages.answer(question, directives, moment if question.kind == "page" else ""), False
+            moment = moment if question.kind == "page" else ""
+            return await self._pages.answer(question, directives, moment, wait), False
         if directives.only_if_cached:
             # What is not there is no more kept for this caller than what is hidden: a status would tell who asks.
-            outcome = await self._pages.answer(question, directives)
+            outcome = await self._pages.answer(question, directives, wait=wait)
             if not outcome.page.found or _is_hidden(caller, question, outcome.page):
                 raise NotCached
             return outcome, False
         kept = self._pages.memory_hits.cached(question)
         if kept is None or not _is_hidden(caller, question, kept.page):
-            outcome = await self._pages.answer(question, directives)
+            outcome = await self._pages.answer(question, directives, wait=wait)
             hidden = _is_hidden(caller, question, outcome.page)
             if isinstance(outcome, Miss) or not hidden:
                 return outcome, hidden
         # If it was not in memory, Redis had it.
-        outcome = await self._pages.answer(question, as_of_nothing(directives, self._live_ttl))
+        outcome = await self._pages.answer(question, as_of_nothing(directives, self._live_ttl), wait=wait)
         return outcome, _is_hidden(caller, question, outcome.page)
 
     def _remember(
         self,
-        request: Request[Any, Any, Any],
+        headers: Headers,
         caller: Caller,
         question: Question,
-        page: Page,
+        shown: str | None,
         directives: Directives,
         preferred: Coding | None,
         if_none_match: tuple[str, ...],
+        scope: HTTPScope,
     ) -> None:
         """Let the same request go the express lane next time."""
-        valid = self._authentication.validity_check(request.headers)
+        valid = self._authentication.validity_check(headers)
         if valid is not None:
-            shown = page.etag if question.single and not caller.sees_all else None
             parsed = ParsedHeaders(caller.name, directives, self._limits.terms(caller), valid, preferred)
-            self._express.remember(request.scope, question, parsed, if_none_match, shown)
+            self._express.remember(scope, question, parsed, if_none_match, shown)
 
 
 class _OfNothing(Directives, frozen=True, gc=False):

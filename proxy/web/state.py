@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from litestar.types import Scope
+from litestar.types import HTTPScope, Scope
 from msgspec import Struct
 
 from proxy.answer.outcome import Outcome
@@ -27,6 +27,8 @@ class RequestState(Struct, gc=False):
         served: what the caller gets, where that is a page.
         outcome: an error's type, where it is not.
         status: of the answer; 0 until that has begun.
+        remember: given the scope when the answer has been sent, so that nobody waits for it: lets the same request go
+            the express lane next time.
     """
 
     request_id: str
@@ -37,6 +39,7 @@ class RequestState(Struct, gc=False):
     served: Outcome | None = None
     outcome: str = "none"
     status: int = 0
+    remember: Callable[[HTTPScope], None] | None = None
 
 
 def state_of(scope: Scope) -> RequestState:

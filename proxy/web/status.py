@@ -175,8 +175,8 @@ class Status:
             memory_bytes=core.memory.bytes + rows.bytes,
             memory_bytes_max=core.memory.limit + rows.limit,
             memory_pages=len(core.memory),
-            flights=core.pages.flights,
-            waiting=core.pages.waiting,
+            flights=len(core.pages.queue),
+            waiting=core.pages.queue.waiting,
             events={name: str(one.state) for name, one in core.events.subscriptions.items()},
             listeners=len(core.events.feed),
         )

@@ -180,10 +180,15 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
     """Wrap ``app``, which is asked what the lane cannot answer."""
 
     async def lane(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or (answer := express.recall(scope)) is None:
+        if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        state = state_of(scope)
+        state, answer = state_of(scope), express.recall(scope)
+        if answer is None:
+            await app(scope, receive, send)
+            if state.remember is not None:
+                state.remember(scope)
+            return
         state.caller, state.served = answer.request.context.parsed.caller, answer.outcome
         state.question, state.headers = answer.request.question, answer.limits
         variant = answer.variant

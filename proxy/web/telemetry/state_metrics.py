@@ -71,8 +71,8 @@ class StateMetrics(Collector):
 
     def _work(self) -> Iterator[Metric]:
         core = self._core
-        yield gauge("flights", "Questions that are being put to the hub.", [], core.pages.flights)
-        yield gauge("waiting_callers", "Requests that wait for those.", [], core.pages.waiting)
+        yield gauge("flights", "Questions that are being put to the hub.", [], len(core.pages.queue))
+        yield gauge("waiting_callers", "Requests that wait for those.", [], core.pages.queue.waiting)
         learned = {(result,): times for result, times in core.fetcher.learned.items()}
         text = "The hub's answers, by what they did to what is known of their listing."
         yield counter("listing_answers", text, ["result"], learned)

@@ -30,7 +30,7 @@ from proxy.web.express.lane import Express, with_express
 from proxy.web.express.wire import WIRE, Wire
 from proxy.web.health import Readiness, health_handlers
 from proxy.web.limits import Limits
-from proxy.web.observing import Observing
+from proxy.web.observability import Observability
 from proxy.web.problems import EXCEPTION_HANDLERS
 from proxy.web.protocol import REFUSED
 from proxy.web.request_ids import request_ids
@@ -85,7 +85,7 @@ def create_app(
     origins, half = settings.cors.origins, settings.cache.memory_bytes // 2
     express = Express(core.pages, limits, core.credentials.all, readiness, origins, limit=half)
     operators = current_key(settings.admin, "operator's key")
-    observing = Observing(settings, core, readiness, sinks, siblings, operators, clock=clock)
+    observability = Observability(settings, core, readiness, sinks, siblings, operators, clock=clock)
     ids = request_ids()
     alone = core.link is None and core.replicas() == 1
     asking = Asking(core.pages, core.encoder, authentication, limits, express, live_ttl=settings.cache.live_ttl)
@@ -95,29 +95,29 @@ def create_app(
             events_handler(core.events, authentication, limits, core.credentials),
             *admin_handlers(core.knowledge.invalidations.purged, operators, redis=core.link is not None, alone=alone),
             *health_handlers(core.fetcher, core.link, readiness),
-            *observing.handlers,
+            *observability.handlers,
             *handlers,
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=[lambda _: _lifespan(core, authentication, observing)],
+        lifespan=[lambda _: _lifespan(core, authentication, observability)],
         on_startup=on_startup,
-        state=State({REFUSED: refused_by_server(observing.sinks, ids), "observing": observing}),
+        state=State({REFUSED: refused_by_server(observability.sinks, ids), "observability": observability}),
         logging_config=None,
         openapi_config=None,
     )
     # Litestar's middleware runs behind its router and sees neither 404 nor 405; the edge stands before it.
     inner = with_cors(with_end(with_bounds(with_express(app.asgi_handler, express)), readiness), origins)
-    app.asgi_handler = with_edge(inner, observing.sinks, readiness, ids, observing.tracer)
-    if observing.tracer is None:  # a span wants the whole way
-        app.state[WIRE] = Wire(express, ids, observing.sinks, origins=bool(origins))
+    app.asgi_handler = with_edge(inner, observability.sinks, readiness, ids, observability.tracer)
+    if observability.tracer is None:  # a span wants the whole way
+        app.state[WIRE] = Wire(express, ids, observability.sinks, origins=bool(origins))
     return app
 
 
 @asynccontextmanager
-async def _lifespan(core: Core, authentication: Authentication, observing: Observing) -> AsyncIterator[None]:
+async def _lifespan(core: Core, authentication: Authentication, observability: Observability) -> AsyncIterator[None]:
     """Start what runs beside requests, and end it all."""
     async with AsyncExitStack() as ending:  # from the last line up; a fault in one does not keep the rest from it
-        ending.push_async_callback(observing.aclose, DRAIN_TIMEOUT)
+        ending.push_async_callback(observability.aclose, DRAIN_TIMEOUT)
         if core.link is not None:
             ending.push_async_callback(core.link.aclose)
         if core.news is not None:
@@ -126,7 +126,7 @@ async def _lifespan(core: Core, authentication: Authentication, observing: Obser
             ending.push_async_callback(core.census.aclose)
         for one in core.upstreams.values():
             ending.push_async_callback(one.hub.aclose)
-        ending.push_async_callback(observing.withdraw)
+        ending.push_async_callback(observability.withdraw)
         ending.push_async_callback(authentication.aclose)
         shields = (one.shield for one in core.upstreams.values())
         ending.push_async_callback(
@@ -140,6 +140,6 @@ async def _lifespan(core: Core, authentication: Authentication, observing: Obser
             core.census.start()
         if core.news is not None:
             core.news.start()
-        await observing.start()
+        await observability.start()
         core.events.start()
         yield

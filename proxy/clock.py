@@ -49,7 +49,7 @@ class HybridClock:
         """Seconds by which this is ahead of the machine's clock."""
         return self._lead
 
-    def reach(self, at: float) -> None:
+    def advance_to(self, at: float) -> None:
         """Go on from the time of another process, if that is later."""
         if self.now() < at < MAX_TIME:
             self._go_on(at, at - self._latest + self._lead)
@@ -68,3 +68,8 @@ class HybridClock:
         self._settled_at = self._monotonic()
         self._due = now + CHECK_INTERVAL
         return now
+
+
+def no_lead() -> float:
+    """That of the machine's clock itself."""
+    return 0.0

@@ -1,4 +1,4 @@
-"""What answers questions, put together, without HTTP: what depends on what from the hub to pages and events."""
+"""What answers questions, from the hub to pages and events, put together, without HTTP."""
 
 from __future__ import annotations
 
@@ -110,30 +110,11 @@ def make_core(
     leases = None if link is None else Leases(link)
     fetcher = Fetcher(upstreams, knowledge, leases, landings, deadline=settings.hub.deadline, clock=now)
     pages = Pages(settings.cache, settings.hub, knowledge, fetcher, clock=now)
-    if news is not None and census is not None:
-        news.on_subscribed = invalidations.read
-        news.topics[b"purged"], news.topics[b"withdrawn"] = (
-            invalidations.purged.on_news,
-            invalidations.withdrawn.on_news,
-        )
-        news.topics[b"ends"] = census.on_end
-        news.topics[b"landed"] = landings.on_news
-        news.topics[b"learned"] = partial(_on_learned, knowledge, landings)
-        news.topics[b"room"] = partial(_make_room, upstreams)
-        news.on_gap.append(landings.wake_all)
     events = Events(
-        settings,
-        credentials,
-        upstreams,
-        pages,
-        knowledge,
-        link,
-        news,
-        hybrid,
-        transport=transport,
-        pace=pace,
-        clock=clock,
+        settings, credentials, upstreams, pages, knowledge, link, hybrid, transport=transport, pace=pace, clock=clock
     )
+    if news is not None and census is not None:
+        _hand_out(news, census, knowledge, landings, upstreams, events)
     return Core(
         credentials, upstreams, link, news, census, memory, knowledge, encoder, fetcher, pages, events, replicas, hybrid
     )
@@ -163,6 +144,29 @@ def _shield(
     shared = None if link is None else SharedGate(link)
     gates = Gates(allowance, shared, gate_name=name, replicas=replicas, agreeing=agreeing)
     return Shield(gates, patience=settings.hub.deadline / 2)
+
+
+def _hand_out(
+    news: News,
+    census: Census,
+    knowledge: Knowledge,
+    landings: Landings,
+    upstreams: Mapping[str, Upstream],
+    events: Events,
+) -> None:
+    """Say who is told which news of other replicas (``Names.news`` has its forms), and that some may be missing."""
+    news.on_subscribed = knowledge.invalidations.read
+    news.topics |= {
+        b"record": knowledge.on_record,
+        b"landed": landings.on_news,
+        b"learned": partial(_on_learned, knowledge, landings),
+        b"purged": knowledge.invalidations.purged.on_news,
+        b"withdrawn": knowledge.invalidations.withdrawn.on_news,
+        b"room": partial(_make_room, upstreams),
+        b"ends": census.on_end,
+        b"event": events.on_news,
+    }
+    news.on_gap += [knowledge.trust.gap, landings.wake_all, events.on_gap]
 
 
 def _on_learned(knowledge: Knowledge, landings: Landings, news: bytes) -> None:

@@ -16,8 +16,6 @@ _NAMES: Final = {"uvicorn.error": "uvicorn"}
 """What a logger is called in lines: of that one, uvicorn's for everything but requests, most are no errors."""
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _GREY, _YELLOW, _RED, _PLAIN = "\x1b[2m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
-
-
 _encode: Final = msgspec.json.Encoder().encode
 
 

@@ -227,7 +227,7 @@ class Pages:
 
     def _to_ask(self, question: Question) -> Question:
         """The question to the hub whose answer serves this one, and as much else that is in demand as can be."""
-        return self._known.rows.to_ask(question, self.demand.places(question.listing))
+        return self._known.rows.to_ask(question, self.demand.pages(question.listing))
 
     async def _refresh_ahead(self, question: Question) -> None:
         """Refresh a page unless another replica has; again, if it is still, or once more, doubtful."""

@@ -14,12 +14,12 @@ Bytes = Annotated[int, Meta(ge=65_536, le=2**40, description="bytes, a whole num
 Count = Annotated[int, Meta(ge=1, le=1024, description="a whole number from 1 to 1024")]
 Rate = Annotated[float, Meta(gt=0, le=1_000_000, description="a number more than 0, at most 1000000")]
 Limit = Annotated[float, Meta(ge=0, le=1_000_000, description="a number from 0 to 1000000")]
-Part = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-Many = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
+Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+LargeCount = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")]
 Depth = Annotated[int, Meta(ge=50, le=10_000, description="a whole number from 50 to 10000")]
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for any free one")]
 Host = Annotated[str, Meta(min_length=1, max_length=255, description="an address (::1, say, for IPv6) or a host name")]
-Switch = Annotated[bool, Meta(description="true or false")]
+Flag = Annotated[bool, Meta(description="true or false")]
 FilePath = Annotated[str, Meta(min_length=1, description="the path of a file that holds a token")]
 Name = Annotated[
     str,

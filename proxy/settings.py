@@ -17,6 +17,8 @@ from proxy.setting_types import (
     Depth,
     EventMode,
     FilePath,
+    Flag,
+    Fraction,
     Host,
     HubURL,
     JwksURL,
@@ -24,21 +26,19 @@ from proxy.setting_types import (
     JwtKey,
     KeyDigest,
     KeyPath,
+    LargeCount,
     Leeway,
     Limit,
     LogFormat,
-    Many,
     Name,
     Namespace,
     Origins,
-    Part,
     PasswordPath,
     Port,
     Rate,
     RedisURL,
     Refresh,
     Seconds,
-    Switch,
     Timeout,
     Token,
 )
@@ -70,9 +70,9 @@ class HubSettings(Struct, frozen=True, kw_only=True):
     read_timeout: Timeout = 10.0
     deadline: Timeout = 15.0
     rate: Rate = 20.0
-    burst: Many = 40
+    burst: LargeCount = 40
     concurrency: Count = 8
-    max_waiting: Many = 5000
+    max_waiting: LargeCount = 5000
     answer_bytes: Bytes = 16 * 2**20
 
 
@@ -87,7 +87,7 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
     patience: Seconds = 0.3
     stale_if_error: Seconds = 86_400.0
     stale_if_error_live: Seconds = 60.0
-    compose: Switch = True
+    compose: Flag = True
     listing_depth: Depth = 1000
     memory_bytes: Bytes = 64 * 2**20
 
@@ -106,7 +106,7 @@ class EventSettings(Struct, frozen=True, kw_only=True):
     """The hub's events: whether they are listened to, and for how many callers."""
 
     mode: EventMode = "auto"
-    listeners: Many = 1000
+    listeners: LargeCount = 1000
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
@@ -125,9 +125,9 @@ class CallerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: Name
     keys: tuple[KeyDigest, ...]
     namespaces: tuple[Namespace, ...] = ()
-    unnamed: Switch = False
+    unnamed: Flag = False
     rate: Limit | None = None
-    burst: Many | None = None
+    burst: LargeCount | None = None
 
 
 Callers = Annotated[
@@ -142,7 +142,7 @@ Callers = Annotated[
 class AuthSettings(Struct, frozen=True, kw_only=True):
     """Who may ask. With callers, everybody has to say who they are; without, the proxy stays on loopback."""
 
-    allow_anonymous: Switch = False
+    allow_anonymous: Flag = False
     callers: Callers = ()
 
 
@@ -150,8 +150,8 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
     """What each caller may ask; with a rate of 0, as much as it likes."""
 
     rate: Limit = 0.0
-    burst: Many = 100
-    hit_weight: Part = 1.0
+    burst: LargeCount = 100
+    hit_weight: Fraction = 1.0
 
 
 class CorsSettings(Struct, frozen=True, kw_only=True):
@@ -189,21 +189,21 @@ class StatusSettings(Struct, frozen=True, kw_only=True):
 
     key: Token | None = None
     key_file: KeyPath | None = None
-    open: Switch = False
+    open: Flag = False
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):
     """What is written to standard error, and how."""
 
     format: LogFormat = "auto"
-    requests: Switch = True
+    requests: Flag = True
 
 
 class TracingSettings(Struct, frozen=True, kw_only=True):
     """Spans for OpenTelemetry; where they are sent, its own variables say."""
 
-    enabled: Switch = False
-    ratio: Part = 1.0
+    enabled: Flag = False
+    ratio: Fraction = 1.0
 
 
 class Settings(Struct, frozen=True, kw_only=True):

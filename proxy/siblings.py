@@ -30,7 +30,7 @@ class Siblings:
     Attributes:
         number: free before, and free again when the process ends, however it does: so a worker that takes the place of
             one that died goes on under its number.
-        answers: what makes the answer to a question, by the question's word.
+        answers: what makes the answer to a question, by the question's topic.
 
     Raises:
         OSError: the others could not reach this one.
@@ -59,20 +59,20 @@ class Siblings:
         self._path(self.number).unlink(missing_ok=True)
         os.close(self._lock)
 
-    async def ask(self, word: str) -> dict[int, bytes]:
+    async def ask(self, topic: str) -> dict[int, bytes]:
         """Return what each worker answers, this one included, by its number."""
         numbers = sorted(int(path.stem) for path in self._directory.glob("*.sock"))
-        answers = await asyncio.gather(*(self._ask(number, word) for number in numbers))
+        answers = await asyncio.gather(*(self._ask(number, topic) for number in numbers))
         return {number: answer for number, answer in zip(numbers, answers, strict=True) if answer is not None}
 
-    async def _ask(self, number: int, word: str) -> bytes | None:
+    async def _ask(self, number: int, topic: str) -> bytes | None:
         if number == self.number:
-            return await self.answers[word]()
+            return await self.answers[topic]()
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 reader, writer = await asyncio.open_unix_connection(self._path(number))
                 try:
-                    writer.write(f"{word}\n".encode())
+                    writer.write(f"{topic}\n".encode())
                     return await reader.read() or None
                 finally:
                     writer.close()
@@ -80,8 +80,8 @@ class Siblings:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            word = (await reader.readline()).decode().strip()
-            if answer := self.answers.get(word):
+            topic = (await reader.readline()).decode().strip()
+            if answer := self.answers.get(topic):
                 writer.write(await answer())
                 await writer.drain()
         except (OSError, ValueError):

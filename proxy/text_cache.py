@@ -1,4 +1,4 @@
-"""Results that all who need the same share: a cache of what is made of texts, bounded by bytes as well as in number."""
+"""A cache for functions of texts, whose results all who need them share; bounded by bytes as well as in number."""
 
 from __future__ import annotations
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from proxy.admission.shield import Shield
 from proxy.answer import links
 from proxy.answer.page import Page, not_found, parse_page
+from proxy.clock import no_lead
 from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubRejectedQuestion, HubResting
 from proxy.hub.client import Hub
 from proxy.hub.state import HubState
 from proxy.questions.question import Question
 from proxy.redis.claims import WantedTurn
-from proxy.redis.stored import OFF_LOOP_BYTES
+from proxy.tasks.off_loop import off_loop_if_large
 
 
 class Upstream:
@@ -31,7 +32,7 @@ class Upstream:
         *,
         deadline: float,
         clock: Callable[[], float],
-        lead: Callable[[], float] = float,
+        lead: Callable[[], float] = no_lead,
     ) -> None:
         self.hub = hub
         self.shield = shield
@@ -103,6 +104,5 @@ class Upstream:
                 return not_found(question, nothing.body, asked_at), now() - sent
             seconds = now() - sent
             reckoned = links.sent(asked_at, self._lead(), answer.dated, answer.age, seconds)
-            if len(answer.body) > OFF_LOOP_BYTES:
-                return await asyncio.to_thread(parse_page, question, answer.body, asked_at, *reckoned), seconds
-            return parse_page(question, answer.body, asked_at, *reckoned), seconds
+            body = answer.body
+            return await off_loop_if_large(len(body), parse_page, question, body, asked_at, *reckoned), seconds

@@ -308,8 +308,8 @@ class NotedKnowledge(Knowledge):
         super().__init__(*arguments, **named)
         Coherence.knowledge.append(self)
 
-    def _reunite(self) -> None:
-        super()._reunite()
+    def _on_reconnect(self) -> None:
+        super()._on_reconnect()
         self.gaps += 1
 
 

@@ -27,6 +27,7 @@ from proxy.settings import (
     Settings,
 )
 from proxy.simulator import Simulator
+from proxy.web.express.request_cache import RequestCache
 from proxy.web.express.wire import WIRE
 from proxy.web.health import Readiness
 from proxy.web.telemetry.event import RequestEvent
@@ -108,24 +109,26 @@ async def way(hub: Simulator | None = None, *, express: bool = True, **hub_setti
         readiness=readiness,
         sinks=[events.extend],
     )
-    lane = app.state[WIRE]._express
+    wire = app.state[WIRE]
+    lane = wire._express
     lane._limits._limiter._clock = clock  # units are held for a second: not one that passes between the two ways
+    if not express:
+        lane._known = RequestCache(0)  # remembers nothing
 
-    async def slowly(scope: Any, receive: Any, send: Any) -> None:
-        lane._known.clear()
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:  # so the protocol finds no wire, and parses each
         await app(scope, receive, send)
 
     with listen(LOOPBACK, 0) as sock:
-        async with serving(app if express else slowly, sock):
+        async with serving(app if express else wrapped, sock):
             it = Way(url_of(sock), app, hub, clock, readiness, events)
-            recall = lane.recall_head
+            answer = wire.answer
 
-            def counting(head: bytes) -> Any:
-                answer = recall(head)
-                it.answered += answer is not None
-                return answer
+            def counting(head: bytes, server_headers: Any) -> Any:
+                made = answer(head, server_headers)
+                it.answered += made is not None
+                return made
 
-            lane.recall_head = counting
+            wire.answer = counting
             await it.connect()
             try:
                 yield it

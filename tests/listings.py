@@ -11,7 +11,7 @@ from typing import Any
 from proxy.answer.page import parse_page
 from proxy.questions.query import ListQuery
 from proxy.questions.question import Question, page_question
-from proxy.rows.listing import Fault, Listing, advance_listing
+from proxy.rows.listing import Listing, Unexplained, advance_listing
 from proxy.rows.reading import Window, read_window
 
 Spec = tuple[str, str, str | None]
@@ -48,7 +48,9 @@ OLD = [row(number) for number in range(10, 0, -1)]
 """Ten rows, the newest first."""
 
 
-def after(first: Window, *others: Window, since: float = 0.0, depth: int = 1000) -> tuple[Listing, list[Fault | None]]:
+def after(
+    first: Window, *others: Window, since: float = 0.0, depth: int = 1000
+) -> tuple[Listing, list[Unexplained | None]]:
     listing, faults = advance_listing(None, first, 0.0, since=0.0, name="a", depth=depth)[0], []
     for number, window in enumerate(others):
         listing, fault = advance_listing(listing, window, window.asked_at, since=since, name=f"b{number}", depth=depth)

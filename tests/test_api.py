@@ -327,5 +327,5 @@ async def test_log_lines_hold_no_query_and_no_control_characters() -> None:
         await it.get("namespace=private-name")
         await it.caller.get("/a%0Ab%20c/" + "x" * 500)
         assert "private-name" not in str(it.events[0])
-        assert it.events[1].asked.path.startswith("/a?b?c/xxx")
-        assert len(it.events[1].asked.path) == 100
+        assert it.events[1].info.path.startswith("/a?b?c/xxx")
+        assert len(it.events[1].info.path) == 100

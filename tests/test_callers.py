@@ -89,7 +89,7 @@ def test_the_command_prints_settings_that_let_the_key_in() -> None:
 async def test_both_ways_to_send_a_key(headers: dict[str, str]) -> None:
     async with rig(auth=CALLERS) as it:
         assert (await it.get("namespace=ox", **headers)).status_code == 200
-        assert it.events[-1].asked.caller == "ox"
+        assert it.events[-1].info.caller == "ox"
 
 
 async def test_an_old_key_goes_on_beside_the_new_one() -> None:
@@ -219,7 +219,7 @@ async def test_a_signed_token_names_its_caller_and_namespaces() -> None:
     async with rig(auth=CALLERS, jwt=JWT) as it:
         for _ in range(2):
             assert (await it.get("namespace=ox", **bearer(token()))).status_code == 200
-            assert it.events[-1].asked.caller == "jwt:ann"
+            assert it.events[-1].info.caller == "jwt:ann"
         assert (await it.get("namespace=bessie", **bearer(token()))).status_code == 403
         assert (await it.get("namespace=ox", **bearer(OX))).status_code == 200, "keys go on beside tokens"
         it.clock.advance(100)

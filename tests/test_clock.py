@@ -229,7 +229,7 @@ async def test_whatever_stands_in_the_place_of_the_time_is_put_right(kept: bytes
 def test_what_can_be_no_time_is_not_gone_on_from() -> None:
     machine = Machine()
     for at in (MAX_TIME, float("inf"), float("nan"), NOW - 1):
-        machine.hybrid.reach(at)
+        machine.hybrid.advance_to(at)
     assert machine.now() == 0
 
 
@@ -256,7 +256,7 @@ def test_it_stays_as_far_ahead_as_the_times_were_that_it_has_gone_on_from() -> N
     machine, ahead = Machine(), 0.0
     for more in (0.3, 0.3, 30.0):
         ahead += more
-        machine.hybrid.reach(machine.hybrid.now() + more)
+        machine.hybrid.advance_to(machine.hybrid.now() + more)
         assert machine.hybrid.lead() == pytest.approx(ahead), "also before it is asked for the time"
         machine.go_on(2 * CHECK_INTERVAL)
         assert machine.now() == pytest.approx(machine.real + ahead)

@@ -10,7 +10,7 @@ from proxy.questions.demand import (
     DEMAND_SECONDS,
     MAX_IN_DEMAND,
     MAX_LISTINGS,
-    MAX_PLACES,
+    MAX_PER_LISTING,
     MAX_REMEMBERED,
     TICK,
     Demand,
@@ -38,30 +38,30 @@ def test_demand_passes() -> None:
     assert list(demand.in_demand()) == [question(2, 1), question(1, 2)]
     assert not demand.has(question(1, 1))
     assert not demand.has(question(3))
-    assert [page for page, _ in demand.places(question(1).listing)] == [1, 2]
+    assert [page for page, _ in demand.pages(question(1).listing)] == [1, 2]
     clock.advance(BATCH_SECONDS - DEMAND_SECONDS - 0.5)
-    assert [page for page, _ in demand.places(question(1).listing)] == [2]
-    assert demand.places(question(3).listing) == []
+    assert [page for page, _ in demand.pages(question(1).listing)] == [2]
+    assert demand.pages(question(3).listing) == []
 
 
 def test_demand_is_bounded() -> None:
     clock = Clock()
     demand = Demand(clock)
-    for page in range(1, MAX_PLACES + 9):
+    for page in range(1, MAX_PER_LISTING + 9):
         demand.note(question(0, page))
-    assert [page for page, _ in demand.places(question(0).listing)] == list(range(1, MAX_PLACES + 1)), (
+    assert [page for page, _ in demand.pages(question(0).listing)] == list(range(1, MAX_PER_LISTING + 1)), (
         "enough for a while"
     )
     clock.advance(2 * TICK)
-    for page in range(MAX_PLACES + 9, MAX_PLACES + 19):
+    for page in range(MAX_PER_LISTING + 9, MAX_PER_LISTING + 19):
         demand.note(question(0, page))
-    assert [page for page, _ in demand.places(question(0).listing)] == [
-        *range(11, MAX_PLACES + 1),
-        *range(MAX_PLACES + 9, MAX_PLACES + 19),
+    assert [page for page, _ in demand.pages(question(0).listing)] == [
+        *range(11, MAX_PER_LISTING + 1),
+        *range(MAX_PER_LISTING + 9, MAX_PER_LISTING + 19),
     ]
     for listing in range(1, MAX_LISTINGS + 5):
         demand.note(question(listing))
-    assert demand.places(question(0).listing) == []
+    assert demand.pages(question(0).listing) == []
     assert len(list(demand.in_demand())) == MAX_IN_DEMAND
     for listing in range(MAX_LISTINGS):
         for page in range(1, 5):

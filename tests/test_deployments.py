@@ -58,7 +58,7 @@ async def deployment(url: str, hub: str, *, history: int) -> AsyncIterator[Deplo
         events=EventSettings(mode="off"),
     )
     app = create_app(settings, transport=httpx.ASGITransport(simulator), sinks=[])
-    news = app.state["observing"]._status._core.news
+    news = app.state["observability"]._status._core.news
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]  # Litestar's types are narrower
     async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://proxy.test") as caller:
         it = Deployment(app, caller, simulator)
@@ -102,7 +102,7 @@ async def test_deployments_do_not_meet(
             PURGE_PATH, json={"everything": True}, headers={"authorization": f"Bearer {ADMIN}"}
         )
         assert purged.json()["everywhere"]
-        core = one.app.state["observing"]._status._core
+        core = one.app.state["observability"]._status._core
         sent_at = core.news._clock()
         async with asyncio.timeout(10):  # until what was published before has come
             while core.news._good_until < sent_at + 0.3:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.answer.directives import NO_DIRECTIVES, Directives, parse_directives
 from proxy.answer.freshness import Fresh, Gone, Stale
-from proxy.web.asking import as_of_nothing
+from proxy.web.hidden import as_of_nothing
 
 
 @pytest.mark.parametrize(

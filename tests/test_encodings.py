@@ -16,7 +16,7 @@ from proxy.known.encoder import Encoder
 from proxy.known.memory import OVERHEAD, Memory
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
-from proxy.redis.stored import OFF_LOOP_BYTES
+from proxy.tasks.off_loop import OFF_LOOP_BYTES
 from tests.support import LIST, rig
 
 STAMP = Stamp(1, None)

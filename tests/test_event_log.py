@@ -68,7 +68,7 @@ class Two:
             await self.logs[number].reread()
             for news in self.news:
                 self.logs[number].on_news(news)
-            assert await self.logs[number].drain(5) == 0
+            assert await self.logs[number]._catching_up.drain(5) == 0
 
 
 async def test_without_redis_a_log_keeps_each_event_once_and_in_order() -> None:
@@ -249,7 +249,7 @@ async def test_what_others_missed_is_told_once_whoever_catches_up() -> None:
     await away_and_back(log, redis, 9)
     log.missed()
     await asyncio.gather(log.catch_up(), log.reread(), log.catch_up())
-    assert await log.drain(5) == 0
+    assert await log._catching_up.drain(5) == 0
     assert redis.told == len(redis.entries) == 9
     assert ids(log) == [*range(9)]
 
@@ -341,7 +341,7 @@ async def test_an_entry_that_cannot_be_read_is_a_gap(garbage: bytes) -> None:
     await it.logs[0].append(done(5))
     it.logs[1].on_news(it.news[-1])
     for log in it.logs:
-        assert await log.drain(5) == 0
+        assert await log._catching_up.drain(5) == 0
         assert ids(log) == [None, 2, 3, None, 5]
         assert [one.gap for one in log.tail._entries] == [True, False, False, True, False], "even where the log begins"
         assert log.last == "5-0"
@@ -454,5 +454,5 @@ async def test_a_closed_log_asks_no_more() -> None:
     await it.logs[0].append(done(1))
     await it.logs[1].aclose(5)
     it.logs[1].missed()
-    await it.logs[1].drain(5)
+    await it.logs[1]._catching_up.drain(5)
     assert ids(it.logs[1]) == []

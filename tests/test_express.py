@@ -136,7 +136,7 @@ def whole(answer: tuple[str, list[tuple[str, str]], bytes]) -> Any:
 
 
 def told(way: Way) -> list[Any]:
-    found = [(e.asked, e.status, e.outcome, e.bytes, e.age) for e in way.events]
+    found = [(e.info, e.status, e.outcome, e.bytes, e.age) for e in way.events]
     assert all(e.seconds >= 0 and len(e.request_id) == 24 for e in way.events)
     way.events.clear()
     return found

@@ -52,7 +52,11 @@ class Judged(RuleBasedStateMachine):
         self.clock = Clock()
         self.memory = Memory(6_000)
         self.trust = Trust(
-            None, has_peers=True, backing_off=lambda: False, doubt=self.memory.suspect_all, reunite=lambda: None
+            None,
+            has_peers=True,
+            backing_off=lambda: False,
+            suspect_all=self.memory.suspect_all,
+            on_reconnect=lambda: None,
         )
         self.invalidations = Invalidations(None, keep=100.0, clock=self.clock)
         self.doubts = Doubts(100.0)

@@ -20,8 +20,8 @@ from proxy.secret import Secret
 from proxy.settings import CacheSettings, CredentialSettings
 from proxy.siblings import Siblings
 from proxy.simulator import Fault
-from proxy.web.telemetry.event import RequestEvent, asked
-from proxy.web.telemetry.metrics import METRICS_PATH, WORD, _merged
+from proxy.web.telemetry.event import RequestEvent, request_info
+from proxy.web.telemetry.metrics import METRICS_PATH, TOPIC, _merged
 from proxy.web.telemetry.request_metrics import RequestMetrics
 from tests.support import LIST, NOW, ROOT, Clock, Rig, rig, socket_rig
 
@@ -95,7 +95,7 @@ async def test_requests_are_counted_by_what_became_of_them() -> None:
 
 def test_what_there_is_not_is_called_none_in_each_label() -> None:
     requests = RequestMetrics()
-    requests.note([RequestEvent("r", asked("GET", "-", "list", LIST), 0, "none", 0.1)])
+    requests.note([RequestEvent("r", request_info("GET", "-", "list", LIST), 0, "none", 0.1)])
     requests.note_hub(HubCall("default", 200))
     found = samples(requests.collect())
     assert found["requests_total list none none"] == 1, "the caller has hung up"
@@ -267,7 +267,7 @@ async def test_a_worker_that_hangs_is_left_out(tmp_path: Path, monkeypatch: pyte
         await asyncio.Event().wait()
         return b""
 
-    stuck.answers[WORD] = never
+    stuck.answers[TOPIC] = never
     await stuck.start()
     async with rig(siblings=Siblings(tmp_path)) as it:
         assert "memory_pages 1" in await scraped(it)

@@ -18,7 +18,7 @@ from proxy.questions.question import LIST_PATH, Question, page_question
 from proxy.settings import CacheSettings
 from proxy.web.express.known_request import ParsedHeaders
 from proxy.web.express.lane import HEAD
-from proxy.web.express.request_cache import KEY_OVERHEAD, MAX_WORDS_BYTES, CacheEntry, RequestCache
+from proxy.web.express.request_cache import KEY_OVERHEAD, MAX_KEY_BYTES, CacheEntry, RequestCache
 from proxy.web.express.wire import WIRE
 from tests.support import rig
 
@@ -29,28 +29,29 @@ QUERY = "namespace=ox&page_size=1"
 
 def test_a_request_cache_is_bounded_by_what_it_keeps_alive() -> None:
     it: RequestCache[CacheEntry] = RequestCache(3 * (KEY_OVERHEAD + 1000))
-    things = {word: CacheEntry(cost=1000) for word in (b"a", b"b", b"c", b"d")}
-    for word in (b"a", b"b", b"c"):
-        it.keep(word, things[word])
-    assert it.get(b"a") is things[b"a"]
-    it.keep(b"d", things[b"d"])
-    assert (it.get(b"b"), it.get(b"a"), len(it)) == (None, things[b"a"], 3)
+    requests = {key: CacheEntry(cost=1000) for key in (b"a", b"b", b"c", b"d")}
+    for key in (b"a", b"b", b"c"):
+        it.keep(key, requests[key])
+    assert it.get(b"a") is requests[b"a"]
+    it.keep(b"d", requests[b"d"])
+    assert (it.get(b"b"), it.get(b"a"), len(it)) == (None, requests[b"a"], 3)
     assert it.bytes == 3 * (KEY_OVERHEAD + 1000)
     it.keep(b"d", again := CacheEntry(cost=900))
     assert (it.get(b"d"), it.bytes) == (again, 3 * KEY_OVERHEAD + 2900)
     it.keep(b"e", CacheEntry(cost=3 * (KEY_OVERHEAD + 1000)))
-    it.keep(b"f" * (MAX_WORDS_BYTES + 1), CacheEntry(cost=1))
+    it.keep(b"f" * (MAX_KEY_BYTES + 1), CacheEntry(cost=1))
     it.forget(b"never known")
     assert (len(it), it.bytes) == (3, 3 * KEY_OVERHEAD + 2900), "what is too large displaces nothing"
-    it.clear()
+    for key in (b"a", b"c", b"d"):
+        it.forget(key)
     assert (len(it), it.bytes) == (0, 0)
 
 
-def test_what_several_words_mean_is_charged_as_long_as_one_of_them_is_remembered() -> None:
+def test_what_several_keys_lead_to_is_charged_as_long_as_one_of_them_is_remembered() -> None:
     it: RequestCache[CacheEntry] = RequestCache(10_000)
-    thing = CacheEntry(cost=1000)
-    for word in (b"a", b"b"):
-        it.keep(word, thing)
+    request = CacheEntry(cost=1000)
+    for key in (b"a", b"b"):
+        it.keep(key, request)
     assert it.bytes == 2 * KEY_OVERHEAD + 1000
     it.forget(b"a")
     assert it.bytes == KEY_OVERHEAD + 1000
@@ -89,7 +90,7 @@ REQUESTS: dict[str, Callable[[int], tuple[str, ParsedHeaders, tuple[str, ...]]]]
 
 @pytest.mark.parametrize("kind", REQUESTS)
 async def test_what_a_caller_has_remembered_is_bounded(kind: str) -> None:
-    """An entry that had lost its place among words lived on by its head: 575 MiB of one page that was kept."""
+    """An entry whose other key had been dropped lived on by its head: 575 MiB of one page that was kept."""
     async with rig(cache=CacheSettings(memory_bytes=MEMORY), rate=1e6, burst=1_000_000) as it:
         await it.get(QUERY)
         wire = it.app.state[WIRE]
@@ -104,10 +105,10 @@ async def test_what_a_caller_has_remembered_is_bounded(kind: str) -> None:
             head = f"GET {number} {number * number}\r\n\r\n".encode()
             headers = [(b"if-none-match", tag.encode()) for tag in tags]
             state: dict[str, Any] = {HEAD: head}
-            words = f"{text}&{'' if kind == 'heads' else number}".encode()
-            scope: Any = {"method": "GET", "path": LIST_PATH, "raw_path": LIST_PATH.encode(), "query_string": words}
+            raw = f"{text}&{'' if kind == 'heads' else number}".encode()
+            scope: Any = {"method": "GET", "path": LIST_PATH, "raw_path": LIST_PATH.encode(), "query_string": raw}
             scope |= {"headers": headers, "state": state}
-            if kind != "heads" or express.recall(scope) is None:
+            if kind != "heads" or express.recall_parsed(scope) is None:
                 express.remember(scope, question(text), what, tags)
             wire.answer(head, ())
 

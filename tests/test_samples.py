@@ -5,15 +5,15 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from proxy.hub.client import HubCall
-from proxy.web.telemetry.event import Asked, Endpoint, RequestEvent, asked
+from proxy.web.telemetry.event import Endpoint, RequestEvent, RequestInfo, request_info
 from proxy.web.telemetry.samples import (
     INTERVAL,
     LISTINGS,
     MAX_SHOWN,
     SAMPLES,
     Activity,
-    Fault,
-    Listing,
+    FaultActivity,
+    ListingActivity,
     Sample,
     Samples,
     Totals,
@@ -23,7 +23,7 @@ from tests.support import LIST, NOW, Clock
 
 EVENT = RequestEvent(
     request_id="r1",
-    asked=asked("GET", "web", "list", LIST, "gp1:{ab}", "status=failed"),
+    info=request_info("GET", "web", "list", LIST, "gp1:{ab}", "status=failed"),
     status=200,
     outcome="hit",
     seconds=0.001,
@@ -32,11 +32,11 @@ EVENT = RequestEvent(
 )
 
 
-def of(listing: str, endpoint: Endpoint = "list") -> Asked:
-    return replace(EVENT.asked, listing=listing, endpoint=endpoint)
+def of(listing: str, endpoint: Endpoint = "list") -> RequestInfo:
+    return replace(EVENT.info, listing=listing, endpoint=endpoint)
 
 
-REFUSED = replace(EVENT, outcome="invalid_parameter", status=400, age=None, asked=of("-"))
+REFUSED = replace(EVENT, outcome="invalid_parameter", status=400, age=None, info=of("-"))
 FAILED = replace(EVENT, outcome="hub_failed", status=502, age=None)
 
 
@@ -56,7 +56,7 @@ def test_outcomes_of_the_hub_and_of_callers_are_told_apart() -> None:
     it = Samples(Clock())
     for event in (EVENT, replace(EVENT, outcome="stale"), REFUSED, FAILED, replace(FAILED, status=0, outcome="none")):
         it.note([event])
-    it.note([replace(EVENT, asked=of("a", "metrics"))])
+    it.note([replace(EVENT, info=of("a", "metrics"))])
     for call in (
         HubCall("default", 200),
         HubCall("default", 404, "resource_not_found"),
@@ -78,14 +78,14 @@ def test_listings_are_those_of_the_last_minute() -> None:
     clock = Clock()
     it = Samples(clock)
     for _ in range(3):
-        it.note([replace(EVENT, asked=of("a"))])
+        it.note([replace(EVENT, info=of("a"))])
     clock.advance(30)
-    it.note([replace(EVENT, asked=of("b"), age=7.0)])
+    it.note([replace(EVENT, info=of("b"), age=7.0)])
     assert [(one.listing, one.asked) for one in it.activity().listings] == [("a", 3), ("b", 1)]
     clock.advance(40)
-    it.note([replace(EVENT, asked=of("b"), age=8.0)])
+    it.note([replace(EVENT, info=of("b"), age=8.0)])
     (only,) = it.activity().listings
-    assert (only.listing, only.asked, only.age, only.filters) == ("b", 2, 8.0, EVENT.asked.filters)
+    assert (only.listing, only.asked, only.age, only.filters) == ("b", 2, 8.0, EVENT.info.filters)
     clock.advance(3600)
     assert it.activity().listings == []
 
@@ -94,7 +94,7 @@ def test_nothing_grows_without_bounds() -> None:
     clock = Clock()
     it = Samples(clock)
     for number in range(3 * LISTINGS):
-        it.note([replace(EVENT, asked=of(f"l{number}"))])
+        it.note([replace(EVENT, info=of(f"l{number}"))])
     assert len(it._last) == LISTINGS
     assert len(it.activity().listings) == MAX_SHOWN
     for _ in range(3 * SAMPLES):
@@ -106,8 +106,8 @@ def test_nothing_grows_without_bounds() -> None:
 
 def test_what_several_tell_is_added_up() -> None:
     def told(at: int, age: float) -> Activity:
-        listing = Listing("a", "list", "", 2, age, "hit", 100.0 - age)
-        fault = Fault("hub", "hub_failed", 3, 50.0 + at)
+        listing = ListingActivity("a", "list", "", 2, age, "hit", 100.0 - age)
+        fault = FaultActivity("hub", "hub_failed", 3, 50.0 + at)
         return Activity([Sample(at, {"hit": 1}, {"200": 2}, 0.5)], [listing], [fault], Totals(5, 2))
 
     it = merged([told(0, 9.0), told(0, 1.0), told(5, 4.0)])

@@ -35,11 +35,12 @@ from proxy.redis.scripts import Script
 from proxy.redis.shared import Found, Shared
 from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis.status import SharedStatus
-from proxy.redis.stored import OFF_LOOP_BYTES, read_page, read_record, write_page, write_record
+from proxy.redis.stored import read_page, read_record, write_page, write_record
 from proxy.redis.variants import SharedVariants
 from proxy.redis_keys import NOBODYS, record_key, rows_keys
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings
+from proxy.tasks.off_loop import OFF_LOOP_BYTES
 from tests.support import UNHURRIED, Clock, RedisServer, free_port
 
 QUESTION = page_question("c", ListQuery())

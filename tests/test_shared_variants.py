@@ -19,9 +19,9 @@ from proxy.known.memory import Memory
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
 from proxy.redis.link import RedisLink
-from proxy.redis.stored import OFF_LOOP_BYTES
 from proxy.redis.variants import SharedVariants
 from proxy.settings import CacheSettings
+from proxy.tasks.off_loop import OFF_LOOP_BYTES
 from tests.support import NOW, Clock
 
 QUESTION = page_question("c", ListQuery(namespace="ox"))

@@ -127,7 +127,7 @@ async def fleet(server: fakeredis.FakeServer, clock: Clock, replicas: int) -> An
 
 async def _published(it: Rig) -> None:
     """What it tells every few seconds, told now."""
-    told = it.app.state["observing"]._status
+    told = it.app.state["observability"]._status
     assert told._shared is not None
     await told._shared.publish(told._id, it.clock(), await told._encoded())
 

@@ -14,7 +14,7 @@ from proxy import logs
 from proxy.log_format import JSONFormatter, LineFormatter, TextFormatter, wants_colours
 from proxy.simulator import Fault
 from proxy.tracing import Trace
-from proxy.web.telemetry.event import RequestEvent, asked, endpoint_of, log_requests, shown_path
+from proxy.web.telemetry.event import RequestEvent, endpoint_of, log_requests, request_info, shown_path
 from tests.support import LIST, rig
 
 
@@ -26,16 +26,16 @@ async def test_an_event_tells_the_whole_of_a_request() -> None:
         await it.get("namespace=bessie&status=succeeded&page_size=5")
         miss, hit = it.events
         assert miss.request_id == answer.headers["x-request-id"]
-        assert (miss.asked.endpoint, miss.outcome, miss.status, miss.bytes) == (
+        assert (miss.info.endpoint, miss.outcome, miss.status, miss.bytes) == (
             "list",
             "miss",
             200,
             len(answer.content),
         )
         assert miss.seconds >= (miss.hub_seconds or 0) >= 0.02
-        assert miss.asked.filters == "namespace=bessie&status=succeeded"
-        assert miss.asked.listing.startswith("gp1:{")
-        assert (hit.outcome, hit.age, hit.hub_seconds, hit.asked) == ("hit", 3, None, miss.asked)
+        assert miss.info.filters == "namespace=bessie&status=succeeded"
+        assert miss.info.listing.startswith("gp1:{")
+        assert (hit.outcome, hit.age, hit.hub_seconds, hit.info) == ("hit", 3, None, miss.info)
 
 
 async def test_what_the_router_refuses_is_an_event_too() -> None:
@@ -44,7 +44,7 @@ async def test_what_the_router_refuses_is_an_event_too() -> None:
         await it.caller.post(LIST)
         await it.get("page=0")
         await it.caller.get("/health/live")
-        assert [(e.asked.endpoint, e.status, e.outcome, e.asked.listing) for e in it.events] == [
+        assert [(e.info.endpoint, e.status, e.outcome, e.info.listing) for e in it.events] == [
             ("other", 404, "resource_not_found", "-"),
             ("list", 405, "method_not_allowed", "-"),
             ("list", 400, "invalid_parameter", "-"),
@@ -54,7 +54,7 @@ async def test_what_the_router_refuses_is_an_event_too() -> None:
 
 EVENT = RequestEvent(
     request_id="r1",
-    asked=asked("GET", "web", "list", LIST, "gp1:{ab}", "namespace=a-secret-project&status=failed"),
+    info=request_info("GET", "web", "list", LIST, "gp1:{ab}", "namespace=a-secret-project&status=failed"),
     status=200,
     outcome="hit",
     seconds=0.00123,
@@ -92,7 +92,7 @@ def test_a_line_for_machines_names_filters_and_not_their_values() -> None:
     st.builds(
         RequestEvent,
         st.text("0123456789abcdef-", min_size=1),
-        st.builds(asked, *4 * [st.text(st.characters(codec="utf-8"))], st.just("-") | st.text(), st.text()),
+        st.builds(request_info, *4 * [st.text(st.characters(codec="utf-8"))], st.just("-") | st.text(), st.text()),
         st.integers(0, 599),
         st.sampled_from(["hit", "stale", "miss", "joined", "hub_failed", "none"]),
         st.floats(0, 1e4),

@@ -14,7 +14,11 @@ class Flowing:
 
 def trust(news: object) -> Trust:
     return Trust(
-        cast("News", news), has_peers=True, backing_off=lambda: False, doubt=lambda: None, reunite=lambda: None
+        cast("News", news),
+        has_peers=True,
+        backing_off=lambda: False,
+        suspect_all=lambda: None,
+        on_reconnect=lambda: None,
     )
 
 

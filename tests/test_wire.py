@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from proxy.answer.freshness import POPULAR_AFTER
 from proxy.answer.outcome import Hit
 from proxy.simulator.faults import Fault
-from proxy.web.express.lane import words_of
+from proxy.web.express.lane import key_of
 from proxy.web.express.request_cache import KEY_OVERHEAD
 from proxy.web.express.wire import WIRE
 from proxy.web.protocol import BoundedProtocol
@@ -84,7 +84,7 @@ async def test_only_heads_are_answered_by_their_bytes() -> None:
         await it.known()
         words = [b"GET", LIST.encode(), b"namespace=ox", b"authorization", b"Bearer gp_ox"]
         scope: Any = {"method": "GET", "raw_path": words[1], "query_string": words[2], "headers": [tuple(words[3:])]}
-        assert words_of(scope).endswith(b"\n".join(words))
+        assert key_of(scope).endswith(b"\n".join(words))
         status, _, _ = await it.way.ask(b"\n".join(words))
         assert status.startswith("HTTP/1.1 400")
 

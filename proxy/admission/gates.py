@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing, Turn
+from proxy.admission.gate import Allowance, Gate, Pause, Refused, Report, Standing
 from proxy.admission.gate_evictions import GateEvictions
 from proxy.admission.grant import Asker, Grant
 from proxy.admission.pending_releases import PendingReleases
@@ -92,12 +92,8 @@ class Gates:
     def granted(self, wanted: WantedTurn) -> Grant | Refused:
         """What another script has made of it."""
         answer: GateAnswer | None = wanted.answer
-        if answer is None:
-            return NO_SLOT
-        decision, pause, born = answer
-        self._evictions.note(born)
-        self._note_crowd(decision, self.allowance)
-        return self._taken(wanted.gate, self._local_of(wanted.gate), wanted.ticket, decision, pause)
+        local = self._local_of(wanted.gate)
+        return NO_SLOT if answer is None else self._taken(wanted.gate, local, wanted.ticket, self.allowance, answer)
 
     def free(self, asker: Asker) -> None:
         """Nobody asks by this ticket any more: have the slot given back of a turn of which nothing was heard."""
@@ -111,46 +107,14 @@ class Gates:
         """
         if paid is not None and not paid.is_valid(self._clock(), allowance):
             paid = None
-        name = self._gate_name()
-        if name != self._name:  # another token: what was learned of the old one does not count
+        if (name := self._gate_name()) != self._name:  # another token: what was learned of the old one does not count
             self._name, self._local = name, Gate(self._clock())
             self._pending_state.forget()
             self._evictions = GateEvictions(self._clock)
-        local, ticket = self._local, asker.ticket
-        if self._shared is not None:
-            reported, pauses = self._pending_state.report(local, self._clock(), allowance)
-            only_reports = self._evictions.frequent  # what is known here, and takes nothing that would be granted
-            epoch = None if only_reports or paid is None or paid.name != name else paid.shared_epoch
-            longest = NO_PATIENCE if only_reports else patience
-            agreed = self._of_agreeing(allowance)
-            sent, answer = not self._shared.backing_off, None
-            try:
-                answer = await self._shared.admit(name, ticket, agreed, patience=longest, paid=epoch, reported=reported)
-            finally:
-                if answer is None:  # also where it is not waited for to the end: it may be granted all the same
-                    self._pending_state.lost(reported)
-                    asker.lost = name if sent else asker.lost
-            if answer is not None:
-                self._pending_state.delivered(pauses)
-                decision, pause, born = answer
-                self._evictions.note(born)
-                if not only_reports:
-                    self._alone = False
-                    self._note_crowd(decision, allowance)
-                    return self._taken(name, local, ticket, decision, pause)
-                self._mirror(local, pause)
-            elif self._others_hold_all:
-                return NO_SLOT  # and Redis may but be late: it is asked again before they are done
-        allowance = allowance.share(self._replicas())
-        if self._shared is not None and not self._alone:
-            self._alone = True
-            local.spend_burst(self._clock(), allowance)
-        epoch = None if paid is None or paid.local is not local or paid.shared_epoch is not None else paid.epoch
-        decision = local.admit(ticket, self._clock(), allowance, patience=patience, paid=epoch)
-        if isinstance(decision, Refused):
-            return decision
-        self._pending_state.turns += not decision.wait
-        return Grant(ticket, decision.wait, self._clock() + decision.wait, name, local, decision.epoch)
+        local = self._local
+        answer = await self._ask_shared(name, local, asker, allowance, patience, paid)
+        share = allowance.share(self._replicas())
+        return answer or self._ask_local(name, local, asker.ticket, share, patience, paid)
 
     async def renew(self, grant: Grant) -> None:
         """The request is still under way."""
@@ -186,6 +150,51 @@ class Gates:
         """Wait at most ``timeout`` seconds for Redis to be told of what is free; return how much is not."""
         return await self._pending_releases.drain(timeout)
 
+    async def _ask_shared(
+        self, name: str, local: Gate, asker: Asker, allowance: Allowance, patience: float, paid: Grant | None
+    ) -> Grant | Refused | None:
+        """Ask the gate of all replicas; None: this process' own is to decide."""
+        if self._shared is None:
+            return None
+        reported, pauses = self._pending_state.report(local, self._clock(), allowance)
+        only_reports = self._evictions.frequent  # what is known here, and takes nothing that would be granted
+        epoch = None if only_reports or paid is None or paid.name != name else paid.shared_epoch
+        wait, share = NO_PATIENCE if only_reports else patience, self._of_agreeing(allowance)
+        sent, answer = not self._shared.backing_off, None
+        try:
+            answer = await self._shared.admit(name, asker.ticket, share, patience=wait, paid=epoch, reported=reported)
+        finally:
+            if answer is None:  # also where it is not waited for to the end: it may be granted all the same
+                self._pending_state.lost(reported)
+                asker.lost = name if sent else asker.lost
+        if answer is None:
+            # Redis may but be late: while others hold all slots it is asked again, unless a turn here has left one.
+            crowded = self._replicas() > 1 and self._clock() < self._crowded_until and not self._pending_releases
+            return NO_SLOT if crowded else None
+        self._pending_state.delivered(pauses)
+        if only_reports:
+            _, pause, born = answer
+            self._evictions.note(born)
+            self._mirror(local, pause)
+            return None
+        self._alone = False
+        return self._taken(name, local, asker.ticket, allowance, answer)
+
+    def _ask_local(
+        self, name: str, local: Gate, ticket: str, share: Allowance, patience: float, paid: Grant | None
+    ) -> Grant | Refused:
+        """Ask this process' own gate, for its share of the budget."""
+        now = self._clock()
+        if self._shared is not None and not self._alone:
+            self._alone = True
+            local.spend_burst(now, share)
+        epoch = None if paid is None or paid.local is not local or paid.shared_epoch is not None else paid.epoch
+        decision = local.admit(ticket, now, share, patience=patience, paid=epoch)
+        if isinstance(decision, Refused):
+            return decision
+        self._pending_state.turns += not decision.wait
+        return Grant(ticket, decision.wait, now + decision.wait, name, local, decision.epoch)
+
     def _of_agreeing(self, allowance: Allowance) -> Allowance:
         """What is left for those who agree over Redis."""
         return allowance.share(self._replicas(), self._agreeing())
@@ -194,27 +203,19 @@ class Gates:
         """This process' own gate; a new one for a token of before, of which nothing counts any more."""
         return self._local if name == self._name else Gate(self._clock())
 
-    def _taken(
-        self, name: str, local: Gate, ticket: str, decision: Turn | Refused, pause: Pause | None
-    ) -> Grant | Refused:
+    def _taken(self, name: str, local: Gate, ticket: str, allowance: Allowance, answer: GateAnswer) -> Grant | Refused:
         """Let this process' own gate know what all replicas' has decided."""
+        decision, pause, born = answer
+        self._evictions.note(born)
         self._mirror(local, pause)
         if isinstance(decision, Refused):
+            if decision == NO_SLOT and allowance.concurrency == self.allowance.concurrency:
+                self._crowded_until = self._clock() + CROWDED_SECONDS
             return decision
         if not decision.wait:
             local.renew(ticket, self._clock())
         due = self._clock() + decision.wait
         return Grant(ticket, decision.wait, due, name, local, local.epoch, decision.epoch)
-
-    @property
-    def _others_hold_all(self) -> bool:
-        """Whether they did when Redis last said. A slot of a turn that has ended here is this process' to use."""
-        crowded = self._replicas() > 1 and self._clock() < self._crowded_until
-        return crowded and not self._pending_releases
-
-    def _note_crowd(self, decision: Turn | Refused, allowance: Allowance) -> None:
-        if decision == NO_SLOT and allowance.concurrency == self.allowance.concurrency:
-            self._crowded_until = self._clock() + CROWDED_SECONDS
 
     async def _report_free(self, name: str, ticket: str) -> bool:
         """Tell Redis that a ticket is of no use, and what else is pending; return whether it took that."""
@@ -230,7 +231,7 @@ class Gates:
         """Tell Redis that a turn is over; return the pause that there is then, None if it could not be told."""
         if self._shared is None:
             return None
-        reported, pauses = NOTHING_REPORTED, 0
+        reported, pauses = NOTHING_REPORTED, 0  # of a token of before, nothing counts
         if local is self._local:
             reported, pauses = self._pending_state.report(local, self._clock(), self.allowance)
         allowance = self._of_agreeing(self.allowance)

@@ -14,6 +14,8 @@ from typing import Final, Literal, TypeAlias
 
 import zstandard
 
+from proxy.tasks.off_loop import OFF_LOOP_BYTES
+
 Coding: TypeAlias = Literal["zstd", "gzip"]
 CODINGS: Final[tuple[Coding, ...]] = ("zstd", "gzip")
 """Those in which pages are sent; the first is smaller and made faster, and so is taken where a caller likes both."""
@@ -24,8 +26,6 @@ GZIP_LEVEL: Final = 3
 ZSTD_LEVEL: Final = 1
 """31 µs, 6.5 KB for the same page. Level 3 takes 39 µs for no less, and where its larger tables are in no cache of the
 processor, as between two misses, two and a half times as long."""
-SMALL_BODY: Final = 128 * 1024
-"""Bytes of a body up to which coding it takes less than 0.5 ms."""
 _ELEMENT: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9a-z]+)(?:[ \t]*;[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
 
 
@@ -65,7 +65,7 @@ def encode(body: bytes, coding: Coding) -> bytes:
     """
     if coding == "gzip":
         return zlib.compress(body, GZIP_LEVEL, wbits=31)
-    return (_kept.compressor if len(body) <= SMALL_BODY else _compressor()).compress(body)
+    return (_kept.compressor if len(body) <= OFF_LOOP_BYTES else _compressor()).compress(body)
 
 
 def decode(frame: bytes, size: int) -> bytes:
@@ -74,7 +74,7 @@ def decode(frame: bytes, size: int) -> bytes:
     Raises:
         ZstdError: it is none.
     """
-    return (_kept.decompressor if size <= SMALL_BODY else zstandard.ZstdDecompressor()).decompress(frame)
+    return (_kept.decompressor if size <= OFF_LOOP_BYTES else zstandard.ZstdDecompressor()).decompress(frame)
 
 
 def _compressor() -> zstandard.ZstdCompressor:

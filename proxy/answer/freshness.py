@@ -23,8 +23,6 @@ POPULAR_REFRESH_SHARE: Final = 0.5
 """Part of a page's freshness for which it is not refreshed, however many ask."""
 DOUBT_GRACE: Final = 0.1
 """Seconds for which a page is fresh whatever events say, so that many of them do not cost a hub request each."""
-
-
 RECORD_MARGIN: Final = 60.0
 """Seconds for which a record is kept for longer."""
 
@@ -99,7 +97,7 @@ def lifetime_of(
 
     ``partitioned``: other replicas can see what this one cannot hear of, so that nothing is fresh for longer than
     a live page is. ``doubted_at``: what was asked for before is in doubt (see ``doubts``), and stale at the best.
-    ``withdrawn_at``: what was asked for before may not stand in for anything (see ``withdrawn``).
+    ``withdrawn_at``: what was asked for before may not stand in for anything (see ``invalidations``).
     """
     vouched = vouched_at(page, record)
     until = fresh_until(page, record, cache, partitioned=partitioned, doubted_at=doubted_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from itertools import pairwise
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from proxy.answer.lenient_json import decode_leniently
 from proxy.answer.page import parse_page
 from proxy.callers.jwks import KeySet
 from proxy.callers.keys import KeyFault
+from proxy.commands.terminal import Say
 from proxy.config import sources
 from proxy.config.faults import TO_SERVE
 from proxy.contract import STATUSES, GenerationsListResponse
@@ -29,7 +30,6 @@ from proxy.redis.address import redacted
 from proxy.redis.describe import describe, rehearse
 from proxy.settings import JwtSettings, Settings
 
-Say = Callable[[str], object]
 _QUERY: Final = ListQuery(page_size=100)
 _MARKS: Final = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL", "skip": "-   "}
 

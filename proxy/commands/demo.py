@@ -8,7 +8,7 @@ import errno
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import httpx
 
 from proxy.app import create_app
 from proxy.commands.sockets import LOOPBACK, listen, serving, url_of
+from proxy.commands.terminal import Say
 from proxy.hub.stream import EVENTS_PATH
 from proxy.known import completion
 from proxy.secret import Secret
@@ -34,8 +35,6 @@ QUESTIONS: Final = (
     "?namespace=bessie&status=succeeded&page=3",
 )
 """What the demo's dashboards show."""
-COMPLETION: Final = completion.TYPE
-Say = Callable[[str], object]
 
 
 async def run_demo(*, port: int, hub_port: int, callers: int, seconds: float | None, say: Say) -> None:
@@ -108,8 +107,8 @@ async def _report_every_second(asked: Counter[str], simulator: Simulator, say: S
         await asyncio.sleep(1)
         now, hub_now = Counter(asked), simulator.journal.count
         recent = now - before
-        completions = recent.pop(COMPLETION, 0)
-        total = now.total() - now[COMPLETION]
+        completions = recent.pop(completion.TYPE, 0)
+        total = now.total() - now[completion.TYPE]
         if recent:
             outcomes = ", ".join(f"{outcome} {number}" for outcome, number in recent.most_common())
             say(
@@ -139,7 +138,7 @@ async def _listen(url: str, counts: Counter[str]) -> None:
             with contextlib.suppress(httpx.HTTPError):
                 async with client.stream("GET", url) as response:
                     async for line in response.aiter_lines():
-                        counts[COMPLETION] += line == f"event: {COMPLETION}"
+                        counts[completion.TYPE] += line == f"event: {completion.TYPE}"
             await asyncio.sleep(1)
 
 

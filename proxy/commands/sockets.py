@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
@@ -60,11 +61,7 @@ class OwnSocket:
         self._address = sock.getsockname()[:2]
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _listen_shared, self._address
-
-
-def _listen_shared(host: str, port: int) -> socket.socket:
-    return listen(host, port, shared=True)
+        return partial(listen, shared=True), self._address
 
 
 def url_of(sock: socket.socket) -> str:

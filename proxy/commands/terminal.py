@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Final, NoReturn
+from collections.abc import Callable
+from typing import Final, NoReturn, TypeAlias
 
 import click
 
+Say: TypeAlias = Callable[[str], object]
+"""Shows a line."""
 _WRONG_SETTINGS: Final = 2
 
 

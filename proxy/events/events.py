@@ -21,7 +21,6 @@ from proxy.hub.stream import HubStream
 from proxy.known.knowledge import Knowledge
 from proxy.pages import Pages
 from proxy.redis.link import RedisLink
-from proxy.redis.news import News
 from proxy.redis_keys import log_tag
 from proxy.settings import Settings
 from proxy.upstream import Upstream
@@ -47,7 +46,6 @@ class Events:
         pages: Pages,
         knowledge: Knowledge,
         link: RedisLink | None,
-        news: News | None,
         hybrid: HybridClock,
         *,
         transport: Transport | None,
@@ -74,9 +72,6 @@ class Events:
             )
             self._sources[one.name] = Source(log, Owners(one, pages, self._ring))
         self.feed = Feed(self._sources, settings.events.listeners)
-        if news is not None:
-            news.topics[b"event"] = self._on_news
-            news.on_gap.append(self._on_gap)
 
     def start(self) -> None:
         """Subscribe."""
@@ -89,6 +84,22 @@ class Events:
         await asyncio.gather(
             *subscriptions, *(source.owners.aclose(CLOSE_TIMEOUT) for source in self._sources.values())
         )
+
+    def on_news(self, news: bytes) -> None:
+        """Take in news of an event: ``<log> <before> <id> <value>``.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        name, _, rest = news.partition(b" ")
+        for one in self.subscriptions.values():
+            if one.log.name == name.decode():
+                one.log.on_news(rest)
+
+    def on_gap(self) -> None:
+        """News may have been lost."""
+        for one in self.subscriptions.values():
+            one.log.missed()
 
     def _ring(self) -> None:
         self.feed.ring()
@@ -106,17 +117,6 @@ class Events:
             entry.namespace, entry.settled = origin.target_namespace, True
         self._doubts.add(credential, entry.completion, at, origin)
         self._refresh_ahead.refresh_doubted(credential)
-
-    def _on_news(self, news: bytes) -> None:
-        name, _, rest = news.partition(b" ")
-        for one in self.subscriptions.values():
-            if one.log.name == name.decode():
-                one.log.on_news(rest)
-
-    def _on_gap(self) -> None:
-        """News may have been lost."""
-        for one in self.subscriptions.values():
-            one.log.missed()
 
 
 def _shared_log(link: RedisLink, credential_id: str) -> SharedLog:

@@ -86,7 +86,7 @@ class Listener:
         """The next events, of about so many bytes; none if there is nothing new yet.
 
         Raises:
-            Behind: the listener is too slow.
+            TooSlow: what it would read next is not kept any more.
         """
         events = [self._missed()] if self._gap else []
         self._gap = False

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from proxy.clock import no_lead
 from proxy.events.entry import BEGINNING, Entry, entry_after, entry_of, order, write_entry
 from proxy.events.place import LocalId, Place
 from proxy.events.shared_log import SharedLog
@@ -38,7 +39,7 @@ class EventLog:
         tag: what positions in this log begin with, so that those in another are not taken for them.
     """
 
-    def __init__(self, clock: Callable[[], float], lead: Callable[[], float] = float) -> None:
+    def __init__(self, clock: Callable[[], float], lead: Callable[[], float] = no_lead) -> None:
         self._clock = clock
         self._lead = lead
         self._shared: SharedLog | None = None
@@ -134,10 +135,6 @@ class EventLog:
         """Ask Redis no more, whatever news of a gap the end brings; wait at most ``timeout`` seconds for who does."""
         self._shared = None
         await self._catching_up.drain(timeout)
-
-    async def drain(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds for what is being read."""
-        return await self._catching_up.drain(timeout)
 
     def _catch_up(self) -> asyncio.Task[None]:
         """One for all who ask for it, so that nothing is told twice; it goes on until nothing is to be done."""

@@ -59,7 +59,7 @@ class AgreedWatermarks:
         """Take in what all replicas have agreed on; return whether it could be had."""
         return await self._read() is not None
 
-    def reunite(self) -> None:
+    def on_reconnect(self) -> None:
         """Redis is back, perhaps without what it took last: it is told again what it lacks, in a task of its own."""
         if self._shared is not None and self._known:
             self._compared = False

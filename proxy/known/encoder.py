@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from proxy.answer.encodings import Coding, encode
 from proxy.answer.page import Page
 from proxy.known.memory import Memory
 from proxy.questions.question import Question
-from proxy.redis.stored import OFF_LOOP_BYTES, off_loop_if_large
 from proxy.redis.variants import SharedVariants
 from proxy.tasks.detached import Detached, drain_all
 from proxy.tasks.flight import Flights
+from proxy.tasks.off_loop import OFF_LOOP_BYTES, off_loop_if_large
 
 
 class Encoder:
@@ -60,6 +58,6 @@ class Encoder:
         return variant
 
     async def _make(self, page: Page, coding: Coding) -> bytes:
-        variant = await off_loop_if_large(partial(encode, coding=coding), page.body, len(page.body))
+        variant = await off_loop_if_large(len(page.body), encode, page.body, coding)
         self._memory.enrich(page, coding, variant)
         return variant

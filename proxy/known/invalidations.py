@@ -52,10 +52,10 @@ class Invalidations:
         """Take in what all replicas have agreed on; return whether it could be had."""
         return await self.purged.read() and await self.withdrawn.read()
 
-    def reunite(self) -> None:
+    def on_reconnect(self) -> None:
         """Redis is back: it is told again what it has lost of both."""
-        self.purged.reunite()
-        self.withdrawn.reunite()
+        self.purged.on_reconnect()
+        self.withdrawn.on_reconnect()
 
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds until others have been told; return what goes on."""

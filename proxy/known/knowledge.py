@@ -61,8 +61,8 @@ class Knowledge:
             news,
             has_peers=shared is not None,
             backing_off=lambda: shared is not None and shared.backing_off,
-            doubt=memory.suspect_all,
-            reunite=self._reunite,
+            suspect_all=memory.suspect_all,
+            on_reconnect=self._on_reconnect,
         )
         self.invalidations = invalidations
         self.doubts = Doubts(max(settings.live_ttl, settings.settled_ttl, MAX_FLIGHT_SECONDS))
@@ -72,9 +72,6 @@ class Knowledge:
         )
         self.rows = KnownRows(settings, rows_bytes, shared, clock=clock)
         self.judging = Judging(settings, memory, self.rows, self.trust, invalidations, self.doubts, clock=clock)
-        if news is not None:
-            news.on_gap.append(self.trust.gap)
-            news.topics[b"record"] = self.on_record
 
     async def look_up(self, question: Question, claim: Claim | None = None) -> Found | None:
         """Take in what Redis has, and return it; None, if it cannot be asked."""
@@ -241,9 +238,9 @@ class Knowledge:
         listing, _, record = news.partition(b" ")
         self._memory.learn_from_news(listing.decode(), read_record(record))
 
-    def _reunite(self) -> None:
+    def _on_reconnect(self) -> None:
         """It is not known what others learned, nor do they know what was learned here; Redis may have lost some."""
         self._memory.suspect_all()
-        self.invalidations.reunite()
+        self.invalidations.on_reconnect()
         if self._pending_records is not None:
             self._pending_records.report()

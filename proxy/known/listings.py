@@ -10,8 +10,6 @@ from proxy.rows.reading import Row
 
 ROW_OVERHEAD: Final = 400
 """Bytes charged for a row beside its text: the objects that hold it (measured: about 370)."""
-
-
 VERSIONS: Final = 16_384
 """Versions of listings in Redis that are remembered."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable
 
@@ -14,19 +13,19 @@ from proxy.answer.record import TIME_PRECISION, Learned, Record, advance_record
 from proxy.known.cached_page import CachedPage
 from proxy.known.completion import UNKNOWN_ORIGIN, Origin
 from proxy.known.listings import Listings
-from proxy.questions.demand import Place
+from proxy.questions.demand import PageAndSize
 from proxy.questions.query import MAX_PAGE_SIZE
 from proxy.questions.question import Question, top_of
 from proxy.redis.shared import Found, Shared
-from proxy.redis.stored import OFF_LOOP_BYTES
 from proxy.redis.stored_rows import ListingUpdate, read_listing, version_of, write_listing
 from proxy.rows.composing import compose, compose_at, lasts, outline, overtakes, write_token
 from proxy.rows.envelope import Unfit
-from proxy.rows.listing import MAX_BYTES, Fault, Listing, advance_listing
+from proxy.rows.listing import MAX_BYTES, Listing, Unexplained, advance_listing
 from proxy.rows.reading import Window, read_window
 from proxy.rows.unlisted_members import UnlistedMembers
 from proxy.rows.windows import STEP, fitting, to_ask
 from proxy.settings import CacheSettings
+from proxy.tasks.off_loop import OFF_LOOP_BYTES, off_loop_if_large
 
 _decode_origin = msgspec.json.Decoder(Origin).decode
 
@@ -39,7 +38,7 @@ class Change(Struct, frozen=True):
 
     listing: Listing
     written: ListingUpdate | None
-    fault: Fault | None
+    unexplained: Unexplained | None
     contradicts: bool
 
 
@@ -131,7 +130,7 @@ class KnownRows:
         listing = self.listings.get(question.listing) if question.kind == "page" else None
         return "" if listing is None else write_token(listing.chain.name, page.stamp)
 
-    def to_ask(self, question: Question, wanted: list[Place]) -> Question:
+    def to_ask(self, question: Question, wanted: list[PageAndSize]) -> Question:
         """The question to ask the hub for this one, with these pages of the listing in demand."""
         listing = self.listings.get(question.listing) if self._serves(question) else None
         if listing is None:
@@ -156,10 +155,7 @@ class KnownRows:
         if not self._serves(question):
             return None
         try:
-            if len(page.body) > OFF_LOOP_BYTES:
-                window = await asyncio.to_thread(read_window, question, page)
-            else:
-                window = read_window(question, page)
+            window = await off_loop_if_large(len(page.body), read_window, question, page)
         except Unfit as unfit:
             self.listings.learned[str(unfit)] += 1
             return None
@@ -177,7 +173,7 @@ class KnownRows:
 
     def keep(self, question: Question, change: Change, *, announced: bool) -> None:
         """Take a change over; ``announced``: Redis has it."""
-        self.listings.learned[change.fault or "explained"] += 1
+        self.listings.learned[change.unexplained or "explained"] += 1
         if announced and change.written is not None:
             self.listings.agree(question.listing, change.listing, change.written.version)
         else:
@@ -215,7 +211,7 @@ class KnownRows:
         """What an answer, after which the listing's record is ``record``, makes of its rows; None: nothing."""
         key, now = question.listing, self._clock()
         before = self.listings.get(key)
-        listing, fault = advance_listing(
+        listing, unexplained = advance_listing(
             before,
             window,
             now,
@@ -229,8 +225,8 @@ class KnownRows:
         if self._shared is not None:
             agreed, expected = self.listings.agreed(key), self.listings.version(key)
             written = write_listing(key, listing, agreed, expected, secrets.token_hex(4))
-        contradicts = fault is not None and before is not None and before.is_of(window.stamp, record.since)
-        return Change(listing, written, fault, contradicts)
+        contradicts = unexplained is not None and before is not None and before.is_of(window.stamp, record.since)
+        return Change(listing, written, unexplained, contradicts)
 
     def _serves(self, question: Question) -> bool:
         """Whether pages are composed for such questions: live ones are not, where each is asked for anew anyway."""

@@ -1,4 +1,4 @@
-"""Which of many goes when there is no room: the second chance, an LRU for less. Pure.
+"""What a cache evicts when there is no room: by second chance, which is nearly LRU and costs less. Pure.
 
 What is used is only marked so, and the marks are looked at when something has to go. To keep all in the order of their
 use costs each look-up more than the look-up itself, most where there are many, as their neighbours are touched too.

@@ -18,9 +18,9 @@ class Trust:
     Args:
         has_peers: there is a Redis, and so there may be others.
         backing_off: whether it is known that Redis cannot be asked just now.
-        doubt: called when nothing counts that is in memory, but what is learned from now on.
-        reunite: called when Redis or its news is back: it is not known what others learned, nor do they know what was
-            learned here.
+        suspect_all: called when nothing counts that is in memory, but what is learned from now on.
+        on_reconnect: called when Redis or its news is back: it is not known what others learned, nor do they know what
+            was learned here.
 
     Attributes:
         changes: how often ``partitioned`` may have changed.
@@ -32,14 +32,14 @@ class Trust:
         *,
         has_peers: bool,
         backing_off: Callable[[], bool],
-        doubt: Callable[[], object],
-        reunite: Callable[[], object],
+        suspect_all: Callable[[], object],
+        on_reconnect: Callable[[], object],
     ) -> None:
         self._news = news
         self.has_peers = has_peers
         self._backing_off = backing_off
-        self._doubt = doubt
-        self._reunite = reunite
+        self._suspect_all = suspect_all
+        self._on_reconnect = on_reconnect
         self._unreadable = False
         self._unwritable = False
         self._alone = False
@@ -98,10 +98,10 @@ class Trust:
         """Something may have been missed."""
         self._unreadable = False
         self.changes += 1
-        self._reunite()
+        self._on_reconnect()
 
     def _stand_alone(self) -> None:
         """Redis cannot be had: of what is in memory, only what this process learns from now on counts."""
         if self.has_peers and not self._alone:
             self._alone = True
-            self._doubt()
+            self._suspect_all()

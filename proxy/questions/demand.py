@@ -17,15 +17,15 @@ BATCH_SECONDS: Final = 10.0
 TICK: Final = 0.1
 """Seconds in which a question that is asked again is not noted again: busy ones are asked thousands of times."""
 MAX_LISTINGS: Final = 4096
-MAX_PLACES: Final = 32
+MAX_PER_LISTING: Final = 32
 """Listings, and questions of each, that are remembered: those asked last."""
 MAX_REMEMBERED: Final = 8192
 """Questions that are remembered in all (measured: about 900 bytes each)."""
 MAX_IN_DEMAND: Final = 1000
 """Questions that are in demand at the most, as each may want something done."""
 
-Place: TypeAlias = tuple[int, int]
-"""Page number and page size."""
+PageAndSize: TypeAlias = tuple[int, int]
+"""Number and size of a page."""
 
 
 class Demand:
@@ -43,7 +43,7 @@ class Demand:
     def busy(self, listing: str, now: float) -> bool:
         """Whether as many questions of a listing as are remembered have just been asked: another is not noted."""
         asked = self._asked.get(listing)
-        if asked is None or len(asked) < MAX_PLACES:
+        if asked is None or len(asked) < MAX_PER_LISTING:
             return False
         return 0 <= now - next(iter(asked.values()))[1] < TICK
 
@@ -63,7 +63,7 @@ class Demand:
         asked[key] = question, now
         self._count += 1
         self._asked.move_to_end(listing)
-        if len(asked) > MAX_PLACES:
+        if len(asked) > MAX_PER_LISTING:
             del asked[next(iter(asked))]
             self._count -= 1
         while len(self._asked) > MAX_LISTINGS or self._count > MAX_REMEMBERED:
@@ -78,7 +78,7 @@ class Demand:
         found = self._asked.get(question.listing, {}).get(question.key)
         return found is not None and found[1] >= self._clock() - DEMAND_SECONDS
 
-    def places(self, listing: str) -> list[Place]:
+    def pages(self, listing: str) -> list[PageAndSize]:
         """The pages of a listing that are worth to be answered by one answer of the hub."""
         oldest = self._clock() - BATCH_SECONDS
         asked = self._asked.get(listing, {}).values()

@@ -16,8 +16,6 @@ LIST_PATH: Final = "/api/ai/generations"
 QUEUE_PATH: Final = "/api/ai/queue"
 MAX_SHARED: Final = 4096
 """Listings whose names all questions about them share, instead of each having its own."""
-
-
 Kind: TypeAlias = Literal["page", "queue", "generation", "queued"]
 """A page of a listing, a queue, a generation with all that is known of it, or a generation as queues show it."""
 
@@ -73,7 +71,7 @@ class Question(Struct, frozen=True, gc=False):
 
 def page_question(credential_id: str, query: ListQuery, *, credential: str = "default") -> Question:
     """The question for a page of a listing, with the credential of this id and name."""
-    filters, canonical = _same(query.listing), query.canonical
+    filters, canonical = _interned(query.listing), query.canonical
     return Question(
         credential=credential,
         key=f"{credential_id} {LIST_PATH}?{canonical}",
@@ -133,5 +131,6 @@ def generation_question(
 
 
 @text_cache(MAX_SHARED)
-def _same(text: str) -> str:
+def _interned(text: str) -> str:
+    """Cached, the one that stands for all that are equal."""
     return text

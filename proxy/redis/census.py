@@ -103,7 +103,7 @@ class Census:
         if answer is None:
             return
         latest, new, found = answer
-        self._hybrid.reach(latest)
+        self._hybrid.advance_to(latest)
         now = self._clock()
         # Its last call, or the answer to this one, may have been under way when one ended.
         self._ended = {one: at for one, at in self._ended.items() if now - at < TOMBSTONE_SECONDS}

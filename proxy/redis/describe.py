@@ -17,7 +17,7 @@ from proxy.redis_keys import NEWS, hash_tag
 from proxy.secret import Secret
 
 ANSWER_TIMEOUT: Final = 4.0
-"""Seconds in which a Redis has to answer: more than GIVEN_UP, as the first Sentinel or node may be gone."""
+"""Seconds in which a Redis has to answer: more than SOCKET_TIMEOUT, as the first Sentinel or node may be gone."""
 _REHEARSE: Final = Script("rehearse")
 
 

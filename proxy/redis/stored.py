@@ -1,28 +1,24 @@
 """How pages and records are written in Redis, and how they are read back with suspicion.
 
 A page's value carries its full key and a format version and is checked on reading (redis-py once gave one
-caller another's data). A record is text, ``since confirmed_at heard_at version stamp``, that scripts can move.
+caller another's data). A record is text, ``since confirmed_at received_at version stamp``, that scripts can move.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import msgspec
 import zstandard
 from msgspec import Struct
 
-from proxy.answer.encodings import SMALL_BODY, decode, encode
+from proxy.answer.encodings import decode, encode
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.redis.formats import check_format
+from proxy.tasks.off_loop import off_loop_if_large
 
 FORMAT: Final = 4
-OFF_LOOP_BYTES: Final = SMALL_BODY
-"""Bytes from which compressing, decompressing or judging a body is worth a thread."""
 _MAX_BODY: Final = 2**30
 
 
@@ -66,7 +62,9 @@ async def read_page(raw: bytes, key: str, known: Page | None = None) -> Page:
             body, variants = known.body, dict(known.variants)
         else:
             size = zstandard.frame_content_size(value.body)
-            body = await off_loop_if_large(partial(decode, size=size), value.body, size)
+            if size <= 0 or size > _MAX_BODY:  # of no size: zstd would return no bytes without looking at the checksum
+                raise ValueError("no size, or one beyond any page's, in the frame")
+            body = await off_loop_if_large(size, decode, value.body, size)
             variants = {"zstd": value.body}
     except (msgspec.MsgspecError, zstandard.ZstdError, MemoryError) as error:
         raise ValueError(f"no page: {type(error).__name__}") from error
@@ -81,7 +79,7 @@ async def write_page(page: Page) -> bytes:
     """
     body = page.variants.get("zstd")
     if body is None:
-        body = page.variants["zstd"] = await off_loop_if_large(_compress, page.body, len(page.body))
+        body = page.variants["zstd"] = await off_loop_if_large(len(page.body), encode, page.body, "zstd")
     judged = (page.settled, page.dead_at, page.single, page.status)
     return write_mark(page) + _encode(_Value(FORMAT, page.key, body, page.etag, page.asked_at, page.stamp, *judged))
 
@@ -115,18 +113,3 @@ def write_record(record: Record) -> str:
 def microseconds(seconds: float) -> int:
     """A time as records hold it."""
     return max(0, round(seconds * 1e6))
-
-
-def _compress(body: bytes) -> bytes:
-    return encode(body, "zstd")
-
-
-async def off_loop_if_large(work: Callable[[bytes], bytes], body: bytes, size: int) -> bytes:
-    """Do ``work`` on a body, in a thread if ``size``, that of the body before or after it, makes it take long.
-
-    Raises:
-        ValueError: ``size`` is not one that the body of a page has.
-    """
-    if size <= 0 or size > _MAX_BODY:  # of no size: zstd would return no bytes without looking at the checksum
-        raise ValueError("no size, or one beyond any page's, in the frame")
-    return await asyncio.to_thread(work, body) if size > OFF_LOOP_BYTES else work(body)

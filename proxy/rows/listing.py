@@ -35,7 +35,7 @@ MAX_BYTES: Final = 4 * 2**20
 MAX_ENDED_CHAINS: Final = 4
 """Chains that can be returned to after they have ended."""
 
-Fault: TypeAlias = Literal["overflow", "order", "entries", "cost"]
+Unexplained: TypeAlias = Literal["overflow", "order", "entries", "cost"]
 """Why an answer does not explain what has changed: all rows that it shows are new; a row known before is not where
 it should be; more or fewer entries came than it shows; some cost changed elsewhere."""
 
@@ -97,7 +97,7 @@ class Listing(Struct, frozen=True, weakref=True):
 
 def advance_listing(
     listing: Listing | None, window: Window, now: float, *, since: float, name: str, depth: int
-) -> tuple[Listing, Fault | None]:
+) -> tuple[Listing, Unexplained | None]:
     """The listing after an answer that is not behind what is known (``advance_record``), and what it left unexplained.
 
     ``since``: of its record; before, there were other moments, even with the same stamp. ``name``: of a new chain,
@@ -113,13 +113,13 @@ def advance_listing(
     if window.start > len(listing.rows):
         return listing, None  # there is a gap between what is known and what is shown
     with localcontext(prec=2 * (MAX_INTEGER_DIGITS + MAX_DECIMALS)):  # so that sums are exact
-        fault, added, seen = _explain(listing, window)
-    if fault is not None:
-        return _begin(listing, window, now, name, depth), fault
+        unexplained, added, seen = _explain(listing, window)
+    if unexplained is not None:
+        return _begin(listing, window, now, name, depth), unexplained
     return _continue(listing, window, now, added, seen, depth), None
 
 
-def _explain(listing: Listing, window: Window) -> tuple[Fault | None, frozenset[str], int]:
+def _explain(listing: Listing, window: Window) -> tuple[Unexplained | None, frozenset[str], int]:
     """Why the answer does not explain what changed, if it does not; rows added between known ones; known rows shown."""
     known = listing.rows[window.start :]
     later = {row.id for row in known}

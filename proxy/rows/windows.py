@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from proxy.questions.demand import Place
+from proxy.questions.demand import PageAndSize
 from proxy.questions.question import Question, top_of
 from proxy.rows.listing import Listing
 
@@ -20,7 +20,7 @@ MAX_WINDOW_BYTES: Final = 2 * 2**20
 """Bytes that a window is to have at the most, by the size of the rows that are known."""
 
 
-def to_ask(question: Question, listing: Listing | None, wanted: list[Place]) -> Question:
+def to_ask(question: Question, listing: Listing | None, wanted: list[PageAndSize]) -> Question:
     """The question to ask the hub, so that the answer to ``question`` is known, and as much else as is wanted. Pure.
 
     One answer from the top confirms every known row below it. It has to show all rows in flight, as no other row

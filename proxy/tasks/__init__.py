@@ -1,1 +1,1 @@
-"""Work that no caller owns: tasks that go on when callers hang up, and one flight for all who want the same."""
+"""Work that no caller owns: tasks that go on when callers hang up, one flight for all who want the same, threads."""

@@ -12,8 +12,6 @@ from proxy.answer.encodings import CODINGS, Coding, variant_etag
 from proxy.answer.outcome import Hit, Miss, Outcome, StaleHit
 from proxy.errors import HubError, HubFoundNothing, HubRejectedQuestion, ProxyError
 
-CACHE: Final = NAME
-"""The name under which Cache-Status speaks of this cache (RFC 9211 §2)."""
 CACHE_CONTROL: Final = "private, no-cache"
 """Browsers keep and revalidate, nothing in between keeps."""
 VARY: Final = "Accept-Encoding, Authorization, Listing-Moment, X-API-Key"
@@ -74,14 +72,14 @@ def cache_status(outcome: Outcome) -> str:
         case Miss(forward=forward, stored=stored, collapsed=collapsed):
             flags = ("; stored" if stored else "") + ("; collapsed" if collapsed else "")
             detail = "; detail=composed" if outcome.page.composed else ""
-            return f"{CACHE}; fwd={forward}; fwd-status={outcome.page.status}{flags}; ttl={ttl}{detail}"
+            return f"{NAME}; fwd={forward}; fwd-status={outcome.page.status}{flags}; ttl={ttl}{detail}"
         case _:
             assert_never(outcome)
 
 
 def hit_status(ttl: int, detail: str) -> str:
     """The same of a hit that stays fresh for so many seconds, or has been stale for as many."""
-    return f"{CACHE}; hit; ttl={ttl}; detail={detail}"
+    return f"{NAME}; hit; ttl={ttl}; detail={detail}"
 
 
 def detail_of(hit: Hit | StaleHit) -> str:
@@ -93,9 +91,9 @@ def error_cache_status(error: ProxyError) -> str:
     """What the cache did with a request that got an error (RFC 9211; ``detail`` is the error's type)."""
     if isinstance(error, HubError) and error.asked:
         status = f"; fwd-status={error.hub_status}" if error.hub_status else ""
-        return f"{CACHE}; fwd=miss{status}; detail={error.type}"
+        return f"{NAME}; fwd=miss{status}; detail={error.type}"
     if isinstance(error, HubRejectedQuestion):
-        return f"{CACHE}; fwd=miss; fwd-status={error.hub_status}; detail={error.type}"
+        return f"{NAME}; fwd=miss; fwd-status={error.hub_status}; detail={error.type}"
     if isinstance(error, HubFoundNothing) and error.cache_status is not None:
         return error.cache_status
-    return f"{CACHE}; detail={error.type}"
+    return f"{NAME}; detail={error.type}"

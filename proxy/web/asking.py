@@ -14,9 +14,7 @@ from msgspec.structs import replace
 
 from proxy.answer.directives import Directives, parse_directives
 from proxy.answer.encodings import Coding, preferred_coding, variant_etag, worthwhile_coding
-from proxy.answer.freshness import Fresh, Verdict
-from proxy.answer.outcome import Hit, Miss, Outcome
-from proxy.answer.page import NULL_BODY, Page, namespace_of
+from proxy.answer.outcome import Miss, Outcome
 from proxy.callers.caller import Caller
 from proxy.errors import HubFoundNothing, NotCached, ProxyError, TooManyRequests
 from proxy.fetch_queue import Wait, half_left
@@ -24,11 +22,12 @@ from proxy.known.encoder import Encoder
 from proxy.pages import Pages
 from proxy.questions.question import Question
 from proxy.redis.allotment import allotted
-from proxy.web.answers import body_headers, cache_status, etags_in, matching_etag, page_headers
+from proxy.web.answers import body_headers, etags_in, matching_etag, page_headers
 from proxy.web.authentication import Authentication
 from proxy.web.express.known_request import ParsedHeaders
 from proxy.web.express.lane import Express
 from proxy.web.handlers import respond
+from proxy.web.hidden import as_of_nothing, is_hidden, not_found, not_granted
 from proxy.web.limits import Limits, Tab
 from proxy.web.state import RequestState, state_of
 
@@ -104,7 +103,7 @@ class Asking:
         def unknown(question: Question) -> bool:
             hits = self._pages.memory_hits
             kept = hits.cached(question)
-            shown = kept is not None and kept.page.found and not _is_hidden(caller, question, kept.page)
+            shown = kept is not None and kept.page.found and not is_hidden(caller, question, kept.page)
             return not (shown and hits.has(question, directives))
 
         return questions if len(questions) == 1 else sorted(questions, key=unknown)
@@ -141,8 +140,8 @@ class Asking:
                 tab.note(outcome)
                 if outcome.page.found and not hidden:
                     return question, outcome
-                nothing = _nothing(caller, question, outcome)
-            raise failure or nothing or _hidden()
+                nothing = not_found(caller, question, outcome)
+            raise failure or nothing or not_granted()
         finally:
             # A traceback holds this frame, which would hold its error: garbage that only a collection would find.
             del failure, nothing
@@ -186,18 +185,18 @@ class Asking:
         if directives.only_if_cached:
             # What is not there is no more kept for this caller than what is hidden: a status would tell who asks.
             outcome = await self._pages.answer(question, directives, wait=wait)
-            if not outcome.page.found or _is_hidden(caller, question, outcome.page):
+            if not outcome.page.found or is_hidden(caller, question, outcome.page):
                 raise NotCached
             return outcome, False
         kept = self._pages.memory_hits.cached(question)
-        if kept is None or not _is_hidden(caller, question, kept.page):
+        if kept is None or not is_hidden(caller, question, kept.page):
             outcome = await self._pages.answer(question, directives, wait=wait)
-            hidden = _is_hidden(caller, question, outcome.page)
+            hidden = is_hidden(caller, question, outcome.page)
             if isinstance(outcome, Miss) or not hidden:
                 return outcome, hidden
         # If it was not in memory, Redis had it.
         outcome = await self._pages.answer(question, as_of_nothing(directives, self._live_ttl), wait=wait)
-        return outcome, _is_hidden(caller, question, outcome.page)
+        return outcome, is_hidden(caller, question, outcome.page)
 
     def _remember(
         self,
@@ -215,41 +214,3 @@ class Asking:
         if valid is not None:
             parsed = ParsedHeaders(caller.name, directives, self._limits.terms(caller), valid, preferred)
             self._express.remember(scope, question, parsed, if_none_match, shown)
-
-
-class _OfNothing(Directives, frozen=True, gc=False):
-    """See ``as_of_nothing``."""
-
-    kept_for: float = 0.0
-
-    def accept(self, verdict: Verdict, min_refresh: float) -> bool:
-        left = self.kept_for - verdict.age
-        return isinstance(verdict, Fresh) and left > 0 and super().accept(Fresh(left, verdict.age), min_refresh)
-
-
-def as_of_nothing(directives: Directives, kept_for: float) -> Directives:
-    """What is asked of a page that is to be answered as if there were none: the hub's 404 is kept for that long.
-
-    So each directive has to be met or not as it would be for one who asks for what does not exist. Else how long a
-    generation of others is kept would tell that there is one.
-    """
-    return _OfNothing(max_age=directives.max_age, min_fresh=directives.min_fresh, stale_if_error=0.0, kept_for=kept_for)
-
-
-def _is_hidden(caller: Caller, question: Question, page: Page) -> bool:
-    """Whether a generation is of a namespace that is not granted to the caller, which only the hub's answer says."""
-    return page.found and not caller.sees(namespace_of(question, page))
-
-
-def _nothing(caller: Caller, question: Question, outcome: Outcome) -> HubFoundNothing:
-    """The hub's 404."""
-    if question.single and not caller.sees_all:
-        return _hidden()
-    body = None if outcome.page.body == NULL_BODY else outcome.page.body
-    age = int(outcome.age) if isinstance(outcome, Hit) else None
-    return HubFoundNothing("The hub answered 404.", body, cache_status=cache_status(outcome), age=age)
-
-
-def _hidden() -> HubFoundNothing:
-    """What a caller without the grant is told of a generation: the same whether it is another's or nobody's."""
-    return HubFoundNothing("There is no such generation in the namespaces that are granted to this caller.", None)

@@ -17,7 +17,7 @@ from proxy.tracing import Trace
 from proxy.web.health import Readiness
 from proxy.web.problems import refusing_app
 from proxy.web.state import REQUEST, RequestState, state_of
-from proxy.web.telemetry.event import RequestEvent, Sink, asked, describe
+from proxy.web.telemetry.event import RequestEvent, Sink, describe, request_info
 
 MAX_URI: Final = 32 * 1024
 MAX_HEADERS: Final = 32 * 1024
@@ -26,8 +26,8 @@ LINE_OVERHEAD: Final = 4
 """Bytes of a line beside its name and value."""
 ENDING_DETAIL: Final = "This process ends, and can wait for the hub no longer."
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
-Refused: TypeAlias = Callable[[int, str], str]
-"""Told of an answer, its status and error's type, that the server gives in the application's place; says its id."""
+OnRefused: TypeAlias = Callable[[int, str], str]
+"""Told of an answer, its status and error's type, that the server gives in the application's place; returns its id."""
 Tracer: TypeAlias = Callable[[HTTPScope], Trace]
 """Says where a request belongs."""
 
@@ -101,12 +101,12 @@ def with_bounds(app: ASGIApp) -> ASGIApp:
     return bounded
 
 
-def refused_by_server(sinks: Sequence[Sink], ids: Iterator[str]) -> Refused:
+def refused_by_server(sinks: Sequence[Sink], ids: Iterator[str]) -> OnRefused:
     """What makes an event of a request that never became one: no HTTP, too large a head, or one that never ended."""
 
     def refused(status: int, kind: str) -> str:
         request_id = next(ids)
-        event = RequestEvent(request_id, asked("other", "-", "other", "-"), status, kind, 0.0)
+        event = RequestEvent(request_id, request_info("other", "-", "other", "-"), status, kind, 0.0)
         for sink in sinks:
             sink((event,))
         return request_id

@@ -114,7 +114,7 @@ class _Stream:
         """Send events until the listener leaves or is to leave.
 
         Raises:
-            TimeoutError, Behind: the listener reads too slowly.
+            TimeoutError, TooSlow: the listener reads too slowly.
         """
         now = asyncio.get_running_loop().time
         await writer.write(sse.greet(self._listener.greeting, RETRY))

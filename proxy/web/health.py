@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from litestar import Request, Response
@@ -13,6 +13,9 @@ from msgspec import Struct
 from proxy.fetch import Fetcher
 from proxy.redis.link import RedisLink, State
 from proxy.web.handlers import get_handler, respond
+
+LIVE_PATH: Final = "/health/live"
+READY_PATH: Final = "/health/ready"
 
 
 class Readiness:
@@ -59,9 +62,7 @@ class ReadyResponse(Struct):
     redis: RedisHealth
 
 
-_WELL = ("ok", "unknown")
-LIVE_PATH = "/health/live"
-READY_PATH = "/health/ready"
+_WELL: Final = ("ok", "unknown")
 
 
 def health_handlers(fetcher: Fetcher, redis: RedisLink | None, readiness: Readiness) -> list[HTTPRouteHandler]:

@@ -22,9 +22,9 @@ from proxy.web.state import RequestState
 
 
 class Tab(Struct):
-    """What one request is charged: the price of a hit; all of it before the hub may be asked, and only if it is.
+    """What one request is charged: the price of a hit; 1 where the hub may be asked, of which the rest is given back.
 
-    Were the rest charged afterwards, any number that come at once would pass for the price of hits.
+    Were the rest charged only afterwards, any number that come at once would pass for the price of hits.
 
     Attributes:
         terms: what the caller may ask; None: as much as it likes.

@@ -14,9 +14,10 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 from msgspec import UNSET, Struct, UnsetType
 
+from proxy import NAME
 from proxy.errors import Forwarded, HubFoundNothing, ProxyError
 from proxy.hub import retry_after
-from proxy.web.answers import CACHE, VARY, error_cache_status
+from proxy.web.answers import VARY, error_cache_status
 from proxy.web.handlers import ALLOW, respond
 from proxy.web.state import state_of
 
@@ -50,7 +51,7 @@ def on_proxy_error(request: Request[Any, Any, Any], error: ProxyError) -> Respon
         headers["retry-after"] = retry_after.header(error.retry_after)
     if error.status == 401:  # RFC 6750 §3: a code only if there were credentials
         given = "authorization" in request.headers or "x-api-key" in request.headers
-        headers["www-authenticate"] = f'Bearer realm="{CACHE}"' + (', error="invalid_token"' if given else "")
+        headers["www-authenticate"] = f'Bearer realm="{NAME}"' + (', error="invalid_token"' if given else "")
     if isinstance(error, HubFoundNothing) and error.age is not None:
         headers["age"] = str(error.age)
     if isinstance(error, Forwarded) and error.body is not None:
@@ -87,13 +88,13 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
         case _:
             return on_fault(request, error)
     state_of(request.scope).outcome = body.type
-    headers["cache-status"] = f"{CACHE}; detail={body.type}"
+    headers["cache-status"] = f"{NAME}; detail={body.type}"
     return respond(request, error.status_code, _COMMON | headers, envelope(body, state_of(request.scope).request_id))
 
 
 def error_headers(kind: str) -> dict[str, str]:
     """The headers of an error that is told in the application's place."""
-    return {**_COMMON, "cache-status": f"{CACHE}; detail={kind}", "content-type": "application/json"}
+    return {**_COMMON, "cache-status": f"{NAME}; detail={kind}", "content-type": "application/json"}
 
 
 def envelope(error: ErrorBody, request_id: str | UnsetType) -> bytes:

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from proxy.web.answers import VARY
 from proxy.web.express.lane import HEAD
-from proxy.web.express.request_cache import MAX_WORDS_BYTES
+from proxy.web.express.request_cache import MAX_KEY_BYTES
 from proxy.web.express.wire import Wire, wire_of
 from proxy.web.problems import ErrorBody, envelope, error_headers
 
@@ -33,8 +33,6 @@ MAX_URL: Final = 65_535
 """Bytes of a request's target that the parser's offsets reach; the edge allows less."""
 HEAD_TIMEOUT: Final = 15.0
 """Seconds from the first byte of a request to the end of its head."""
-
-
 EXTENSION: Final = "generations_proxy"
 
 
@@ -93,7 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._ignores_input, self._running.keep_alive = True, False  # one request may wait for the end of a stream
         if self._ignores_input:
             return
-        if self._wire is None or not self._at_start or len(data) > MAX_WORDS_BYTES:
+        if self._wire is None or not self._at_start or len(data) > MAX_KEY_BYTES:
             self._parse(data)
         elif not self._answer_at_once(self._wire, data):
             self._begun = 0
@@ -106,7 +104,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return False
         try:
             answer = wire.answer(data, self.server_state.default_headers)
-        except Exception:  # noqa: BLE001  the slow way has an answer for faults
+        except Exception:  # noqa: BLE001  the slow path has an answer for faults
             _log.exception("the express lane failed")
             return False
         if answer is None:

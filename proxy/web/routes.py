@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any, Final, Literal
 
 from litestar import Request, Response
@@ -23,7 +24,7 @@ def api_handlers(asking: Asking, credentials: Credentials) -> list[HTTPRouteHand
 
     @get_handler(LIST_PATH)
     async def list_generations(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return await asking.answer(request, _page(request, credentials))
+        return await asking.answer(request, _selection(request, credentials, query.PARAMETERS, page_question))
 
     @get_handler(f"{LIST_PATH}/{{{ID}:str}}")
     async def show_generation(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -31,7 +32,7 @@ def api_handlers(asking: Asking, credentials: Credentials) -> list[HTTPRouteHand
 
     @get_handler(QUEUE_PATH)
     async def list_queue(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return await asking.answer(request, _queue(request, credentials))
+        return await asking.answer(request, _selection(request, credentials, query.FILTERS, queue_question))
 
     @get_handler(f"{QUEUE_PATH}/{{{ID}:str}}")
     async def show_queued(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -46,22 +47,19 @@ def api_handlers(asking: Asking, credentials: Credentials) -> list[HTTPRouteHand
     return [list_generations, show_generation, list_queue, show_queued, schema]
 
 
-def _page(request: Request[Any, Any, Any], credentials: Credentials) -> Finder:
+def _selection(
+    request: Request[Any, Any, Any],
+    credentials: Credentials,
+    known: Collection[str],
+    make: Callable[..., Question],
+) -> Finder:
+    """What a query with ``known`` parameters selects: of one namespace, so one credential serves it."""
+
     def find(caller: Caller) -> list[Question]:
-        wanted = query.parse(request.scope["query_string"])
+        wanted = query.parse(request.scope["query_string"], known)
         caller.permit(wanted.namespace)
         credential = credentials.serving(wanted.namespace)
-        return [page_question(credential.id, wanted, credential=credential.name)]
-
-    return find
-
-
-def _queue(request: Request[Any, Any, Any], credentials: Credentials) -> Finder:
-    def find(caller: Caller) -> list[Question]:
-        wanted = query.parse(request.scope["query_string"], query.FILTERS)
-        caller.permit(wanted.namespace)
-        credential = credentials.serving(wanted.namespace)
-        return [queue_question(credential.id, wanted, credential=credential.name)]
+        return [make(credential.id, wanted, credential=credential.name)]
 
     return find
 

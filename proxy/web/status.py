@@ -33,7 +33,7 @@ from proxy.web.telemetry.samples import INTERVAL, Activity, Samples, merged
 
 PAGE_PATH: Final = "/status"
 JSON_PATH: Final = "/status.json"
-WORD: Final = "status"
+TOPIC: Final = "status"
 """What workers ask each other."""
 _log: Final = logging.getLogger("proxy.status")
 
@@ -113,7 +113,7 @@ class Status:
         self._reporting: asyncio.Task[None] | None = None
         self.samples = Samples(clock)
         if siblings is not None:
-            siblings.answers[WORD] = self._encoded
+            siblings.answers[TOPIC] = self._encoded
 
     def start(self) -> None:
         """Begin to tell the other replicas."""
@@ -136,7 +136,7 @@ class Status:
         if encoded is not None:
             scope = "fleet"
         elif self._siblings is not None:
-            scope, encoded = "workers", {str(number): one for number, one in (await self._siblings.ask(WORD)).items()}
+            scope, encoded = "workers", {str(number): one for number, one in (await self._siblings.ask(TOPIC)).items()}
         for one in (encoded or {}).values():
             with contextlib.suppress(ValueError):  # another release's, or not ours
                 report = _read(one)

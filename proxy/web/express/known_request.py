@@ -14,7 +14,7 @@ from proxy.hub.credential import Credential
 from proxy.known.cached_page import CachedPage
 from proxy.questions.question import Question
 from proxy.web.express.request_cache import CacheEntry
-from proxy.web.telemetry.event import Asked
+from proxy.web.telemetry.event import RequestInfo
 
 
 class ParsedHeaders(Struct, frozen=True, gc=False):
@@ -67,16 +67,16 @@ class KnownRequest(CacheEntry, gc=False, kw_only=True):
 
     Attributes:
         if_none_match: the values of that header; the tags in them are read once for each page.
-        shown: the tag of the page whose namespace the caller was found to see; None: the question names its own.
+        visible_etag: the tag of the page whose namespace the caller was found to see; None: the question names its own.
         kept: where memory keeps the page that was the answer, if it is looked for without directives.
         variant: of that page.
     """
 
     context: RequestContext
-    asked: Asked
+    info: RequestInfo
     question: Question
     if_none_match: tuple[str, ...] = ()
-    shown: str | None = None
+    visible_etag: str | None = None
     kept: CachedPage | None = None
     variant: Variant | None = None
 

@@ -1,14 +1,13 @@
 """The express lane: a question that was answered before, asked again in the same words, is not read again.
 
-Whoever answers a request on the slow way (``asking``) leaves here what its bytes meant: the question, the caller, and
+Whoever answers a request on the slow path (``asking``) leaves here what its bytes meant: the question, the caller, and
 what the headers asked for. The same bytes then mean the same. Whether the page is fresh, the credentials are still
-good and the caller's limit allows it is asked each time, of the same functions as on the slow way: no *answer* is
+good and the caller's limit allows it is asked each time, of the same functions as on the slow path: no *answer* is
 remembered. What those functions cannot say at once, and all that is unusual (errors, pages that are not in memory, a
-process that drains), goes the slow way.
+process that drains), takes the slow path.
 
-Bytes are remembered as digests, as the callers' keys are in them. They are of two kinds: what of a parsed request bears
-on its answer, so that a header of no interest (a trace id) does not send a request the slow way; and whole heads, for
-``wire``, which then need not even be parsed as HTTP.
+A request is known by two keys: what of it bears on its answer, once it is parsed, so that a header of no interest (a
+trace id) does not send it to the slow path; and its whole head, for ``wire``, which then need not be parsed at all.
 """
 
 from __future__ import annotations
@@ -37,17 +36,14 @@ from proxy.web.express.request_cache import RequestCache
 from proxy.web.health import Readiness
 from proxy.web.limits import Limits, rate_limit_headers
 from proxy.web.state import state_of
-from proxy.web.telemetry.event import MAX_SHARED, asked, endpoint_of, shown_path
+from proxy.web.telemetry.event import MAX_SHARED, endpoint_of, request_info, shown_path
 
 HEAD: Final = "head"
 """Where in a request's state the protocol leaves its head, if that came alone and whole."""
 REQUEST_OVERHEAD: Final = 2000
 """Bytes charged for a request beside its texts (measured: about 900, and 2,000 where nothing of it is shared)."""
 RELEVANT_HEADERS: Final = frozenset(
-    {
-        *(b"authorization", b"x-api-key", b"accept-encoding", b"if-none-match", b"cache-control", b"pragma"),
-        b"listing-moment",
-    }
+    b"authorization x-api-key accept-encoding if-none-match cache-control pragma listing-moment".split()
 )
 """Headers that bear on an answer; Origin is read by ``cors``."""
 _OWN: Final = secrets.token_bytes(16)
@@ -77,7 +73,7 @@ class Express:
         self._credentials: Mapping[str, Credential] = {one.name: one for one in credentials}
         self._readiness = readiness
         self._origins = frozenset(origin.encode() for origin in origins)
-        self._shared = lru_cache(MAX_SHARED)(_itself)
+        self._shared = lru_cache(MAX_SHARED)(_interned)
         self._known: RequestCache[KnownRequest] = RequestCache(limit)
 
     def __len__(self) -> int:
@@ -89,57 +85,54 @@ class Express:
         question: Question,
         parsed: ParsedHeaders,
         if_none_match: tuple[str, ...] = (),
-        shown: str | None = None,
+        visible_etag: str | None = None,
     ) -> None:
         """Take in what a request meant that has just been answered with a page."""
         credential = self._credentials[question.credential]
         if question.credential_id != credential.id:
             return  # the token was renewed meanwhile
         path = scope["path"]
-        what = asked(
+        info = request_info(
             scope["method"], parsed.caller, endpoint_of(path), shown_path(path), question.listing, question.filters
         )
         context = self._shared(RequestContext(parsed, credential, credential.id, allowed_origin(scope, self._origins)))
         request = KnownRequest(
             cost=_cost(question, if_none_match),
             context=context,
-            asked=what,
+            info=info,
             question=question,
             if_none_match=if_none_match,
-            shown=shown,
+            visible_etag=visible_etag,
         )
-        self._known.keep(words_of(scope), request)
+        self._known.keep(key_of(scope), request)
         self._remember_head(scope, request)
 
-    def recall_head(self, head: bytes) -> Answer | None:
-        """Answer a request of this head without waiting for anything; None: it has to go the slow way."""
-        return self._recall(head)
+    def recall(self, key: bytes) -> Answer | None:
+        """Answer the request of this key without waiting for anything; None: it has to take the slow path."""
+        request = self._known.get(key)
+        if request is None:
+            return None
+        if not self._is_valid(request.context):
+            self._known.forget(key)
+            return None
+        return self._answer(request)
 
-    def recall(self, scope: HTTPScope) -> Answer | None:
+    def recall_parsed(self, scope: HTTPScope) -> Answer | None:
         """The same of a request that has been parsed; next time, its head will do."""
-        answer = self._recall(words_of(scope))
+        answer = self.recall(key_of(scope))
         if answer is not None:
             self._remember_head(scope, answer.request)
         return answer
 
     def _remember_head(self, scope: HTTPScope, request: KnownRequest) -> None:
         if (head := scope["state"].get(HEAD)) is not None:
-            origin = allowed_origin(scope, self._origins)  # no part of the words
+            origin = allowed_origin(scope, self._origins)  # no part of the other key
             if origin != request.context.origin:
                 context = self._shared(replace(request.context, origin=origin))
                 request = replace(request, references=0, context=context, variant=None)
             self._known.keep(head, request)
 
-    def _recall(self, words: bytes) -> Answer | None:
-        request = self._known.get(words)
-        if request is None:
-            return None
-        if not self._good(request.context):
-            self._known.forget(words)
-            return None
-        return self._answer(request)
-
-    def _good(self, context: RequestContext) -> bool:
+    def _is_valid(self, context: RequestContext) -> bool:
         """Whether who asked in this context may be answered as then."""
         return (
             not self._readiness.draining and context.credential.id == context.credential_id and context.parsed.valid()
@@ -183,7 +176,7 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        state, answer = state_of(scope), express.recall(scope)
+        state, answer = state_of(scope), express.recall_parsed(scope)
         if answer is None:
             await app(scope, receive, send)
             if state.remember is not None:
@@ -205,7 +198,7 @@ def with_express(app: ASGIApp, express: Express) -> ASGIApp:
 
 def _variant(request: KnownRequest, page: Page) -> Variant | None:
     """What of a page is sent to who asks so; None: that cannot be said here, or not at once."""
-    if not page.found or (request.shown is not None and request.shown != page.etag):
+    if not page.found or request.visible_etag not in (None, page.etag):
         return None
     preferred = request.context.parsed.preferred
     coding = preferred and worthwhile_coding(preferred, page.body)
@@ -222,18 +215,18 @@ def _cost(question: Question, if_none_match: tuple[str, ...]) -> int:
     return REQUEST_OVERHEAD + sum(map(getsizeof, texts))
 
 
-def _itself(context: RequestContext) -> RequestContext:
+def _interned(context: RequestContext) -> RequestContext:
     """Cached, the one that stands for all that are equal."""
     return context
 
 
-def words_of(scope: HTTPScope) -> bytes:
+def key_of(scope: HTTPScope) -> bytes:
     """What of a request bears on its answer. No part of it can hold a line's end, so that no two are mixed up.
 
-    It is remembered beside heads, and no bytes that a caller can send are taken for it.
+    Heads are keys beside it, and no bytes that a caller can send are taken for it.
     """
-    words = [_OWN, scope["method"].encode(), scope["raw_path"], scope["query_string"]]
+    parts = [_OWN, scope["method"].encode(), scope["raw_path"], scope["query_string"]]
     for header in scope["headers"]:
         if header[0] in RELEVANT_HEADERS:
-            words += header
-    return b"\n".join(words)
+            parts += header
+    return b"\n".join(parts)

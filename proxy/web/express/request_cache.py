@@ -1,4 +1,4 @@
-"""Requests by digests of their bytes, bounded by the bytes that they keep alive; what is not used goes first."""
+"""What requests meant, by digests of keys, bounded by the bytes that they keep alive; what is not used goes first."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from msgspec import Struct
 from proxy.known.second_chance import victim
 
 KEY_OVERHEAD: Final = 240
-"""Bytes charged for words: their digest, and its place in the map (measured: about 220)."""
-MAX_WORDS_BYTES: Final = 8 * 1024
-"""Bytes of the longest words that are remembered."""
+"""Bytes charged for a key: its digest, and its place in the map (measured: about 220)."""
+MAX_KEY_BYTES: Final = 8 * 1024
+"""Bytes of the longest key that is remembered."""
 
 
 class CacheEntry(Struct, gc=False, kw_only=True):
@@ -21,7 +21,7 @@ class CacheEntry(Struct, gc=False, kw_only=True):
 
     Attributes:
         cost: bytes that it keeps alive.
-        references: how many words mean it, of those that are remembered.
+        references: how many of the keys lead to it.
         used: of late; see ``second_chance``.
     """
 
@@ -34,9 +34,9 @@ T = TypeVar("T", bound=CacheEntry)
 
 
 class RequestCache(Generic[T]):
-    """What words meant, by their digests: callers' keys are in them, and are not to lie around.
+    """Requests by digests of their keys: callers' credentials are in these, and are not to lie around.
 
-    Several words may mean one thing. It is charged once, for as long as any of them is remembered: whatever it was
+    Several keys may lead to one request. It is charged once, for as long as any of them is remembered: whatever it was
     found by, no more is kept alive than ``bytes`` says.
 
     Args:
@@ -51,36 +51,31 @@ class RequestCache(Generic[T]):
     def __len__(self) -> int:
         return len(self._found)
 
-    def get(self, words: bytes) -> T | None:
-        """Return what these words meant, and mark it as used."""
-        found = self._found.get(hashlib.sha256(words).digest())
+    def get(self, key: bytes) -> T | None:
+        """Return the request, and mark it as used."""
+        found = self._found.get(hashlib.sha256(key).digest())
         if found is not None:
             found.used = True
         return found
 
-    def keep(self, words: bytes, thing: T) -> None:
-        """Remember what these words mean, unless they are too long, or it is too large."""
-        if len(words) > MAX_WORDS_BYTES or thing.cost + KEY_OVERHEAD > self._limit:
+    def keep(self, key: bytes, request: T) -> None:
+        """Remember a request under this key, unless either is too large."""
+        if len(key) > MAX_KEY_BYTES or request.cost + KEY_OVERHEAD > self._limit:
             return
-        self.forget(words)
-        self._found[hashlib.sha256(words).digest()] = thing
-        self.bytes += KEY_OVERHEAD if thing.references else KEY_OVERHEAD + thing.cost
-        thing.references += 1
+        self.forget(key)
+        self._found[hashlib.sha256(key).digest()] = request
+        self.bytes += KEY_OVERHEAD if request.references else KEY_OVERHEAD + request.cost
+        request.references += 1
         while self.bytes > self._limit:
             self._drop(victim(self._found))
 
-    def forget(self, words: bytes) -> None:
-        """These words mean nothing any more."""
-        digest = hashlib.sha256(words).digest()
+    def forget(self, key: bytes) -> None:
+        """This key leads to nothing any more."""
+        digest = hashlib.sha256(key).digest()
         if digest in self._found:
             self._drop(digest)
 
-    def clear(self) -> None:
-        """Forget all."""
-        while self._found:
-            self._drop(next(iter(self._found)))
-
     def _drop(self, digest: bytes) -> None:
-        thing = self._found.pop(digest)
-        thing.references -= 1
-        self.bytes -= KEY_OVERHEAD if thing.references else KEY_OVERHEAD + thing.cost
+        request = self._found.pop(digest)
+        request.references -= 1
+        self.bytes -= KEY_OVERHEAD if request.references else KEY_OVERHEAD + request.cost

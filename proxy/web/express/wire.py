@@ -2,7 +2,7 @@
 
 The protocol hands over a request's head as it came. If these very bytes were answered before, the answer is one
 ``bytes`` of headers and the page's own body, made without a task, a scope or a message. All else that a request is
-worth is there: an id, an event, its caller's limit. A test holds every answer against that of the slow way.
+worth is there: an id, an event, its caller's limit. A test holds every answer against that of the slow path.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ class Wire:
         self._fixed = {kind: _fixed(*kind, origins=origins) for kind in kinds}
 
     def answer(self, head: bytes, server_headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, ...] | None:
-        """The head of an answer to a request of this head, and its body if it has one; None: it goes the slow way."""
+        """The head of an answer to a request of this head, and its body if it has one; None: it takes the slow path."""
         began = time.perf_counter()
-        answer = self._express.recall_head(head)
+        answer = self._express.recall(head)
         if answer is None:
             return None
-        asked, outcome, status = answer.request.asked, answer.outcome, answer.variant.status
+        info, outcome, status = answer.request.info, answer.outcome, answer.variant.status
         request_id = next(self._ids)
         written = self._head(answer, request_id, server_headers)
-        body = b"" if asked.method == "HEAD" else answer.body
+        body = b"" if info.method == "HEAD" else answer.body
         seconds = time.perf_counter() - began
-        event = RequestEvent(request_id, asked, status, outcome.name, seconds, len(body), outcome.age)
+        event = RequestEvent(request_id, info, status, outcome.name, seconds, len(body), outcome.age)
         if not self._pending:
             asyncio.get_running_loop().call_soon(self._report)
         self._pending.append(event)

@@ -23,7 +23,7 @@ ACCESS: Final = "proxy.access"
 FILTERS: Final = 1024
 """Combinations of filters whose names are remembered."""
 MAX_SHARED: Final = 4096
-"""Of what was asked, that is remembered."""
+"""Of what requests have in common, that is remembered."""
 _log: Final = logging.getLogger(ACCESS)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -48,8 +48,8 @@ _BELOW: Final[Mapping[str, Endpoint]] = {
 }
 
 
-class Asked(Struct, frozen=True, gc=False):
-    """Who asked what: what many requests have in common, and share (``asked``).
+class RequestInfo(Struct, frozen=True, gc=False):
+    """Who asked what: what many requests have in common, and share (``request_info``).
 
     Attributes:
         method: of the request; ``other`` for one that HTTP does not define.
@@ -76,7 +76,7 @@ class RequestEvent(LogEvent, frozen=True, gc=False):
 
     Attributes:
         request_id: as in the answer's X-Request-Id; ``-`` for what is no HTTP and got none.
-        asked: by whom, and what.
+        info: who asked what.
         status: of the answer; 0 if the caller got none.
         outcome: ``hit``, ``stale``, ``miss``, ``joined``; an error's type; ``none`` for anything else.
         seconds: from the request's head to the answer's end.
@@ -87,7 +87,7 @@ class RequestEvent(LogEvent, frozen=True, gc=False):
     """
 
     request_id: str
-    asked: Asked
+    info: RequestInfo
     status: int
     outcome: str
     seconds: float
@@ -98,20 +98,20 @@ class RequestEvent(LogEvent, frozen=True, gc=False):
 
     def shown(self) -> RequestLine:
         """For the log."""
-        asked = self.asked
-        listed = asked.listing != "-"
+        info = self.info
+        listed = info.listing != "-"
         return RequestLine(
             event="request",
             id=self.request_id,
-            method=asked.method,
-            caller=asked.caller,
-            path=asked.path,
+            method=info.method,
+            caller=info.caller,
+            path=info.path,
             status=self.status,
             outcome=self.outcome,
             ms=round(self.seconds * 1000, 2),
             bytes=self.bytes,
-            listing=asked.listing if listed else None,
-            filters=_names(asked.filters) if listed else None,
+            listing=info.listing if listed else None,
+            filters=_names(info.filters) if listed else None,
             age=None if self.age is None else round(self.age, 1),
             hub_ms=None if self.hub_seconds is None else round(self.hub_seconds * 1000, 1),
             trace=None if self.trace is None else self.trace.trace_id,
@@ -122,10 +122,10 @@ class RequestEvent(LogEvent, frozen=True, gc=False):
         """As JSON; what many requests share is encoded once for all of them, which takes a third of the time."""
         if self.age is None or self.hub_seconds is not None or self.trace is not None:
             return super().members()
-        asked = self.asked
+        info = self.info
         return (
-            f'"event":"request","id":"{self.request_id}",{asked.who},"status":{self.status},"outcome":"{self.outcome}",'
-            f'"ms":{self.seconds * 1000:.2f},"bytes":{self.bytes},{asked.what}"age":{self.age:.1f}'
+            f'"event":"request","id":"{self.request_id}",{info.who},"status":{self.status},"outcome":"{self.outcome}",'
+            f'"ms":{self.seconds * 1000:.2f},"bytes":{self.bytes},{info.what}"age":{self.age:.1f}'
         )
 
 
@@ -150,11 +150,13 @@ class RequestLine(Struct, omit_defaults=True, gc=False):
 
 
 @text_cache(MAX_SHARED)
-def asked(method: str, caller: str, endpoint: Endpoint, path: str, listing: str = "-", filters: str = "") -> Asked:
-    """The one that all requests share that asked the same."""
+def request_info(
+    method: str, caller: str, endpoint: Endpoint, path: str, listing: str = "-", filters: str = ""
+) -> RequestInfo:
+    """The one that all requests share in which the same caller asks the same."""
     who = encode({"method": method, "caller": caller, "path": path})[1:-1].decode()
     what = "" if listing == "-" else encode({"listing": listing, "filters": _names(filters)})[1:-1].decode() + ","
-    return Asked(method, caller, endpoint, path, listing, filters, who, what)
+    return RequestInfo(method, caller, endpoint, path, listing, filters, who, what)
 
 
 @text_cache(FILTERS)
@@ -179,7 +181,7 @@ def describe(scope: HTTPScope, state: RequestState, *, seconds: float, size: int
     question, served, method, path = state.question, state.served, scope["method"], scope["path"]
     return RequestEvent(
         request_id=state.request_id,
-        asked=asked(
+        info=request_info(
             method if method in _METHODS else "other",
             state.caller,
             endpoint_of(path),

@@ -26,7 +26,7 @@ from proxy.web.telemetry.request_metrics import RequestMetrics
 from proxy.web.telemetry.state_metrics import StateMetrics
 
 METRICS_PATH: Final = "/metrics"
-WORD: Final = "metrics"
+TOPIC: Final = "metrics"
 """What workers ask each other."""
 
 
@@ -56,13 +56,13 @@ class Metrics:
         self._registry.register(self._state)
         ProcessCollector(registry=self._registry)
         if siblings is not None:
-            siblings.answers[WORD] = self._encoded
+            siblings.answers[TOPIC] = self._encoded
 
     async def text(self) -> bytes:
         """What Prometheus reads."""
         if self._siblings is None:
             return generate_latest(_Fixed(await self._collected()))
-        answers = await self._siblings.ask(WORD)
+        answers = await self._siblings.ask(TOPIC)
         return generate_latest(_Fixed(_merged(answers)))
 
     async def _collected(self) -> list[Metric]:

@@ -25,9 +25,7 @@ SERVED_OUTCOMES: Final = ("hit", "stale", "joined", "miss")
 _FAST: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _HUB: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _AGES: Final = (0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 600, 3600, 86_400)
-
-
-_LABELS: Final = attrgetter("asked.endpoint", "outcome", "status")
+_LABELS: Final = attrgetter("info.endpoint", "outcome", "status")
 
 
 class _Requests(Struct):

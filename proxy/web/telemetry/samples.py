@@ -42,7 +42,7 @@ class Sample(Struct):
     slowest: float = 0.0
 
 
-class Listing(Struct):
+class ListingActivity(Struct):
     """A listing that was asked for in the last minute.
 
     Attributes:
@@ -61,7 +61,7 @@ class Listing(Struct):
     asked_at: float
 
 
-class Fault(Struct):
+class FaultActivity(Struct):
     """Something that went wrong, how often since the start, and when last. ``where``: ``hub`` or ``callers``."""
 
     where: str
@@ -81,8 +81,8 @@ class Activity(Struct):
     """All of it, of one process."""
 
     samples: list[Sample]
-    listings: list[Listing]
-    faults: list[Fault]
+    listings: list[ListingActivity]
+    faults: list[FaultActivity]
     totals: Totals
 
 
@@ -100,7 +100,7 @@ class Samples:
         self._until = 0.0
         self._asked: deque[Counter[str]] = deque([Counter()], maxlen=MINUTE)
         self._last: dict[str, tuple[RequestEvent, float]] = {}
-        self._faults: dict[tuple[str, str], Fault] = {}
+        self._faults: dict[tuple[str, str], FaultActivity] = {}
         self._totals = Totals()
 
     def note(self, events: Sequence[RequestEvent]) -> None:
@@ -109,7 +109,7 @@ class Samples:
             self._note(event)
 
     def _note(self, event: RequestEvent) -> None:
-        if event.asked.endpoint not in QUESTIONS:
+        if event.info.endpoint not in QUESTIONS:
             return
         now, outcome = self._clock(), event.outcome
         current = self._sample(now)
@@ -119,9 +119,9 @@ class Samples:
                 self._fault("callers", event.outcome)
         else:
             self._totals.pages += 1
-            if event.asked.listing in self._last or len(self._last) < LISTINGS:
-                self._asked[-1][event.asked.listing] += 1
-                self._last[event.asked.listing] = (event, now)
+            if event.info.listing in self._last or len(self._last) < LISTINGS:
+                self._asked[-1][event.info.listing] += 1
+                self._last[event.info.listing] = (event, now)
         current.requests[outcome] = current.requests.get(outcome, 0) + 1
         current.slowest = max(current.slowest, event.seconds)
 
@@ -138,7 +138,9 @@ class Samples:
         samples = [*self._ring, self._sample(self._clock())]
         asked: Counter[str] = sum(self._asked, Counter())
         listings = [
-            Listing(name, event.asked.endpoint, event.asked.filters, asked[name], event.age or 0.0, event.outcome, at)
+            ListingActivity(
+                name, event.info.endpoint, event.info.filters, asked[name], event.age or 0.0, event.outcome, at
+            )
             for name, (event, at) in self._last.items()
         ]
         return Activity(samples, _busiest(listings), _latest(self._faults.values()), self._totals)
@@ -157,7 +159,7 @@ class Samples:
         return self._current
 
     def _fault(self, where: str, what: str) -> None:
-        known = self._faults.setdefault((where, what), Fault(where, what, 0, 0.0))
+        known = self._faults.setdefault((where, what), FaultActivity(where, what, 0, 0.0))
         known.times += 1
         known.last_at = self._clock()
 
@@ -165,8 +167,8 @@ class Samples:
 def merged(activities: list[Activity]) -> Activity:
     """What several processes tell, as one."""
     samples: dict[int, Sample] = {}
-    listings: dict[str, Listing] = {}
-    faults: dict[tuple[str, str], Fault] = {}
+    listings: dict[str, ListingActivity] = {}
+    faults: dict[tuple[str, str], FaultActivity] = {}
     totals = Totals()
     for one in activities:
         for sample in one.samples:
@@ -180,7 +182,7 @@ def merged(activities: list[Activity]) -> Activity:
             asked = listing.asked + (0 if known is listing else known.asked)
             listings[listing.listing] = replace(later, asked=asked)
         for fault in one.faults:
-            seen = faults.setdefault((fault.where, fault.what), Fault(fault.where, fault.what, 0, 0.0))
+            seen = faults.setdefault((fault.where, fault.what), FaultActivity(fault.where, fault.what, 0, 0.0))
             seen.times += fault.times
             seen.last_at = max(seen.last_at, fault.last_at)
         totals.pages += one.totals.pages
@@ -189,9 +191,9 @@ def merged(activities: list[Activity]) -> Activity:
     return Activity(in_order, _busiest(listings.values()), _latest(faults.values()), totals)
 
 
-def _busiest(listings: Iterable[Listing]) -> list[Listing]:
+def _busiest(listings: Iterable[ListingActivity]) -> list[ListingActivity]:
     return sorted(listings, key=lambda one: one.asked, reverse=True)[:MAX_SHOWN]
 
 
-def _latest(faults: Iterable[Fault]) -> list[Fault]:
+def _latest(faults: Iterable[FaultActivity]) -> list[FaultActivity]:
     return sorted(faults, key=lambda one: one.last_at, reverse=True)[:MAX_SHOWN]

@@ -63,20 +63,20 @@ class Spans:
     def _note(self, event: RequestEvent) -> None:
         if event.trace is None or not event.trace.sampled:
             return
-        asked = event.asked
+        info = event.info
         attributes: dict[str, str | int | float] = {
-            "http.request.method": asked.method,
+            "http.request.method": info.method,
             "http.response.status_code": event.status,
-            "url.path": asked.path,
-            "enduser.id": asked.caller,
+            "url.path": info.path,
+            "enduser.id": info.caller,
             "generations_proxy.request_id": event.request_id,
             "generations_proxy.outcome": event.outcome,
-            "generations_proxy.listing": asked.listing,
+            "generations_proxy.listing": info.listing,
         }
         if event.age is not None:
             attributes["generations_proxy.age"] = event.age
         failed = event.outcome if event.status >= 500 else ""
-        self._make(f"{asked.method} {asked.endpoint}", event.trace, SpanKind.SERVER, event.seconds, attributes, failed)
+        self._make(f"{info.method} {info.endpoint}", event.trace, SpanKind.SERVER, event.seconds, attributes, failed)
 
     def note_hub(self, call: HubCall) -> None:
         """Make the span of a request to the hub."""

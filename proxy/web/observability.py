@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy.web.telemetry.spans import Spans
 
 
-class Observing:
+class Observability:
     """Tells all sinks of requests and of the hub's answers, and shows what they know.
 
     Args:

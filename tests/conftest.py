@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import uvicorn.server
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from proxy.answer.encodings import Coding, encode
 from tests.fleet import HubProcess, hub_process
@@ -17,7 +18,7 @@ from tests.processes import PATIENCE, send
 from tests.support import KEY, RedisServer, started_redis
 
 # How long an example takes is the machine's: also where Hypothesis does not see that this is CI.
-settings.register_profile("unhurried", settings.default, deadline=None)
+settings.register_profile("unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
 
@@ -32,6 +33,31 @@ def servers_end_promptly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uvicorn.server, "asyncio", hasty)
         yield
+
+
+@pytest.fixture
+async def virtual_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+    """The event loop's time, which passes only while there is nothing else to do: nobody waits for it.
+
+    For what is about seconds, and would else be about how busy the machine is. Not for sockets and threads, which take
+    real time.
+    """
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, asyncio.SelectorEventLoop)
+    select, passed = loop._selector.select, 0.0  # type: ignore[attr-defined]  # typeshed knows of none
+
+    def pass_at_once(timeout: float | None = None) -> list[Any]:
+        nonlocal passed
+        found: list[Any] = select(timeout if timeout is None else 0)
+        passed += 0.0 if found else timeout or 0.0
+        return found
+
+    def now() -> float:
+        return 1000.0 + passed
+
+    monkeypatch.setattr(loop._selector, "select", pass_at_once)  # type: ignore[attr-defined]
+    monkeypatch.setattr(loop, "time", now)
+    return now
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import pytest
 
 from proxy.app import create_app
 from proxy.callers.caller import digest
@@ -64,6 +65,10 @@ async def proxies(
     hub = Simulator(still_world(time.time), api_key=KEY)
     hub.faults.set(*faults)
     async with AsyncExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        # Else the one that is subscribed is replaced where the machine is busy for longer, which is a gap.
+        for module in ("shared_log", "subscription"):
+            patch.setattr(f"proxy.events.{module}.SUBSCRIBER_LEASE", 30.0)
         socket = stack.enter_context(listen(LOOPBACK, 0))
         await stack.enter_async_context(serving(Controlled(hub), socket))
         settings = settings or Settings(cache=SETTLED)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +81,23 @@ class Rig:
 
     async def get(self, query: str = "", **headers: str) -> httpx.Response:
         return await self.caller.get(f"{LIST}?{query}" if query else LIST, headers=headers)
+
+
+class Gated(httpx.ASGITransport):
+    """A hub that answers when it may."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.closed = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.set()
+        await self.answers.wait()
+        return await super().handle_async_request(request)
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 def still_world(clock: Callable[[], float], **world: Any) -> World:
@@ -205,10 +222,37 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
             await asyncio.sleep(0.005)
 
 
+@asynccontextmanager
+async def tcp_server(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], **options: Any
+) -> AsyncIterator[int]:
+    """The port of a server that does this to each connection.
+
+    It ends when all its connections have: one that is left open fails whichever test runs when it is collected.
+    """
+    server = await asyncio.start_server(serve, LOOPBACK, 0, **options)
+    ended = asyncio.create_task(server.wait_closed())
+    await asyncio.sleep(0)  # Python 3.11 waits for connections only if that was begun before the server is closed
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await asyncio.wait({ended}, timeout=20)
+        assert ended.done(), "a connection goes on"
+
+
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((LOOPBACK, 0))
-        return int(sock.getsockname()[1])
+    """A port at which nobody listens, and which nobody was given before: who was may take a while to listen there."""
+    while True:
+        with socket.socket() as sock:
+            sock.bind((LOOPBACK, 0))
+            port = int(sock.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def redis_binary() -> str | None:

@@ -21,7 +21,7 @@ from proxy.settings import CacheSettings, CorsSettings, JwtSettings, Settings
 from proxy.simulator.faults import Fault
 from tests.chromium import PATIENCE, PLAYWRIGHT, SHARED, browser
 from tests.listening import EVENTS
-from tests.support import LIST, ROOT, SocketRig, socket_rig
+from tests.support import LIST, ROOT, SocketRig, socket_rig, until
 
 if PLAYWRIGHT:
     from playwright.async_api import Browser, Page, Request, Response, expect
@@ -68,7 +68,7 @@ class Tab:
     proxy: SocketRig
     origin: str
     expected: list[re.Pattern[str]] = field(default_factory=list)
-    requests: list[tuple[float, Request]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     responses: list[Response] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -86,9 +86,14 @@ class Tab:
     async def column(self, name: str) -> list[str]:
         return await self.page.locator(f"#rows td.{name}").all_text_contents()
 
-    def asked(self) -> list[tuple[float, Request]]:
-        """The page's questions and when they were sent; no preflights."""
-        return [(at, request) for at, request in self.requests if LIST in request.url and request.method == "GET"]
+    def asked(self) -> list[Request]:
+        """The page's questions; no preflights."""
+        return [request for request in self.requests if LIST in request.url and request.method == "GET"]
+
+    def between(self) -> float:
+        """Seconds from the page's first question to its second, both of them answered, by the browser's clock."""
+        first, second = (request.timing["startTime"] for request in self.asked()[:2])
+        return (second - first) / 1000
 
 
 @asynccontextmanager
@@ -113,13 +118,13 @@ async def opened(browser: Browser, *, listed: bool = True, **context: Any) -> As
             page.set_default_timeout(PATIENCE)
             expect.set_options(timeout=PATIENCE)
             tab = Tab(page, proxy, origin)
-            page.on("request", lambda request: tab.requests.append((time.monotonic(), request)))
+            page.on("request", lambda request: tab.requests.append(request))  # noqa: PLW0108  likewise
             page.on("response", lambda response: tab.responses.append(response))  # noqa: PLW0108  it takes no builtin
             page.on("console", lambda message: tab.said.append(message.text))
             page.on("pageerror", lambda error: tab.said.append(f"uncaught: {error}"))
             yield tab
             own = {urlsplit(url).netloc for url in (origin, proxy.proxy_url)}
-            assert {urlsplit(request.url).netloc for _, request in tab.requests if "data:" not in request.url} <= own
+            assert {urlsplit(request.url).netloc for request in tab.requests if "data:" not in request.url} <= own
             assert [text for text in tab.said if not any(known.search(text) for known in tab.expected)] == []
 
 
@@ -143,7 +148,7 @@ async def test_a_page_of_generations_is_shown_and_turned(browser: Browser) -> No
         await following.press("Enter")  # may be reached, and does nothing
         await previous.press("Enter")
         await tab.shows("#status", "Page 2 of 3")
-        assert [parse_qs(urlsplit(request.url).query)["page"] for _, request in tab.asked()][-1] == ["2"]
+        assert [parse_qs(urlsplit(request.url).query)["page"] for request in tab.asked()][-1] == ["2"]
 
 
 async def test_a_filter_is_asked_for(browser: Browser) -> None:
@@ -171,8 +176,7 @@ async def test_a_refresh_gets_a_304_from_the_cache_and_the_page_may_read_the_hea
         ids = [await answer.header_value("x-request-id") for answer in answers]
         assert await tab.page.locator("#request-id").text_content() in ids
         assert await answers[1].request.header_value("if-none-match") == await answers[0].header_value("etag")
-        times = [at for at, _ in tab.asked()]
-        assert 1.5 < times[1] - times[0] < 10
+        assert 1.5 < tab.between() < 10
         assert tab.proxy.hub.journal.count == 1, "a browser's own Cache-Control would have asked the hub each time"
 
 
@@ -252,9 +256,8 @@ async def test_who_is_asked_to_wait_waits(browser: Browser) -> None:
         await expect(tab.page.locator("#error")).to_be_empty()
         answer = next(answer for answer in tab.responses if answer.status == 503)
         wait = float(await answer.header_value("retry-after") or 0)
-        times = [at for at, _ in tab.asked()]
         assert wait >= 3
-        assert times[1] - times[0] >= wait - 0.1
+        assert tab.between() >= wait - 0.1
 
 
 async def test_a_page_of_an_origin_that_is_not_listed_gets_nothing(browser: Browser) -> None:
@@ -297,7 +300,7 @@ async def test_the_token_is_nowhere_but_in_memory(browser: Browser, way: str) ->
         assert [place for place in places if given in place] == []
         assert await tab.page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
         assert tab.asked()
-        assert all(given not in request.url for _, request in tab.asked())
+        assert all(given not in request.url for request in tab.asked())
         await tab.page.reload()
         await tab.shows("#status", "Nothing is shown yet.")
         await tab.shows_rows(0)
@@ -365,6 +368,7 @@ async def test_a_stream_by_fetch_with_a_token_shows_only_what_it_may(browser: Br
     """Across origins, with a preflight for both headers."""
     async with opened(browser) as tab:
         await tab.open(None)
+        await until(lambda: tab.proxy.hub.streams.open.total() == 1)
         await tab.page.evaluate(FETCH, [tab.proxy.proxy_url + EVENTS, f"Bearer {token()}"])
         world = tab.proxy.hub.world
         hidden, shown = world.enqueue("moo"), world.enqueue("ox")
@@ -386,6 +390,7 @@ async def test_an_event_source_where_nobody_has_to_say_who_they_are(browser: Bro
             page = await (await browser.new_context()).new_page()
             page.set_default_timeout(PATIENCE)
             await page.goto(f"{url_of(sock)}/browser.html")
+            await until(lambda: proxy.hub.streams.open.total() == 1)
             await page.evaluate(EVENT_SOURCE, proxy.proxy_url + EVENTS)
             await page.wait_for_function("() => source.readyState === EventSource.OPEN")
             world = proxy.hub.world

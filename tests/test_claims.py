@@ -321,6 +321,7 @@ async def test_no_lease_stays(monkeypatch: pytest.MonkeyPatch) -> None:
         assert calls["lease_take"] == 0
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_who_began_may_hang_up() -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:
@@ -385,6 +386,7 @@ async def test_who_joins_a_lookup_may_want_less_than_who_began_it() -> None:
         assert isinstance(await first, Miss)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_stale_page_of_another_replica_stands_in_for_a_slow_hub() -> None:
     async with fixture(fakeredis.FakeServer(), patience=0.05) as it:
         hears_news(it.pages)
@@ -397,6 +399,7 @@ async def test_a_stale_page_of_another_replica_stands_in_for_a_slow_hub() -> Non
         it.hub.gate.set()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_fetch_that_began_without_redis_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the lease that was taken for another is given up."""
     server = fakeredis.FakeServer()

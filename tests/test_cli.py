@@ -81,7 +81,7 @@ def test_the_demo_is_seen_within_a_minute(tmp_path: Path) -> None:
             assert get(status)[0] == get(f"{status}.json")[0] == 200
         finally:
             process.kill()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert not list(tmp_path.iterdir()), "it leaves nothing behind"
 
 

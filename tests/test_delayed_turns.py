@@ -16,6 +16,7 @@ from tests.shield_fixture import Held, both, go, holding, server_of, shield, swi
 from tests.support import Clock, until
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_who_came_first_has_the_turn_that_is_due_first() -> None:
     later, had = DelayedTurns[str](), list[tuple[int, str | None]]()
 
@@ -40,6 +41,7 @@ async def test_the_turn_of_who_is_gone_is_for_the_next() -> None:
     await asyncio.sleep(0.05)  # what is due then is for nobody
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_turn_that_is_due_when_nobody_waits_any_more_is_no_fault() -> None:
     later, faults = DelayedTurns[str](), list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))

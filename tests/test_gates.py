@@ -62,6 +62,7 @@ async def test_while_redis_is_away_each_keeps_to_its_share() -> None:
     await one.drain(1)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_where_others_hold_all_slots_an_answer_that_is_late_gives_none_besides() -> None:
     """On a busy machine one answer in some thousands is; what a process' share has would come on top of all."""
     server, clock = fakeredis.FakeServer(), Clock()
@@ -82,6 +83,7 @@ async def test_where_others_hold_all_slots_an_answer_that_is_late_gives_none_bes
         await one.drain(1)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_slot_that_redis_holds_for_a_turn_that_is_over_is_used_while_it_is_away() -> None:
     """Else a busy process would leave the hub alone for half a second when Redis dies."""
     server, clock = fakeredis.FakeServer(), Clock()
@@ -98,6 +100,7 @@ async def test_a_slot_that_redis_holds_for_a_turn_that_is_over_is_used_while_it_
     await here.drain(1)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_what_one_process_alone_holds_is_its_own() -> None:
     server, clock = fakeredis.FakeServer(), Clock()
     here, gone = shield(server, clock=clock), shield(server)

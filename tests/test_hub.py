@@ -27,7 +27,7 @@ from proxy.hub.credential import Credential
 from proxy.hub.gunzip import MEMBER_COST, Gunzip
 from proxy.secret import Secret
 from proxy.settings import HubSettings
-from tests.support import KEY, LIST, NOW, free_port
+from tests.support import KEY, LIST, NOW, free_port, tcp_server
 
 Handler = Callable[[httpx.Request], httpx.Response]
 OWN_ERROR = b'{"error" : {"type":"resource_not_found","title":"x"},"status":"error","status_message":"y"}\n'
@@ -360,15 +360,13 @@ async def raw_hub(
         finally:
             writer.close()
 
-    server = await asyncio.start_server(connection, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    hub_settings = HubSettings(**{"url": f"http://127.0.0.1:{port}", "api_key": Secret(KEY), **settings})
-    hub = Hub(hub_settings, Credential(hub_settings, hub_settings.url))
-    try:
-        yield hub
-    finally:
-        await hub.aclose()
-        server.close()
+    async with tcp_server(connection) as port:
+        hub_settings = HubSettings(**{"url": f"http://127.0.0.1:{port}", "api_key": Secret(KEY), **settings})
+        hub = Hub(hub_settings, Credential(hub_settings, hub_settings.url))
+        try:
+            yield hub
+        finally:
+            await hub.aclose()
 
 
 async def head_of(reader: asyncio.StreamReader) -> bytes:
@@ -605,7 +603,7 @@ async def test_a_hub_that_drips_ends_at_the_deadline_and_the_pool_survives() -> 
             await asyncio.sleep(0.02)
         writer.write(b"\r\nok")
 
-    async with raw_hub(behave, deadline=0.2, read_timeout=0.1, concurrency=1) as hub:
+    async with raw_hub(behave, deadline=0.2, read_timeout=5.0, concurrency=1) as hub:
         with pytest.raises(errors.HubTimeout):
             await hub.get(LIST, "")
         slow = False

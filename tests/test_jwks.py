@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
@@ -22,7 +23,7 @@ from proxy.callers.tokens import Tokens
 from proxy.settings import JwtSettings
 from tests.callers import caller_known
 from tests.jwk_sets import ED, jwk, key_set
-from tests.support import NOW, Clock, free_port
+from tests.support import NOW, Clock, free_port, tcp_server
 
 RSA = [rsa.generate_private_key(65_537, 2048) for _ in range(2)]
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -141,26 +142,16 @@ class Provider:
 @asynccontextmanager
 async def listening(behave: Behaviour) -> AsyncIterator[str]:
     """A server that does to each connection what the test says; its URL. Ends when all connections have."""
-    under_way: set[asyncio.Task[Any]] = set()
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        under_way.add(task)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 await behave(reader, writer)
         finally:
             writer.close()
-            under_way.discard(task)
 
-    server = await asyncio.start_server(connection, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys?of=us"
-    finally:
-        server.close()
-        if under_way:
-            await asyncio.wait(set(under_way), timeout=10)
+    async with tcp_server(connection) as port:
+        yield f"http://127.0.0.1:{port}/keys?of=us"
 
 
 class Rig:
@@ -475,6 +466,12 @@ async def test_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
 # In real time, as httpx knows no other.
 
 
+def be_patient(keys: KeySet) -> None:
+    """Have it wait for what comes, also on a machine that is busy."""
+    keys._timeout = 5.0
+    keys._client.timeout = httpx.Timeout(5.0)
+
+
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n"])
 async def test_a_provider_that_hangs_is_given_up(sent: bytes) -> None:
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -513,6 +510,7 @@ async def test_a_provider_that_drips_is_given_up(head: bytes) -> None:
             with pytest.raises(errors.KeysUnavailable, match="could not be fetched"):
                 await keys.find("one")
             slow = False
+            be_patient(keys)
             clock.advance(10)
             assert await keys.find("one") == [RSA[0].public_key()]
             assert await keys._detached.drain(10) == 0, "what drips is left when the deadline is over"
@@ -549,7 +547,8 @@ async def test_providers_that_drip_take_no_connection_for_good() -> None:
                 await keys.find("one")
             clock.advance(10)
         assert await keys._detached.drain(10) == 0
-        slow, keys._timeout = False, 5.0
+        slow = False
+        be_patient(keys)
         assert await keys.find("one") == [RSA[0].public_key()]
         assert begun > 1
         async with asyncio.timeout(5):

@@ -68,6 +68,7 @@ async def crowded(it: Fixture, monkeypatch: pytest.MonkeyPatch, *, deadline: flo
     return Crowd(looked_up, gate, under_way)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_what_is_new_waits_for_room_and_is_told_when_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         crowd = await crowded(it, monkeypatch, deadline=0.1)
@@ -110,6 +111,7 @@ async def test_a_page_of_rows_that_are_known_waits_for_nobody_either(monkeypatch
         await crowd.end()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_what_has_been_begun_does_not_wait_with_who_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         crowd = await crowded(it, monkeypatch)
@@ -122,6 +124,7 @@ async def test_what_has_been_begun_does_not_wait_with_who_waits_for_room(monkeyp
         await waiting
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_who_wants_what_is_kept_only_is_told_that_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         crowd = await crowded(it, monkeypatch, deadline=0.1)
@@ -130,6 +133,7 @@ async def test_who_wants_what_is_kept_only_is_told_that_nothing_is(monkeypatch: 
         await crowd.end()
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_while_the_hub_is_left_alone_the_refusal_is_told_and_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         crowd = await crowded(it, monkeypatch)

@@ -57,6 +57,7 @@ async def test_a_live_ttl_of_nothing_still_answers_all_who_wait() -> None:
         assert it.hub.asked == 2
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_age_counts_from_when_the_hub_was_asked() -> None:
     """What a slow hub says was true when it was asked; it may no longer be (RFC 9111 §4.2.3)."""
     async with fixture() as it:
@@ -167,6 +168,7 @@ async def test_no_cache_asks_the_hub_but_cannot_hammer_it() -> None:
         assert it.hub.asked == 2
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_no_cache_does_not_take_what_was_asked_for_long_ago() -> None:
     async with fixture() as it:
         it.hub.gate.clear()
@@ -193,6 +195,7 @@ async def test_only_if_cached_never_asks_the_hub() -> None:
             await it.ask(only_if_cached=True)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_what_was_asked_for_before_a_purge_is_asked_for_again() -> None:
     async with fixture() as it:
         it.hub.gate.clear()
@@ -206,6 +209,7 @@ async def test_what_was_asked_for_before_a_purge_is_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("directives", [{"max_age": 0.0}, {"max_age": 1.0}])
+@pytest.mark.usefixtures("virtual_time")
 async def test_callers_who_want_it_fresh_share_what_a_slow_hub_says(directives: dict[str, Any]) -> None:
     """What was asked for after they came is fresh enough for them, however old the answer is when it comes."""
     async with fixture() as it:

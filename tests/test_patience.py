@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+
+import pytest
 
 from proxy.answer.outcome import Hit, Miss, StaleHit
 from tests.page_fixture import OTHER, QUESTION, fixture
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_slow_hub_costs_no_more_than_patience_where_a_page_is_kept() -> None:
     """And the refresh goes on."""
     async with fixture(patience=0.02) as it:
@@ -24,31 +28,29 @@ async def test_a_slow_hub_costs_no_more_than_patience_where_a_page_is_kept() -> 
         assert it.hub.asked == 2
 
 
-async def test_patience_counts_from_when_the_hub_began_to_dawdle() -> None:
+async def test_patience_counts_from_when_the_hub_began_to_dawdle(virtual_time: Callable[[], float]) -> None:
     """Who joins a fetch for which others have waited already does not wait as long once more, in vain."""
     async with fixture(patience=1.0) as it:
+
+        async def waited() -> float:
+            began = virtual_time()
+            assert isinstance(await it.ask(), StaleHit)
+            return virtual_time() - began
+
         await it.ask()
         it.clock.advance(6)
         it.hub.gate.clear()
-        now = asyncio.get_running_loop().time
-        waited = []
-        for _ in range(3):
-            began = now()
-            assert isinstance(await it.ask(), StaleHit)
-            waited.append(now() - began)
-        assert waited[0] >= 0.99
-        assert max(waited[1:]) < 0.6
+        assert [await waited() for _ in range(3)] == pytest.approx([1.0, 0.0, 0.0])
         it.hub.gate.set()
         await it.pages.drain(5)
         it.clock.advance(6)
         it.hub.gate.clear()
-        began = now()
-        assert isinstance(await it.ask(), StaleHit)
-        assert now() - began >= 0.99, "each fetch is waited for"
+        assert await waited() == pytest.approx(1.0), "each fetch is waited for"
         it.hub.gate.set()
         assert it.hub.asked == 3
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_patience_without_a_servable_page_waits() -> None:
     async with fixture(patience=0.0) as it:
         it.hub.gate.clear()
@@ -59,6 +61,7 @@ async def test_patience_without_a_servable_page_waits() -> None:
         assert isinstance(await task, Miss)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_patience_never_shows_a_moment_that_was_retired_meanwhile() -> None:
     async with fixture(patience=0.05) as it:
         await it.ask(QUESTION)

@@ -34,6 +34,7 @@ async def test_a_turn_granted_before_redis_went_ends_well() -> None:
     await one.drain(1)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_slot_that_could_not_be_given_back_is_as_soon_as_redis_is_back() -> None:
     """Else it would take the place of a request, of any replica, for as long as a slot lasts."""
     server = fakeredis.FakeServer()
@@ -54,12 +55,14 @@ async def test_a_slot_that_could_not_be_given_back_is_as_soon_as_redis_is_back()
     assert (await here.standing()).held == 0
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_ending_does_not_wait_for_redis_to_be_back() -> None:
     one = await left_without_redis()
     async with asyncio.timeout(1.0):
         assert await one.drain(9.0) == 0
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_slot_is_not_given_back_for_ever() -> None:
     clock = Clock(1000.0)
     one = await left_without_redis(clock=clock)

@@ -29,7 +29,7 @@ from proxy.redis.news import News
 from proxy.redis.shared_watermarks import SharedWatermarks
 from proxy.redis_keys import NOBODYS, names
 from proxy.secret import Secret
-from proxy.settings import AdminSettings, CacheSettings, RedisSettings, ServerSettings, Settings
+from proxy.settings import AdminSettings, CacheSettings, EventSettings, RedisSettings, ServerSettings, Settings
 from proxy.simulator import Simulator
 from proxy.web.admin import PURGE_PATH, read_purge
 from tests.processes import run
@@ -288,6 +288,7 @@ async def replicas(own_redis: RedisServer) -> AsyncIterator[list[SocketRig]]:
         cache=CacheSettings(settled_ttl=600, compose=False),
         redis=RedisSettings(url=Secret(own_redis.url), timeout=5.0),  # a busy machine is not to look like a fault
         admin=AdminSettings(key=Secret(ADMIN)),
+        events=EventSettings(mode="off"),  # which make doubtful what is kept where another takes the subscription over
     )
     simulator = Simulator(still_world(time.time), api_key=KEY)
     async with (
@@ -444,6 +445,7 @@ class Redirecting(BaseHTTPRequestHandler):
 def test_the_command_sends_the_key_nowhere_else() -> None:
     """Neither after a redirect, nor to a proxy from the environment."""
     with HTTPServer((LOOPBACK, 0), Redirecting) as server:
+        Redirecting.seen.clear()
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         url = f"http://{LOOPBACK}:{server.server_port}"

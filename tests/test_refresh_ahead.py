@@ -35,6 +35,7 @@ async def test_a_page_seldom_asked_for_is_not_refreshed_ahead() -> None:
         assert it.hub.asked == 1
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_refreshing_ahead_leaves_room_for_callers_who_wait() -> None:
     async with fixture() as it:
         await it.ask()

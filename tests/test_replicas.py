@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from proxy.redis.stored import read_record
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, EventSettings, RedisSettings, Settings
 from proxy.simulator import Simulator
-from proxy.simulator.faults import Fault
+from proxy.simulator.sending import send_answer
 from tests.support import KEY, LIST, UNHURRIED, RedisServer, socket_rig, still_world
 
 PATIENCE = 10.0
@@ -84,18 +85,28 @@ async def test_one_answer_serves_all_replicas(own_redis: RedisServer) -> None:
         assert it.hub.journal.count == 1
 
 
-async def test_who_waits_in_another_replica_has_the_answer_as_soon_as_it_is_there(own_redis: RedisServer) -> None:
+async def test_who_waits_in_another_replica_has_the_answer_as_soon_as_it_is_there(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = asyncio.Event()
+
+    async def hold(*answer: Any) -> None:
+        await answers.wait()
+        await send_answer(*answer)
+
     async with fleet(own_redis, settled_ttl=60) as it:
-        it.hub.faults.set(Fault(latency=0.3))
-
-        async def ask(replica: int) -> tuple[str, float]:
-            return (await it.ask(replica))[1], time.perf_counter()
-
-        seen = await asyncio.gather(*(ask(replica) for replica in range(3)))
+        monkeypatch.setattr("proxy.simulator.app.send_answer", hold)
+        asking = [asyncio.create_task(it.ask(replica)) for replica in range(3)]
+        async with asyncio.timeout(PATIENCE):
+            for url in it.urls:
+                while "proxy_waiting_callers 1.0" not in (await it.caller.get(f"{url}/metrics")).text:
+                    await asyncio.sleep(0.005)
+        answers.set()
+        began = time.perf_counter()
+        seen = await asyncio.gather(*asking)
+        assert time.perf_counter() - began < LEASE_SECONDS / 2, "not when the lease would have ended"
         assert it.hub.journal.count == 1
-        assert sum("collapsed" in status for status, _ in seen) == 2
-        times = [at for _, at in seen]
-        assert max(times) - min(times) < LEASE_SECONDS / 2, "not when the lease would have ended"
+        assert sum("collapsed" in status for _, status in seen) == 2
 
 
 async def test_a_move_seen_by_one_reaches_all(own_redis: RedisServer) -> None:

@@ -219,7 +219,8 @@ async def the_run(server: RedisServer, directory: Path, capture: Capture) -> Evi
             await run.events_come()
             await run.the_hub_fails()
             await run.the_token_file_fails()
-            while message := await news.get_message(timeout=0.05):
+            await listener.publish("gp1:", "the end")
+            while (message := await news.get_message(timeout=20.0)) and message["data"] != b"the end":
                 evidence.heard.append(repr(message).encode() + _bytes(message["data"]))
             evidence.redis += await dump(listener)
             await news.aclose()  # type: ignore[no-untyped-call]  # redis-py has not typed it
@@ -334,7 +335,7 @@ BOOMS: Final = {
     "authentication": ("proxy.web.authentication.digest", LISTING),
     "tokens": ("jwt.decode", WITH_TOKEN),
     "purge": ("proxy.known.agreed_watermarks.AgreedWatermarks.agree", PURGING),
-    "hub": ("httpx.Request", LISTING),
+    "hub": ("proxy.hub.request.Get.__init__", LISTING),
     "hub's answer": ("proxy.hub.client.read_body", LISTING),
     "hub's error body": ("msgspec.json.decode", LISTING),
     "credential": ("proxy.hub.credential.Credential.token", LISTING),
@@ -379,6 +380,7 @@ PLACES: Final = [
     ("tokens", "proxy/callers/keys.py"),
     ("purge", "proxy/known/knowledge.py"),
     ("hub", "proxy/hub/client.py"),
+    ("hub", "proxy/hub/request.py"),
     ("hub", "proxy/fetch.py"),
     ("hub", "proxy/pages.py"),
     ("hub's answer", "proxy/hub/client.py"),

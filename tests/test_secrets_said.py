@@ -38,7 +38,7 @@ from tests.secret_search import (
     inside,
     made,
 )
-from tests.support import RedisServer, free_port
+from tests.support import RedisServer, free_port, tcp_server
 
 SHOWING: Final[list[Callable[[Any], object]]] = [
     str,
@@ -253,8 +253,7 @@ async def test_check_before_a_redis_that_does_not_know_hello() -> None:
             writer.write(f"-ERR unknown command `HELLO`, with args beginning with: `3`, `{PASSWORD}`\r\n".encode())
         writer.close()
 
-    async with await asyncio.start_server(server, LOOPBACK, 0) as listening:
-        port = listening.sockets[0].getsockname()[1]
+    async with tcp_server(server) as port:
         env = environment(
             "http://hub.test/0", f"redis://:{quote(PASSWORD, safe='')}@{LOOPBACK}:{port}", PROXY_EVENTS_MODE="off"
         )

@@ -18,6 +18,7 @@ from tests.shield_fixture import Held, Switch, both, go, holding, server_of, shi
 
 
 @both
+@pytest.mark.usefixtures("virtual_time")
 async def test_turns_come_in_order_and_no_more_at_once_than_allowed(server: str | None) -> None:
     one = shield(server_of(server))
     held = await holding(one, 2)
@@ -39,6 +40,7 @@ async def test_turns_come_in_order_and_no_more_at_once_than_allowed(server: str 
     await one.drain(1)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_room_made_by_another_replica_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that leaves tells; the other, first in line, does not wait for its own look."""
     monkeypatch.setattr("proxy.admission.queue.ROOM_CHECK", 60.0)
@@ -65,6 +67,7 @@ async def test_room_made_by_another_replica_is_news(monkeypatch: pytest.MonkeyPa
         await one.drain(1)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_leaving_comes_after_the_answer_unless_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.admission.shield.RELEASE_DELAY", 1.0)
     one = shield(fakeredis.FakeServer())

@@ -26,7 +26,7 @@ from proxy.secret import Secret
 from proxy.settings import HubSettings, JwtSettings
 from tests.jwk_sets import ED, jwk, key_set
 from tests.redis_servers import Certificates, certificates
-from tests.support import KEY, LIST
+from tests.support import KEY, LIST, tcp_server
 
 UNTRUSTED = r"unable to get (local )?issuer certificate|self-signed certificate"
 
@@ -50,8 +50,8 @@ async def company(made: Certificates) -> AsyncIterator[str]:
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(made.certificate, made.key)
-    async with await asyncio.start_server(answer, LOOPBACK, 0, ssl=context) as server:
-        yield f"https://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+    async with tcp_server(answer, ssl=context) as port:
+        yield f"https://{LOOPBACK}:{port}"
 
 
 async def test_the_hub_is_asked_where_its_authority_is_known(made: Certificates) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import httpx
@@ -27,7 +27,7 @@ from proxy.redis.link import RedisLink
 from proxy.redis.news import News
 from proxy.redis_keys import NOBODYS, credential_id, names
 from proxy.secret import Secret
-from proxy.settings import AdminSettings, CacheSettings, RedisSettings, Settings
+from proxy.settings import AdminSettings, CacheSettings, EventSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator
 from proxy.web.admin import PURGE_PATH
 from proxy.web.health import READY_PATH
@@ -133,14 +133,24 @@ class Pair:
 
 @asynccontextmanager
 async def pair(
-    url: str, *, timeout: float = 5.0, settled_ttl: float = 60, compose: bool = False, **cache: float
+    url: str,
+    *,
+    timeout: float = 5.0,
+    settled_ttl: float = 60,
+    compose: bool = False,
+    events: Literal["auto", "off"] = "auto",
+    **cache: float,
 ) -> AsyncIterator[Pair]:
-    """Without composing, every question that nobody has asked yet is the hub's to answer."""
+    """Without composing, every question that nobody has asked yet is the hub's to answer.
+
+    With events, what is known is doubted now and then on a busy machine, where one takes the subscription over.
+    """
     simulator = Simulator(still_world(time.time, namespaces=NAMESPACES), api_key=KEY)
     settings = Settings(
         cache=CacheSettings(settled_ttl=settled_ttl, compose=compose, **cache),  # type: ignore[arg-type]
         redis=RedisSettings(url=Secret(url), timeout=timeout),
         admin=AdminSettings(key=Secret(ADMIN)),
+        events=EventSettings(mode=events),
     )
     plenty = {"rate": 10_000.0, "burst": 10_000, "concurrency": 500}
     async with AsyncExitStack() as stack:
@@ -304,7 +314,7 @@ async def test_replicas_share_pages_moves_and_budget_over_a_cluster(three: Clust
 
 
 async def test_a_purge_reaches_all_slots_of_a_cluster(three: Cluster) -> None:
-    async with pair(three.url) as it:
+    async with pair(three.url, events="off") as it:
         await it.share()
         for namespace in NAMESPACES:
             for replica in (0, 1):
@@ -341,7 +351,7 @@ async def test_replicas_share_rows_over_a_cluster(three: Cluster) -> None:
 
 async def test_replicas_share_one_flight_over_a_cluster(three: Cluster) -> None:
     """Many ask both replicas at once what neither knows."""
-    async with pair(three.url) as it:
+    async with pair(three.url, events="off") as it:
         await it.share()
         it.hub.faults.set(Fault(latency=0.1))
         for namespace in NAMESPACES:

@@ -72,6 +72,7 @@ async def test_another_page_size_is_the_same_listing_other_filters_are_not() -> 
         assert isinstance(await it.ask(QUESTION), Miss)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_overlapping_answer_of_another_moment_is_asked_for_again() -> None:
     """Two requests under way at once: whose answer is the older one cannot be known, so the hub is asked again."""
     async with fixture() as it:

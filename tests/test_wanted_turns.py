@@ -56,6 +56,7 @@ async def test_where_nobody_is_to_ask_the_hub_no_turn_is_taken() -> None:
     await one.drain(1)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_look_that_finds_no_room_waits_in_line() -> None:
     one = shield(fakeredis.FakeServer())
     held = await holding(one, 2)
@@ -96,6 +97,7 @@ async def test_a_look_brings_no_turn_where_the_gate_is_to_be_told_or_asked_apart
     await one.drain(1)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_turn_that_was_lost_by_who_waited_in_vain_is_given_back() -> None:
     one = shield(fakeredis.FakeServer())
     wanted = await lost_look(one)

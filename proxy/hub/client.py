@@ -158,11 +158,9 @@ class Hub:
     async def _send(self, path: str, query: str, token: Secret, until: float, call: HubCall) -> Answer:
         if (trace := tracing.current.get()) is not None:
             call.trace = trace.child()
-        request = self._origin.get(
-            f"{path}?{query}" if query else path,
-            [*HEADER, (b"authorization", b"Bearer " + token.encoded()), *_trace_header(call)],
-            {"timeout": self._timeout, UNTIL: until},
-        )
+        target = f"{path}?{query}" if query else path
+        request = self._origin.get(target, HEADER + _trace_header(call), {"timeout": self._timeout, UNTIL: until})
+        request.lines.append((b"authorization", b"Bearer " + token.encoded()))  # last: no frame but this one sees it
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.HTTPError as error:

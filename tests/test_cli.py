@@ -159,7 +159,8 @@ def test_serve_answers_and_drains(hub: str) -> None:
         assert KEY not in said
 
 
-def test_a_request_in_flight_is_answered_before_the_end(hub: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_in_flight_is_answered_before_the_end(hub: str, number: signal.Signals) -> None:
     with serving(hub, PROXY_SERVER_DRAIN_DELAY="0") as (url, process):
         fault = urllib.request.Request(
             f"{hub}/_simulator/faults", json.dumps([{"latency": 1.0}]).encode(), method="PUT"
@@ -170,7 +171,7 @@ def test_a_request_in_flight_is_answered_before_the_end(hub: str) -> None:
         with socket.create_connection((host, int(port)), timeout=PATIENCE) as caller:
             caller.sendall(f"GET {LIST} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
             eventually(lambda: json.loads(get(f"{hub}/_simulator/requests")[2])["count"] == 1)
-            process.terminate()
+            process.send_signal(number)
             assert caller.recv(65536).startswith(b"HTTP/1.1 200 OK")
         assert process.wait(PATIENCE) == 0
 
@@ -213,6 +214,25 @@ def test_sigterm_to_all_processes_at_once_drains_them_too(hub: str) -> None:
         assert get(f"{url}{LIST}")[0] == 200
         assert process.wait(PATIENCE) == 0
         assert time.monotonic() - began > 5
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_ends_no_request(hub: str) -> None:
+    """Its SIGHUP comes to all processes at once; the supervisor replaces the workers then."""
+    with (
+        serving(hub, **DRAINING | {"PROXY_SERVER_DRAIN_DELAY": "0"}) as (url, process),
+        ThreadPoolExecutor(1) as threads,
+    ):
+        fault = urllib.request.Request(f"{hub}/_simulator/faults", b'[{"latency": 1.0}]', method="PUT")
+        with urllib.request.urlopen(fault, timeout=PATIENCE):
+            waiting = threads.submit(get, f"{url}{LIST}")
+        eventually(lambda: re.search(rb"proxy_flights\S* 1\.0", get(f"{url}/metrics")[2]))
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in (process.pid, *map(int, children)):
+            os.kill(pid, signal.SIGHUP)
+        assert waiting.result()[0] == 200
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.slow

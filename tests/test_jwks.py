@@ -264,6 +264,29 @@ async def test_a_key_that_is_gone_ends_its_tokens_also_remembered_ones() -> None
         assert it.keys.generation == 2
 
 
+async def test_a_set_that_nobody_needed_for_long_is_waited_for() -> None:
+    """Else who comes first after a quiet time would be let in by a key that was withdrawn long before."""
+    async with rig() as it:
+        await it.tokens.caller(token())
+        it.clock.advance(609)
+        assert known(it.tokens, token()) == ANN, "it was due, but not long ago"
+        await it.settled()
+        it.provider.body = TWO
+        it.clock.advance(610)
+        assert known(it.tokens, token()) is None
+        it.provider.release.clear()
+        it.provider.asked.clear()
+        first = asyncio.create_task(it.refusal(token(jti="2")))
+        await it.provider.asked.wait()
+        second = asyncio.create_task(it.refusal(token(jti="3")))
+        await asyncio.sleep(0)
+        it.provider.release.set()
+        for refusal in (first, second):
+            assert "unknown" in await refusal
+        assert known(it.tokens, token()) is None
+        assert it.keys.requests == 3
+
+
 @pytest.mark.parametrize("body", [key_set(), key_set(jwk(RSA[0], kid="one", use="enc"))], ids=["empty", "encryption"])
 async def test_a_set_without_keys_withdraws_the_last_one(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """It is the provider's word, and no outage (RFC 7517 §5)."""

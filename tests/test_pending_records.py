@@ -150,6 +150,23 @@ async def test_what_was_not_heard_is_told_again_and_again(monkeypatch: pytest.Mo
     assert sorted(redis.heard) == [f"l{number}" for number in range(5)]
 
 
+async def test_what_redis_did_not_take_is_told_though_nothing_says_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been away for a moment only, in which no news was missed, and nothing be asked here for a while."""
+    monkeypatch.setattr(retry_loop, "RETRY_INTERVAL", 0.0)
+    redis = Redis()
+    one = pending_records(redis)
+    for number in range(2):  # another time, too
+        redis.refused = {"l"}
+        one.note("l", record(number), moved=True)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        redis.refused = set()
+        async with asyncio.timeout(5):
+            while redis.heard.get("l") != (record(number), True):
+                await asyncio.sleep(0)
+    assert await one.drain(1) == 0
+
+
 async def test_a_refused_record_is_kept_as_it_is_by_then_and_as_moved() -> None:
     redis = Redis()
     redis.refuses = True

@@ -258,6 +258,17 @@ async def test_a_redis_that_takes_no_writes_makes_nobody_trust_long(own_redis: R
         await admin.aclose()
 
 
+async def test_what_redis_did_not_take_for_a_moment_reaches_all(own_redis: RedisServer) -> None:
+    """The others hear of each other all the time, and trust their memory; and nobody asks the first one again."""
+    async with fleet(own_redis, 2, settled_ttl=600, min_refresh=0) as it:
+        await it.ask(1)
+        own_redis.command("ACL", "SETUSER", "default", "-evalsha")
+        it.move()
+        total, _ = await it.ask(0, **{"cache-control": "no-cache"})
+        own_redis.command("ACL", "SETUSER", "default", "+evalsha")
+        assert await it.until(lambda seen: seen[0] == total, 1) < 3.0, "else it had gone on with what was before"
+
+
 @pytest.mark.parametrize("directive", ["no-cache", "max-age=0"])
 async def test_directives_are_honoured_over_http(own_redis: RedisServer, directive: str) -> None:
     async with fleet(own_redis, size=1, settled_ttl=60, min_refresh=0.05) as it:

@@ -1,11 +1,11 @@
 """The public keys that verify tokens, from the URL of a JWK set (RFC 7517), fetched without stopping anybody.
 
 An identity provider changes its keys while the proxy runs, and may be down when it is asked. So the set is fetched
-anew in the background, and once more when a token names a key that is not in it; and whatever is answered instead
-of a set, the last good keys go on. A set is the provider's word, also one without keys: it withdraws them all. The
-precautions of ``hub`` hold here too: a request is never cancelled, no redirect is followed (it would say whose keys to
-trust), no cookie kept, no environment variable changes the way, the body is counted, and no connection outlasts its
-deadline.
+anew in the background, and once more when a token names a key that is not in it, or none has come for long; and
+whatever is answered instead of a set, the last good keys go on. A set is the provider's word, also one without keys:
+it withdraws them all. The precautions of ``hub`` hold here too: a request is never cancelled, no redirect is followed
+(it would say whose keys to trust), no cookie kept, no environment variable changes the way, the body is counted, and no
+connection outlasts its deadline.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class KeySet:
         self._clock = clock
         self._timeout = timeout
         self._keys: NamedKeys | None = None  # until a set is fetched
-        self._fetched_at = self._asked_at = self._wanted_at = float("-inf")
+        self._fetched_at = self._asked_at = self._wanted_at = self._tried_at = float("-inf")
         self._failing = False
         self._flights: Flights[None] = Flights()
         self._detached = Detached(awaited=True)
@@ -76,12 +76,16 @@ class KeySet:
         self.generation = 0
         self.requests = 0
 
-    def check_for_changes(self) -> None:
-        """Have an old set fetched anew; nobody waits for it, the old keys go on."""
+    def check_for_changes(self) -> bool:
+        """Have an old set fetched anew; nobody waits for it, the old keys go on.
+
+        Return whether they do: not those that nobody has needed for so long that they may be withdrawn since.
+        """
         now = self._clock()
         old = now - self._fetched_at >= self._settings.jwks_refresh
         if self._keys is not None and old and now - self._asked_at >= self._settings.jwks_min_interval:
             self._ask(now)
+        return not self._overdue(now)
 
     async def find(self, kid: str | None) -> Sequence[PublicKey]:
         """Return the keys named ``kid`` (RFC 7515 §4.1.4), or the only one for a token that names none.
@@ -93,7 +97,9 @@ class KeySet:
             Unauthorized: there is no such key.
             KeysUnavailable: no set could be fetched yet.
         """
-        self.check_for_changes()
+        if not self.check_for_changes():
+            self._wanted_at = self._clock()
+            await self._renewed()
         found = self._pick(kid)
         if not found and (kid is not None or not self._keys):
             await self._renewed()
@@ -130,6 +136,11 @@ class KeySet:
         await asyncio.gather(self._flights.drain(timeout), self._detached.drain(timeout))
         await self._client.aclose()
 
+    def _overdue(self, now: float) -> bool:
+        """Whether the provider was due to be asked, and was not, in vain or not, as nobody needed a key."""
+        due = 2 * self._settings.jwks_refresh + self._settings.jwks_min_interval
+        return self._keys is not None and now - self._tried_at >= due
+
     def _pick(self, kid: str | None) -> Sequence[PublicKey]:
         keys = self._keys or ()
         if kid is None:
@@ -158,6 +169,7 @@ class KeySet:
             self._failed(str(fault))
         else:
             self._learn(keys)
+        self._tried_at = self._clock()
 
     async def _fetch(self, until: float) -> NamedKeys:
         self.requests += 1

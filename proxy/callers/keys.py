@@ -58,8 +58,8 @@ class KeySource(Protocol):
 
     generation: int
 
-    def check_for_changes(self) -> None:
-        """Notice that the keys may have changed; nobody waits."""
+    def check_for_changes(self) -> bool:
+        """Notice that the keys may have changed; nobody waits. Return whether those that are known count meanwhile."""
 
     async def find(self, kid: str | None) -> Sequence[Key]:
         """Return the keys named ``kid``, or raise Unauthorized."""
@@ -84,15 +84,15 @@ class FixedKey:
         self._key = self._file.value if self._file else load_key(settings.key, self._algorithm)
         self.generation = 0
 
-    def check_for_changes(self) -> None:
+    def check_for_changes(self) -> bool:
         """Read the file again if it changed, at most once a second; the last good key outlives a bad file."""
         now = self._clock()
-        if self._file is None or now - self._looked_at < 1:
-            return
-        self._looked_at = now
-        if self._file.reload_if_changed():
-            self._key = self._file.value
-            self.generation += 1
+        if self._file is not None and now - self._looked_at >= 1:
+            self._looked_at = now
+            if self._file.reload_if_changed():
+                self._key = self._file.value
+                self.generation += 1
+        return True
 
     async def find(self, kid: str | None) -> Sequence[Key]:  # noqa: ARG002  whatever the token calls it, there is one
         """Return the key."""

@@ -78,8 +78,7 @@ class Tokens:
 
     def verified(self, token: str) -> Verified | None:
         """Return what is remembered of a token that was verified before and is still valid; None says nothing of it."""
-        self._keys.check_for_changes()
-        if len(token) > MAX_TOKEN:
+        if not self._keys.check_for_changes() or len(token) > MAX_TOKEN:
             return None
         digest = _digest(token)
         found = self._remembered.get(digest)
@@ -93,8 +92,8 @@ class Tokens:
 
     def valid(self, validity: Validity) -> bool:
         """Whether a token that was verified is still valid."""
-        self._keys.check_for_changes()
-        return validity.generation == self._keys.generation and self._clock() < validity.exp
+        current = self._keys.check_for_changes()
+        return current and validity.generation == self._keys.generation and self._clock() < validity.exp
 
     async def caller(self, token: str) -> Caller:
         """Return who asks.

@@ -188,7 +188,9 @@ def freeze_heap() -> None:
 def drain_before_exit(readiness: Readiness, delay: float) -> None:
     """Put a delay of ``delay`` seconds, with readiness false, before what SIGTERM does now.
 
-    A second one skips that; to a worker of several it says nothing, as its supervisor says ``STOP_NOW_SIGNAL``.
+    A second one skips that; to a worker of several it says nothing, as its supervisor says ``STOP_NOW_SIGNAL``. SIGHUP
+    is one as well, unless whoever started this has it ignored (``nohup``): by itself it would end what is under way. A
+    worker leaves it to its supervisor, which replaces the workers.
     """
     stop = cast("Callable[[int, FrameType | None], None]", signal.getsignal(signal.SIGTERM))  # uvicorn's
     loop, supervised = asyncio.get_running_loop(), multiprocessing.parent_process() is not None
@@ -200,8 +202,8 @@ def drain_before_exit(readiness: Readiness, delay: float) -> None:
             return
         readiness.draining = True
         loop.call_soon_threadsafe(readiness.drain)
-        _log.info("SIGTERM: not ready any more, stopping in %g s", delay)
-        loop.call_soon_threadsafe(loop.call_later, delay, stop, number, frame)
+        _log.info("%s: not ready any more, stopping in %g s", signal.Signals(number).name, delay)
+        loop.call_soon_threadsafe(loop.call_later, delay, stop, signal.SIGTERM, frame)
 
     def at_once(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(readiness.drain)
@@ -209,5 +211,7 @@ def drain_before_exit(readiness: Readiness, delay: float) -> None:
 
     signal.signal(signal.SIGTERM, on_sigterm)
     signal.signal(signal.SIGINT, at_once)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if supervised else on_sigterm)
     if supervised and STOP_NOW_SIGNAL is not None:
         signal.signal(STOP_NOW_SIGNAL, lambda _, frame: at_once(signal.SIGTERM, frame))

@@ -45,10 +45,15 @@ class PendingRecords:
         memory.on_move = self._moved
 
     def note(self, listing: str, record: Record, *, moved: bool) -> None:
-        """Others are to be told of this when Redis is back; that a listing has ``moved`` even if it moved back."""
+        """Others are to be told of this as soon as Redis takes it; that a listing has ``moved`` even if it moved back.
+
+        Redis may have been away for a moment only, in which no news was missed: then nothing else says that it is back,
+        and the others, who trust their memory, would go on with what was before.
+        """
         before = self._records.get(listing)
         if before is not None or len(self._records) < self._memory.most_listings:
             self._records[listing] = (record, moved or (before is not None and before[1]))
+            self._retries.start()
 
     def report(self) -> None:
         """Redis is back: report them, in a task of its own, and learn what it knows."""

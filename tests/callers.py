@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.callers.caller import digest
+from proxy.callers.caller import Caller, digest
+from proxy.callers.tokens import Tokens
 from proxy.settings import AuthSettings, CallerSettings
 
 OX, BESSIE, ALL = "gp_ox", "gp_bessie", "gp_all"
@@ -21,3 +22,9 @@ CALLERS = known(
 
 def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
+
+
+def caller_known(it: Tokens, token: str) -> Caller | None:
+    """Whose token it is, if that is known without waiting."""
+    found = it.verified(token)
+    return None if found is None else found.caller

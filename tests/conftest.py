@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,10 @@ import pytest
 import uvicorn.server
 from hypothesis import HealthCheck, settings
 
-from tests.support import RedisServer, started_redis
+from proxy.answer.encodings import Coding, encode
+from tests.fleet import HubProcess, hub_process
+from tests.processes import PATIENCE, send
+from tests.support import KEY, RedisServer, started_redis
 
 # How long an example takes is the machine's: also where Hypothesis does not see that this is CI.
 settings.register_profile("unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -68,3 +72,34 @@ def own_redis() -> Iterator[RedisServer]:
     """A real Redis server for one test, which may do to it what it likes."""
     with started_redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def simulate() -> Iterator[HubProcess]:
+    """A simulator in a process of its own, on which the world stands still."""
+    with hub_process() as it:
+        yield it
+        it.process.send_signal(signal.SIGINT)
+        assert it.process.wait(PATIENCE) == 0
+
+
+@pytest.fixture
+def hub(simulate: HubProcess) -> str:
+    """The URL of the simulator, which is as it was at first."""
+    simulate.faults()
+    simulate.clear()
+    send(f"{simulate.url}/_simulator/key", "PUT", {"api_key": KEY})
+    return simulate.url
+
+
+@pytest.fixture
+def variants_made(monkeypatch: pytest.MonkeyPatch) -> list[Coding]:
+    """The coding of each variant that is made from now on."""
+    made: list[Coding] = []
+
+    def counting(body: bytes, coding: Coding) -> bytes:
+        made.append(coding)
+        return encode(body, coding)
+
+    monkeypatch.setattr("proxy.known.encoder.encode", counting)
+    return made

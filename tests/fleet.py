@@ -23,7 +23,7 @@ from typing import Any
 
 from proxy.commands.sockets import LOOPBACK
 from tests.herd import Answered, ask
-from tests.processes import eventually, get, is_ready, running
+from tests.processes import eventually, get, is_ready, running, send
 from tests.support import KEY, LIST, UNHURRIED, RedisServer, free_port, started_redis
 
 LEASE = 2.0
@@ -89,12 +89,6 @@ class Relay:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
         self._loop.close()
-
-
-def send(url: str, method: str, data: Any = None) -> None:
-    request = urllib.request.Request(url, data=json.dumps(data).encode(), method=method)
-    with urllib.request.urlopen(request, timeout=20):
-        pass
 
 
 @dataclass

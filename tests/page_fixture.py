@@ -38,6 +38,7 @@ from tests.support import UNHURRIED, Clock
 
 QUESTION = page_question("c", ListQuery())
 OTHER = page_question("c", ListQuery(page=2))
+LEASE_KEY = f"{QUESTION.page_key}:lease"
 
 
 @dataclass
@@ -64,6 +65,12 @@ class ScriptedHub(httpx.AsyncBaseTransport):
         body = json.dumps({**page, "total_entries": self.total, "total_cost": self.cost}).encode()
         headers = {} if self.retry_after is None else {"retry-after": self.retry_after}
         return httpx.Response(self.status, headers=headers, stream=httpx.ByteStream(body), request=request)
+
+
+async def until_asked(hub: ScriptedHub, times: int) -> None:
+    async with asyncio.timeout(5):
+        while hub.asked < times:
+            await asyncio.sleep(0.001)
 
 
 GATE = "gp1:{g}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,12 @@ def get(url: str) -> tuple[int, dict[str, str], bytes]:
         return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
 
 
+def send(url: str, method: str, data: Any = None) -> None:
+    request = urllib.request.Request(url, data=json.dumps(data).encode(), method=method)
+    with urllib.request.urlopen(request, timeout=20):
+        pass
+
+
 def eventually(look: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -77,18 +84,6 @@ def eventually(look: Callable[[], object]) -> None:
 
 def is_ready(url: str) -> bool:
     return get(f"{url}/health/ready")[0] == 200
-
-
-@pytest.fixture
-def hub() -> Iterator[str]:
-    """A simulator in a process of its own, on which the world stands still."""
-    port = free_port()
-    with running("simulate", "--port", str(port), "--api-key", KEY, "--speed", "0") as process:
-        url = f"http://{LOOPBACK}:{port}"
-        eventually(lambda: get(f"{url}/_simulator/requests")[0] == 200)
-        yield url
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 0
 
 
 @contextmanager

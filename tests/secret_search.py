@@ -41,9 +41,9 @@ from proxy.settings import (
 )
 from proxy.simulator import Fault, Simulator
 from proxy.web.admin import PURGE_PATH
+from tests.attacks import ROWS
 from tests.callers import ALL, BESSIE, OX
 from tests.support import LIST, ROOT, still_world
-from tests.test_attacks import ROWS
 
 HUB, FARM, FILED = "hub/T0ken+Qx7Zp9wKd==", "farm/T0ken+Vb3Nm8rTy==", "filed/T0ken+Lp5Hj2sWe=="
 

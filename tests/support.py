@@ -49,6 +49,7 @@ UNHURRIED = 5.0
 take longer than the default, and is then left alone for a moment."""
 LIST = "/api/ai/generations"
 KEY = "k-3f9d2c71aa"
+REQUIRED_HEADERS = {"cache-control", "vary", "cache-status", "x-request-id", "content-type", "content-length"}
 
 
 class Clock:
@@ -80,6 +81,23 @@ class Rig:
 
     async def get(self, query: str = "", **headers: str) -> httpx.Response:
         return await self.caller.get(f"{LIST}?{query}" if query else LIST, headers=headers)
+
+
+class Gated(httpx.ASGITransport):
+    """A hub that answers when it may."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.closed = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.set()
+        await self.answers.wait()
+        return await super().handle_async_request(request)
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 def still_world(clock: Callable[[], float], **world: Any) -> World:
@@ -170,6 +188,31 @@ async def socket_rig(
         app = create_app(msgspec.structs.replace(base, hub=hub_settings), sinks=[])
         async with serving(Controlled(simulator), hub_socket), serving(app, proxy_socket):
             yield SocketRig(url_of(proxy_socket), url_of(hub_socket), simulator)
+
+
+async def raw(it: SocketRig, request: bytes) -> bytes:
+    """Send bytes as they are and read until the server closes."""
+    host, port = it.proxy_url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def envelope(response: httpx.Response) -> dict[str, Any]:
+    """The error envelope, checked for its shape."""
+    body: dict[str, Any] = response.json()
+    assert set(body) == {"error", "status", "status_message", "request_id"}
+    assert {"type", "title", "detail"} <= set(body["error"]) <= {"type", "title", "detail", "parameter"}
+    assert body["status"] == "error"
+    assert body["status_message"] == body["error"]["type"]
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["cache-control"] == "no-store"
+    assert set(response.headers) >= REQUIRED_HEADERS
+    return body
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import fakeredis
 import httpx
 import pytest
 
 from proxy.simulator import Fault
-from tests.support import KEY, LIST, rig
-from tests.test_query import BAD_QUERIES
-
-REQUIRED_HEADERS = {"cache-control", "vary", "cache-status", "x-request-id", "content-type", "content-length"}
-
-
-def envelope(response: httpx.Response) -> dict[str, Any]:
-    """The error envelope, checked for its shape."""
-    body: dict[str, Any] = response.json()
-    assert set(body) == {"error", "status", "status_message", "request_id"}
-    assert {"type", "title", "detail"} <= set(body["error"]) <= {"type", "title", "detail", "parameter"}
-    assert body["status"] == "error"
-    assert body["status_message"] == body["error"]["type"]
-    assert body["request_id"] == response.headers["x-request-id"]
-    assert response.headers["content-type"] == "application/json"
-    assert response.headers["cache-control"] == "no-store"
-    assert set(response.headers) >= REQUIRED_HEADERS
-    return body
+from tests.bad_queries import BAD_QUERIES
+from tests.support import KEY, LIST, REQUIRED_HEADERS, envelope, rig
 
 
 async def test_a_question_that_is_asked_again_is_a_hit_with_the_same_bytes() -> None:

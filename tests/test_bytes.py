@@ -18,7 +18,7 @@ from proxy.redis.client import connect
 from proxy.secret import Secret
 from proxy.settings import CacheSettings, RedisSettings, Settings
 from proxy.simulator import Fault, Simulator, World
-from tests.support import KEY, LIST, UNHURRIED, RedisServer, SocketRig, socket_rig, still_world
+from tests.support import KEY, LIST, UNHURRIED, RedisServer, SocketRig, raw, socket_rig, still_world
 
 PAGES = [
     (namespace, size, page) for namespace in ("ox", "bessie", "moo") for size in (1, 2, 3, 7) for page in range(1, 19)
@@ -87,17 +87,6 @@ async def test_a_second_process_gets_the_same_bytes_from_redis(own_redis: RedisS
         assert second.content == first.content
         assert second.headers["etag"] == first.headers["etag"]
         assert simulator.journal.count == 1
-
-
-async def raw(it: SocketRig, request: bytes) -> bytes:
-    """Send bytes as they are and read until the server closes."""
-    host, port = it.proxy_url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(request)
-    async with asyncio.timeout(5):
-        answer = await reader.read()
-    writer.close()
-    return answer
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,8 @@ from proxy.redis.shared import Found, Shared
 from proxy.redis.stored import read_record, write_mark, write_page, write_record
 from proxy.redis_keys import record_key
 from proxy.settings import CacheSettings
-from tests.page_fixture import OTHER, QUESTION, Fixture, fixture
+from tests.page_fixture import LEASE_KEY, OTHER, QUESTION, Fixture, fixture, until_asked
 from tests.support import RedisServer
-from tests.test_fetch import LEASE_KEY, until_asked
 
 NOW = 1_790_000_000.0
 CACHE = CacheSettings(live_ttl=1, settled_ttl=5)

@@ -30,10 +30,8 @@ from proxy.commands.sockets import LOOPBACK
 from proxy.commands.terminal import cannot_listen
 from proxy.config.sources import load
 from tests.jwk_sets import ED, jwk, key_set
-from tests.processes import COMMAND, PATIENCE, environment, eventually, get, hub, is_ready, run, running, serving
+from tests.processes import COMMAND, PATIENCE, environment, eventually, get, is_ready, run, running, serving
 from tests.support import KEY, LIST, ROOT, RedisServer, free_port
-
-__all__ = ["hub"]  # a fixture
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -88,37 +88,23 @@ def test_each_coding_has_a_tag_of_its_own() -> None:
     assert [variant_etag('"abc"', coding) for coding in (None, "gzip", "zstd")] == ['"abc"', '"abc-gzip"', '"abc-zstd"']
 
 
-def variants_made(monkeypatch: pytest.MonkeyPatch) -> list[Coding]:
-    """The coding of each variant that is made from now on."""
-    made: list[Coding] = []
-
-    def counting(body: bytes, coding: Coding) -> bytes:
-        made.append(coding)
-        return encode(body, coding)
-
-    monkeypatch.setattr("proxy.known.encoder.encode", counting)
-    return made
-
-
 @pytest.mark.parametrize("size", [2000, OFF_LOOP_BYTES + 1])
-async def test_a_variant_is_made_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = variants_made(monkeypatch)
+async def test_a_variant_is_made_once(size: int, variants_made: list[Coding]) -> None:
     encoder, one = Encoder(Memory(10**9)), page(size)
     bodies = await asyncio.gather(*(encoder.body(QUESTION, one, "gzip") for _ in range(20)))
-    assert len(made) == 1
+    assert len(variants_made) == 1
     assert {gzip.decompress(body) for body in bodies} == {one.body}
     assert await encoder.body(QUESTION, one, None) is one.body
     assert await encoder.body(QUESTION, one, "gzip") is bodies[0]
 
 
-async def test_another_copy_of_the_page_is_given_the_variant_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_copy_of_the_page_is_given_the_variant_too(variants_made: list[Coding]) -> None:
     """As two looks into Redis may have read it."""
-    made = variants_made(monkeypatch)
     encoder, copies = Encoder(Memory(10**9)), [page(OFF_LOOP_BYTES + 1) for _ in range(2)]
     await asyncio.gather(*(encoder.body(QUESTION, one, "gzip") for one in copies))
     for one in copies:
         assert await encoder.body(QUESTION, one, "gzip") is copies[0].variants["gzip"]
-    assert len(made) == 1
+    assert len(variants_made) == 1
 
 
 async def test_variants_count_like_bodies_and_go_with_their_page() -> None:

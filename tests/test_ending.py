@@ -5,31 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import fakeredis
-import httpx
 import pytest
 
 from proxy.settings import StatusSettings
 from proxy.simulator import Simulator
 from proxy.tasks.detached import Detached, drain_all
 from tests.support import KEY as TOKEN
-from tests.support import Clock, rig, still_world
-
-
-class Gated(httpx.ASGITransport):
-    """A hub that answers when it may."""
-
-    def __init__(self, simulator: Simulator) -> None:
-        super().__init__(simulator)
-        self.asked, self.answers = asyncio.Event(), asyncio.Event()
-        self.closed = False
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.set()
-        await self.answers.wait()
-        return await super().handle_async_request(request)
-
-    async def aclose(self) -> None:
-        self.closed = True
+from tests.support import Clock, Gated, rig, still_world
 
 
 def hub() -> Gated:

@@ -35,8 +35,7 @@ from proxy.settings import AuthSettings, CacheSettings, CallerSettings, Credenti
 from proxy.simulator import Fault
 from proxy.simulator.world import Generation
 from tests.callers import ALL, CALLERS, OX, bearer
-from tests.support import Rig, rig
-from tests.test_api import REQUIRED_HEADERS, envelope
+from tests.support import REQUIRED_HEADERS, Rig, envelope, rig
 
 ID = "0e8a1f64-0000-4000-8000-000000000001"
 PATHS = [LIST_PATH, QUEUE_PATH]

@@ -14,7 +14,7 @@ from proxy.answer.freshness import POPULAR_AFTER, POPULAR_REFRESH_SHARE, REFRESH
 from proxy.answer.page import Page
 from proxy.answer.record import Record, Stamp
 from proxy.known.cached_page import NO_PAGE, CachedPage
-from proxy.known.completion import Origin
+from proxy.known.completion import Completion, Origin
 from proxy.known.doubts import Doubts
 from proxy.known.invalidations import Invalidations
 from proxy.known.judging import Judging
@@ -26,12 +26,12 @@ from proxy.questions.question import Question, page_question
 from proxy.questions.watermarks import Extent
 from proxy.settings import CacheSettings
 from tests.support import Clock
-from tests.test_doubts import DONE
 
 SETTINGS = CacheSettings(live_ttl=1, settled_ttl=5, max_page_age=30, compose=False)
 QUESTIONS = [page_question("c", ListQuery(namespace="ox", page=page)) for page in (1, 2)]
 QUESTIONS += [page_question("c", ListQuery(namespace="bessie"))]
 STAMPS = [Stamp(1, "0.10"), Stamp(2, "0.20")]
+DONE = Completion("0e8a1f64-0000-4000-8000-000000000001", "succeeded", "video", "veo-4", "")
 some = st.sampled_from
 ago = st.sampled_from([0.0, 0.05, 0.5, 3.0])
 

@@ -21,9 +21,9 @@ from proxy.callers.jwks import MAX_SAME_NAME, MAX_SET, KeySet
 from proxy.callers.keys import KeyFault, suits, usable_keys
 from proxy.callers.tokens import Tokens
 from proxy.settings import JwtSettings
+from tests.callers import caller_known
 from tests.jwk_sets import ED, jwk, key_set
 from tests.support import NOW, Clock, free_port, tcp_server
-from tests.test_tokens import known
 
 RSA = [rsa.generate_private_key(65_537, 2048) for _ in range(2)]
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -242,7 +242,7 @@ async def test_an_old_set_is_renewed_while_the_old_keys_go_on() -> None:
         await it.tokens.caller(token(jti="2"))
         assert it.keys.requests == 1, "not old yet"
         it.clock.advance(1)
-        assert known(it.tokens, token(jti="2")) == ANN, "a remembered token is enough to notice"
+        assert caller_known(it.tokens, token(jti="2")) == ANN, "a remembered token is enough to notice"
         await it.provider.asked.wait()
         assert await it.tokens.caller(token(jti="3")) == ANN, "nobody waits"
         assert it.keys.requests == 2
@@ -259,7 +259,7 @@ async def test_a_key_that_is_gone_ends_its_tokens_also_remembered_ones() -> None
         it.clock.advance(300)
         it.keys.check_for_changes()
         await it.settled()
-        assert known(it.tokens, token()) is None
+        assert caller_known(it.tokens, token()) is None
         assert "unknown" in await it.refusal(token())
         assert it.keys.generation == 2
 
@@ -297,7 +297,7 @@ async def test_a_set_without_keys_withdraws_the_last_one(body: bytes, caplog: py
         it.clock.advance(300)
         it.keys.check_for_changes()
         await it.settled()
-        assert known(it.tokens, token()) is None
+        assert caller_known(it.tokens, token()) is None
         assert "unknown" in await it.refusal(token())
         assert "there is none" in await it.refusal(token(kid=None))
         assert "no key of the JWK set verifies" in caplog.text
@@ -344,7 +344,7 @@ async def test_the_same_set_again_forgets_nothing() -> None:
         it.keys.check_for_changes()
         await it.settled()
         assert it.keys.requests == 2
-        assert known(it.tokens, token()) == ANN
+        assert caller_known(it.tokens, token()) == ANN
         assert it.keys.generation == 1
 
 
@@ -427,7 +427,7 @@ async def test_the_last_good_keys_outlive_an_outage(broken: dict[str, Any], capl
             it.clock.advance(86_400)
             assert await it.tokens.caller(token(jti=str(number))) == ANN
             await it.settled()
-        assert known(it.tokens, token()) == ANN
+        assert caller_known(it.tokens, token()) == ANN
         await it.settled()
         assert "unknown" in await it.refusal(token(RSA[1], "two"))
         assert (it.keys.generation, len(caplog.records)) == (1, 1), "one line for one outage"

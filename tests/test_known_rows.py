@@ -3,63 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from proxy.questions.question import Question
-from proxy.redis.client import connect
 from proxy.redis.shared import Shared
 from proxy.redis_keys import rows_keys
-from proxy.secret import Secret
-from proxy.settings import CacheSettings
-from proxy.simulator import Simulator
 from proxy.simulator.sending import send_answer
 from tests.listings import question
-from tests.support import KEY, Clock, RedisServer, Rig, rig, still_world
+from tests.rows_fixture import pair
+from tests.support import RedisServer
 
 TOP = "page_size=50"
-
-
-@dataclass
-class Pair:
-    """Two replicas with one clock; the world is 120 rows long."""
-
-    one: Rig
-    other: Rig
-    hub: Simulator
-    clock: Clock
-    redis: RedisServer
-
-    @property
-    def asked(self) -> int:
-        return self.hub.journal.count
-
-    def arrive(self) -> None:
-        self.clock.advance(0.1)
-        self.hub.world.end(self.hub.world.enqueue("ox"))
-        self.clock.advance(6)
-
-    def keys(self, ending: str) -> list[str]:
-        return [key.decode() for key in self.redis.command("KEYS", f"gp1:*:{ending}")]
-
-
-@asynccontextmanager
-async def pair(redis: RedisServer, **cache: Any) -> AsyncIterator[Pair]:
-    redis.command("FLUSHALL")
-    clock = Clock()
-    hub = Simulator(still_world(clock, history=120), api_key=KEY, clock=clock)
-    async with AsyncExitStack() as stack:
-        replicas = [
-            await stack.enter_async_context(
-                rig(cache=CacheSettings(**cache), redis=connect(Secret(redis.url)), simulator=hub, clock=clock)
-            )
-            for _ in range(2)
-        ]
-        yield Pair(replicas[0], replicas[1], hub, clock, redis)
 
 
 def detail(answer: Any) -> str:
@@ -71,16 +27,16 @@ def ids(answer: Any) -> list[str]:
     return [row["generation_id"] for row in answer.json()["generations"]]
 
 
-async def test_what_one_learned_the_other_composes(own_redis: RedisServer) -> None:
-    async with pair(own_redis) as it:
+async def test_what_one_learned_the_other_composes(redis_server: RedisServer) -> None:
+    async with pair(redis_server) as it:
         await it.one.get("page_size=100")
         other = await it.other.get("page_size=7&page=3")
         assert (detail(other), it.asked) == ("detail=composed", 1)
         assert ids(other) == [row.id for row in list(it.hub.world.newest_first("ox"))[14:21]]
 
 
-async def test_a_move_is_learned_once_and_known_to_all(own_redis: RedisServer) -> None:
-    async with pair(own_redis) as it:
+async def test_a_move_is_learned_once_and_known_to_all(redis_server: RedisServer) -> None:
+    async with pair(redis_server) as it:
         await it.one.get("page_size=100")
         await it.other.get("page_size=20&page=4")
         it.arrive()
@@ -91,9 +47,9 @@ async def test_a_move_is_learned_once_and_known_to_all(own_redis: RedisServer) -
         assert ids(deep) == [row.id for row in list(it.hub.world.newest_first("ox"))[60:80]]
 
 
-async def test_redis_has_no_more_rows_than_are_kept(own_redis: RedisServer) -> None:
+async def test_redis_has_no_more_rows_than_are_kept(redis_server: RedisServer) -> None:
     """What has sunk too deep goes: a busy listing would else grow for as long as it can be explained."""
-    async with pair(own_redis, listing_depth=50) as it:
+    async with pair(redis_server, listing_depth=50) as it:
         for _ in range(4):
             await it.one.get(TOP)
             it.arrive()
@@ -101,9 +57,9 @@ async def test_redis_has_no_more_rows_than_are_kept(own_redis: RedisServer) -> N
         assert (it.redis.command("HLEN", rows), it.redis.command("ZCARD", written)) == (50, 50)
 
 
-async def test_a_walk_as_of_one_moment_goes_on_at_another_replica(own_redis: RedisServer) -> None:
+async def test_a_walk_as_of_one_moment_goes_on_at_another_replica(redis_server: RedisServer) -> None:
     """As a load balancer has it: the other has never been asked for this listing."""
-    async with pair(own_redis) as it:
+    async with pair(redis_server) as it:
         order = [row.id for row in it.hub.world.newest_first("ox")]
         moment = {"listing-moment": (await it.one.get("page_size=100")).headers["listing-moment"]}
         it.arrive()
@@ -114,9 +70,9 @@ async def test_a_walk_as_of_one_moment_goes_on_at_another_replica(own_redis: Red
         assert it.asked == asked
 
 
-async def test_rows_in_flight_that_were_seen_again_are_so_everywhere(own_redis: RedisServer) -> None:
+async def test_rows_in_flight_that_were_seen_again_are_so_everywhere(redis_server: RedisServer) -> None:
     """Their bytes are the same; that they were looked at is what the other replica has to know."""
-    async with pair(own_redis) as it:
+    async with pair(redis_server) as it:
         it.hub.world.enqueue("ox")
         await it.one.get(TOP)
         await it.other.get("page_size=5")
@@ -127,9 +83,9 @@ async def test_rows_in_flight_that_were_seen_again_are_so_everywhere(own_redis: 
         assert (detail(live), live.headers["age"], it.asked) == ("detail=composed", "0", asked)
 
 
-async def test_rows_that_redis_has_lost_are_written_anew_by_who_knows_them(own_redis: RedisServer) -> None:
+async def test_rows_that_redis_has_lost_are_written_anew_by_who_knows_them(redis_server: RedisServer) -> None:
     """As it comes back with older data: nobody may go on from that, nor be kept from going on."""
-    async with pair(own_redis) as it:
+    async with pair(redis_server) as it:
         await it.one.get("page_size=100")
         keys = it.keys("*")
         saved = {key: it.redis.command("DUMP", key) for key in keys}
@@ -147,9 +103,9 @@ async def test_rows_that_redis_has_lost_are_written_anew_by_who_knows_them(own_r
             assert ids(deep) == [row.id for row in list(it.hub.world.newest_first("ox"))[60:80]]
 
 
-async def test_two_that_learn_at_once_both_count(own_redis: RedisServer) -> None:
+async def test_two_that_learn_at_once_both_count(redis_server: RedisServer) -> None:
     """Whoever comes second learns again, from what the first made of it."""
-    async with pair(own_redis) as it:
+    async with pair(redis_server) as it:
         await it.one.get("page_size=50")
         for number in range(2, 12):
             await asyncio.gather(
@@ -163,7 +119,7 @@ async def test_two_that_learn_at_once_both_count(own_redis: RedisServer) -> None
 
 
 async def test_who_comes_second_goes_on_from_what_the_first_has_made(
-    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would come too late each time it tries, and the rows that it has seen would be lost."""
     tries: list[int] = []
@@ -175,7 +131,7 @@ async def test_who_comes_second_goes_on_from_what_the_first_has_made(
             await it.one.get("page_size=10&page=3")
         return await learn(self, asked, *answer, **how)
 
-    async with pair(own_redis) as it:
+    async with pair(redis_server) as it:
         await it.one.get("page_size=20")
         await it.other.get("page_size=20")
         monkeypatch.setattr(Shared, "store", held_up)
@@ -220,7 +176,7 @@ async def test_what_contradicts_the_known_rows_retires_all_pages(own_redis: Redi
 
 
 async def test_two_orders_that_overlap_are_asked_for_again(
-    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that was asked for before another had come, in another order with the same totals, may be the older."""
     sent, held, left = asyncio.Event(), asyncio.Event(), [True]
@@ -231,7 +187,7 @@ async def test_two_orders_that_overlap_are_asked_for_again(
             await held.wait()
         await send_answer(*answer)
 
-    async with pair(own_redis) as it:
+    async with pair(redis_server) as it:
         for replica in (it.one, it.other):
             await replica.get("page_size=60")
         it.clock.advance(30)  # nothing is in demand: each asks for its own page
@@ -251,7 +207,7 @@ async def test_two_orders_that_overlap_are_asked_for_again(
 
 
 async def test_a_redis_flushed_while_the_hub_is_asked_forgets_no_older_order(
-    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two rows have changed places, which no total tells: an answer from before that shows one of them, too deep to be
     held against rows that are kept, is told from later ones by its time alone."""
@@ -263,10 +219,10 @@ async def test_a_redis_flushed_while_the_hub_is_asked_forgets_no_older_order(
                 sent.set()
                 await held.wait()
             case "flushed":
-                own_redis.command("FLUSHALL")
+                redis_server.command("FLUSHALL")
         await send_answer(*answer)
 
-    async with pair(own_redis, listing_depth=50) as it:
+    async with pair(redis_server, listing_depth=50) as it:
         await it.one.get(TOP)
         it.clock.advance(30)
         monkeypatch.setattr("proxy.simulator.app.send_answer", send)
@@ -286,9 +242,11 @@ async def test_a_redis_flushed_while_the_hub_is_asked_forgets_no_older_order(
 
 @pytest.mark.parametrize("key", range(3))
 @pytest.mark.parametrize("value", ["", "garbage", "1.ab \x97\x01", "wrong type", "gone", "another's"])
-async def test_wrong_rows_in_redis_cost_one_hub_request_at_most(own_redis: RedisServer, key: int, value: str) -> None:
+async def test_wrong_rows_in_redis_cost_one_hub_request_at_most(
+    redis_server: RedisServer, key: int, value: str
+) -> None:
     """It costs a hub request at the most, and is put right by the next answer."""
-    async with pair(own_redis) as it:
+    async with pair(redis_server) as it:
         await it.one.get("page_size=100")
         await it.one.get("page_size=100&status=succeeded")
         name = rows_keys(next(iter(it.keys("head"))).removesuffix(":head"))[key]
@@ -340,8 +298,8 @@ async def test_without_redis_rows_go_on(own_redis: RedisServer) -> None:
         assert it.asked <= asked + 1
 
 
-async def test_without_composing_no_rows_are_kept(own_redis: RedisServer) -> None:
-    async with pair(own_redis, compose=False) as it:
+async def test_without_composing_no_rows_are_kept(redis_server: RedisServer) -> None:
+    async with pair(redis_server, compose=False) as it:
         for query in ("page_size=100", "page_size=9&page=2"):
             answer = await it.one.get(query)
             assert "listing-moment" not in answer.headers

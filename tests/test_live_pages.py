@@ -16,9 +16,8 @@ from proxy.secret import Secret
 from proxy.settings import CacheSettings
 from proxy.simulator import Fault, Simulator
 from proxy.simulator.world import Generation
+from tests.rows_fixture import hub_with, pair
 from tests.support import KEY, Clock, RedisServer, Rig, rig, still_world
-from tests.test_known_rows import pair
-from tests.test_unlisted_members import hub_with
 
 FRESH = {"cache-control": "no-cache"}
 
@@ -51,8 +50,8 @@ async def test_another_page_of_the_same_rows_is_no_older_than_the_one_that_was_s
 
 
 @pytest.mark.parametrize("query", ["page_size=20", "page_size=5"])
-async def test_another_replica_shows_no_older_one_either(own_redis: RedisServer, query: str) -> None:
-    async with pair(own_redis) as it:
+async def test_another_replica_shows_no_older_one_either(redis_server: RedisServer, query: str) -> None:
+    async with pair(redis_server) as it:
         row = it.hub.world.enqueue("ox")
         for replica in (it.one, it.other):
             assert status(await replica.get(query), row.id) == "queued"
@@ -68,8 +67,8 @@ async def test_another_replica_shows_no_older_one_either(own_redis: RedisServer,
         assert it.asked == asked
 
 
-async def test_what_is_as_it_was_is_looked_up_in_redis_once(own_redis: RedisServer) -> None:
-    async with pair(own_redis) as it:
+async def test_what_is_as_it_was_is_looked_up_in_redis_once(redis_server: RedisServer) -> None:
+    async with pair(redis_server) as it:
         row = it.hub.world.enqueue("ox")
         for query in ("page_size=5", "page_size=20"):
             await it.one.get(query)
@@ -82,10 +81,10 @@ async def test_what_is_as_it_was_is_looked_up_in_redis_once(own_redis: RedisServ
                 await asyncio.sleep(0.01)
         assert status(answer, row.id) == "queued"
         assert it.asked == asked
-        calls = counting(own_redis)
+        calls = counting(redis_server)
         for _ in range(5):
             await it.other.get("page_size=5")
-        assert counting(own_redis) == calls
+        assert counting(redis_server) == calls
 
 
 def counting(redis: RedisServer) -> int:
@@ -93,9 +92,9 @@ def counting(redis: RedisServer) -> int:
     return int(redis.command("INFO", "commandstats")["cmdstat_evalsha"]["calls"])
 
 
-async def test_no_page_has_newer_totals_above_a_row_as_it_was_before(own_redis: RedisServer) -> None:
+async def test_no_page_has_newer_totals_above_a_row_as_it_was_before(redis_server: RedisServer) -> None:
     """There may never have been such a moment at the hub."""
-    async with pair(own_redis) as it:
+    async with pair(redis_server) as it:
         row, *_ = [it.hub.world.enqueue("ox") for _ in range(4)]
         before = await it.one.get("page_size=10")
         it.clock.advance(0.6)
@@ -217,9 +216,9 @@ async def test_what_stands_in_is_no_older_than_what_was_shown(failing: int, chan
 @pytest.mark.parametrize("kind", ["none", "of the hub"])
 @pytest.mark.parametrize("failing", [429, 500])
 async def test_what_stands_in_in_another_replica_is_no_older_either(
-    own_redis: RedisServer, failing: int, kind: str
+    redis_server: RedisServer, failing: int, kind: str
 ) -> None:
-    async with pair(own_redis) as it:
+    async with pair(redis_server) as it:
         it.hub.writer.page = hub_with(kind, it.clock).writer.page  # type: ignore[method-assign]
         row = await shown_by_a_small_page(it.one, "processing", large=it.other)
         it.hub.faults.set(Fault(status=failing))
@@ -353,8 +352,8 @@ async def test_until_they_are_shown_otherwise(monkeypatch: pytest.MonkeyPatch) -
         assert compared == [True, False]
 
 
-async def test_so_it_does_in_another_replica(own_redis: RedisServer) -> None:
-    async with pair(own_redis) as it:
+async def test_so_it_does_in_another_replica(redis_server: RedisServer) -> None:
+    async with pair(redis_server) as it:
         it.hub.writer.page = hub_with("limit", it.clock).writer.page  # type: ignore[method-assign]
         kept = await overlapping(it.one, it.other)
         it.hub.faults.set(Fault(status=500))

@@ -23,8 +23,7 @@ from proxy.simulator import Fault, Simulator
 from proxy.web.telemetry.event import RequestEvent, request_info
 from proxy.web.telemetry.metrics import METRICS_PATH, TOPIC, _merged
 from proxy.web.telemetry.request_metrics import RequestMetrics
-from tests.support import KEY, LIST, NOW, ROOT, Clock, Rig, rig, socket_rig, still_world
-from tests.test_ending import Gated
+from tests.support import KEY, LIST, NOW, ROOT, Clock, Gated, Rig, rig, socket_rig, still_world
 
 FARM = CredentialSettings(name="farm", namespaces=("bessie",), api_key=Secret("another-token"))
 PREFIX = "generations_proxy_"

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.commands.sockets import LOOPBACK
+from proxy.web.telemetry.metrics import METRICS_PATH
 from tests.processes import PATIENCE, eventually, get, running
 from tests.support import ROOT, free_port, rig
-from tests.test_metrics import families
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/generations-proxy.json").read_text())
@@ -40,8 +41,9 @@ def binary(name: str) -> str:
 async def test_every_metric_that_is_asked_for_is_exported() -> None:
     async with rig() as it:
         await it.get()
-        exported = {sample.name for family in await families(it) for sample in family.samples}
-        exported |= {f"{family.name}_total" for family in await families(it) if family.type == "counter"}
+        families = list(text_string_to_metric_families((await it.caller.get(METRICS_PATH)).text))
+    exported = {sample.name for family in families for sample in family.samples}
+    exported |= {f"{family.name}_total" for family in families if family.type == "counter"}
     asked = [expression for _, expression in QUERIES] + [rule["expr"] for rule in RULES]
     named = {name for expression in asked for name in re.findall(r"\b(?:generations_proxy|process)_\w+", expression)}
     assert len(named) > 15

@@ -198,11 +198,18 @@ NUMBERS = ["count", "page_number", "page_size", "total_pages", "total_entries"]
 @pytest.mark.parametrize("spelling", ["7.0", "7e0", "7E+0", "0.7E1", "70e-1", "7.000"])
 def test_whole_numbers_are_whole_however_they_are_spelled(name: str, spelling: str) -> None:
     """For JSON, and for JSON Schema from draft 6 on."""
-    text = json.dumps({**ENVELOPE, name: -1}).replace("-1", spelling).encode()
-    page = parse_page(QUESTION, text, 1.0)
-    assert (page.body, page.stamp) == (text, Stamp(7, "1.20"))
-    with pytest.raises(Unfit):  # nothing is composed of it, which would be spelled otherwise
-        read_window(QUESTION, page)
+    number, entries = (1, 7) if name == "total_entries" else (7, 49)
+    question = page_question("c", ListQuery(page=number, page_size=7))
+    rows = [{"generation_id": f"g{row}", "status": "succeeded"} for row in range(7)]
+    places = {"page_number": number, "page_size": 7, "total_pages": number, "total_entries": entries}
+    plain = body(count=7, generations=rows, **places)
+    assert len(read_window(question, parse_page(question, plain, 1.0)).rows) == 7
+    text = plain.replace(f'"{name}": 7'.encode(), f'"{name}": {spelling}'.encode())
+    page = parse_page(question, text, 1.0)
+    assert (page.body, page.stamp) == (text, Stamp(entries, "1.20"))
+    assert text != plain
+    with pytest.raises(Unfit, match=r"row|envelope"):  # nothing is composed of it, which would be spelled otherwise
+        read_window(question, page)
 
 
 @pytest.mark.parametrize(

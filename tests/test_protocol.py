@@ -11,8 +11,7 @@ import pytest
 from proxy.settings import Settings
 from proxy.simulator import Fault
 from proxy.web.protocol import BoundedProtocol
-from tests.support import LIST, SocketRig, socket_rig
-from tests.test_bytes import raw
+from tests.support import LIST, SocketRig, raw, socket_rig
 
 GET = f"GET {LIST} HTTP/1.1\r\n".encode()
 HOST = b"host: x\r\n"

@@ -1,4 +1,4 @@
-"""Pages composed of rows, and walks as of one moment, whatever happens: the machine of ``test_coherence``, and more.
+"""Pages composed of rows, and walks as of one moment, whatever happens: the machine of ``coherence``, and more.
 
 A composed page has the rows of its listing at one moment, in the hub's bytes (links aside), and in states that were
 true no longer ago than its freshness allows; unless it is marked stale. A walk with ``Listing-Moment`` shows each
@@ -20,8 +20,8 @@ from hypothesis.stateful import consumes, rule, run_state_machine_as_test
 from msgspec.structs import replace
 
 from proxy.simulator.world import Generation
+from tests.coherence import CACHE, FILTERS, REPLICAS, TERMINAL, Coherence, Noted, NotedKnowledge, NotedShield
 from tests.support import LIST, RedisServer
-from tests.test_coherence import CACHE, FILTERS, REPLICAS, TERMINAL, Coherence, Noted, NotedKnowledge, NotedShield
 
 pytestmark = pytest.mark.slow
 

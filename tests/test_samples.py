@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from proxy.hub.client import HubCall
-from proxy.web.telemetry.event import Endpoint, RequestInfo
+from proxy.web.telemetry.event import Endpoint, RequestEvent, RequestInfo, request_info
 from proxy.web.telemetry.samples import (
     INTERVAL,
     LISTINGS,
@@ -19,8 +19,17 @@ from proxy.web.telemetry.samples import (
     Totals,
     merged,
 )
-from tests.support import NOW, Clock
-from tests.test_telemetry import EVENT
+from tests.support import LIST, NOW, Clock
+
+EVENT = RequestEvent(
+    request_id="r1",
+    info=request_info("GET", "web", "list", LIST, "gp1:{ab}", "status=failed"),
+    status=200,
+    outcome="hit",
+    seconds=0.001,
+    bytes=321,
+    age=3.0,
+)
 
 
 def of(listing: str, endpoint: Endpoint = "list") -> RequestInfo:

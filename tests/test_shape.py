@@ -124,6 +124,11 @@ def test_the_simulator_and_the_proxy_know_nothing_of_each_other() -> None:
             assert not any(module.startswith("proxy.simulator") for module in used), path
 
 
+def test_what_test_modules_share_is_in_none_of_them() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert "\nfrom tests.test_" not in path.read_text(), path
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 250

@@ -9,10 +9,8 @@ import socket
 import pytest
 
 from proxy.commands.sockets import LOOPBACK, OwnSocket, listen, reserve
-from tests.processes import eventually, get, hub, run, serving
+from tests.processes import eventually, get, run, serving
 from tests.support import RedisServer
-
-__all__ = ["hub"]  # a fixture
 
 
 def test_workers_have_sockets_of_their_own_that_connections_are_shared_among() -> None:

@@ -27,6 +27,7 @@ from proxy.callers.keys import FixedKey
 from proxy.callers.tokens import MAX_TOKEN, Tokens, jwt_faults
 from proxy.secret import Secret
 from proxy.settings import JwtSettings
+from tests.callers import caller_known
 from tests.support import NOW, Clock
 
 Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
@@ -225,17 +226,12 @@ WRONG_CLAIMS = {
 }
 
 
-def known(it: Tokens, token: str) -> Caller | None:
-    found = it.verified(token)
-    return None if found is None else found.caller
-
-
 async def refusal(token: str, it: Tokens | None = None) -> str:
     """What is said of a token that is not accepted, which is never anything of the token."""
     it = it or verifier()
     with pytest.raises(errors.Unauthorized) as caught:
         await it.caller(token)
-    assert known(it, token) is None
+    assert caller_known(it, token) is None
     shown = repr(caught.value) + caught.value.detail
     assert not any(part in shown for part in (*token.split("."), NAME, ISSUER, "evil", "dogs") if len(part) > 3)
     assert caught.value.__cause__ is None, "no text of the library goes into a log"
@@ -366,11 +362,11 @@ async def test_without_leeway_times_count_to_the_second(claim: str, good: int, b
 
 async def test_a_verified_token_costs_no_cryptography_again(monkeypatch: pytest.MonkeyPatch) -> None:
     it = verifier()
-    assert known(it, GOOD) is None
+    assert caller_known(it, GOOD) is None
     assert await it.caller(GOOD) == ANN
     monkeypatch.delattr(jwt, "decode")
     monkeypatch.delattr(jwt, "get_unverified_header")
-    assert known(it, GOOD) == await it.caller(GOOD) == ANN
+    assert caller_known(it, GOOD) == await it.caller(GOOD) == ANN
 
 
 async def test_what_is_remembered_ends_with_the_token() -> None:
@@ -378,9 +374,9 @@ async def test_what_is_remembered_ends_with_the_token() -> None:
     it = verifier(clock=clock, leeway=30.0)
     await it.caller(GOOD)
     clock.advance(599.5)
-    assert known(it, GOOD) == ANN
+    assert caller_known(it, GOOD) == ANN
     clock.advance(0.5)
-    assert known(it, GOOD) is None
+    assert caller_known(it, GOOD) is None
     assert await it.caller(GOOD) == ANN, "within the leeway it is verified each time"
     assert not it._remembered
     clock.advance(30)
@@ -401,9 +397,13 @@ async def test_the_least_recently_used_is_forgotten(monkeypatch: pytest.MonkeyPa
     first, second, third = (signed(claims(sub=f"n{number}")) for number in range(3))
     await it.caller(first)
     await it.caller(second)
-    assert known(it, first)
+    assert caller_known(it, first)
     await it.caller(third)
-    assert (known(it, first) is None, known(it, second) is None, known(it, third) is None) == (False, True, False)
+    assert (caller_known(it, first) is None, caller_known(it, second) is None, caller_known(it, third) is None) == (
+        False,
+        True,
+        False,
+    )
 
 
 async def test_only_digests_of_tokens_are_kept() -> None:
@@ -449,14 +449,14 @@ async def test_a_changed_key_file_ends_what_was_verified(tmp_path: Path, caplog:
     path.write_text("no key at all, and it is logged once")
     for _ in range(3):
         monotonic.advance(1)
-        assert known(it, GOOD) == ANN, "the last good key goes on"
+        assert caller_known(it, GOOD) == ANN, "the last good key goes on"
     assert len(caplog.records) == 1
     assert "at all" not in caplog.text
 
     path.write_text(f"# grown\n{pem(OTHER_RSA)}")
-    assert known(it, GOOD) == ANN, "looked at once a second"
+    assert caller_known(it, GOOD) == ANN, "looked at once a second"
     monotonic.advance(1)
-    assert known(it, GOOD) is None
+    assert caller_known(it, GOOD) is None
     assert WRONG_SIGNATURE in await refusal(GOOD, it)
     assert await it.caller(jwt.encode(claims(), OTHER_RSA, "RS256")) == ANN
 
@@ -565,7 +565,7 @@ def test_no_mutation_is_accepted_as_anything_else(data: st.DataObject, algorithm
     try:
         assert asyncio.run(it.caller(token)) == ANN
     except errors.Unauthorized:
-        assert known(it, token) is None
+        assert caller_known(it, token) is None
 
 
 @examples(deadline=None)

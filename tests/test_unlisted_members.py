@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Sequence
@@ -15,43 +14,8 @@ from proxy.rows.envelope import Envelope
 from proxy.rows.unlisted_members import UnlistedMembers
 from proxy.simulator import Simulator
 from proxy.simulator.world import Generation
-from tests.support import KEY, Clock, rig, still_world
-
-ENTRIES = 120
-
-KINDS = ["none", "of the hub", "has_more", "next_page", "next, but on the last", "offset", "first", "links"]
-KINDS += ["limit", "limit on all"]
-
-
-def further(kind: str, page: int, size: int, *, last: bool) -> dict[str, object]:
-    """What an answer has beside what the contract lists."""
-    kinds: dict[str, dict[str, object]] = {
-        "none": {},
-        "of the hub": {"region": "eu", "limits": {"page_size": 1000, "count": [1]}},
-        "has_more": {"has_more": not last},
-        "next_page": {"next_page": None if last else page + 1},
-        "next, but on the last": {} if last else {"next": f"?page={page + 1}"},
-        "offset": {"offset": (page - 1) * size},
-        "first": {"first": page == 1},
-        "links": {"links": {"self": f"?page={page}&page_size={size}"}},
-        "limit": {"limit": size, "next_cursor": None if last else f"row {page * size}"},
-        "limit on all": {"limit": size},
-    }
-    return kinds[kind]
-
-
-def hub_with(kind: str, clock: Clock) -> Simulator:
-    """A hub of 120 rows whose answers have further members."""
-    hub = Simulator(still_world(clock, history=ENTRIES), api_key=KEY, clock=clock)
-    plain = hub.writer.page
-
-    def page(rows: Sequence[Generation], number: int, size: int, now: float) -> bytes:
-        body = plain(rows, number, size, now)
-        members = json.dumps(further(kind, number, size, last=number * size >= len(rows)))[1:-1]
-        return body[:1] + members.encode() + b", " + body[1:] if members else body
-
-    hub.writer.page = page  # type: ignore[method-assign, assignment]
-    return hub
+from tests.rows_fixture import ENTRIES, KINDS, hub_with
+from tests.support import Clock, rig
 
 
 def unsigned(body: bytes) -> bytes:

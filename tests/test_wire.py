@@ -24,8 +24,8 @@ from proxy.web.express.lane import key_of
 from proxy.web.express.request_cache import KEY_OVERHEAD
 from proxy.web.express.wire import WIRE
 from proxy.web.protocol import BoundedProtocol
+from tests.express_fixture import ORIGIN, Way, token, way
 from tests.support import KEY, LIST, NOW
-from tests.test_express import ORIGIN, Way, token, way
 
 GET = f"GET {LIST}?namespace=ox HTTP/1.1\r\nHost: proxy.test\r\nAuthorization: Bearer gp_ox\r\n\r\n".encode()
 OTHER = GET.replace(b"ox HTTP", b"ox&status=failed HTTP")

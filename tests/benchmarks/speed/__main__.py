@@ -36,7 +36,7 @@ def measure(folder: Path, chosen: Iterable[str], rounds: int, *, smoke: bool) ->
         "hits": lambda: all_hits(folder, seconds, rounds, smoke=smoke),
         "misses": lambda: times.misses(folder, 30 if smoke else 1500),
         "faults": lambda: hits.under_faults(folder, seconds, rounds),
-        "beside": lambda: beside.hits(folder, 1.0 if smoke else 4 * seconds, kept=300 if smoke else 20_000),
+        "beside": lambda: beside.hits(folder, 0.2 if smoke else 4 * seconds, kept=300 if smoke else 20_000),
         "redis": lambda: times.from_redis(folder, seconds, rounds),
         "pages": lambda: many.pages(folder, [1, 50, 200] if smoke else [1, 1000, 100_000], seconds, rounds),
         "workers": lambda: many.workers(folder, seconds, rounds),

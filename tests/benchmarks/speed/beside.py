@@ -98,7 +98,7 @@ def _probe(url: str, seconds: float) -> list[float]:
     """The time of each of the probe's hits."""
     with contextlib.closing(Caller(url, AUTHORIZATION)) as caller:
         caller.get(TARGET)
-        time.sleep(BEGINNING)
+        time.sleep(min(BEGINNING, seconds))
         taken, until = [], time.monotonic() + seconds
         while time.monotonic() < until:
             one, head, _ = caller.get(TARGET)

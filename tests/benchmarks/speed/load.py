@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -67,25 +68,40 @@ class Caller:
     """One kept-alive connection over a blocking socket: next to nothing of a request's time is the caller's own."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        parts = urlsplit(url)
-        self._socket = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=30)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._parts = urlsplit(url)
         lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-        self._rest = f" HTTP/1.1\r\nHost: {parts.netloc}\r\n{''.join(lines)}\r\n".encode()
+        self._rest = f" HTTP/1.1\r\nHost: {self._parts.netloc}\r\n{''.join(lines)}\r\n".encode()
+
+    @cached_property
+    def _socket(self) -> socket.socket:
+        """Made when it is first used: one that is idle while others start is closed by who is asked."""
+        made = socket.create_connection((self._parts.hostname or "", self._parts.port or 80), timeout=30)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def _receive(self) -> bytes:
+        if data := self._socket.recv(262_144):
+            return data
+        raise ConnectionError(f"{self._parts.netloc} hung up")
 
     def get(self, target: str) -> tuple[float, bytes, bytes]:
-        """Ask; return the seconds until the answer was whole, its head and its body."""
+        """Ask; return the seconds until the answer was whole, its head and its body.
+
+        Raises:
+            OSError: there is none.
+        """
         request = b"GET " + target.encode() + self._rest
+        kept = self._socket
         began = time.perf_counter()
-        self._socket.sendall(request)
-        data = self._socket.recv(262_144)
+        kept.sendall(request)
+        data = self._receive()
         while (end := data.find(b"\r\n\r\n")) == -1:
-            data += self._socket.recv(262_144)
+            data += self._receive()
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", data[:end])
         assert length, data[:end]
         parts, left = [data], end + 4 + int(length[1]) - len(data)
         while left > 0:
-            parts.append(self._socket.recv(262_144))
+            parts.append(self._receive())
             left -= len(parts[-1])
         taken = time.perf_counter() - began
         whole = b"".join(parts)

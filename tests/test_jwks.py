@@ -269,11 +269,11 @@ async def test_a_set_that_nobody_needed_for_long_is_waited_for() -> None:
     async with rig() as it:
         await it.tokens.caller(token())
         it.clock.advance(609)
-        assert known(it.tokens, token()) == ANN, "it was due, but not long ago"
+        assert caller_known(it.tokens, token()) == ANN, "it was due, but not long ago"
         await it.settled()
         it.provider.body = TWO
         it.clock.advance(610)
-        assert known(it.tokens, token()) is None
+        assert caller_known(it.tokens, token()) is None
         it.provider.release.clear()
         it.provider.asked.clear()
         first = asyncio.create_task(it.refusal(token(jti="2")))
@@ -283,7 +283,7 @@ async def test_a_set_that_nobody_needed_for_long_is_waited_for() -> None:
         it.provider.release.set()
         for refusal in (first, second):
             assert "unknown" in await refusal
-        assert known(it.tokens, token()) is None
+        assert caller_known(it.tokens, token()) is None
         assert it.keys.requests == 3
 
 

@@ -21,7 +21,7 @@ from proxy.admission.refusals import Backoff, GaveWay
 from proxy.answer.outcome import Landed
 from proxy.answer.record import Learned
 from proxy.errors import HubBusy, HubRefusedCredential, ProxyError
-from proxy.hub.faults import NothingLeft
+from proxy.hub.faults import NothingLeft, OutOfTime
 from proxy.known.knowledge import Knowledge
 from proxy.questions.question import Question
 from proxy.redis.claims import Claim
@@ -177,7 +177,7 @@ class Fetcher:
             if landed is None:
                 with leases.kept(question, token):
                     landed = await self._ask(question, until, ahead=ahead, claim=claim)
-        except (GaveWay, NothingLeft):
+        except (GaveWay, NothingLeft, OutOfTime):
             raise  # those who wait elsewhere need not, or can ask themselves
         except ProxyError as error:
             failure = write_failure(error)

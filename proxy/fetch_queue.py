@@ -15,6 +15,7 @@ from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Landed, StaleHit
 from proxy.errors import HubBusy
 from proxy.fetch import Fetcher
+from proxy.hub.faults import OutOfTime
 from proxy.questions.question import Question
 from proxy.redis.claims import Claim
 from proxy.settings import HubSettings
@@ -142,6 +143,10 @@ class FetchQueue:
                     landed = fetch.result()
                 except GaveWay:
                     continue  # it was to be refreshed for nobody; now somebody waits
+                except OutOfTime:
+                    if not joined or half_left(wait.until) == 0:
+                        raise
+                    continue  # whoever began it had less time
                 return replace(landed, collapsed=True) if joined else landed
         finally:
             self.waiting -= 1

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from proxy.admission.shield import Shield
 from proxy.answer import links
 from proxy.answer.page import Page, not_found, parse_page
 from proxy.clock import no_lead
-from proxy.errors import HubBusy, HubError, HubFoundNothing, HubRefusedCredential, HubRejectedQuestion, HubResting
+from proxy.errors import (
+    HubBusy,
+    HubError,
+    HubFoundNothing,
+    HubRefusedCredential,
+    HubRejectedQuestion,
+    HubResting,
+    HubTimeout,
+)
 from proxy.hub.client import Hub
+from proxy.hub.faults import OutOfTime
 from proxy.hub.state import HubState
 from proxy.questions.question import Question
 from proxy.redis.claims import WantedTurn
 from proxy.tasks.off_loop import off_loop_if_large
+
+CLOCK_PRECISION: Final = 0.05
+"""Seconds by which a timer of the event loop may be early, with a margin."""
 
 
 class Upstream:
@@ -93,13 +106,20 @@ class Upstream:
     async def _request(
         self, question: Question, until: float, *, ahead: bool, turn: WantedTurn | None = None
     ) -> tuple[Page, float]:
-        """One request, in its turn. At most half of the time that is left goes by in line: the hub has the other."""
+        """One request, in its turn. At most half of the time that is left goes by in line: the hub has the other.
+
+        If that is less than half of a question's whole time, the hub has not failed where it is over.
+        """
         now = asyncio.get_running_loop().time
         async with self.shield.turn(max(0.0, until - now()) / 2, ahead=ahead, wanted=turn):
             asked_at, sent = self._clock(), now()
             try:
                 left = min(self._deadline, max(0.0, until - now()))
                 answer = await self.hub.ask(question.path, question.query, deadline=left)
+            except HubTimeout as late:
+                if left < self._deadline / 2 and until - now() < CLOCK_PRECISION:
+                    raise OutOfTime(late.detail) from late
+                raise
             except HubFoundNothing as nothing:  # an answer like any other, but for its status
                 return not_found(question, nothing.body, asked_at), now() - sent
             seconds = now() - sent

@@ -21,6 +21,8 @@ from proxy.admission.gate import Allowance
 from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Hit, Leader, Miss
 from proxy.answer.record import MAX_AHEAD, Record, Stamp
+from proxy.fetch_queue import Wait
+from proxy.hub.faults import OutOfTime
 from proxy.known.trust import Trust
 from proxy.questions.query import ListQuery
 from proxy.questions.question import page_question
@@ -509,6 +511,64 @@ async def test_a_repetition_is_within_the_budget() -> None:
         with pytest.raises(errors.HubUnreachable):
             await it.ask()
         assert it.hub.asked == 1
+
+
+# Little time.
+
+
+async def in_time(it: Fixture, seconds: float, number: int = 1) -> Any:
+    """Ask for whoever has so many seconds left."""
+    until = asyncio.get_running_loop().time() + seconds
+    return await it.pages.answer(page_question("c", ListQuery(page=number)), wait=Wait(until))
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_hub_that_had_little_of_a_questions_time_has_not_failed() -> None:
+    """The rest went by elsewhere: at another token's hub, or in line."""
+    async with fixture() as it:
+        it.hub.gate.clear()
+        late = await asyncio.gather(*(in_time(it, 1.0, number) for number in range(1, 9)), return_exceptions=True)
+        assert [type(error) for error in late] == [OutOfTime] * 8
+        await it.shield.drain(5)
+        assert (await it.shield.standing()).pause.strikes == 0
+        it.hub.gate.set()
+        assert isinstance(await in_time(it, 1.0, 9), Miss)
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_hub_that_had_half_of_the_deadline_has() -> None:
+    async with fixture() as it:
+        it.hub.gate.clear()
+        late = await asyncio.gather(*(in_time(it, 8.0, number) for number in range(1, 9)), return_exceptions=True)
+        assert [type(error) for error in late] == [errors.HubTimeout] * 8
+        await it.shield.drain(5)
+        assert (await it.shield.standing()).pause.strikes
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_joins_one_who_has_less_time_has_it_asked_for_again() -> None:
+    async with fixture() as it:
+        it.hub.gate.clear()
+        hurried = asyncio.create_task(in_time(it, 1.0))
+        await until_asked(it.hub, 1)
+        others = [asyncio.create_task(in_time(it, seconds)) for seconds in (15.0, 15.0)]
+        with pytest.raises(OutOfTime):
+            await hurried
+        await until_asked(it.hub, 2)
+        it.hub.gate.set()
+        assert [type(outcome) for outcome in await asyncio.gather(*others)] == [Miss, Miss]
+        assert it.hub.asked == 2
+
+
+async def test_who_has_no_time_left_leaves_the_question_to_other_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        ends = list[tuple[Any, ...]]()
+        monkeypatch.setattr(it.leases, "end", lambda *given, **_: ends.append(given))
+        it.hub.gate.clear()
+        with pytest.raises(OutOfTime):
+            await in_time(it, 0.1)
+        assert [given[2:] for given in ends] == [(b"",)]
+        it.hub.gate.set()
 
 
 # Giving way.

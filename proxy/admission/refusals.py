@@ -10,7 +10,7 @@ from msgspec import Struct
 from proxy import errors
 from proxy.admission.gate import Refused, Report
 from proxy.errors import HubError, ProxyError
-from proxy.hub.faults import KeptAliveBroke, NothingLeft
+from proxy.hub.faults import KeptAliveBroke, NothingLeft, OutOfTime
 
 FALLBACK: Final = 1.0
 """Seconds to name where nobody knows how long it will take."""
@@ -97,7 +97,7 @@ def report_of(error: ProxyError) -> Report:
             return Report("unavailable", wait)
         case errors.HubRefusedCredential(hub_status=401, repeatable=False):  # a 403 may be for one namespace only
             return Report("refused")
-        case KeptAliveBroke() | NothingLeft() | errors.HubBusy():
+        case KeptAliveBroke() | NothingLeft() | OutOfTime() | errors.HubBusy():
             return Report("abandoned")
         case errors.HubFailed() | errors.HubUnreachable() | errors.HubTimeout() | errors.HubAnswerCutOff():
             return Report("failing")

@@ -23,6 +23,13 @@ class NothingLeft(errors.HubUnreachable):
     """This process, or its machine, has nothing left to make a connection with: says nothing of how the hub fares."""
 
 
+class OutOfTime(errors.HubTimeout):
+    """Most of the question's time had gone by before the hub was asked: says nothing of how the hub fares.
+
+    Nor of what others can have who ask the same, and have more of it.
+    """
+
+
 _OWN: Final = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 """What the system says where files, ports or memory are used up."""
 

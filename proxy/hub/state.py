@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.errors import HubBusy, HubError, HubRefusedCredential, HubResting
+from proxy.hub.faults import OutOfTime
 from proxy.log_throttle import LogThrottle
 
 _log: Final = logging.getLogger("proxy.hub")
@@ -44,7 +45,7 @@ class HubState:
 
         Each type is worth a line in the log until the hub answers again, and so is that it is left alone.
         """
-        if isinstance(error, HubBusy):  # of the proxy's own
+        if isinstance(error, HubBusy | OutOfTime):  # of the proxy's own
             return
         well = self.name in ("ok", "unknown")
         if well:

@@ -69,6 +69,7 @@ class Lookups:
         self._room = PrioritySemaphore(MOST_NEW)
         self._waiting: set[str] = set()
         self._unchecked: dict[str, Question] = {}
+        self._checks = False
         self._checking = Detached()
 
     async def look_up(
@@ -104,7 +105,8 @@ class Lookups:
         self._waiting.add(question.key)
         if self._room.locked():
             self._unchecked[question.key] = question
-            if not self._checking:
+            if not self._checks:  # its task may not be known to have ended
+                self._checks = True
                 self._checking.spawn(self._check())
         try:
             async with asyncio.timeout(wait):
@@ -126,10 +128,13 @@ class Lookups:
         That is found out of many with one call.
         """
         unallotted()
-        while some := list(islice(self._unchecked.values(), CHECKED_AT_ONCE)):
-            for one in some:
-                del self._unchecked[one.key]
-            self._room.prefer(await self._known.kept(some))
+        try:
+            while some := list(islice(self._unchecked.values(), CHECKED_AT_ONCE)):
+                for one in some:
+                    del self._unchecked[one.key]
+                self._room.prefer(await self._known.kept(some))
+        finally:
+            self._checks = False
 
     async def _look_up(self, question: Question, directives: Directives | None, until: float) -> LookupResult:
         claim = None

@@ -165,6 +165,28 @@ async def test_what_redis_has_comes_before_what_the_hub_is_to_be_asked(monkeypat
         assert crowd.looked_up[2:] == [QUESTION, another(1), another(2)]
 
 
+async def test_what_comes_in_the_moment_in_which_a_check_ends_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        crowd = await crowded(it, monkeypatch)
+        checked, gate = list[Question](), asyncio.Event()
+
+        async def kept(questions: list[Question]) -> list[str]:
+            checked.extend(questions)
+            await gate.wait()
+            return []
+
+        monkeypatch.setattr(it.pages._known, "kept", kept)
+        first = asyncio.create_task(it.ask(another(1)))
+        await until(lambda: bool(checked))
+        second = asyncio.create_task(it.ask(another(2)))  # whose turn to wait comes right after the check's end
+        gate.set()
+        await until(lambda: len(it.pages._lookups._waiting) == 2)
+        await until(lambda: not it.pages._lookups._checking)
+        await crowd.end()
+        await asyncio.gather(first, second)
+        assert checked == [another(1), another(2)]
+
+
 async def test_who_has_room_of_its_own_waits_in_no_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fixture(fakeredis.FakeServer()) as it:
         crowd = await crowded(it, monkeypatch)

@@ -24,7 +24,7 @@ from proxy.memory_hits import MemoryHits
 from proxy.questions.question import Question
 from proxy.redis.allotment import unallotted
 from proxy.settings import CacheSettings
-from proxy.tasks.detached import Detached, drain_all
+from proxy.tasks.detached import Detached, drain_all, wait_until_done
 from proxy.tasks.flight import Flights
 from proxy.tasks.priority_semaphore import PrioritySemaphore
 
@@ -90,7 +90,7 @@ class Lookups:
         look_up = partial(self._look_up, question, directives, math.inf if wait is None else wait.until)
         if wait is not None and not wait.reserved and self._known.judging.best(question, suspect=True)[0] is None:
             seconds = self._settings.patience if directives is None else half_left(wait.until)
-            return await self._flights.share(question.key, partial(self._in_turn, question, look_up, seconds))
+            return await self._share_room(question, look_up, seconds)
         if question.key in self._waiting:  # for room, as it is new to whoever asked: not to be waited for here
             return await look_up(), False
         return await self._flights.share(question.key, look_up)
@@ -98,6 +98,25 @@ class Lookups:
     async def drain(self, timeout: float) -> int:
         """Wait at most ``timeout`` seconds for the lookups under way; return how many go on."""
         return await drain_all(timeout, self._flights, self._checking)
+
+    async def _share_room(
+        self, question: Question, look_up: Callable[[], Awaitable[LookupResult]], seconds: float
+    ) -> tuple[LookupResult, bool]:
+        """Wait for room, or with another who waits for it, who may have less time than this one or more."""
+        now = asyncio.get_running_loop().time
+        until = now() + seconds
+        while True:
+            work = partial(self._in_turn, question, look_up, max(0.0, until - now()))
+            task, joined = self._flights.join(question.key, work)
+            if not await wait_until_done(task, max(0.0, until - now()) if joined else None):
+                if question.key in self._waiting:
+                    raise _no_room(seconds)
+                await wait_until_done(task)
+            try:
+                return task.result(), joined
+            except TooManyLookups:
+                if not joined or now() >= until:
+                    raise
 
     async def _in_turn(
         self, question: Question, look_up: Callable[[], Awaitable[LookupResult]], wait: float
@@ -112,8 +131,7 @@ class Lookups:
             async with asyncio.timeout(wait):
                 await self._room.acquire(question.key)
         except TimeoutError:
-            text = f"{MOST_NEW} questions that are new to this process were being looked up for {wait:.3g} s."
-            raise TooManyLookups(text, retry_after=RETRY_AFTER) from None
+            raise _no_room(wait) from None
         finally:
             self._waiting.discard(question.key)
             self._unchecked.pop(question.key, None)
@@ -150,3 +168,8 @@ class Lookups:
             return LookupResult(found is not None, None)
         claim = claim.unanswered() if found is None else claim.taken(found.turn)
         return LookupResult(found is not None, self._queue.begin(claim, since=since, until=until))
+
+
+def _no_room(seconds: float) -> TooManyLookups:
+    text = f"{MOST_NEW} questions that are new to this process were being looked up for {seconds:.3g} s."
+    return TooManyLookups(text, retry_after=RETRY_AFTER)

@@ -197,6 +197,25 @@ async def test_who_has_room_of_its_own_waits_in_no_crowd(monkeypatch: pytest.Mon
         await crowd.end()
 
 
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_waits_for_room_with_another_does_so_for_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fixture(fakeredis.FakeServer()) as it:
+        crowd = await crowded(it, monkeypatch)
+        now = asyncio.get_running_loop().time
+
+        async def told_after(seconds: float) -> float:
+            began = now()
+            with pytest.raises(TooManyLookups):
+                await it.pages.answer(QUESTION, wait=Wait(began + seconds))
+            return now() - began
+
+        first = asyncio.create_task(told_after(4.0))
+        await until(lambda: bool(it.pages._lookups._waiting))
+        less, more = await asyncio.gather(told_after(2.0), told_after(8.0))
+        assert (less, await first, more) == pytest.approx((1.0, 2.0, 4.0), abs=0.1)
+        await crowd.end()
+
+
 async def test_the_wait_for_room_is_part_of_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has left is the fetch's: half of it until the turn, and all of it for the answer."""
     async with fixture(fakeredis.FakeServer()) as it:

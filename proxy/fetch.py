@@ -128,6 +128,8 @@ class Fetcher:
                     question, waiter, leader.holder, min(left, leader.seconds + LEASE_GRACE), since
                 ):
                     return landed
+        if claim.unsure:  # nothing was left of its time when it was lost
+            self._leases.end(question, claim.token, unsure=True)
         raise HubBusy("Another replica asks the hub, and had no answer in time (hub.deadline).", retry_after=1.0)
 
     def hold_off(self, credential: str) -> Backoff | None:

@@ -276,6 +276,18 @@ async def test_a_look_whose_answer_is_lost_leaves_no_lease(monkeypatch: pytest.M
         assert not await fakeredis.FakeAsyncRedis(server=server).exists(LEASE_KEY)
 
 
+async def test_a_look_that_is_lost_and_takes_all_the_time_there_is_leaves_none_either() -> None:
+    server = fakeredis.FakeServer()
+    async with fixture(server) as it:
+        over = asyncio.get_running_loop().time() - 0.001
+        claim = it.fetcher.claim(QUESTION, (0.0, 0.0), until=over)
+        await it.pages._known.look_up(QUESTION, claim)
+        with pytest.raises(errors.HubBusy):
+            await it.pages.queue.begin(claim.unanswered(), since=0.0, until=over).fetch
+        await it.fetcher.drain(5)
+        assert await fakeredis.FakeAsyncRedis(server=server).get(LEASE_KEY) is None
+
+
 async def test_a_lease_whose_taking_is_not_confirmed_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
     server = fakeredis.FakeServer()
     async with fixture(server) as it:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from proxy.admission.refusals import Backoff, GaveWay
 from proxy.answer.outcome import Landed
 from proxy.answer.record import Learned
-from proxy.errors import HubBusy, HubRefusedCredential, ProxyError
+from proxy.errors import RETRY_AFTER, HubBusy, HubRefusedCredential, ProxyError
 from proxy.hub.faults import NothingLeft
 from proxy.known.knowledge import Knowledge
 from proxy.questions.question import Question
@@ -128,7 +128,9 @@ class Fetcher:
                     question, waiter, leader.holder, min(left, leader.seconds + LEASE_GRACE), since
                 ):
                     return landed
-        raise HubBusy("Another replica asks the hub, and had no answer in time (hub.deadline).", retry_after=1.0)
+        raise HubBusy(
+            "Another replica asks the hub, and had no answer in time (hub.deadline).", retry_after=RETRY_AFTER
+        )
 
     def hold_off(self, credential: str) -> Backoff | None:
         """As of the credential's shield."""

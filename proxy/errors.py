@@ -42,6 +42,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+RETRY_AFTER: Final = 1.0
+"""Seconds to name in Retry-After where nobody knows how long it will take."""
+
 
 class ProxyError(Exception):
     """Base of all errors that a caller may be told about.

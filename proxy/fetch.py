@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from proxy.admission.refusals import Backoff, GaveWay
 from proxy.answer.outcome import Landed
 from proxy.answer.record import Learned
-from proxy.errors import HubBusy, HubRefusedCredential, ProxyError
+from proxy.errors import RETRY_AFTER, HubBusy, HubRefusedCredential, ProxyError
 from proxy.hub.faults import NothingLeft, OutOfTime
 from proxy.known.knowledge import Knowledge
 from proxy.questions.question import Question
@@ -130,7 +130,9 @@ class Fetcher:
                     return landed
         if claim.unsure:  # nothing was left of its time when it was lost
             self._leases.end(question, claim.token, unsure=True)
-        raise HubBusy("Another replica asks the hub, and had no answer in time (hub.deadline).", retry_after=1.0)
+        raise HubBusy(
+            "Another replica asks the hub, and had no answer in time (hub.deadline).", retry_after=RETRY_AFTER
+        )
 
     def hold_off(self, credential: str) -> Backoff | None:
         """As of the credential's shield."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from proxy.admission.refusals import GaveWay
 from proxy.answer.outcome import Landed, StaleHit
-from proxy.errors import HubBusy
+from proxy.errors import RETRY_AFTER, HubBusy
 from proxy.fetch import Fetcher
 from proxy.hub.faults import OutOfTime
 from proxy.questions.question import Question
@@ -22,8 +22,6 @@ from proxy.settings import HubSettings
 from proxy.tasks.detached import wait_until_done
 from proxy.tasks.flight import Flights
 
-RETRY_AFTER: Final = 1.0
-"""Seconds to name in Retry-After where nobody knows how long it will take."""
 GRACE: Final = 0.5
 """Seconds past the deadline that callers wait, so that the fetch reports its own error."""
 

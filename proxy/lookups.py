@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from proxy.answer.directives import Directives
 from proxy.answer.freshness import oldest_fresh
-from proxy.errors import TooManyLookups
-from proxy.fetch_queue import RETRY_AFTER, FetchQueue, StartedFetch, Wait, half_left
+from proxy.errors import RETRY_AFTER, TooManyLookups
+from proxy.fetch_queue import FetchQueue, StartedFetch, Wait, half_left
 from proxy.known.knowledge import Knowledge
 from proxy.memory_hits import MemoryHits
 from proxy.questions.question import Question

@@ -43,7 +43,7 @@ def missing(what: str) -> NoReturn:
 def server_port() -> int:
     """A free port which no outgoing connection takes meanwhile, and whose cluster bus port is free too."""
     while True:
-        port = random.randrange(11_000, 22_000)
+        port = random.randrange(11_000, 16_000)  # up to there, so that the bus is below those of ``free_port``
         with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
             one.bind((LOOPBACK, port))
             other.bind((LOOPBACK, port + 10_000))

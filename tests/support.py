@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -241,18 +242,21 @@ async def tcp_server(
         assert ended.done(), "a connection goes on"
 
 
+LISTENING: Final = range(26_000, 32_000)
+"""Ports for servers: Linux gives none of them to connections, so that none takes that of a server which is not yet, or
+just now not, there."""
 _given: set[int] = set()
 
 
 def free_port() -> int:
     """A port at which nobody listens, and which nobody was given before: who was may take a while to listen there."""
     while True:
-        with socket.socket() as sock:
-            sock.bind((LOOPBACK, 0))
-            port = int(sock.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
+        port = secrets.choice(LISTENING)  # other tests may run on this machine at the same time
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind((LOOPBACK, port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def redis_binary() -> str | None:

@@ -12,8 +12,6 @@ from proxy.admission.gate import Refused, Report
 from proxy.errors import HubError, ProxyError
 from proxy.hub.faults import KeptAliveBroke, NothingLeft, OutOfTime
 
-FALLBACK: Final = 1.0
-"""Seconds to name where nobody knows how long it will take."""
 CHECK_INTERVAL: Final = 0.1
 """Seconds for which a refusal is taken to hold for all: a pause may end early, by a probe of any replica."""
 

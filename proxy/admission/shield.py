@@ -19,13 +19,15 @@ from proxy.admission.gate import SLOT_SECONDS, Pause, Refused, Report, Standing
 from proxy.admission.gates import NO_SLOT, Gates
 from proxy.admission.grant import Asker, Grant
 from proxy.admission.queue import Queue
-from proxy.admission.refusals import FALLBACK, Backoff, backoff_after, refusal_error, report_of
-from proxy.errors import ProxyError
+from proxy.admission.refusals import Backoff, backoff_after, refusal_error, report_of
+from proxy.errors import RETRY_AFTER, ProxyError
 from proxy.redis.allotment import unallotted
 from proxy.redis.claims import WantedTurn
 from proxy.tasks.detached import Detached, drain_all
 from proxy.tasks.renewal import Renewal
 
+SLACK: Final = 1.0
+"""Seconds past its time for which a turn that was granted for later is waited for, as clocks and loops are late."""
 RELEASE_DELAY: Final = 0.002
 """Seconds for which a slot may be held after its request, so that a call to Redis comes after the answer's own."""
 
@@ -135,14 +137,14 @@ class Shield:
         if answer == NO_SLOT:
             answer = await self._in_line(asker, place, latest, ahead=ahead)
         self._backoff = None  # also where the turn is for later: others may have the next ones
-        latest += FALLBACK
+        latest += SLACK
         while isinstance(answer, Grant) and answer.wait:
             due = await self._delayed_turns.due(place, answer, answer.wait, latest - self._clock())
             answer = NO_SLOT if due is None else await self._in_line(asker, place, latest, paid=due)
         if isinstance(answer, Grant):
             return answer
         if answer == NO_SLOT:  # nobody knows when there is a slot; as long once more is what it looks like
-            answer = Refused("concurrency", max(FALLBACK, self._clock() - came_at))
+            answer = Refused("concurrency", max(RETRY_AFTER, self._clock() - came_at))
         error = refusal_error(answer, ahead=ahead)
         self._backoff = backoff_after(answer, error, self._clock, patience=self._longest)
         raise error

@@ -12,7 +12,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from proxy import tracing
-from proxy.errors import HubBusy
+from proxy.errors import RETRY_AFTER, HubBusy
 from proxy.tracing import Trace
 from proxy.web.health import Readiness
 from proxy.web.problems import refusing_app
@@ -77,7 +77,7 @@ def with_edge(
 
 def with_end(app: ASGIApp, readiness: Readiness) -> ASGIApp:
     """Wrap ``app``: what the server gives up as it ends is answered all the same, to come back."""
-    give_up = refusing_app(503, HubBusy.type, HubBusy.title, ENDING_DETAIL, after=1.0)
+    give_up = refusing_app(503, HubBusy.type, HubBusy.title, ENDING_DETAIL, after=RETRY_AFTER)
 
     async def ended(scope: Scope, receive: Receive, send: Send) -> None:
         try:

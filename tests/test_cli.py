@@ -159,6 +159,15 @@ def test_serve_answers_and_drains(hub: str) -> None:
         assert KEY not in said
 
 
+@pytest.fixture
+def hanging_up() -> Iterator[None]:
+    """SIGHUP means what it does by default, also where whoever runs the tests ignores it, as nohup does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hanging_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_request_in_flight_is_answered_before_the_end(hub: str, number: signal.Signals) -> None:
     with serving(hub, PROXY_SERVER_DRAIN_DELAY="0") as (url, process):
@@ -174,6 +183,10 @@ def test_a_request_in_flight_is_answered_before_the_end(hub: str, number: signal
             process.send_signal(number)
             assert caller.recv(65536).startswith(b"HTTP/1.1 200 OK")
         assert process.wait(PATIENCE) == 0
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_serve_ends_at_once_on_ctrl_c(hub: str) -> None:
@@ -205,9 +218,8 @@ DRAINING: Final[dict[str, Any]] = {"PROXY_SERVER_DRAIN_DELAY": "5", "PROXY_WORKE
 def test_sigterm_to_all_processes_at_once_drains_them_too(hub: str) -> None:
     """As systemd sends it. Each worker then has a second one from its supervisor, which used to skip the delay."""
     with serving(hub, **DRAINING) as (url, process):
-        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         began = time.monotonic()
-        for pid in (process.pid, *map(int, workers)):
+        for pid in (process.pid, *children(process.pid)):
             os.kill(pid, signal.SIGTERM)
         eventually(lambda: not is_ready(url))
         time.sleep(1)  # what the supervisor sends comes half a second later
@@ -217,6 +229,7 @@ def test_sigterm_to_all_processes_at_once_drains_them_too(hub: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hanging_up")
 def test_a_terminal_that_is_closed_ends_no_request(hub: str) -> None:
     """Its SIGHUP comes to all processes at once; the supervisor replaces the workers then."""
     with (
@@ -227,8 +240,7 @@ def test_a_terminal_that_is_closed_ends_no_request(hub: str) -> None:
         with urllib.request.urlopen(fault, timeout=PATIENCE):
             waiting = threads.submit(get, f"{url}{LIST}")
         eventually(lambda: re.search(rb"proxy_flights\S* 1\.0", get(f"{url}/metrics")[2]))
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for pid in (process.pid, *map(int, children)):
+        for pid in (process.pid, *children(process.pid)):
             os.kill(pid, signal.SIGHUP)
         assert waiting.result()[0] == 200
         process.terminate()

@@ -18,10 +18,9 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Final, cast
 
 import uvicorn
@@ -29,9 +28,10 @@ from uvicorn.config import STARTUP_FAILURE
 
 from proxy import logs
 from proxy.app import create_app
+from proxy.commands.draining import drain_before_exit
 from proxy.commands.sockets import OwnSocket, listen, reserve, url_of
 from proxy.commands.summary import summary
-from proxy.commands.supervisor import STOP_NOW_SIGNAL, Supervisor
+from proxy.commands.supervisor import Supervisor
 from proxy.config import sources
 from proxy.settings import Settings
 from proxy.siblings import DIRECTORY, Siblings
@@ -183,35 +183,3 @@ def freeze_heap() -> None:
     gc.freeze()
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, FULL_COLLECTION_EVERY)
-
-
-def drain_before_exit(readiness: Readiness, delay: float) -> None:
-    """Put a delay of ``delay`` seconds, with readiness false, before what SIGTERM does now.
-
-    A second one skips that; to a worker of several it says nothing, as its supervisor says ``STOP_NOW_SIGNAL``. SIGHUP
-    is one as well, unless whoever started this has it ignored (``nohup``): by itself it would end what is under way. A
-    worker leaves it to its supervisor, which replaces the workers.
-    """
-    stop = cast("Callable[[int, FrameType | None], None]", signal.getsignal(signal.SIGTERM))  # uvicorn's
-    loop, supervised = asyncio.get_running_loop(), multiprocessing.parent_process() is not None
-
-    def on_sigterm(number: int, frame: FrameType | None) -> None:
-        if readiness.draining:
-            if not supervised:
-                stop(number, frame)
-            return
-        readiness.draining = True
-        loop.call_soon_threadsafe(readiness.drain)
-        _log.info("%s: not ready any more, stopping in %g s", signal.Signals(number).name, delay)
-        loop.call_soon_threadsafe(loop.call_later, delay, stop, signal.SIGTERM, frame)
-
-    def at_once(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(readiness.drain)
-        stop(number, frame)
-
-    signal.signal(signal.SIGTERM, on_sigterm)
-    signal.signal(signal.SIGINT, at_once)
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN if supervised else on_sigterm)
-    if supervised and STOP_NOW_SIGNAL is not None:
-        signal.signal(STOP_NOW_SIGNAL, lambda _, frame: at_once(signal.SIGTERM, frame))

@@ -212,3 +212,19 @@ async def test_one_tells_at_a_time_and_in_a_time_of_its_own() -> None:
         heard.set()
         assert await it.drain(1) == 0
     assert left == [1.0]
+
+
+async def test_what_comes_after_the_end_is_told_now_or_never() -> None:
+    """Else a task would go on for as long as the event loop does, and ask a Redis that is closed."""
+    told = list[None]()
+
+    async def tell_in_vain() -> bool:
+        told.append(None)
+        return False
+
+    it = retry_loop.RetryLoop(tell_in_vain)
+    assert await it.drain(1) == 0
+    it.start()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (told, it._runs) == ([None], False)

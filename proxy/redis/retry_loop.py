@@ -26,7 +26,7 @@ class RetryLoop:
     def start(self) -> None:
         """There is something to report."""
         if not self._runs:
-            self._runs, self._draining = True, False
+            self._runs = True
             self._detached.spawn(self._run())
 
     async def drain(self, timeout: float) -> int:

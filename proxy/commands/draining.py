@@ -39,10 +39,12 @@ def drain_before_exit(readiness: Readiness, delay: float) -> None:
 
     async def end() -> None:
         await asyncio.sleep(delay)
-        if isinstance(server := getattr(stop, "__self__", None), uvicorn.Server):
-            await stop_listening(server)
-            await asyncio.sleep(LAST_REQUESTS)
-        stop(signal.SIGTERM, None)
+        try:
+            if isinstance(server := getattr(stop, "__self__", None), uvicorn.Server):
+                await stop_listening(server)
+                await asyncio.sleep(LAST_REQUESTS)
+        finally:  # whatever goes wrong there, it ends
+            stop(signal.SIGTERM, None)
 
     def drain() -> None:
         readiness.drain()

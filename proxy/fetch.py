@@ -27,6 +27,7 @@ from proxy.questions.question import Question
 from proxy.redis.claims import Claim
 from proxy.redis.landings import Landings, LandingWaiter, write_failure
 from proxy.redis.leases import Leases
+from proxy.tasks.deadlines import half_left
 from proxy.upstream import Upstream
 
 ATTEMPTS: Final = 3
@@ -140,8 +141,8 @@ class Fetcher:
 
     def claim(self, question: Question, useless: tuple[float, float], *, until: float) -> Claim:
         """What a lookup may take for a fetch. At most half of the time goes by until the turn; the hub has the rest."""
-        shield, left = self._upstreams[question.credential].shield, until - asyncio.get_running_loop().time()
-        return Claim(question, secrets.token_hex(8), useless, shield.wanted(max(0.0, left) / 2))
+        shield = self._upstreams[question.credential].shield
+        return Claim(question, secrets.token_hex(8), useless, shield.wanted(half_left(until)))
 
     def give_up(self, claim: Claim) -> None:
         """A claim was taken for nothing; nobody waits until others may have it."""

@@ -19,16 +19,12 @@ from proxy.hub.faults import OutOfTime
 from proxy.questions.question import Question
 from proxy.redis.claims import Claim
 from proxy.settings import HubSettings
+from proxy.tasks.deadlines import half_left
 from proxy.tasks.detached import wait_until_done
 from proxy.tasks.flight import Flights
 
 GRACE: Final = 0.5
 """Seconds past the deadline that callers wait, so that the fetch reports its own error."""
-
-
-def half_left(until: float) -> float:
-    """Half of the seconds until a deadline (the loop's time): a question may wait for as long, the hub has the rest."""
-    return max(0.0, until - asyncio.get_running_loop().time()) / 2
 
 
 class StartedFetch(Struct, frozen=True):

@@ -18,12 +18,13 @@ from msgspec import Struct
 from proxy.answer.directives import Directives
 from proxy.answer.freshness import oldest_fresh
 from proxy.errors import RETRY_AFTER, TooManyLookups
-from proxy.fetch_queue import FetchQueue, StartedFetch, Wait, half_left
+from proxy.fetch_queue import FetchQueue, StartedFetch, Wait
 from proxy.known.knowledge import Knowledge
 from proxy.memory_hits import MemoryHits
 from proxy.questions.question import Question
 from proxy.redis.allotment import unallotted
 from proxy.settings import CacheSettings
+from proxy.tasks.deadlines import half_left
 from proxy.tasks.detached import Detached, drain_all, wait_until_done
 from proxy.tasks.flight import Flights
 from proxy.tasks.priority_semaphore import PrioritySemaphore

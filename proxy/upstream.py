@@ -24,6 +24,7 @@ from proxy.hub.faults import OutOfTime
 from proxy.hub.state import HubState
 from proxy.questions.question import Question
 from proxy.redis.claims import WantedTurn
+from proxy.tasks.deadlines import half_left
 from proxy.tasks.off_loop import off_loop_if_large
 
 CLOCK_PRECISION: Final = 0.05
@@ -111,7 +112,7 @@ class Upstream:
         If that is less than half of a question's whole time, the hub has not failed where it is over.
         """
         now = asyncio.get_running_loop().time
-        async with self.shield.turn(max(0.0, until - now()) / 2, ahead=ahead, wanted=turn):
+        async with self.shield.turn(half_left(until), ahead=ahead, wanted=turn):
             asked_at, sent = self._clock(), now()
             try:
                 left = min(self._deadline, max(0.0, until - now()))

@@ -17,11 +17,12 @@ from proxy.answer.encodings import Coding, preferred_coding, variant_etag, worth
 from proxy.answer.outcome import Miss, Outcome
 from proxy.callers.caller import Caller
 from proxy.errors import HubFoundNothing, NotCached, ProxyError, TooManyRequests
-from proxy.fetch_queue import Wait, half_left
+from proxy.fetch_queue import Wait
 from proxy.known.encoder import Encoder
 from proxy.pages import Pages
 from proxy.questions.question import Question
 from proxy.redis.allotment import allotted
+from proxy.tasks.deadlines import half_left
 from proxy.web.answers import body_headers, etags_in, matching_etag, page_headers
 from proxy.web.authentication import Authentication
 from proxy.web.express.known_request import ParsedHeaders
